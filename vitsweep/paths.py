@@ -1,0 +1,28 @@
+"""Where the project's own files lie, from a checkout, an editable install or a wheel."""
+
+import sys
+from pathlib import Path
+
+PACKAGE_DIR = Path(__file__).resolve().parent
+
+
+def conf_dir() -> Path:
+    """The folder of config groups: `vitsweep/conf` inside a wheel, `conf` beside the package in a checkout.
+
+    Raises:
+        FileNotFoundError: neither is there, so the installation is damaged.
+    """
+    for folder in (PACKAGE_DIR / "conf", PACKAGE_DIR.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no conf/config.yaml in or beside {PACKAGE_DIR}; reinstall vitsweep")
+
+
+def add_plugin_path() -> None:
+    """Let Hydra find the sweeper: append the folder that holds `hydra_plugins` to sys.path.
+
+    Hydra 1.3 scans `hydra_plugins.__path__`, which editable installs hide; one path entry works in every install.
+    """
+    folder = str(PACKAGE_DIR / "_plugins")
+    if folder not in sys.path:
+        sys.path.append(folder)
