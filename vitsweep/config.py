@@ -214,8 +214,8 @@ class TrackerConfig:
     """W&B project."""
     entity: str | None = None
     """W&B user or team; null: the account's default."""
-    images: bool = True
-    """Whether the training graph and the rollout gallery are logged as images."""
+    pictures: str | None = "analysis.pictures.draw_cell"
+    """Dotted name of the function that draws a finished cell (training graph, rollout sheet); null: no pictures."""
     share_host: bool = False
     """Whether host name, user name and paths may leave the machine."""
 

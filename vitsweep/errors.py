@@ -35,6 +35,3 @@ class RecordError(UserError):
 class NonFiniteLoss(ArithmeticError):
     """The training loss stopped being a number: the cell has diverged."""
 
-
-class Interrupted(Exception):  # noqa: N818 - an event, not an error
-    """The user or the scheduler asked the cell to stop; its state has been saved."""

@@ -1,0 +1,159 @@
+"""The command line: Hydra composes, this module types, trains one cell, and turns faults into sentences.
+
+torch is imported inside the task, so that `--help`, `--cfg job` and every refusal answer at once.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from vitsweep import study
+from vitsweep.complaints import as_sentence
+from vitsweep.config import Config, config_hash, from_dict, from_omegaconf, to_dict
+from vitsweep.errors import RecordError, UserError
+from vitsweep.paths import add_plugin_path, conf_dir
+from vitsweep.record import Record, read_record
+from vitsweep.stop import Interrupted
+
+log = logging.getLogger(__name__)
+
+ALL_DONE, SOME_FAILED, REFUSED = 0, 1, 2
+
+
+class Task:
+    """What Hydra calls for each cell.
+
+    A sweeper's result is lost inside Hydra, so the sweeper leaves the exit code of the whole sweep in `exit_code`.
+    """
+
+    def __init__(self) -> None:
+        self.exit_code = ALL_DONE
+
+    def __call__(self, composed: DictConfig) -> str:
+        """Train the cell that the sweep names, else the one that was composed; returns its status."""
+        directory = Path(HydraConfig.get().runtime.output_dir)
+        if "cell" in composed:
+            config, record = planned_cell(Path(HydraConfig.get().sweep.dir), composed.cell)
+        else:
+            config, record = single_cell(from_omegaconf(composed))
+        status = train(config, record, directory)
+        if status not in ("done", "planned"):
+            self.exit_code = SOME_FAILED
+        return status
+
+
+def planned_cell(sweep_dir: Path, cell_id: str) -> tuple[Config, Record]:
+    """A cell as plan.json froze it; YAML is not read again, so editing it changes nothing in a running study."""
+    plan = study.read_plan(sweep_dir)
+    if plan is None:
+        raise RecordError(f"{sweep_dir}  has no plan.json")
+    cell = next(cell for cell in plan.cells if cell.id == cell_id)
+    record = Record(
+        study=plan.study,
+        role=cell.role,
+        arm=cell.arm,
+        levels=cell.levels,
+        seed=cell.seed,
+        overrides=cell.overrides,
+        config=cell.config,
+        config_hash=cell.config_hash,
+        plan_hash=plan.plan_hash,
+        claims_hash=plan.claims_hash,
+    )
+    return from_dict(cell.config), record
+
+
+def single_cell(config: Config) -> tuple[Config, Record]:
+    """The cell of a run without a sweep."""
+    overrides = list(HydraConfig.get().overrides.task)
+    record = Record(
+        study="single",
+        role="baseline",
+        arm=study.single_name([o for o in overrides if study.short_key(o) != "seed"]),
+        seed=config.seed,
+        overrides=overrides,
+        config=to_dict(config),
+        config_hash=config_hash(config),
+    )
+    return config, record
+
+
+def train(config: Config, record: Record, directory: Path) -> str:
+    """Train a cell unless its directory says that it is done; returns its status.
+
+    Raises:
+        RecordError: the directory holds another cell, which must not be overwritten.
+    """
+    earlier = earlier_record(directory, record)
+    if earlier is not None and earlier.status == "done":
+        log.info("%s seed %d is done already: %s", record.arm, record.seed, directory)
+        return "done"
+    if earlier is not None:
+        for name in ("started", "attempts", "time_seconds", "wandb"):
+            setattr(record, name, getattr(earlier, name))
+    from vitsweep.train import run_cell
+
+    return run_cell(config, record, directory).status
+
+
+def earlier_record(directory: Path, record: Record) -> Record | None:
+    """What an earlier attempt at this very cell left in its directory."""
+    try:
+        earlier = read_record(directory)
+    except FileNotFoundError:
+        return None
+    if (earlier.config_hash, earlier.seed) != (record.config_hash, record.seed):
+        raise RecordError(
+            f"hydra.run.dir={directory}  holds another cell ({earlier.arm}, seed {earlier.seed}); "
+            "choose another hydra.run.dir=... or move that folder away"
+        )
+    return earlier
+
+
+def register() -> None:
+    """Tell Hydra and OmegaConf our types, names and plugins; calling it twice does no harm."""
+    add_plugin_path()
+    ConfigStore.instance().store(name="vitsweep_schema", node=Config, provider="vitsweep")
+    resolvers: dict[str, Any] = {
+        "vitsweep.run_dir": lambda overrides: str(Path("outputs/single", study.single_name(list(overrides)))),
+        "vitsweep.sweep_dir": lambda overrides: str(Path("outputs", study.sweep_name(list(overrides)))),
+    }
+    for name, function in resolvers.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
+
+
+def main() -> int:
+    """The console command. Returns 0 if all is done, 1 if a cell failed, 2 if the user must change something."""
+    register()
+    task = Task()
+    run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets faults through to us, instead of printing and leaving
+    try:
+        run()
+    except Interrupted as event:
+        print(f"\n{event}; the same command goes on from here", file=sys.stderr)
+        return 128 + event.signum
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception as fault:
+        sentence = as_sentence(fault)
+        if wants_traceback or sentence is None:
+            raise
+        print(sentence, file=sys.stderr)
+        return REFUSED
+    finally:
+        if not wants_traceback:
+            del os.environ["HYDRA_FULL_ERROR"]
+    return task.exit_code
+
+
+__all__ = ["UserError", "main", "register"]

@@ -1,0 +1,86 @@
+"""Other people's faults as our sentences: Hydra's, OmegaConf's and YAML's complaints become one line with a remedy."""
+
+import difflib
+import re
+
+import yaml
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from vitsweep.config import Config, flat, to_dict
+from vitsweep.errors import UserError
+
+TYPE_NAMES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "String": "a text"}
+
+
+def as_sentence(fault: BaseException) -> str | None:
+    """What to tell the user, or None if the fault is not the user's (a traceback is right then)."""
+    chain = [fault, *_causes(fault)]
+    for link in chain:
+        if isinstance(link, UserError):
+            return str(link)
+        if isinstance(link, yaml.MarkedYAMLError):
+            return _yaml(link)
+    for link in reversed(chain):
+        if isinstance(link, OmegaConfBaseException):
+            return _omegaconf(link, str(fault))
+    if isinstance(fault, HydraException | ValueError) and _is_hydras(fault):
+        return _hydra(fault)
+    if isinstance(fault, PermissionError) or (isinstance(fault, OSError) and fault.errno in (28, 30)):
+        return f"{fault.filename}  cannot be written ({fault.strerror}); choose another hydra.run.dir or hydra.sweep.dir"
+    return None
+
+
+def _causes(fault: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    while (cause := fault.__cause__ or fault.__context__) is not None and cause not in found:
+        found.append(cause)
+        fault = cause
+    return found
+
+
+def _is_hydras(fault: BaseException) -> bool:
+    if isinstance(fault, HydraException):
+        return True
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and "hydra" in trace.tb_frame.f_globals.get("__name__", "").split(".")[0]
+
+
+def _yaml(fault: yaml.MarkedYAMLError) -> str:
+    mark = fault.problem_mark or fault.context_mark
+    where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a configuration file"
+    return f"{where}: {fault.problem or fault.context}; correct the YAML there"
+
+
+def _omegaconf(fault: OmegaConfBaseException, context: str) -> str:
+    key, text = fault.full_key or "", (fault.msg or str(fault)).splitlines()[0]
+    if match := re.search(r"Value '(.*)' of type '.*' (?:could not be converted to|is not a valid|.* to) ?(\w+)?", text):
+        value, wanted = match.groups()
+        return f"{key}={value}  must be {TYPE_NAMES.get(wanted or '', wanted)}"
+    if "not in" in text or "not a" in text:
+        near = _near(key)
+        return f"{key}  is unknown{near}; see --cfg job for all keys"
+    where = re.search(r"In '([^']+)'", context)
+    return f"{f'{where[1]}.yaml: ' if where else ''}{key}  {text}"
+
+
+def _hydra(fault: BaseException) -> str:
+    text = str(fault)
+    if match := re.match(r"Could not override '([^']+)'", text):
+        key = match[1]
+        return f"{key}  is unknown{_near(key)}; see --cfg job for all keys"
+    if isinstance(fault, MissingConfigException) and "Available options" in text:
+        group, _, option = (fault.missing_cfg_file or "").rpartition("/")
+        options = fault.options or []
+        return f"{group}={option}  is unknown; allowed: {', '.join(sorted(options))}"
+    if isinstance(fault, OverrideParseException):
+        return f"{fault.override}  cannot be read: {' '.join(text.split())}; see hydra.cc, override grammar"
+    return " ".join(text.split())
+
+
+def _near(key: str) -> str:
+    keys = list(flat(to_dict(Config())))
+    close = difflib.get_close_matches(key, keys, n=1) or [k for k in keys if k.endswith(f".{key}")][:1]
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,26 @@
+"""What a model costs: parameters, floating-point operations, tokens. Formulas, checked against torch in the tests."""
+
+from vitsweep.config import ModelConfig
+
+
+def count_parameters(model: ModelConfig) -> int:
+    """Trainable parameters."""
+    width, hidden, classes = model.hidden_size, model.intermediate_size, model.num_classes
+    patch_inputs = model.num_channels * model.patch_size**2
+    biases = 3 * width + width + hidden + width if model.bias else 0
+    block = 4 * width**2 + 2 * width * hidden + biases + 4 * width  # attention, MLP, their biases, two norms
+    embedding = patch_inputs * width + width + width + num_tokens(model) * width  # patches, class token, positions
+    return embedding + model.num_hidden_layers * block + 2 * width + width * classes + classes
+
+
+def num_tokens(model: ModelConfig) -> int:
+    """Tokens of one image, class token included."""
+    return model.num_patches + 1
+
+
+def flops_per_image(model: ModelConfig) -> int:
+    """Forward pass of one image, a multiply-add counted as 2; matrix products only, as is usual."""
+    width, hidden, tokens = model.hidden_size, model.intermediate_size, num_tokens(model)
+    patchify = model.num_patches * model.num_channels * model.patch_size**2 * width
+    block = tokens * (4 * width**2 + 2 * width * hidden) + 2 * tokens**2 * width
+    return 2 * (patchify + model.num_hidden_layers * block + width * model.num_classes)

@@ -1,0 +1,63 @@
+"""Which device and precision a cell uses, and what they are called in the record."""
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from vitsweep.errors import ConfigError
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device for `device=`: auto takes cuda, then mps, then cpu.
+
+    Raises:
+        ConfigError: the device asked for is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, is_there in there.items() if is_there))
+    if not there[wanted]:
+        allowed = ", ".join(name for name, is_there in there.items() if is_there)
+        raise ConfigError([f"device={wanted}  is not available here; allowed: auto, {allowed}"])
+    return torch.device(wanted)
+
+
+def pick_precision(wanted: str, device: torch.device) -> str:
+    """bf16 or fp32: auto takes bf16 where the hardware multiplies it natively."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if multiplies_bf16(device) else "fp32"
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bf16 run on units made for it, rather than being emulated."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu" and Path("/proc/cpuinfo").exists():
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False
+
+
+def device_name(device: torch.device) -> str:
+    """cpu, mps, or the GPU's own name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Avoid kernels that could differ between two equal runs; the CPU has none here."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+
+
+def peak_gib(device: torch.device) -> float:
+    """Peak memory in GiB: of the GPU's allocator, else of this process since it started."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # macOS counts bytes, Linux KiB

@@ -1,0 +1,359 @@
+"""fit(): trains one cell, read top to bottom. run_cell(): the same with its record, tracker and every way to end.
+
+Randomness never depends on the past: order, augmentation and dropout are drawn from streams named after the seed, the
+epoch and the step, so a cell that was killed and goes on ends with the weights of an undisturbed one.
+"""
+
+import dataclasses
+import logging
+import math
+import time
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitsweep.augment import augment, normalise
+from vitsweep.checkpoint import drop_state, load_state, make_model, save_model, save_state
+from vitsweep.config import Config
+from vitsweep.cost import flops_per_image
+from vitsweep.data import Data, load_data
+from vitsweep.device import device_name, make_deterministic, peak_gib, pick_device, pick_precision
+from vitsweep.errors import NonFiniteLoss
+from vitsweep.evaluate import evaluate, save_predictions, score
+from vitsweep.optim import Schedule, make_optimizer
+from vitsweep.progress import make_progress
+from vitsweep.record import Record, append_row, code_identity, keep_rows, library_versions, now, write_record
+from vitsweep.seeding import derive, make_generator
+from vitsweep.stop import Interrupted, StopSignals
+from vitsweep.track import Tracker, make_tracker
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Setup:
+    """What training needs, made from a configuration and the same at every resumption."""
+
+    device: torch.device
+    precision: str
+    data: Data
+    model: nn.Module
+    network: nn.Module
+    """The model, compiled where that pays; shares its weights."""
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    batch_size: int
+    steps_per_epoch: int
+
+
+@dataclasses.dataclass(kw_only=True)
+class Progress:
+    """How far training has come; together with the weights and the optimizer it is the state that is saved."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Steps finished in the epoch that is under way."""
+    totals: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0])
+    """Summed loss and number right of those steps' images."""
+    best_epoch: int = 0
+    """Epoch with the lowest validation loss so far; 0: none yet."""
+    best_loss: float = math.inf
+    """That loss."""
+    best_weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    """The weights after that epoch."""
+
+
+def run_cell(config: Config, record: Record, directory: Path) -> Record:
+    """Train one cell and leave its record, whatever happens.
+
+    Args:
+        config: what to train.
+        record: who the cell is (study, arm, seed, overrides, ...) and what earlier attempts left; the rest is filled in.
+        directory: the cell's own, existing directory; a state saved there is gone on from.
+
+    Returns:
+        The record with status done, failed or diverged.
+
+    Raises:
+        Interrupted: a signal asked for the end; the record says `interrupted` and the state is saved.
+    """
+    tracker = make_tracker(config.tracker)
+    earlier_seconds, began = record.time_seconds, time.monotonic()
+
+    def keep(status: str, fault: BaseException | None = None) -> None:
+        record.status, record.error = status, None if fault is None else described(fault)
+        record.time_seconds = earlier_seconds + time.monotonic() - began
+        write_record(directory, record)
+
+    record.started, record.finished = record.started or now(), ""
+    record.attempts += 1
+    keep("running")
+    with StopSignals() as stop:
+        try:
+            fit(config, record, directory, tracker, stop, keep)
+            ended: tuple = ("done",)
+        except Interrupted as event:
+            ended = ("interrupted", event)
+        except NonFiniteLoss as fault:
+            ended = ("diverged", fault)
+            log.error("%s seed %d diverged: %s", record.arm, record.seed, fault)
+        except Exception as fault:
+            ended = ("failed", fault)
+            log.exception("%s seed %d failed", record.arm, record.seed)
+        record.finished = now()
+        keep(*ended)  # before the tracker, which may wait for a network
+        tracker.finish(record)
+        record.wandb += [run for run in tracker.runs if run not in record.wandb]
+        keep(*ended)
+    if record.status == "interrupted":
+        raise ended[1]
+    if record.status == "done":
+        drop_state(directory)
+    return record
+
+
+def fit(
+    config: Config,
+    record: Record,
+    directory: Path,
+    tracker: Tracker,
+    stop: StopSignals,
+    keep: Callable[[str], None],
+) -> None:
+    """Train the model of `config`, write its checkpoints and predictions, fill in the record's metrics; see run_cell."""
+    # 1. Prepare, and go on from a saved state if there is one.
+    setup = prepare(config)
+    describe(record, setup)
+    progress = resume(setup, directory, record)
+    speeds = [row["images_per_second"] for row in keep_rows(directory, progress.epoch)]
+    tracker.start(record, directory)
+    keep("running")
+    saved_at = time.monotonic()
+
+    def save() -> None:
+        nonlocal saved_at
+        save_state(directory, state_of(setup, progress, record))
+        record.epoch = progress.epoch
+        keep("running")
+        saved_at = time.monotonic()
+
+    def save_if_due() -> None:
+        if stop.requested or time.monotonic() - saved_at >= config.checkpoint_seconds:
+            save()
+        if stop.requested:
+            raise Interrupted(stop.requested)
+
+    title, epochs = f"{record.arm} seed {config.seed}", config.recipe.epochs
+    with make_progress(title, epochs, setup.steps_per_epoch, progress.epoch) as display, stop.deferring():
+        for epoch in range(progress.epoch + 1, epochs + 1):
+            # 2. Train for an epoch.
+            epoch_began = time.monotonic()
+            order_N = epoch_order(setup, config.seed, epoch)
+            totals_2 = torch.tensor(progress.totals, device=setup.device)
+            first_step, step_seconds = progress.step, 0.0
+            setup.model.train()
+            for step in range(first_step, setup.steps_per_epoch):
+                step_began = time.monotonic()
+                index_B = order_N[step * setup.batch_size : (step + 1) * setup.batch_size]
+                totals_2 += train_step(setup, config, index_B, epoch, step)
+                step_seconds += time.monotonic() - step_began
+                progress.step = step + 1
+                display.step(epoch, progress.step)
+                if stop.requested or time.monotonic() - saved_at >= config.checkpoint_seconds:
+                    progress.totals = totals_2.tolist()
+                    save_if_due()
+            waiting_began = time.monotonic()
+            loss_sum, num_right = totals_2.tolist()  # waits for the GPU
+            step_seconds += time.monotonic() - waiting_began
+            if not math.isfinite(loss_sum):
+                raise NonFiniteLoss(f"the training loss became {loss_sum} in epoch {epoch}")
+
+            # 3. Validate, keep the best, tell everybody.
+            val = evaluate(setup.model, setup.data.val, setup.data, setup.precision)
+            if val.loss < progress.best_loss:
+                weights = {name: tensor.detach().clone() for name, tensor in setup.model.state_dict().items()}
+                progress.best_epoch, progress.best_loss, progress.best_weights = epoch, val.loss, weights
+            num_trained = setup.steps_per_epoch * setup.batch_size
+            num_timed = num_trained - first_step * setup.batch_size
+            row = {
+                "epoch": epoch,
+                "train/loss": loss_sum / num_trained,
+                "train/accuracy": num_right / num_trained,
+                "val/loss": val.loss,
+                "val/accuracy": val.accuracy,
+                "lr": setup.schedule.lr,
+                "time_seconds": time.monotonic() - epoch_began,
+                "images_per_second": num_timed / step_seconds if num_timed else None,
+            }
+            setup.schedule.after_epoch(val.loss)
+            append_row(directory, row)
+            tracker.log(row)
+            display.epoch(row)
+            speeds.append(row["images_per_second"])
+            progress.epoch, progress.step, progress.totals = epoch, 0, [0.0, 0.0]
+            record.epoch = epoch
+            save_if_due()
+
+    # 4. Score the last and the best model once on every split, test included; leave everything on disk.
+    record.images_per_second = median([s for s in speeds if s] or [0.0]) or None
+    final, final_test = score(setup.model, setup.data, setup.precision)
+    save_model(directory / "last.safetensors", setup.model.state_dict(), config)
+    if progress.best_weights:
+        setup.model.load_state_dict(progress.best_weights)
+    best, best_test = score(setup.model, setup.data, setup.precision)
+    save_model(directory / "best.safetensors", setup.model.state_dict(), config)
+    save_predictions(directory, setup.data.test, final_test, best_test)
+    record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}
+    record.peak_gib = peak_gib(setup.device)
+    for name, path, caption in draw(config, directory, setup):
+        tracker.image(name, path, caption)
+
+
+def prepare(config: Config) -> Setup:
+    """Device, data, model with its seed's weights, optimizer and schedule."""
+    device = pick_device(config.device)
+    if config.deterministic:
+        make_deterministic(device)
+    data = load_data(config).to(device)
+    model = make_model(config).to(device)
+    optimizer = make_optimizer(model, config.recipe)
+    # A batch is always full, so that every step has one shape; the images left over wait for another epoch's order.
+    batch_size = min(config.recipe.batch_size, len(data.train))
+    steps_per_epoch = len(data.train) // batch_size
+    return Setup(
+        device=device,
+        precision=pick_precision(config.precision, device),
+        data=data,
+        model=model,
+        network=torch.compile(model) if compiles(config, device) else model,
+        optimizer=optimizer,
+        schedule=Schedule(optimizer, config.recipe, steps_per_epoch),
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+    )
+
+
+def compiles(config: Config, device: torch.device) -> bool:
+    """Whether the model is compiled: `auto` compiles on cuda, and only if the run is long enough to pay for it."""
+    if config.compile != "auto":
+        return config.compile == "on"
+    return device.type == "cuda" and config.recipe.epochs >= 5
+
+
+def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> Tensor:
+    """One optimizer step on the training images `index_B`.
+
+    Returns:
+        Summed loss and number right of these images, (2,), on the device.
+
+    Raises:
+        NonFiniteLoss: before the weights were touched (on cuda the step is skipped, and the epoch's end raises).
+    """
+    recipe, train = config.recipe, setup.data.train
+    # Streams of this very step, so that going on in the middle of an epoch changes nothing.
+    torch.manual_seed(derive(config.seed, "dropout", epoch, step))
+    image_BCHW = augment(
+        train.image_NCHW[index_B],
+        make_generator(config.seed, "augment", epoch, step, device=setup.device),
+        crop_padding=recipe.crop_padding,
+        horizontal_flip=recipe.horizontal_flip,
+    )
+    label_B = train.label_N[index_B]
+    with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+        logit_BK = setup.network(normalise(image_BCHW, setup.data.mean, setup.data.std)).float()
+    loss = F.cross_entropy(logit_BK, label_B, label_smoothing=recipe.label_smoothing)
+    setup.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(setup.model.parameters(), recipe.clip_norm)
+    guard_step(setup, loss, epoch, step)
+    setup.optimizer.step()
+    setup.schedule.after_step()
+    return torch.stack([loss.detach() * len(label_B), (logit_BK.argmax(-1) == label_B).sum()])
+
+
+def guard_step(setup: Setup, loss: Tensor, epoch: int, step: int) -> None:
+    """See to it that no step is taken on a loss that is not finite.
+
+    On cuda asking for the loss would make the host wait at every step; there the fused optimizer is told, through the
+    flag that gradient scaling uses, to leave the weights alone from the first such loss on.
+    """
+    if setup.device.type == "cuda":
+        bad = (~torch.isfinite(loss.detach())).float()
+        earlier = getattr(setup.optimizer, "found_inf", None)
+        setup.optimizer.found_inf = bad if earlier is None else torch.maximum(earlier, bad)
+    elif not math.isfinite(loss.item()):
+        raise NonFiniteLoss(f"the training loss became {loss.item()} in epoch {epoch}, step {step}")
+
+
+def epoch_order(setup: Setup, seed: int, epoch: int) -> Tensor:
+    """The epoch's permutation of the training images, on the device."""
+    order_N = torch.randperm(len(setup.data.train), generator=make_generator(seed, "order", epoch))
+    return order_N.to(setup.device)
+
+
+def state_of(setup: Setup, progress: Progress, record: Record) -> dict:
+    """Everything that going on needs; tensors and plain values only."""
+    return {
+        "config_hash": record.config_hash,
+        "data_fingerprint": setup.data.fingerprint,
+        "precision": setup.precision,
+        "model": setup.model.state_dict(),
+        "optimizer": setup.optimizer.state_dict(),
+        "schedule": setup.schedule.state_dict(),
+        "progress": vars(progress),
+    }
+
+
+def resume(setup: Setup, directory: Path, record: Record) -> Progress:
+    """Put the saved state in place and return how far it had come; at the beginning if there is none that fits."""
+    state = load_state(directory, record.config_hash)
+    if state is None or state["data_fingerprint"] != setup.data.fingerprint:
+        return Progress()
+    if state["precision"] != setup.precision:
+        log.warning("precision was %s and is now %s", state["precision"], setup.precision)
+    setup.model.load_state_dict(state["model"])
+    setup.optimizer.load_state_dict(state["optimizer"])
+    setup.schedule.load_state_dict(state["schedule"])
+    progress = Progress(**state["progress"])
+    log.info("%s seed %d goes on: epoch %d, step %d", record.arm, record.seed, progress.epoch + 1, progress.step)
+    return progress
+
+
+def describe(record: Record, setup: Setup) -> None:
+    """Write into the record what is used: data, code, versions, device, sizes."""
+    data = setup.data
+    record.data_fingerprint, record.data_name, record.classes = data.fingerprint, data.known_as, data.classes
+    record.normalisation = {"mean": data.mean, "std": data.std}
+    record.num_images = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
+    record.code, record.versions = code_identity(), library_versions()
+    record.device, record.precision = device_name(setup.device), setup.precision
+    record.threads = torch.get_num_threads()
+    record.params = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+    record.flops_per_image = flops_per_image(setup.model.config)
+
+
+def draw(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:
+    """The pictures of the finished cell, by the function that the tracker's configuration names: name, file, caption."""
+    if config.tracker.name == "none" or config.tracker.mode == "disabled" or not config.tracker.pictures:
+        return []
+    module, _, function = config.tracker.pictures.rpartition(".")
+    try:
+        # Named in the configuration, since pictures are the analysis's work and training knows nothing of it.
+        return getattr(import_module(module), function)(directory, setup.model, setup.data)
+    except Exception as fault:  # a picture is worth less than the cell that it shows
+        log.warning("no pictures of this cell: %s: %s", type(fault).__name__, fault)
+        return []
+
+
+def described(fault: BaseException) -> dict[str, str]:
+    """An exception as the record keeps it."""
+    text = "".join(traceback.format_exception(fault))
+    return {"type": type(fault).__name__, "message": str(fault), "traceback": text}
