@@ -1,0 +1,54 @@
+"""Fixtures that every test may use; nothing here reaches the network or the user's own folders."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, with caches and W&B's files inside it."""
+    for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / ".wandb-home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "VITSWEEP_DATA", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread a test: sums in a fixed order, and two test runs share a small machine fairly."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def vitsweep_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Call the console command in this process: arguments -> exit code, output, error output."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        from hydra.core.global_hydra import GlobalHydra
+
+        from vitsweep.cli import main
+
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr("sys.argv", ["vitsweep", *arguments])
+        capsys.readouterr()
+        try:
+            code = main()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call

@@ -1,0 +1,72 @@
+"""Our dropout keeps what it promises, bit by bit; attention agrees with torch's own."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vitsweep.layers import Attention, Dropout
+
+
+def dropped(rate: float, count: int = 400_000, seed: int = 0) -> torch.Tensor:
+    torch.manual_seed(seed)
+    return Dropout(rate).train()(torch.ones(count))
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.1, 0.2, 0.5, 0.9])
+def test_dropout_drops_the_share_asked_for(rate):
+    kept = (dropped(rate) > 0).float().mean().item()
+    four_sigma = 4 * (rate * (1 - rate) / 400_000) ** 0.5
+    assert abs(kept - (1 - rate)) < four_sigma + 1 / 65_536
+
+
+@pytest.mark.parametrize("lane", [0, 1, 2, 3])
+def test_dropout_has_the_same_rate_in_each_of_a_words_four_lanes(lane):
+    kept = (dropped(0.2)[lane::4] > 0).float().mean().item()
+    assert abs(kept - 0.8) < 4 * (0.16 / 100_000) ** 0.5
+
+
+def test_dropout_keeps_the_mean():
+    assert dropped(0.2).mean().item() == pytest.approx(1.0, abs=4 * (0.25 / 400_000) ** 0.5)
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3, 4, 64])
+def test_dropout_elements_are_independent(lag):
+    keep = (dropped(0.5) > 0).float()
+    assert abs(torch.corrcoef(torch.stack([keep[:-lag], keep[lag:]]))[0, 1]) < 4 / len(keep) ** 0.5
+
+
+def test_dropout_calls_are_independent():
+    torch.manual_seed(0)
+    layer = Dropout(0.5).train()
+    first, second = (layer(torch.ones(400_000)) > 0).float(), (layer(torch.ones(400_000)) > 0).float()
+    assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 4 / 400_000**0.5
+
+
+def test_dropout_follows_the_seed():
+    assert torch.equal(dropped(0.2, seed=3), dropped(0.2, seed=3))
+    assert not torch.equal(dropped(0.2, seed=3), dropped(0.2, seed=4))
+
+
+def test_dropout_gradient_has_the_forward_mask():
+    torch.manual_seed(0)
+    x = torch.ones(1000, requires_grad=True)
+    y = Dropout(0.3).train()(x)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+
+
+def test_dropout_handles_sizes_that_fill_no_word():
+    torch.manual_seed(0)
+    assert Dropout(0.5).train()(torch.ones(3, 7)).shape == (3, 7)
+
+
+def test_dropout_is_the_identity_in_eval_mode():
+    x = torch.ones(5)
+    assert Dropout(0.9).eval()(x) is x
+
+
+def test_attention_agrees_with_torchs_fused_kernel():
+    torch.manual_seed(0)
+    attention = Attention(32, 4, bias=True, probs_dropout=0.0, output_dropout=0.0).eval()
+    q, k, v = torch.randn(3, 2, 4, 9, 8).unbind(0)
+    torch.testing.assert_close(attention.mix(q, k, v), F.scaled_dot_product_attention(q, k, v))
