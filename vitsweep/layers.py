@@ -89,9 +89,13 @@ class Attention(nn.Module):
         # slower there at these sizes, and it never shows the probabilities.
         scale = q_BNLE.shape[-1] ** -0.5
         score_BNLL = (q_BNLE * scale) @ k_BNLE.transpose(-2, -1)
-        if self.watch is not None:
-            self.watch(score_BNLL.float().softmax(-1))
-        return self.probs_dropout(score_BNLL.softmax(-1).to(v_BNLE.dtype)) @ v_BNLE
+        if self.watch is None:
+            prob_BNLL = score_BNLL.softmax(-1)
+        else:
+            # The very tensor that is used on, so that gradients by it exist, in no less than fp32.
+            prob_BNLL = score_BNLL.softmax(-1, dtype=torch.promote_types(score_BNLL.dtype, torch.float32))
+            self.watch(prob_BNLL)
+        return self.probs_dropout(prob_BNLL.to(v_BNLE.dtype)) @ v_BNLE
 
 
 class Mlp(nn.Module):

@@ -113,12 +113,13 @@ def initialise(model: nn.Module, seed: int) -> None:
 def capture_attention(model: ViT) -> Iterator[list[Tensor]]:
     """Watch one forward pass after another: yields a list that each pass fills anew.
 
-    The list holds one tensor (B, heads, T, T) a block, first block first: post-softmax, fp32, in eval mode. On exit, also
-    through an exception, the watchers are gone and the model's training mode is what it was.
+    The list holds one tensor (B, heads, T, T) a block, first block first: post-softmax, fp32 (fp64 for a model in
+    fp64), in eval mode, with gradients if the pass has them. On exit, also through an exception, the watchers are gone
+    and every module is in the mode it was in.
     """
     seen: list[Tensor] = []
     attentions: list[Attention] = [block.attention for block in model.blocks]
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     starts_anew = model.register_forward_pre_hook(lambda *_: seen.clear())
     model.eval()
     try:
@@ -129,4 +130,5 @@ def capture_attention(model: ViT) -> Iterator[list[Tensor]]:
         for attention in attentions:
             attention.watch = None
         starts_anew.remove()
-        model.train(was_training)
+        for module, mode in modes:
+            module.training = mode
