@@ -33,7 +33,9 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def vitsweep_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+def vitsweep_main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., tuple[int, str, str]]:
     """Call the console command in this process: arguments -> exit code, output, error output."""
 
     def call(*arguments: str) -> tuple[int, str, str]:

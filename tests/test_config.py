@@ -45,7 +45,10 @@ def changed(**values) -> Config:
 @pytest.mark.parametrize(
     "values, sentence",
     [
-        ({"model__patch_size": 5}, "model.patch_size=5  does not divide model.image_size=32; allowed: 1, 2, 4, 8, 16, 32"),
+        (
+            {"model__patch_size": 5},
+            "model.patch_size=5  does not divide model.image_size=32; allowed: 1, 2, 4, 8, 16, 32",
+        ),
         (
             {"model__hidden_size": 100},
             "model.hidden_size=100  is not divisible by model.num_attention_heads=8; "

@@ -27,7 +27,8 @@ def as_sentence(fault: BaseException) -> str | None:
     if isinstance(fault, HydraException | ValueError) and _is_hydras(fault):
         return _hydra(fault)
     if isinstance(fault, PermissionError) or (isinstance(fault, OSError) and fault.errno in (28, 30)):
-        return f"{fault.filename}  cannot be written ({fault.strerror}); choose another hydra.run.dir or hydra.sweep.dir"
+        remedy = "choose another hydra.run.dir or hydra.sweep.dir"
+        return f"{fault.filename}  cannot be written ({fault.strerror}); {remedy}"
     return None
 
 
@@ -56,7 +57,8 @@ def _yaml(fault: yaml.MarkedYAMLError) -> str:
 
 def _omegaconf(fault: OmegaConfBaseException, context: str) -> str:
     key, text = fault.full_key or "", (fault.msg or str(fault)).splitlines()[0]
-    if match := re.search(r"Value '(.*)' of type '.*' (?:could not be converted to|is not a valid|.* to) ?(\w+)?", text):
+    not_converted = r"Value '(.*)' of type '.*' (?:could not be converted to|is not a valid|.* to) ?(\w+)?"
+    if match := re.search(not_converted, text):
         value, wanted = match.groups()
         return f"{key}={value}  must be {TYPE_NAMES.get(wanted or '', wanted)}"
     if "not in" in text or "not a" in text:

@@ -87,5 +87,3 @@ class Composer:
             raise ConfigError([f"{override}  has no list of values; allowed: a,b  choice()  range()  glob()"])
         key = parsed.get_key_element()
         return [f"{key}={value}" for value in parsed.sweep_string_iterator()]
-
-

@@ -33,7 +33,7 @@ DROPOUT_PLACES = ("embedding", "attention_probs", "attention_output", "mlp_hidde
 
 @dataclass(kw_only=True)
 class ModelConfig:
-    """The Vision Transformer; the defaults are the starting configuration. Names are those of Hugging Face's ViTConfig."""
+    """The Vision Transformer; the defaults are the starting configuration, the names Hugging Face's ViTConfig."""
 
     image_size: int = 32
     """Height and width of the square input, pixels."""
@@ -121,7 +121,7 @@ class DataConfig:
     download: bool = True
     """Whether CIFAR-10 may be downloaded when it is not found under root."""
     val: str = "split"
-    """Where validation images come from: split (held out of the training images) or test (published practice, marked)."""
+    """Where validation images come from: split (held out of training) or test (published practice, marked)."""
     val_fraction: float = 0.1
     """Share of the training images held out for validation, the same in every class."""
     split_seed: int = 0

@@ -32,6 +32,5 @@ class RecordError(UserError):
     """A record or plan on disk is damaged, foreign, or belongs to another study."""
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLoss(ArithmeticError):  # noqa: N818 - an event of training rather than a mistake
     """The training loss stopped being a number: the cell has diverged."""
-

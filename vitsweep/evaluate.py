@@ -29,9 +29,7 @@ class Scores:
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, images: ImageSet, data: Data, precision: str, batch_size: int = 512
-) -> Scores:
+def evaluate(model: nn.Module, images: ImageSet, data: Data, precision: str, batch_size: int = 512) -> Scores:
     """Score `images` in eval mode; the model's training mode is restored. No host sync between batches."""
     was_training = model.training
     model.eval()

@@ -1,4 +1,4 @@
-"""What a launcher gets in place of Hydra's configuration loader: a job's configuration is the one composed at the start.
+"""What a launcher gets in place of Hydra's configuration loader: a job gets what was composed at the start.
 
 Hydra's launchers compose each job anew, in the worker, from the YAML files as they are then. Here only the cell's id is
 put in, and the cell itself is read from plan.json. Lies in the package, not beside the plugin, so that workers can

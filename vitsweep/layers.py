@@ -1,7 +1,7 @@
 """The parts of a transformer block: dropout, attention, MLP, block.
 
 Shapes: B batch, L tokens, D width, N heads, E = D / N, F hidden width of the MLP.
-The unusual decision: dropout on the CPU is our own, since `bernoulli_` draws on one thread and would take 40 % of a step.
+The unusual decision: dropout on the CPU is our own, since `bernoulli_` draws on one thread and takes long.
 """
 
 import torch
@@ -61,9 +61,7 @@ class Attention(nn.Module):
     `watch` is None, or is called with the post-softmax attention (B, N, L, L) in fp32; see vit.capture_attention.
     """
 
-    def __init__(
-        self, hidden_size: int, num_heads: int, *, bias: bool, probs_dropout: float, output_dropout: float
-    ):
+    def __init__(self, hidden_size: int, num_heads: int, *, bias: bool, probs_dropout: float, output_dropout: float):
         super().__init__()
         self.num_heads = num_heads
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=bias)

@@ -37,7 +37,7 @@ def lr_multiplier(recipe: RecipeConfig, step: int, steps_per_epoch: int) -> floa
 
 
 class Schedule:
-    """Sets the optimizer's learning rate: call `after_step` after each step and `after_epoch` with the validation loss."""
+    """Sets the learning rate: call `after_step` after each step, `after_epoch` with the validation loss."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, recipe: RecipeConfig, steps_per_epoch: int):
         self.optimizer = optimizer
@@ -46,9 +46,7 @@ class Schedule:
         self.moves_every_step = recipe.schedule == "cosine"
         self.by_epoch = None
         if recipe.schedule == "plateau":
-            self.by_epoch = ReduceLROnPlateau(
-                optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience
-            )
+            self.by_epoch = ReduceLROnPlateau(optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience)
 
     @property
     def lr(self) -> float:

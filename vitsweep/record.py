@@ -98,7 +98,7 @@ class Record:
     time_seconds: float = 0.0
     """Wall time over all attempts."""
     images_per_second: float | None = None
-    """Training images over training-step seconds, augmentation included, compile and evaluation excluded, median over epochs."""
+    """Training images over training-step seconds, augmentation included, evaluation excluded; median over epochs."""
     peak_gib: float | None = None
     """Peak memory: of the GPU, else of the process."""
     error: dict[str, str] | None = None

@@ -244,9 +244,7 @@ def make_plan(
         }
         for arm in arms
     ]
-    plan = Plan(
-        study=name, design=design, baseline=arms[0].name, factors=factors, seeds=seeds, arms=rows, cells=cells
-    )
+    plan = Plan(study=name, design=design, baseline=arms[0].name, factors=factors, seeds=seeds, arms=rows, cells=cells)
     plan.plan_hash = plan_hash(plan)
     return plan
 
@@ -303,7 +301,8 @@ def extend(old: Plan, new: Plan, directory: Path) -> Plan:
     """
     before, after = baseline_values(old), baseline_values(new)
     if before != after:
-        keys = [f"{k}: {before.get(k)} there, {after.get(k)} now" for k in after | before if before.get(k) != after.get(k)]
+        differing = [key for key in after | before if before.get(key) != after.get(key)]
+        keys = [f"{key}: {before.get(key)} there, {after.get(key)} now" for key in differing]
         raise RecordError(
             f"hydra.sweep.dir={directory}  holds a study with another baseline ({'; '.join(keys)}); "
             f"choose another hydra.sweep.dir=... or move that folder away"

@@ -75,7 +75,7 @@ def run_cell(config: Config, record: Record, directory: Path) -> Record:
 
     Args:
         config: what to train.
-        record: who the cell is (study, arm, seed, overrides, ...) and what earlier attempts left; the rest is filled in.
+        record: who the cell is (study, arm, seed, ...) and what earlier attempts left; the rest is filled in.
         directory: the cell's own, existing directory; a state saved there is gone on from.
 
     Returns:
@@ -127,7 +127,7 @@ def fit(
     stop: StopSignals,
     keep: Callable[[str], None],
 ) -> None:
-    """Train the model of `config`, write its checkpoints and predictions, fill in the record's metrics; see run_cell."""
+    """Train the model of `config`, leave checkpoints and predictions, fill in the record; see run_cell."""
     # 1. Prepare, and go on from a saved state if there is one.
     setup = prepare(config)
     describe(record, setup)
@@ -341,7 +341,7 @@ def describe(record: Record, setup: Setup) -> None:
 
 
 def draw(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:
-    """The pictures of the finished cell, by the function that the tracker's configuration names: name, file, caption."""
+    """The pictures of the finished cell (name, file, caption), by the function that tracker.pictures names."""
     if config.tracker.name == "none" or config.tracker.mode == "disabled" or not config.tracker.pictures:
         return []
     module, _, function = config.tracker.pictures.rpartition(".")

@@ -1,8 +1,9 @@
 """ONE Vision Transformer; each ablation axis is one field of ModelConfig and one visible branch.
 
-Dosovitskiy et al. 2021 ("An Image is Worth 16x16 Words"), with the class token, learned positions and pre-norm blocks of
-timm's VisionTransformer, against which the tests check the logits.
-Shapes: B batch, C colour channels, H W pixels, T tokens with the class token, L patch tokens, D width, N heads, K classes.
+Dosovitskiy et al. 2021 ("An Image is Worth 16x16 Words"), with the class token, learned positions and pre-norm blocks
+of timm's VisionTransformer, against which the tests check the logits.
+Shapes: B batch, C colour channels, H W pixels, T tokens with the class token, L patch tokens, D width, N heads, K
+classes.
 """
 
 from collections.abc import Iterator

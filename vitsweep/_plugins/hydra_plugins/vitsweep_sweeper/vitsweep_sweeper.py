@@ -1,4 +1,4 @@
-"""`hydra/sweeper=vitsweep`: a thin class, since every Hydra application that starts imports it. The work is in _core."""
+"""`hydra/sweeper=vitsweep`: a thin class, since Hydra imports it at every start. The work is in _core."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,0 +1,158 @@
+"""A study's arms, cells and plan: named after what they change, compared, frozen, extended, refused."""
+
+import dataclasses
+
+import pytest
+
+from vitsweep.config import Config, ConfigError, config_hash
+from vitsweep.errors import RecordError
+from vitsweep.study import (
+    counts_as_science,
+    extend,
+    grid_arms,
+    is_swept,
+    make_plan,
+    read_plan,
+    single_name,
+    slug,
+    sweep_name,
+    write_plan,
+)
+
+PATCHES = {"model.patch_size": ["model.patch_size=4", "model.patch_size=8"]}
+
+
+def compose(overrides: list[str]) -> Config:
+    """A composer for tests: integer values of the model and the recipe's lr, nothing else."""
+    config = Config()
+    for override in overrides:
+        key, value = override.split("=")
+        group, name = key.split(".")
+        setattr(getattr(config, group), name, float(value) if name == "lr" else int(value))
+    if config.model.faults():
+        raise ConfigError(config.model.faults())
+    return config
+
+
+def plan(factors=PATCHES, seeds=(0, 1), base=()):
+    arms, _ = grid_arms(list(base), factors, compose)
+    return make_plan("patch_size", "grid", list(base), arms, list(seeds), {"patch_size": ["4", "8"]})
+
+
+def test_arms_are_named_after_what_they_change():
+    arms, _ = grid_arms([], PATCHES | {"recipe.lr": ["recipe.lr=0.001", "recipe.lr=0.002"]}, compose)
+    assert [arm.name for arm in arms] == ["baseline", "lr=0.002", "patch_size=8", "patch_size=8+lr=0.002"]
+
+
+def test_arm_that_equals_the_configuration_without_the_sweep_is_the_baseline():
+    arms, _ = grid_arms([], {"model.patch_size": ["model.patch_size=8", "model.patch_size=4"]}, compose)
+    assert [(arm.name, arm.role, arm.overrides) for arm in arms] == [
+        ("baseline", "baseline", ["model.patch_size=4"]),
+        ("patch_size=8", "arm", ["model.patch_size=8"]),
+    ]
+
+
+def test_first_arm_is_the_baseline_when_none_equals_the_default():
+    arms, _ = grid_arms([], {"model.patch_size": ["model.patch_size=16", "model.patch_size=8"]}, compose)
+    assert arms[0].role == "baseline" and arms[0].config.model.patch_size == 16
+
+
+def test_arms_that_resolve_equal_are_refused_with_both_names():
+    with pytest.raises(ConfigError, match="`model.patch_size=8` and `model.patch_size=08`  resolve to the same"):
+        grid_arms([], {"model.patch_size": ["model.patch_size=8", "model.patch_size=08"]}, compose)
+
+
+def test_all_bad_cells_are_named_in_one_message():
+    with pytest.raises(ConfigError) as refusal:
+        grid_arms([], {"model.patch_size": ["model.patch_size=5", "model.patch_size=7"]}, compose)
+    assert ["model.patch_size=5" in f or "model.patch_size=7" in f for f in refusal.value.faults] == [True, True]
+
+
+def test_cells_come_seed_by_seed():
+    assert [(cell.arm, cell.seed) for cell in plan().cells] == [
+        ("baseline", 0),
+        ("patch_size=8", 0),
+        ("baseline", 1),
+        ("patch_size=8", 1),
+    ]
+
+
+def test_cell_directory_names_arm_hash_and_seed():
+    cell = plan().cells[1]
+    assert cell.id == f"patch_size=8-{cell.config_hash[:8]}/seed=0"
+    assert cell.config_hash == config_hash(compose(["model.patch_size=8"]))
+
+
+def test_plan_survives_the_disk(tmp_path):
+    write_plan(tmp_path, plan())
+    assert read_plan(tmp_path) == plan()
+
+
+def test_plan_is_absent_in_an_empty_folder(tmp_path):
+    assert read_plan(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"schema": 1}', '{"schema": 2, "cells": []}'])
+def test_plan_that_is_foreign_is_refused(tmp_path, content):
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(RecordError, match="plan.json"):
+        read_plan(tmp_path)
+
+
+def test_plan_extends_by_seeds_and_arms(tmp_path):
+    more = {"model.patch_size": ["model.patch_size=4", "model.patch_size=16"]}
+    merged = extend(plan(), plan(factors=more, seeds=(2,)), tmp_path)
+    assert [arm["arm"] for arm in merged.arms] == ["baseline", "patch_size=16", "patch_size=8"]
+    assert merged.seeds == [0, 1, 2] and len(merged.cells) == 6
+
+
+def test_plan_with_another_baseline_is_refused_with_the_differing_keys(tmp_path):
+    with pytest.raises(RecordError, match=r"recipe.lr: 0.001 there, 0.005 now.*hydra.sweep.dir"):
+        extend(plan(), plan(base=["recipe.lr=0.005"]), tmp_path)
+
+
+def test_plan_hash_follows_the_content():
+    assert plan().plan_hash == plan().plan_hash != plan(seeds=(0,)).plan_hash
+
+
+@pytest.mark.parametrize(
+    "overrides, name",
+    [
+        (["model.patch_size=4,8", "seed=0,1"], "patch_size"),
+        (["model/patch_size=p4,p8", "recipe.lr=choice(1e-3,2e-3)", "data=shapes"], "patch_size+lr"),
+        (["seed=0,1,2", "data=shapes"], "seed"),
+    ],
+)
+def test_sweep_is_named_after_its_swept_keys(overrides, name):
+    assert sweep_name(overrides) == name
+
+
+def test_single_run_is_named_after_what_counts():
+    assert single_name(["data=shapes", "tracker=none", "device=cpu", "seed=3"]) == "data=shapes+seed=3"
+    assert single_name(["tracker=none"]) == "baseline"
+
+
+@pytest.mark.parametrize(
+    "override, swept",
+    [("a=1,2", True), ("a=[1,2]", False), ("a='x,y'", False), ("a=range(3)", True), ("a=1", False)],
+)
+def test_swept_overrides_are_told_from_lists(override, swept):
+    assert is_swept(override) == swept
+
+
+@pytest.mark.parametrize("override", ["data.root=/x", "tracker.mode=offline", "hydra/launcher=joblib", "device=cpu"])
+def test_where_and_how_does_not_count_as_science(override):
+    assert not counts_as_science(override)
+
+
+def test_slug_of_a_long_text_is_short_and_its_own():
+    long = ["+".join(f"key{i}=value{i}" for i in range(n)) for n in (20, 21)]
+    assert all(len(slug(text)) <= 80 for text in long) and slug(long[0]) != slug(long[1])
+
+
+def test_slug_has_no_characters_that_a_file_system_minds():
+    assert slug("a b/c:d*e") == "a-b-c-d-e"
+
+
+def test_arm_levels_are_kept_for_the_analysis():
+    assert dataclasses.asdict(plan().cells[1])["levels"] == {"patch_size": "8"}
