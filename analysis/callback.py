@@ -1,0 +1,33 @@
+"""The Hydra callback that makes the report at the end of a sweep.
+
+Hydra skips on_multirun_end when a job raised, so cells catch their own exceptions; and whatever goes wrong
+here must not turn a finished sweep into a failed one, so it is logged and the command to try again is named.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+class ReportAtTheEnd(Callback):
+    """Writes `<sweep dir>/report` when a multirun has ended."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        # pandas and matplotlib take seconds to import; a job's process must not pay for them.
+        directory = Path(str(config.hydra.sweep.dir))
+        try:
+            from analysis.report import make_report
+
+            log.info("Report: %s", make_report(directory))
+        except Exception as fault:  # noqa: BLE001 - see the top of this file
+            log.warning(
+                "No report (%s: %s). Try: python -m analysis report %s",
+                type(fault).__name__,
+                fault,
+                directory,
+            )

@@ -1,0 +1,121 @@
+"""Selection -> one row an arm: its mean, its effect on the baseline, the verdict. The frame behind
+tables/arms.csv.
+
+Accuracies and their differences are in percent points, everything else in the record's unit. The family of
+Holm's correction is every arm that was started, failed ones included (they have no p but count), the placebo
+excepted; in a study with claims the claims are the family, and `claimed_p` brings their adjusted p here.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.selection import DEFAULT_METRIC, Selection
+
+COLUMNS = (
+    "arm n mean sd delta ci_low ci_high p p_holm p_signflip verdict seeds_needed params role changes pairs "
+    "sd_delta p_equivalent effect_size better family started failed flops_per_image time_seconds "
+    "images_per_second published"
+).split()
+FAILURES = ("failed", "diverged", "interrupted")
+
+
+def unit(metric: str) -> float:
+    """What a metric is multiplied with to be shown: accuracies become percent points."""
+    return 100.0 if metric.endswith("accuracy") else 1.0
+
+
+def direction(metric: str) -> int:
+    """1 when more is better, -1 for losses."""
+    return -1 if metric.endswith("loss") else 1
+
+
+def seed_values(selection: Selection, metric: str = DEFAULT_METRIC, when: str = "final") -> pd.DataFrame:
+    """(seeds, arms): the metric of each finished cell in shown units; NaN where there is none."""
+    done = selection.done()
+    values = done.pivot(index="seed", columns="arm", values=f"{when}/{metric}") * unit(metric)
+    return values.reindex(columns=selection.arms)
+
+
+def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
+    """Arm minus baseline on each shared seed."""
+    return (values[arm] - values[baseline]).dropna()
+
+
+def arm_effects(
+    selection: Selection, metric: str = DEFAULT_METRIC, claimed_p: dict[str, float] | None = None
+):
+    """The frame described at the top, COLUMNS wide, in the selection's order of arms.
+
+    Args:
+        claimed_p: Holm-adjusted p of the arms that a claim compares with the baseline; None for a study
+            without claims.
+    """
+    values = seed_values(selection, metric)
+    rope = selection.rope if unit(metric) == 100.0 else math.nan
+    sign, base = direction(metric), selection.baseline
+    results = {
+        a: stats.compare(differences(values, a, base).to_numpy(), rope, sign) for a in selection.others()
+    }
+    adjusted, size = adjusted_p(selection, results)
+    families = {arm: "arms" if claimed_p is None else "exploratory" for arm in results}
+    for arm, p in (claimed_p or {}).items():
+        adjusted[arm], families[arm] = p, "claims"
+    rows = []
+    for arm in selection.arms:
+        row = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
+        row |= _own_numbers(selection, arm, values[arm].dropna().to_numpy())
+        if arm in results:
+            row |= _effect(results[arm], adjusted[arm], sign) | {"family": families[arm]}
+            row["seeds_needed"] = stats.seeds_to_decide(results[arm], size, rope)
+        else:
+            row["verdict"] = "baseline"
+        rows.append(row)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def adjusted_p(selection: Selection, results: dict[str, stats.Paired]) -> tuple[dict[str, float], int]:
+    """Holm's p of each arm over the arms started, and the size of that family (at least 1).
+
+    A placebo is no hypothesis: its p is adjusted as if it had been one more arm, and it changes no other
+    arm's p.
+    """
+    family = [arm for arm in selection.started() if arm in results]
+    adjusted = dict(zip(family, stats.holm(np.array([results[arm].p for arm in family])), strict=True))
+    for arm in results:
+        if arm not in adjusted:
+            beside = np.array([results[arm].p, *(results[other].p for other in family)])
+            adjusted[arm] = stats.holm(beside)[0]
+    return {arm: float(p) for arm, p in adjusted.items()}, max(len(family), 1)
+
+
+def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
+    cells = selection.cells[selection.cells["arm"] == arm]
+    done = cells[cells["status"] == "done"]
+    return {
+        "n": len(value_S),
+        "mean": value_S.mean() if len(value_S) else math.nan,
+        "sd": stats.spread(value_S),
+        "params": _known(cells["params"]),
+        "flops_per_image": _known(cells["flops_per_image"]),
+        "time_seconds": done["time_seconds"].mean(),
+        "images_per_second": done["images_per_second"].mean(),
+        "started": int((cells["status"] != "planned").sum()),
+        "failed": int(cells["status"].isin(FAILURES).sum()),
+        "published": selection.published.get(arm, math.nan),
+    }
+
+
+def _known(values: pd.Series) -> float:
+    """The arm's parameters or FLOPs: those of its first cell that got so far as to count them."""
+    counted = values[values > 0]
+    return counted.iloc[0] if len(counted) else math.nan
+
+
+def _effect(result: stats.Paired, p_holm: float, sign: int) -> dict:
+    numbers = dataclasses.asdict(result)
+    numbers = {"pairs" if k == "n" else "sd_delta" if k == "sd" else k: v for k, v in numbers.items()}
+    return numbers | {"p_holm": p_holm, "verdict": stats.verdict(result, p_holm, sign)}

@@ -1,0 +1,102 @@
+"""A Figure: how it is drawn, what it says in words, and the numbers behind it; `save` writes it in both
+themes.
+
+Drawing functions live in draw_effects and draw_curves: each takes a frame and `ax`, draws there and returns
+it. Every figure is written as SVG and PNG, light and dark, with fixed ids and no dates, so equal inputs give
+equal bytes.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from analysis.style import recoloured, theme
+
+MAX_ARMS = 12
+"""Arms that one figure shows; more become unreadable. Their numbers are in the figure's table all the
+same."""
+
+
+@dataclass(kw_only=True)
+class Figure:
+    """One figure of the report."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    """What the figure shows, in one sentence made from its numbers."""
+    table: pd.DataFrame
+    size: tuple[float, float]
+    """Width and height, inches."""
+    draw: Callable[[Canvas, dict[str, str]], None]
+    """Draws on an empty canvas with the theme's colours."""
+
+
+def save(figure: Figure, directory: Path) -> str:
+    """Write <name>.svg, <name>-dark.svg, <name>.png, <name>-dark.png; return the SVG for the page, in CSS
+    variables."""
+    svg = tidy(render(figure, "light", "svg").decode())
+    (directory / f"{figure.name}.svg").write_text(svg, encoding="utf-8", newline="\n")
+    (directory / f"{figure.name}-dark.svg").write_text(recoloured(svg), encoding="utf-8", newline="\n")
+    (directory / f"{figure.name}.png").write_bytes(render(figure, "light", "png"))
+    (directory / f"{figure.name}-dark.png").write_bytes(render(figure, "dark", "png"))
+    return inline(svg, figure)
+
+
+def render(figure: Figure, theme_name: str, kind: str) -> bytes:
+    """The bytes of a figure as svg or png."""
+    # A date or version would make equal inputs differ, and a URL would put an address into an offline page.
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type")) if kind == "svg" else {"Software": None}
+    stream = io.BytesIO()
+    with theme(theme_name) as colour:
+        canvas = plt.figure(figsize=figure.size, layout="constrained")
+        try:
+            figure.draw(canvas, colour)
+            canvas.savefig(stream, format=kind, metadata=nothing)
+        finally:
+            plt.close(canvas)
+    return stream.getvalue()
+
+
+def tidy(svg: str) -> str:
+    """Matplotlib's SVG without document type and metadata, its coordinates rounded to a tenth of a point."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s*<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
+    return re.sub(r"\n\s*", "\n", svg).rstrip() + "\n"
+
+
+def inline(svg: str, figure: Figure) -> str:
+    """The SVG as part of a page: named for screen readers, ids of its own, colours that follow the theme."""
+    svg = recoloured(svg, css_variables=True)
+    for mark in ('id="', 'href="#', "url(#"):
+        svg = svg.replace(mark, f"{mark}{figure.name}-")
+    start, body = svg.split(">", 1)
+    start = re.sub(r' (width|height)="[^"]*"', "", start)
+    width = f"{figure.size[0] * 72:.0f}px"
+    start += f' role="img" aria-labelledby="{figure.name}-name" style="min-width: {width}"'
+    return f'{start}><title id="{figure.name}-name">{_escape(figure.alt)}</title>{body}'
+
+
+def at_most(arms: list[str], baseline: str, effects: pd.DataFrame | None = None) -> list[str]:
+    """The arms that a figure shows: the baseline and those with the largest effects, in the study's order."""
+    if len(arms) <= MAX_ARMS:
+        return arms
+    size = pd.Series(0.0, index=arms)
+    if effects is not None:
+        size = effects.set_index("arm")["delta"].abs().reindex(arms).fillna(0.0)
+    ranked = size.drop(baseline, errors="ignore").sort_values(ascending=False, kind="stable").index
+    chosen = {baseline, *ranked[: MAX_ARMS - 1]}
+    return [arm for arm in arms if arm in chosen]
+
+
+def _escape(value: str) -> str:
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,140 @@
+"""What could make the numbers wrong, said plainly; and how they were made (methods, signature)."""
+
+import pandas as pd
+
+from analysis.effects import seed_values
+from analysis.page import Bullets, Fold, Pairs, Text
+from analysis.selection import Selection
+from analysis.tables import duration, ranges
+from vitsweep.record import SCHEMA, package_version
+
+ALL_WELL = "Every planned run finished; nothing was left out."
+STATUS_WORDS = {
+    "planned": "not started",
+    "running": "running, or killed without a word",
+    "interrupted": "interrupted",
+    "failed": "failed",
+    "diverged": "diverged (loss no longer a number)",
+}
+
+
+def health_items(selection: Selection, problems: list[str]) -> list:
+    """Sentences about everything unfinished, left out or mixed, then each failed cell with its error."""
+    lines = [*problems, *selection.notes, *_status_lines(selection.cells), *_missing_pairs(selection)]
+    lines += _mixed(selection.cells) + _empty_metrics(selection)
+    items: list = [Bullets(lines=lines)] if lines else [Text(text=ALL_WELL)]
+    for _, cell in selection.cells.iterrows():
+        error = cell["record"].error
+        if error:
+            title = f"{cell['cell']} {cell['status']}: {error.get('type', '')}: {error.get('message', '')}"
+            items.append(Fold(title=title, text=error.get("traceback") or "no traceback"))
+    return items
+
+
+def methods_items(selection: Selection) -> list:
+    """Protocol, data, versions and cost."""
+    cells, done = selection.cells, selection.done()
+    if cells.empty:
+        return [Text(text="There are no cells.")]
+    pairs = [
+        ("Seeds", ranges(sorted(set(cells["seed"])))),
+        ("Metric", "test accuracy at the last epoch; test data were scored once, after training"),
+        ("Design", selection.design or "plain sweep"),
+        ("Data", f"{_values(cells['data_name'])}, fingerprint {_values(cells['data_fingerprint'].str[:16])}"),
+        ("Validation", _validation(cells)),
+        ("Device", f"{_values(cells['device'])}, {_values(cells['precision'])}"),
+        ("Code", _values(pd.Series([_code(r.code) for r in cells["record"]]))),
+        ("Versions", _values(pd.Series([_versions(r.versions) for r in cells["record"]]))),
+        ("Device time", f"{duration(cells['time_seconds'].sum())} over {len(done)} finished runs"),
+    ]
+    return [Pairs(pairs=[(name, value) for name, value in pairs if value])]
+
+
+def signature(selection: Selection) -> str:
+    """How the numbers were made, in one line, after sacreBLEU's signatures."""
+    cells = selection.cells
+    known = [f for f in cells["data_fingerprint"] if f]
+    seeds = len(set(cells["seed"]))
+    parts = {
+        "metric": "test/accuracy",
+        "epoch": "last",
+        "data": known[0][:8] if known else "unknown",
+        "seeds": seeds,
+        "paired": "seed",
+        "interval": "t95",
+        "multiple": "holm",
+        "baseline": selection.baseline,
+        "schema": SCHEMA,
+        "vitsweep": package_version("vitsweep"),
+    }
+    return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+def _status_lines(cells: pd.DataFrame) -> list[str]:
+    lines = []
+    for status, words in STATUS_WORDS.items():
+        names = list(cells.loc[cells["status"] == status, "cell"])
+        if names:
+            shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+            lines.append(f"{len(names)} of {len(cells)} cells {words}: {shown}.")
+    return lines
+
+
+def _missing_pairs(selection: Selection) -> list[str]:
+    """A sentence for each arm that lacks a seed which the baseline has, or the other way round."""
+    if selection.done().empty:
+        return []
+    values, lines = seed_values(selection), []
+    base = set(values[selection.baseline].dropna().index)
+    for arm in selection.others():
+        own = set(values[arm].dropna().index)
+        if own and own != base:
+            lines.append(
+                f"{arm} is compared on seeds {ranges(sorted(own & base)) or 'none'}: "
+                f"without a pair are {ranges(sorted(own ^ base))}."
+            )
+    return lines
+
+
+def _empty_metrics(selection: Selection) -> list[str]:
+    done = selection.done()
+    names = list(done.loc[done["final/test/accuracy"].isna(), "cell"])
+    return [f"Finished without a test accuracy, so not counted: {', '.join(names)}."] if names else []
+
+
+def _mixed(cells: pd.DataFrame) -> list[str]:
+    started = cells[cells["status"] != "planned"]
+    records = list(started["record"])
+    lines = []
+    commits = sorted({str(r.code.get("commit", ""))[:8] for r in records} - {""})
+    if len(commits) > 1:
+        lines.append(f"The runs come from {len(commits)} commits: {', '.join(commits)}.")
+    if any(r.code.get("dirty") for r in records):
+        lines.append("Some runs come from a checkout with uncommitted changes.")
+    for name in ("device", "precision"):
+        found = sorted(set(started[name]) - {""})
+        if len(found) > 1:
+            lines.append(f"The runs differ in {name}: {', '.join(found)}.")
+    return lines
+
+
+def _validation(cells: pd.DataFrame) -> str:
+    sources = {(r.config.get("data") or {}).get("val", "") for r in cells["record"]} - {""}
+    if "test" in sources:
+        return "the test images (data.val=test, published practice): what was chosen on them is optimistic"
+    return "held out of the training images" if sources else ""
+
+
+def _code(code: dict) -> str:
+    commit = str(code.get("commit", ""))[:8]
+    return f"vitsweep {code.get('version', '')}{' ' + commit if commit else ''}" if code else ""
+
+
+def _versions(versions: dict) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+
+
+def _values(values: pd.Series) -> str:
+    """The distinct values that are not empty, at most four of them."""
+    found = sorted({str(v) for v in values if str(v)})
+    return "; ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")

@@ -1,0 +1,166 @@
+"""Records on disk -> tidy frames: `cells`, one row a cell, and `history`, one row a cell and epoch.
+
+Nothing found on disk is fatal: a damaged, foreign or too new record is left out and named in `problems`. A
+cell that the plan lists and nobody has started is a row with status `planned`, so unfinished work is visible.
+Numbers stay in the record's units (accuracy a fraction of 1); tables turn them into percent points.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vitsweep.errors import RecordError
+from vitsweep.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
+
+HISTORY_NAMES = (
+    "train/loss",
+    "train/accuracy",
+    "val/loss",
+    "val/accuracy",
+    "lr",
+    "time_seconds",
+    "images_per_second",
+)
+PLAIN_FIELDS = (
+    "study role arm seed status epoch config_hash plan_hash claims_hash data_fingerprint data_name params "
+    "flops_per_image time_seconds images_per_second peak_gib device precision threads pack attempts started "
+    "finished"
+).split()
+SKIPPED_FOLDERS = {"report", "wandb", "__pycache__"}
+
+
+@dataclass(kw_only=True)
+class Loaded:
+    """What one or many directories hold."""
+
+    cells: pd.DataFrame
+    """One row a cell: `directory`, `cell` (its id), PLAIN_FIELDS, `final/<metric>`, `best/epoch`,
+    `best/<metric>`, `record`."""
+    history: pd.DataFrame
+    """One row a cell and epoch: `cell`, `arm`, `seed`, `epoch` and HISTORY_NAMES."""
+    problems: list[str]
+    """A sentence for each thing that could not be read or does not belong."""
+    plans: list[dict[str, Any]] = field(default_factory=list)
+    """The plan.json of each directory that has one."""
+
+
+def load(*directories: str | Path) -> Loaded:
+    """Every cell under the given sweep or cell directories.
+
+    Raises:
+        RecordError: a directory does not exist.
+    """
+    rows, history, problems, plans = [], [], [], []
+    for directory in map(Path, directories):
+        if not directory.is_dir():
+            raise RecordError(f"{directory}  is not a directory; give a sweep's or a cell's directory")
+        prefix = f"{directory.name}/" if len(directories) > 1 else ""
+        plan = read_plan(directory, problems)
+        plans += [plan] if plan else []
+        found = _read_cells(directory, prefix, history, problems)
+        rows += found + _planned(directory, prefix, plan, {row["cell"] for row in found})
+    return Loaded(cells=_cell_frame(rows), history=_history_frame(history), problems=problems, plans=plans)
+
+
+def read_plan(directory: Path, problems: list[str]) -> dict[str, Any] | None:
+    """The directory's plan.json, or None (with a sentence in `problems` if it is damaged or of another
+    schema)."""
+    path = directory / PLAN_NAME
+    if not path.exists():
+        return None
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        problems.append(f"{PLAN_NAME} is not readable ({fault}); the cells are reported as a plain sweep.")
+        return None
+    if not isinstance(plan, dict) or plan.get("schema") != 1:
+        problems.append(f"{PLAN_NAME} has another schema than 1; the cells are reported as a plain sweep.")
+        return None
+    return plan
+
+
+def cell_directories(directory: Path) -> list[Path]:
+    """The directories below (or at) `directory` that hold a record, in a fixed order."""
+    found = []
+    for folder, below, files in os.walk(directory):
+        if RECORD_NAME in files:
+            found.append(Path(folder))
+            below.clear()
+        below[:] = sorted(name for name in below if name not in SKIPPED_FOLDERS)
+    return sorted(found)
+
+
+def _read_cells(directory: Path, prefix: str, history: list[dict], problems: list[str]) -> list[dict]:
+    rows = []
+    for folder in cell_directories(directory):
+        relative = folder.relative_to(directory).as_posix()
+        cell = prefix + (relative if relative != "." else "cell")
+        try:
+            record = read_record(folder)
+            row = _cell_row(folder, cell, record)
+        except (RecordError, OSError, TypeError, AttributeError) as fault:
+            problems.append(_left_out(cell, folder, fault))
+            continue
+        rows.append(row)
+        history += _epoch_rows(folder, cell, record, problems)
+    return rows
+
+
+def _left_out(cell: str, folder: Path, fault: Exception) -> str:
+    text = str(fault).replace(str(folder / RECORD_NAME), "").strip()
+    return f"Left out {cell}: its {RECORD_NAME} {text}."
+
+
+def _cell_row(folder: Path, cell: str, record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {"directory": str(folder), "cell": cell}
+    row |= {name: getattr(record, name) for name in PLAIN_FIELDS}
+    for when in ("final", "best"):
+        values = record.metrics.get(when) or {}
+        row |= {f"{when}/{name}": values.get(name) for name in METRIC_NAMES}
+    row["best/epoch"] = (record.metrics.get("best") or {}).get("epoch")
+    return row | {"record": record}
+
+
+def _epoch_rows(folder: Path, cell: str, record: Record, problems: list[str]) -> list[dict]:
+    try:
+        rows = {row["epoch"]: row for row in read_rows(folder)}
+    except (TypeError, KeyError, UnicodeDecodeError):
+        problems.append(f"Left out the epochs of {cell}: its metrics.jsonl has rows without an epoch.")
+        return []
+    return [row | {"cell": cell, "arm": record.arm, "seed": record.seed} for row in rows.values()]
+
+
+def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -> list[dict]:
+    """Rows for the cells that the plan lists and that have no record."""
+    rows = []
+    for planned in plan["cells"] if plan else []:
+        cell = prefix + planned["id"]
+        if cell in found:
+            continue
+        known = {
+            k: planned[k] for k in ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")
+        }
+        record = Record(study=plan["study"], plan_hash=plan["plan_hash"], **known)
+        rows.append(_cell_row(directory / planned["id"], cell, record))
+    return rows
+
+
+def _cell_frame(rows: list[dict]) -> pd.DataFrame:
+    numbers = [f"{when}/{name}" for when in ("final", "best") for name in METRIC_NAMES] + ["best/epoch"]
+    columns = ["directory", "cell", *PLAIN_FIELDS, *numbers, "record"]
+    cells = pd.DataFrame(rows, columns=columns)
+    for name in (*numbers, "params", "flops_per_image", "time_seconds", "images_per_second", "peak_gib"):
+        cells[name] = pd.to_numeric(cells[name], errors="coerce").astype(float)
+    return cells
+
+
+def _history_frame(rows: list[dict]) -> pd.DataFrame:
+    columns = ["cell", "arm", "seed", "epoch", *HISTORY_NAMES]
+    history = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
+    for name in ("epoch", *HISTORY_NAMES):
+        history[name] = pd.to_numeric(history[name], errors="coerce").astype(float)
+    return history

@@ -1,0 +1,134 @@
+"""How figures look: one rc context a theme, and for each arm a colour, line style and marker keyed by its
+name.
+
+Colours differ in hue and in lightness (readable in grey, and with any colour blindness, together with line
+style and marker) and have a contrast of at least 3:1 to their background, text 4.5:1; a test computes it. A
+figure is drawn in the light theme; `recoloured` turns the hex values of an SVG into the dark ones or into CSS
+variables, so one inline SVG serves both themes. Every role has its own hex value for that reason.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first: a cluster's node has no screen
+
+LIGHT = {
+    "paper": "#ffffff",
+    "ink": "#1a1d21",
+    "soft": "#57606a",
+    "grid": "#dde1e6",
+    "rope": "#eef1f4",
+    "good": "#00683f",
+    "bad": "#b32400",
+    "s0": "#1a1d22",
+    "s1": "#005ea8",
+    "s2": "#d95f02",
+    "s3": "#007a53",
+    "s4": "#c9538f",
+    "s5": "#6d4c00",
+    "s6": "#2f93d0",
+    "s7": "#5d2e8c",
+    "s8": "#7d7d7d",
+}
+DARK = {
+    "paper": "#15181d",
+    "ink": "#e6e8eb",
+    "soft": "#a7b0ba",
+    "grid": "#323841",
+    "rope": "#20252c",
+    "good": "#4cc38a",
+    "bad": "#ff8a65",
+    "s0": "#e6e8ec",
+    "s1": "#56b4e9",
+    "s2": "#f0873c",
+    "s3": "#2fc79a",
+    "s4": "#f2a1cb",
+    "s5": "#e6c229",
+    "s6": "#b9dcf7",
+    "s7": "#b58ae8",
+    "s8": "#8d949c",
+}
+THEMES = {"light": LIGHT, "dark": DARK}
+LINES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+NUM_COLOURS = 8
+
+
+@contextlib.contextmanager
+def theme(name: str = "light") -> Iterator[dict[str, str]]:
+    """Draw inside this context; yields the theme's colours by role. Nothing outside it is touched."""
+    colour = THEMES[name]
+    settings: dict[str, Any] = {
+        "figure.facecolor": colour["paper"],
+        "savefig.facecolor": colour["paper"],
+        "axes.facecolor": colour["paper"],
+        "axes.edgecolor": colour["soft"],
+        "axes.labelcolor": colour["ink"],
+        "axes.titlecolor": colour["ink"],
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": colour["grid"],
+        "grid.linewidth": 0.7,
+        "text.color": colour["ink"],
+        "xtick.color": colour["soft"],
+        "ytick.color": colour["soft"],
+        "xtick.labelcolor": colour["ink"],
+        "ytick.labelcolor": colour["ink"],
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "legend.frameon": False,
+        "legend.labelcolor": colour["ink"],
+        "lines.linewidth": 1.6,
+        # Text stays text in the SVG (searchable, small); a fixed salt makes its ids the same in every run.
+        "svg.fonttype": "none",
+        "svg.hashsalt": "vitsweep",
+        "savefig.dpi": 110,
+        # Arm names are the user's: a dollar sign must not start mathematics.
+        "text.parse_math": False,
+    }
+    with plt.rc_context(settings):
+        yield colour
+
+
+def arm_styles(arms: list[str], baseline: str, colour: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Arm -> keyword arguments of `Axes.plot`; the baseline is ink, the others take the colours in turn.
+
+    Args:
+        arms: all arms of the study in their fixed order, so that an arm looks the same in every figure.
+    """
+    styles, others = {}, [arm for arm in arms if arm != baseline]
+    for number, arm in enumerate(others):
+        styles[arm] = {
+            "color": colour[f"s{number % NUM_COLOURS + 1}"],
+            "linestyle": LINES[(number + number // NUM_COLOURS) % len(LINES)],
+            "marker": MARKERS[number % len(MARKERS)],
+        }
+    styles[baseline] = {"color": colour["s0"], "linestyle": "-", "marker": "o"}
+    return styles
+
+
+def recoloured(svg: str, css_variables: bool = False) -> str:
+    """The SVG of a light figure in dark colours, or with `var(--role, light)` in the place of each colour."""
+    for role, light in LIGHT.items():
+        svg = svg.replace(light, f"var(--{role}, {light})" if css_variables else DARK[role])
+    return svg
+
+
+def contrast(one: str, other: str) -> float:
+    """The WCAG 2 contrast ratio of two #rrggbb colours, 1 to 21."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
