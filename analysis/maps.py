@@ -128,9 +128,7 @@ def walk(
 def check_fits(model: nn.Module, image_NCHW: Tensor) -> None:
     """Refuse a model without attention and images of another size."""
     if not (hasattr(model, "blocks") and hasattr(model, "readout")):
-        raise RolloutError(
-            f"model={type(model).__name__}  has no attention blocks, so there is no rollout of it"
-        )
+        raise RolloutError(f"model={type(model).__name__}  has no attention blocks, so there is no rollout of it")
     needed = (model.config.num_channels, model.config.image_size, model.config.image_size)
     if tuple(image_NCHW.shape[1:]) != needed:
         raise RolloutError(f"images  have shape {tuple(image_NCHW.shape[1:])}; this model takes {needed}")
@@ -145,9 +143,7 @@ def watch_branches(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
     try:
         for block in model.blocks:
             handles.append(block.register_forward_pre_hook(lambda _, inputs: streams.append(inputs[0])))
-            handles.append(
-                block.attention.register_forward_hook(lambda _, __, out: seen.append((streams.pop(), out)))
-            )
+            handles.append(block.attention.register_forward_hook(lambda _, __, out: seen.append((streams.pop(), out))))
         yield seen
     finally:
         for handle in handles:
@@ -216,9 +212,7 @@ def attention_distance(attention: Sequence[Tensor], model: nn.Module) -> Tensor:
     Each query's distances are weighted with its attention, queries with their attention to patches.
     """
     rows, columns = model.grid
-    place_P2 = (
-        torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float() * model.config.patch_size
-    )
+    place_P2 = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float() * model.config.patch_size
     T, prefix = attention[0].shape[-1], model.num_prefix_tokens
     weigh_TT2 = torch.zeros(T, T, 2)
     weigh_TT2[prefix:, prefix:, 0] = torch.cdist(place_P2, place_P2)

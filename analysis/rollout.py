@@ -145,14 +145,10 @@ def _per_layer(alpha: Alpha, num_layers: int, shape: tuple[int, int]) -> list[fl
     """One alpha for each layer: a number, or a tensor of `shape` (B, T)."""
     alphas = [alpha] * num_layers if isinstance(alpha, int | float) else list(alpha)
     if len(alphas) != num_layers:
-        raise RolloutError(
-            f"alpha  has {len(alphas)} values; needed: one, or one for each of {num_layers} layers"
-        )
+        raise RolloutError(f"alpha  has {len(alphas)} values; needed: one, or one for each of {num_layers} layers")
     for value in map(torch.as_tensor, alphas):
         if value.shape not in ((), shape):
-            raise RolloutError(
-                f"alpha  has shape {tuple(value.shape)} in a layer; needed: one number, or {shape}"
-            )
+            raise RolloutError(f"alpha  has shape {tuple(value.shape)} in a layer; needed: one number, or {shape}")
         if not ((value >= 0) & (value <= 1)).all():
             raise RolloutError(f"alpha={alpha if value.ndim == 0 else 'tensor'}  must lie in [0, 1]")
     return [value if torch.is_tensor(value) and value.ndim else float(value) for value in alphas]

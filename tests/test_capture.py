@@ -37,9 +37,7 @@ def tapped(model, image_BCHW):
     wide, mixed, handles = [], [], []
     for block in model.blocks:
         handles.append(block.attention.qkv.register_forward_hook(lambda _, __, out: wide.append(out)))
-        handles.append(
-            block.attention.projection.register_forward_pre_hook(lambda _, ins: mixed.append(ins[0]))
-        )
+        handles.append(block.attention.projection.register_forward_pre_hook(lambda _, ins: mixed.append(ins[0])))
     with torch.no_grad(), capture_attention(model) as attention:
         model(image_BCHW)
     for handle in handles:
@@ -122,10 +120,7 @@ def state_of(model):
             vars(module).get("watch"),
         )
         for name, module in model.named_modules()
-    ] + [
-        (name, parameter.requires_grad, parameter.grad is None)
-        for name, parameter in model.named_parameters()
-    ]
+    ] + [(name, parameter.requires_grad, parameter.grad is None) for name, parameter in model.named_parameters()]
 
 
 @pytest.mark.parametrize("variant", maps.VARIANTS)

@@ -18,9 +18,7 @@ EXACT = {"rtol": 0, "atol": 1e-10}
 
 def random_attention(*, layers=5, B=3, N=4, T=6, dtype=torch.float64, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(B, N, T, T, generator=generator, dtype=dtype).mul(2).softmax(-1) for _ in range(layers)
-    ]
+    return [torch.randn(B, N, T, T, generator=generator, dtype=dtype).mul(2).softmax(-1) for _ in range(layers)]
 
 
 def random_readout(*shape, seed=1):
@@ -43,9 +41,7 @@ def product(attention, alpha=0.5):
     return torch.from_numpy(joint)
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"fusion": "max"}, {"fusion": "min"}, {"keep": 0.4}, {"alpha": 0.9}]
-)
+@pytest.mark.parametrize("settings", [{}, {"fusion": "max"}, {"fusion": "min"}, {"keep": 0.4}, {"alpha": 0.9}])
 def test_rollout_rows_are_distributions(settings):
     row_BT = rollout(random_attention(), random_readout(3, 6), **settings)
     torch.testing.assert_close(row_BT.sum(-1), torch.ones(3, dtype=torch.float64), **EXACT)
@@ -69,17 +65,13 @@ def test_rollout_of_identity_attention_is_the_identity(fusion):
 
 def test_rollout_of_no_layers_is_the_readout():
     readout_BT = random_readout(3, 6)
-    torch.testing.assert_close(
-        rollout(random_attention(), readout_BT, layers=slice(0, 0)), readout_BT, **EXACT
-    )
+    torch.testing.assert_close(rollout(random_attention(), readout_BT, layers=slice(0, 0)), readout_BT, **EXACT)
 
 
 def test_rollout_of_a_cyclic_shift_is_binomial():
     T, depth = 7, 5
     shift = torch.roll(torch.eye(T, dtype=torch.float64), 1, dims=1)
-    expected = sum(
-        math.comb(depth, k) / 2**depth * torch.linalg.matrix_power(shift, k) for k in range(depth + 1)
-    )
+    expected = sum(math.comb(depth, k) / 2**depth * torch.linalg.matrix_power(shift, k) for k in range(depth + 1))
     torch.testing.assert_close(all_rows([shift.expand(1, 1, T, T)] * depth), expected, **EXACT)
 
 
@@ -106,9 +98,7 @@ def test_rollout_agrees_with_enumerating_every_path():
 def test_rollout_is_the_jacobian_of_the_network_with_frozen_attention(reads):
     attention, T = random_attention(B=2, T=6), 6
     readout_T = torch.zeros(T, dtype=torch.float64)
-    readout_T[
-        {"class token": slice(0, 1), "mean of patches": slice(1, T), "mean of all": slice(0, T)}[reads]
-    ] = 1
+    readout_T[{"class token": slice(0, 1), "mean of patches": slice(1, T), "mean of all": slice(0, T)}[reads]] = 1
     readout_T /= readout_T.sum()
     x_BT = torch.zeros(2, T, dtype=torch.float64, requires_grad=True)
     y_BT = x_BT
@@ -140,9 +130,7 @@ def test_rollout_agrees_with_the_published_implementation():
     ]
     attention = torch.tensor(counts, dtype=torch.float64).unsqueeze(1).unsqueeze(1)
     attention = attention / attention.sum(-1, keepdim=True)
-    torch.testing.assert_close(
-        all_rows(list(attention)), torch.tensor(published, dtype=torch.float64), **EXACT
-    )
+    torch.testing.assert_close(all_rows(list(attention)), torch.tensor(published, dtype=torch.float64), **EXACT)
 
 
 def test_rollout_follows_a_permutation_of_the_tokens():
@@ -186,9 +174,7 @@ def test_rollout_normalises_rows_before_mixing(fusion):
     for matrix in attention:
         fused = getattr(np, fusion)(matrix[0].numpy(), axis=0)
         joint = (0.3 * np.eye(4) + 0.7 * fused / fused.sum(1, keepdims=True)) @ joint
-    torch.testing.assert_close(
-        all_rows(attention, fusion=fusion, alpha=0.3), torch.from_numpy(joint), **EXACT
-    )
+    torch.testing.assert_close(all_rows(attention, fusion=fusion, alpha=0.3), torch.from_numpy(joint), **EXACT)
 
 
 def test_rollout_takes_a_row_without_attention_as_the_identity():
