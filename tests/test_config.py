@@ -163,4 +163,5 @@ def test_config_options_are_pinned():
         "device",
         "precision",
         "seed",
+        "study",
     ]

@@ -10,12 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["errors", "paths"],
-    ["config", "record", "study", "cost", "power", "stop"],
+    ["naming", "design", "config", "record", "study", "plan", "cost", "power", "stop"],
     ["device", "seeding", "augment", "posemb", "layers", "patchify"],
-    ["images", "cache", "sources", "shapes", "data", "vit", "optim", "checkpoint", "progress", "track", "wandb_sync"],
+    ["images", "cache", "sources", "shapes", "data", "vit", "optim", "checkpoint", "progress"]
+    + ["wandb_mode", "wandb_run", "track", "wandb_sync"],
     ["evaluate", "noop"],
     ["train"],
-    ["complaints", "compose", "frozen", "board", "cli", "__main__"],
+    ["complaints", "compose", "planner", "frozen", "board", "cli", "__main__"],
 ]
 PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "config"}

@@ -5,19 +5,11 @@ import dataclasses
 import pytest
 
 from vitsweep.config import Config, ConfigError, config_hash
+from vitsweep.design import StudyConfig
 from vitsweep.errors import RecordError
-from vitsweep.study import (
-    counts_as_science,
-    extend,
-    grid_arms,
-    is_swept,
-    make_plan,
-    read_plan,
-    single_name,
-    slug,
-    sweep_name,
-    write_plan,
-)
+from vitsweep.naming import counts_as_science, is_swept, single_name, slug, sweep_name
+from vitsweep.plan import extend, make_plan, read_plan, write_plan
+from vitsweep.study import study_arms, sweep_arms
 
 PATCHES = {"model.patch_size": ["model.patch_size=4", "model.patch_size=8"]}
 
@@ -35,17 +27,17 @@ def compose(overrides: list[str]) -> Config:
 
 
 def plan(factors=PATCHES, seeds=(0, 1), base=()):
-    arms, _ = grid_arms(list(base), factors, compose)
+    arms = sweep_arms(list(base), factors, compose)
     return make_plan("patch_size", "grid", list(base), arms, list(seeds), {"patch_size": ["4", "8"]})
 
 
 def test_arms_are_named_after_what_they_change():
-    arms, _ = grid_arms([], PATCHES | {"recipe.lr": ["recipe.lr=0.001", "recipe.lr=0.002"]}, compose)
+    arms = sweep_arms([], PATCHES | {"recipe.lr": ["recipe.lr=0.001", "recipe.lr=0.002"]}, compose)
     assert [arm.name for arm in arms] == ["baseline", "lr=0.002", "patch_size=8", "patch_size=8+lr=0.002"]
 
 
 def test_arm_that_equals_the_configuration_without_the_sweep_is_the_baseline():
-    arms, _ = grid_arms([], {"model.patch_size": ["model.patch_size=8", "model.patch_size=4"]}, compose)
+    arms = sweep_arms([], {"model.patch_size": ["model.patch_size=8", "model.patch_size=4"]}, compose)
     assert [(arm.name, arm.role, arm.overrides) for arm in arms] == [
         ("baseline", "baseline", ["model.patch_size=4"]),
         ("patch_size=8", "arm", ["model.patch_size=8"]),
@@ -53,18 +45,18 @@ def test_arm_that_equals_the_configuration_without_the_sweep_is_the_baseline():
 
 
 def test_first_arm_is_the_baseline_when_none_equals_the_default():
-    arms, _ = grid_arms([], {"model.patch_size": ["model.patch_size=16", "model.patch_size=8"]}, compose)
+    arms = sweep_arms([], {"model.patch_size": ["model.patch_size=16", "model.patch_size=8"]}, compose)
     assert arms[0].role == "baseline" and arms[0].config.model.patch_size == 16
 
 
 def test_arms_that_resolve_equal_are_refused_with_both_names():
     with pytest.raises(ConfigError, match="`model.patch_size=8` and `model.patch_size=08`  resolve to the same"):
-        grid_arms([], {"model.patch_size": ["model.patch_size=8", "model.patch_size=08"]}, compose)
+        sweep_arms([], {"model.patch_size": ["model.patch_size=8", "model.patch_size=08"]}, compose)
 
 
 def test_all_bad_cells_are_named_in_one_message():
     with pytest.raises(ConfigError) as refusal:
-        grid_arms([], {"model.patch_size": ["model.patch_size=5", "model.patch_size=7"]}, compose)
+        sweep_arms([], {"model.patch_size": ["model.patch_size=5", "model.patch_size=7"]}, compose)
     assert ["model.patch_size=5" in f or "model.patch_size=7" in f for f in refusal.value.faults] == [True, True]
 
 
@@ -156,3 +148,52 @@ def test_slug_has_no_characters_that_a_file_system_minds():
 
 def test_arm_levels_are_kept_for_the_analysis():
     assert dataclasses.asdict(plan().cells[1])["levels"] == {"patch_size": "8"}
+
+
+OFAT = {"patch": ["model.patch_size=8", "model.patch_size=4"], "depth": ["model.num_hidden_layers=2"]}
+
+
+def test_study_merges_levels_that_are_the_baselines_own():
+    arms, notes = study_arms([], StudyConfig(name="s", factors=OFAT), compose)
+    assert [arm.name for arm in arms] == ["baseline", "patch_size=8", "num_hidden_layers=2"]
+    assert notes == ["patch=4 is the baseline's own level"]
+
+
+def test_study_factor_with_only_the_baselines_level_is_refused():
+    with pytest.raises(ConfigError, match=r"study.factors.patch  has only the baseline's level"):
+        study_arms([], StudyConfig(name="s", factors={"patch": ["model.patch_size=4"]}), compose)
+
+
+def test_study_arms_that_resolve_equal_are_refused():
+    same = {"a": ["model.patch_size=8"], "b": ["model.patch_size=8"]}
+    with pytest.raises(ConfigError, match="`model.patch_size=8` and `model.patch_size=8`  resolve to the same"):
+        study_arms([], StudyConfig(name="s", factors=same), compose)
+
+
+def test_study_excludes_what_matches_all_of_an_entry():
+    study = StudyConfig(name="s", design="grid", factors=OFAT, exclude=[{"patch": 8, "depth": 2}])
+    arms, notes = study_arms([], study, compose)
+    assert [arm.levels for arm in arms] == [{}, {"depth": "2"}, {"patch": "8"}]
+    assert "1 arms excluded" in notes
+
+
+@pytest.mark.parametrize(
+    "exclude, sentence",
+    [
+        ([{"patch": 16}], "study.exclude={'patch': 16}  matches no arm"),
+        ([{"patch": 8}, {"depth": 2}], "study.exclude  leaves only the baseline"),
+        (["patch"], "study.exclude=patch  must be a mapping factor: level"),
+    ],
+)
+def test_study_exclude_is_refused_when_it_makes_no_sense(exclude, sentence):
+    with pytest.raises(ConfigError) as refusal:
+        study_arms([], StudyConfig(name="s", factors=OFAT, exclude=exclude), compose)
+    assert refusal.value.faults[0].startswith(sentence)
+
+
+def test_placebo_is_the_baseline_with_other_streams_under_the_same_seed_label():
+    arms, _ = study_arms([], StudyConfig(name="s", factors=OFAT, placebo=True), compose)
+    cells = make_plan("s", "ofat", [], arms, [3], {}).cells
+    baseline, placebo = cells[0], cells[-1]
+    assert placebo.role == "placebo" and placebo.config_hash == baseline.config_hash
+    assert placebo.seed == baseline.seed == 3 and placebo.config["seed"] != baseline.config["seed"]

@@ -7,8 +7,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from vitsweep.plan import Cell, Plan
 from vitsweep.record import Record
-from vitsweep.study import Cell, Plan
 
 
 def final_table(plan: Plan, records: list[tuple[Cell, Record | None]], directory: Path) -> Group:

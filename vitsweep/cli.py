@@ -14,11 +14,12 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from vitsweep import study
 from vitsweep.complaints import as_sentence
 from vitsweep.config import Config, config_hash, from_dict, from_omegaconf, to_dict
-from vitsweep.errors import RecordError, UserError
+from vitsweep.errors import RecordError
+from vitsweep.naming import short_key, single_name, sweep_name
 from vitsweep.paths import add_plugin_path, conf_dir
+from vitsweep.plan import read_plan
 from vitsweep.record import Record, read_record
 from vitsweep.stop import Interrupted
 
@@ -30,28 +31,51 @@ ALL_DONE, SOME_FAILED, REFUSED = 0, 1, 2
 class Task:
     """What Hydra calls for each cell.
 
-    A sweeper's result is lost inside Hydra, so the sweeper leaves the exit code of the whole sweep in `exit_code`.
+    What it returns is lost inside Hydra, and what it raises is announced by Hydra in its own words. So the exit code of
+    the run or the sweep, and the user's faults, are left here for `main`.
     """
 
     def __init__(self) -> None:
         self.exit_code = ALL_DONE
+        self.faults: list[str] = []
 
     def __call__(self, composed: DictConfig) -> str:
         """Train the cell that the sweep names, else the one that was composed; returns its status."""
         directory = Path(HydraConfig.get().runtime.output_dir)
-        if "cell" in composed:
-            config, record = planned_cell(Path(HydraConfig.get().sweep.dir), composed.cell)
-        else:
-            config, record = single_cell(from_omegaconf(composed))
-        status = train(config, record, directory)
-        if status not in ("done", "planned"):
+        try:
+            if "cell" in composed:
+                config, record = planned_cell(Path(HydraConfig.get().sweep.dir), composed.cell)
+            else:
+                config, record = single_cell(from_omegaconf(composed))
+            status = train(config, record, directory)
+        except Exception as fault:
+            sentence = as_sentence(fault)
+            if sentence is None:
+                raise
+            self.refuse(sentence)
+            leave_no_trace(directory)
+            return "refused"
+        if status != "done":
             self.exit_code = SOME_FAILED
         return status
+
+    def refuse(self, sentence: str) -> None:
+        """Remember the user's fault; the same one of many cells is told once."""
+        self.exit_code = REFUSED
+        if sentence not in self.faults:
+            self.faults.append(sentence)
+
+
+def leave_no_trace(directory: Path) -> None:
+    """Remove the directory that Hydra made for a run that was refused, if only an empty log is in it."""
+    if [path.name for path in directory.iterdir()] == ["run.log"] and not (directory / "run.log").stat().st_size:
+        (directory / "run.log").unlink()
+        directory.rmdir()
 
 
 def planned_cell(sweep_dir: Path, cell_id: str) -> tuple[Config, Record]:
     """A cell as plan.json froze it; YAML is not read again, so editing it changes nothing in a running study."""
-    plan = study.read_plan(sweep_dir)
+    plan = read_plan(sweep_dir)
     if plan is None:
         raise RecordError(f"{sweep_dir}  has no plan.json")
     cell = next(cell for cell in plan.cells if cell.id == cell_id)
@@ -76,7 +100,7 @@ def single_cell(config: Config) -> tuple[Config, Record]:
     record = Record(
         study="single",
         role="baseline",
-        arm=study.single_name([o for o in overrides if study.short_key(o) != "seed"]),
+        arm=single_name([o for o in overrides if short_key(o) != "seed"]),
         seed=config.seed,
         overrides=overrides,
         config=to_dict(config),
@@ -122,8 +146,9 @@ def register() -> None:
     add_plugin_path()
     ConfigStore.instance().store(name="vitsweep_schema", node=Config, provider="vitsweep")
     resolvers: dict[str, Any] = {
-        "vitsweep.run_dir": lambda overrides: str(Path("outputs/single", study.single_name(list(overrides)))),
-        "vitsweep.sweep_dir": lambda overrides: str(Path("outputs", study.sweep_name(list(overrides)))),
+        "vitsweep.run_dir": lambda overrides: str(Path("outputs/single", single_name(list(overrides)))),
+        "vitsweep.sweep_dir": lambda name, overrides: str(Path("outputs", name or sweep_name(list(overrides)))),
+        "vitsweep.mode": lambda name: "MULTIRUN" if name else None,
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
@@ -145,7 +170,7 @@ def main() -> int:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     except Exception as fault:
-        sentence = as_sentence(fault)
+        sentence = as_sentence(fault, sys.argv[1:])
         if wants_traceback or sentence is None:
             raise
         print(sentence, file=sys.stderr)
@@ -153,7 +178,6 @@ def main() -> int:
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]
+    for sentence in task.faults:
+        print(sentence, file=sys.stderr)
     return task.exit_code
-
-
-__all__ = ["UserError", "main", "register"]

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -9,23 +10,29 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vitsweep.config import Config, flat, to_dict
 from vitsweep.errors import UserError
+from vitsweep.paths import conf_dir
 
 TYPE_NAMES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "String": "a text"}
 
 
-def as_sentence(fault: BaseException) -> str | None:
-    """What to tell the user, or None if the fault is not the user's (a traceback is right then)."""
+def as_sentence(fault: BaseException, overrides: Sequence[str] = ()) -> str | None:
+    """What to tell the user, or None if the fault is not the user's (a traceback is right then).
+
+    Args:
+        fault: what was raised.
+        overrides: the command line's, for the complaints that do not say which of them they mean.
+    """
     chain = [fault, *_causes(fault)]
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
         if isinstance(link, yaml.MarkedYAMLError):
             return _yaml(link)
-    for link in reversed(chain):
-        if isinstance(link, OmegaConfBaseException):
-            return _omegaconf(link, str(fault))
+    told = [link for link in chain if isinstance(link, OmegaConfBaseException) and link.full_key]
+    if told:
+        return _omegaconf(told[0], str(fault))
     if isinstance(fault, HydraException | ValueError) and _is_hydras(fault):
-        return _hydra(fault)
+        return _hydra(fault, overrides)
     if isinstance(fault, PermissionError) or (isinstance(fault, OSError) and fault.errno in (28, 30)):
         remedy = "choose another hydra.run.dir or hydra.sweep.dir"
         return f"{fault.filename}  cannot be written ({fault.strerror}); {remedy}"
@@ -56,7 +63,7 @@ def _yaml(fault: yaml.MarkedYAMLError) -> str:
 
 
 def _omegaconf(fault: OmegaConfBaseException, context: str) -> str:
-    key, text = fault.full_key or "", (fault.msg or str(fault)).splitlines()[0]
+    key, text = fault.full_key or "", str(fault).splitlines()[0]
     not_converted = r"Value '(.*)' of type '.*' (?:could not be converted to|is not a valid|.* to) ?(\w+)?"
     if match := re.search(not_converted, text):
         value, wanted = match.groups()
@@ -68,8 +75,10 @@ def _omegaconf(fault: OmegaConfBaseException, context: str) -> str:
     return f"{f'{where[1]}.yaml: ' if where else ''}{key}  {text}"
 
 
-def _hydra(fault: BaseException) -> str:
-    text = str(fault)
+def _hydra(fault: BaseException, overrides: Sequence[str]) -> str:
+    text = re.sub(r"\s*See https?://\S+ for details", "", str(fault))
+    if text.startswith("Config group override must be a string"):
+        return "\n".join(_number_for_group(override) for override in overrides if _number_for_group(override)) or text
     if match := re.match(r"Could not override '([^']+)'", text):
         key = match[1]
         return f"{key}  is unknown{_near(key)}; see --cfg job for all keys"
@@ -78,8 +87,17 @@ def _hydra(fault: BaseException) -> str:
         options = fault.options or []
         return f"{group}={option}  is unknown; allowed: {', '.join(sorted(options))}"
     if isinstance(fault, OverrideParseException):
-        return f"{fault.override}  cannot be read: {' '.join(text.split())}; see hydra.cc, override grammar"
+        return f"{fault.override}  cannot be read: {' '.join(text.split())}; an override is key=value"
     return " ".join(text.split())
+
+
+def _number_for_group(override: str) -> str:
+    group, _, value = override.partition("=")
+    folder = conf_dir() / group
+    if not folder.is_dir() or re.search("[A-Za-z]", value):
+        return ""
+    allowed = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+    return f"{override}  must be the name of an option; allowed: {allowed}"
 
 
 def _near(key: str) -> str:

@@ -4,16 +4,18 @@ Hydra needs about 65 ms for a composition, so a plan of a thousand cells would b
 """
 
 import copy
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vitsweep.complaints import as_sentence
-from vitsweep.config import Config, from_omegaconf
+from vitsweep.config import Config, flat, from_omegaconf
+from vitsweep.design import StudyConfig
 from vitsweep.errors import ConfigError
 
 
@@ -47,7 +49,7 @@ class Composer:
         except ConfigError:
             raise
         except Exception as fault:
-            sentence = as_sentence(fault)
+            sentence = as_sentence(fault, overrides)
             if sentence is None:
                 raise
             raise ConfigError([sentence]) from fault
@@ -73,6 +75,34 @@ class Composer:
                 del composed["hydra"]
             self.bases[choices] = composed
         return self.bases[choices]
+
+    def study(self, overrides: list[str]) -> StudyConfig | None:
+        """The study that `study=NAME` and `study.key=value` describe, or None.
+
+        Raises:
+            ConfigError: the file has unknown keys, or values of the wrong type.
+        """
+        if not overrides:
+            return None
+        try:
+            composed = self.loader.load_configuration(self.config_name, overrides, run_mode=RunMode.RUN)
+            return None if composed.study is None else OmegaConf.to_object(composed.study)
+        except Exception as fault:
+            sentence = as_sentence(fault, overrides)
+            if sentence is None:
+                raise
+            raise ConfigError([sentence]) from fault
+
+    def contents(self, choice: str) -> dict[str, Any]:
+        """Dotted key -> value of what a group's option itself sets, wherever its package puts it."""
+        key, _, option = choice.lstrip("+").partition("=")
+        group = key.partition("@")[0]
+        file = self.loader.repository.load_config(f"{group}/{option}")
+        if file is None or not OmegaConf.is_dict(file.config):
+            return {}
+        package = file.header.get("package") or group.replace("/", ".")
+        prefix = "" if package == "_global_" else f"{package}."
+        return flat(OmegaConf.to_container(file.config, resolve=False), prefix)
 
     def levels(self, override: str) -> list[str] | None:
         """The single overrides that a swept one stands for, or None if it is not swept.

@@ -16,6 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vitsweep.design import StudyConfig
 from vitsweep.errors import ConfigError
 
 PATCHIFY_METHODS = ("conv", "linear")
@@ -27,6 +28,7 @@ TRACKERS = ("none", "wandb")
 TRACKER_MODES = ("auto", "disabled", "offline", "online")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "bf16", "fp32")
+RETRIES = ("failed", "none")
 SWITCHES = ("auto", "off", "on")
 DROPOUT_PLACES = ("embedding", "attention_probs", "attention_output", "mlp_hidden", "mlp_output", "head")
 
@@ -229,6 +231,20 @@ class TrackerConfig:
 
 
 @dataclass(kw_only=True)
+class SweepConfig:
+    """How the cells of a study are run; nothing here can change a result."""
+
+    dry_run: bool = False
+    """Print the plan and stop."""
+    retry: str = "none"
+    """failed: train failed and diverged cells again, from the start."""
+
+    def faults(self) -> list[str]:
+        """A sentence for every rule that these values break."""
+        return _not_among("sweep.retry", self.retry, RETRIES)
+
+
+@dataclass(kw_only=True)
 class Config:
     """One cell: everything that is needed to train one model."""
 
@@ -240,6 +256,10 @@ class Config:
     """The training."""
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     """The copy for Weights & Biases."""
+    study: StudyConfig | None = None
+    """The study that is run, if one was chosen; a cell itself has none."""
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    """How a study's cells are run."""
     seed: int = 0
     """The replicate: draws initialisation, data order, augmentation and dropout."""
     device: str = "auto"
@@ -256,6 +276,7 @@ class Config:
     def faults(self) -> list[str]:
         """A sentence for every rule that these values break, all groups together."""
         found = self.model.faults() + self.data.faults() + self.recipe.faults() + self.tracker.faults()
+        found += self.sweep.faults()
         if not 0 <= self.seed < 2**32:
             found.append(f"seed={self.seed}  must lie in 0 .. 2**32 - 1")
         found += _not_among("device", self.device, DEVICES) + _not_among("precision", self.precision, PRECISIONS)

@@ -1,27 +1,22 @@
-"""From a study to its cells: arms are named, compared, crossed with seeds and frozen in plan.json. No torch, no Hydra.
+"""A study's arms: composed, compared with the baseline, merged or refused, and named. No torch, no Hydra.
 
 Whoever plans passes a `compose` function that turns overrides into a Config; so the same code serves the sweeper, the
 `plan` command and the tests.
 """
 
 import dataclasses
-import hashlib
 import itertools
-import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from vitsweep.config import Config, config_hash, flat, from_dict, science, to_dict
-from vitsweep.errors import ConfigError, RecordError
-from vitsweep.record import PLAN_NAME, write_json
+from vitsweep.config import Config, config_hash, flat
+from vitsweep.design import Factors, Spec, StudyConfig, factors_of, specs_of
+from vitsweep.errors import ConfigError
+from vitsweep.naming import as_text, override_value, short_key, slug
 
-PLAN_SCHEMA = 1
-SLUG_LENGTH = 80
-NOT_SCIENCE = ("tracker", "device", "precision", "compile", "deterministic", "checkpoint_seconds")
-NOT_SCIENCE_DATA = ("data.root", "data.download")
+PLACEBO = "placebo"
+PLACEBO_SEED_OFFSET = 1_000_003  # a prime far from the seeds that people choose
 
 Compose = Callable[[list[str]], Config]
 
@@ -47,72 +42,123 @@ class Arm:
         return f"{self.name}-{config_hash(self.config)[:8]}"
 
 
-@dataclass(kw_only=True)
-class Cell:
-    """Arm x seed: one training run, as plan.json keeps it."""
+def sweep_arms(base: list[str], factors: dict[str, list[str]], compose: Compose) -> list[Arm]:
+    """The arms of a plain `-m`: every combination of the swept values.
 
-    id: str
-    """`<arm folder>/seed=<n>`: its directory inside the sweep directory."""
-    arm: str
-    role: str
-    levels: dict[str, str]
-    seed: int
-    overrides: list[str]
-    """All overrides that compose it again."""
-    config: dict[str, Any]
-    config_hash: str
-
-
-@dataclass(kw_only=True)
-class Plan:
-    """A frozen study: plan.json."""
-
-    schema: int = PLAN_SCHEMA
-    study: str
-    design: str
-    baseline: str
-    factors: dict[str, list[str]]
-    seeds: list[int]
-    arms: list[dict[str, Any]]
-    cells: list[Cell]
-    notes: list[str] = field(default_factory=list)
-    claims: list[dict[str, Any]] = field(default_factory=list)
-    claims_hash: str = ""
-    rope: float = 0.5
-    published: dict[str, float] = field(default_factory=dict)
-    plan_hash: str = ""
-
-
-def grid_arms(base: list[str], factors: dict[str, list[str]], compose: Compose) -> tuple[list[Arm], list[str]]:
-    """Every combination of levels, the arm that equals the configuration without them first, or else the first one.
+    The baseline is the arm that equals the configuration without the sweep, or else the first one.
 
     Args:
         base: overrides that every arm has.
         factors: swept key -> its overrides, e.g. {"model.patch_size": ["model.patch_size=4", "model.patch_size=8"]}.
         compose: overrides -> Config.
 
-    Returns:
-        The arms and notes about what was merged.
-
     Raises:
         ConfigError: cells break a rule (all of them are named), or two arms resolve equal.
     """
-    combinations = [list(c) for c in itertools.product(*factors.values())]
-    configs = compose_all([base + c for c in combinations], compose)
-    default = config_hash(compose(base))
-    hashes = [config_hash(c) for c in configs]
+    specs = [
+        Spec(levels={short_key(o): override_value(o) for o in combination}, overrides=combination)
+        for combination in itertools.product(*factors.values())
+    ]
+    configs = compose_all([[*base, *spec.overrides] for spec in specs], compose)
+    refuse_equal_arms(specs, configs)
+    default, hashes = config_hash(compose(base)), [config_hash(config) for config in configs]
     first = hashes.index(default) if default in hashes else 0
-    baseline = configs[first]
-    arms = []
-    for combination, config in zip(combinations, configs, strict=True):
-        levels = {short_key(o): override_value(o) for o in combination}
-        is_baseline = config is baseline
-        name = "baseline" if is_baseline else arm_name(baseline, config, levels)
-        role = "baseline" if is_baseline else "arm"
-        arms.append(Arm(name=name, role=role, levels=levels, overrides=combination, config=config))
-    refuse_equal_arms(arms)
-    arms.insert(0, arms.pop(first))
-    return arms, []
+    order = [first, *(i for i in range(len(specs)) if i != first)]
+    return named_arms([specs[i] for i in order], [configs[i] for i in order])
+
+
+def study_arms(base: list[str], study: StudyConfig, compose: Compose) -> tuple[list[Arm], list[str]]:
+    """The arms of a study file, baseline first, placebo last, and notes about what was merged or left out.
+
+    Raises:
+        ConfigError: levels or cells break a rule, arms resolve equal, `exclude` leaves nothing.
+    """
+    baseline = compose_all([base], compose)[0]
+    notes: list[str] = []
+    factors = factors_of(study) if study.design != "list" else {}
+    factors = without_baseline_levels(factors, base, config_hash(baseline), compose, notes)
+    specs = without_excluded(specs_of(study, factors), study.exclude, notes)
+    configs = compose_all([[*base, *spec.overrides] for spec in specs], compose)
+    refuse_equal_arms(specs, configs)
+    arms = named_arms(specs, configs)
+    if study.placebo:
+        arms.append(Arm(name=PLACEBO, role=PLACEBO, levels={}, overrides=[], config=arms[0].config))
+    return arms, notes
+
+
+def without_baseline_levels(
+    factors: Factors, base: list[str], baseline_hash: str, compose: Compose, notes: list[str]
+) -> Factors:
+    """The factors without levels that resolve to the baseline, which every factor has anyway.
+
+    Raises:
+        ConfigError: a level cannot be composed, or a factor has no other level.
+    """
+    levels = [(name, level) for name, found in factors.items() for level in found]
+    configs = compose_all([[*base, *level.overrides] for _, level in levels], compose)
+    kept: Factors = {name: [] for name in factors}
+    for (name, level), config in zip(levels, configs, strict=True):
+        if config_hash(config) == baseline_hash:
+            notes.append(f"{name}={level.label} is the baseline's own level")
+        else:
+            kept[name].append(level)
+    empty = [name for name, left in kept.items() if not left]
+    if empty:
+        raise ConfigError(
+            [f"study.factors.{name}  has only the baseline's level; add another or drop it" for name in empty]
+        )
+    return kept
+
+
+def without_excluded(specs: list[Spec], exclude: list[Any], notes: list[str]) -> list[Spec]:
+    """The arms that match none of the mappings in `exclude`; the baseline is never excluded.
+
+    Raises:
+        ConfigError: an entry is no mapping of factors to levels, matches nothing, or nothing but the baseline is left.
+    """
+    kept, matched = [], [0] * len(exclude)
+    for entry in exclude:
+        if not isinstance(entry, dict) or not entry:
+            raise ConfigError([f"study.exclude={entry}  must be a mapping factor: level"])
+    for spec in specs:
+        hits = [i for i, entry in enumerate(exclude) if spec.levels and matches(spec, entry)]
+        for i in hits:
+            matched[i] += 1
+        if not hits:
+            kept.append(spec)
+    useless = [str(entry) for entry, count in zip(exclude, matched, strict=True) if not count]
+    if useless:
+        raise ConfigError([f"study.exclude={entry}  matches no arm; see the levels of the plan" for entry in useless])
+    if len(kept) < 2 <= len(specs):
+        raise ConfigError(["study.exclude  leaves only the baseline; exclude less"])
+    if len(kept) < len(specs):
+        notes.append(f"{len(specs) - len(kept)} arms excluded")
+    return kept
+
+
+def matches(spec: Spec, entry: dict[str, Any]) -> bool:
+    """Whether an arm has all the levels of an `exclude` entry."""
+    return all(spec.levels.get(str(factor)) == as_text(level) for factor, level in entry.items())
+
+
+def named_arms(specs: list[Spec], configs: list[Config]) -> list[Arm]:
+    """Arms with their names; the first is the baseline."""
+    arms = [
+        Arm(
+            name=spec.name or arm_name(configs[0], config, spec.levels),
+            role="arm",
+            levels=spec.levels,
+            overrides=list(spec.overrides),
+            config=config,
+        )
+        for spec, config in zip(specs, configs, strict=True)
+    ]
+    arms[0].name = arms[0].role = "baseline"
+    names = [arm.name for arm in arms]
+    for arm in arms:
+        if names.count(arm.name) > 1 and arm.role != "baseline":
+            arm.name = slug(f"{arm.name}+{config_hash(arm.config)[:8]}")
+    return arms
 
 
 def compose_all(all_overrides: list[list[str]], compose: Compose) -> list[Config]:
@@ -133,20 +179,21 @@ def compose_all(all_overrides: list[list[str]], compose: Compose) -> list[Config
     return configs
 
 
-def refuse_equal_arms(arms: list[Arm]) -> None:
+def refuse_equal_arms(specs: list[Spec], configs: list[Config]) -> None:
     """Two differently written arms that are the same experiment would be trained twice and compared with each other.
 
     Raises:
-        ConfigError: such a pair, both named.
+        ConfigError: all such pairs, both named.
     """
-    seen: dict[str, Arm] = {}
-    for arm in arms:
-        if arm.role == "placebo":
-            continue
-        twin = seen.setdefault(config_hash(arm.config), arm)
-        if twin is not arm:
-            both = f"`{' '.join(twin.overrides)}` and `{' '.join(arm.overrides)}`"
-            raise ConfigError([f"{both}  resolve to the same model, data and recipe; keep one of them"])
+    seen: dict[str, Spec] = {}
+    faults = []
+    for spec, config in zip(specs, configs, strict=True):
+        twin = seen.setdefault(config_hash(config), spec)
+        if twin is not spec:
+            both = f"`{' '.join(twin.overrides) or 'baseline'}` and `{' '.join(spec.overrides)}`"
+            faults.append(f"{both}  resolve to the same model, data and recipe; keep one of them")
+    if faults:
+        raise ConfigError(faults)
 
 
 def differences(baseline: Config, config: Config) -> dict[str, Any]:
@@ -169,160 +216,3 @@ def arm_name(baseline: Config, config: Config, levels: dict[str, str]) -> str:
     if len(parts) > 2 or not parts:
         parts = levels
     return slug("+".join(f"{key}={value}" for key, value in parts.items()))
-
-
-def slug(text: str) -> str:
-    """`text` as a file name: letters, digits and . _ = + -; a long one is cut and ends in its hash."""
-    clean = re.sub(r"[^A-Za-z0-9._=+-]+", "-", text).strip("-.") or "unnamed"
-    if len(clean) <= SLUG_LENGTH:
-        return clean
-    return f"{clean[: SLUG_LENGTH - 9]}-{hashlib.sha256(clean.encode()).hexdigest()[:8]}"
-
-
-def as_text(value: Any) -> str:
-    """A value as YAML spells it: true, null, 8, 0.002."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def override_key(override: str) -> str:
-    """`+model/patch_size@x=p4` -> `model/patch_size`."""
-    return override.lstrip("+~").partition("=")[0].partition("@")[0]
-
-
-def short_key(override: str) -> str:
-    """The last word of an override's key: `model/patch_size=p4` and `model.patch_size=4` -> `patch_size`."""
-    return re.split(r"[./]", override_key(override))[-1]
-
-
-def override_value(override: str) -> str:
-    """`model.patch_size=4` -> `4`."""
-    return override.partition("=")[2]
-
-
-def counts_as_science(override: str) -> bool:
-    """Whether an override can change what is learned, rather than where and how it is computed."""
-    key = override_key(override)
-    return re.split(r"[./]", key)[0] not in (*NOT_SCIENCE, "hydra", "study", "sweep") and key not in NOT_SCIENCE_DATA
-
-
-def single_name(overrides: list[str]) -> str:
-    """The name of a single run: its overrides, or `baseline`."""
-    parts = [f"{short_key(o)}={override_value(o)}" for o in overrides if counts_as_science(o)]
-    return slug("+".join(parts)) if parts else "baseline"
-
-
-def sweep_name(overrides: list[str]) -> str:
-    """The name of a plain sweep: the keys it sweeps."""
-    keys = [short_key(o) for o in overrides if is_swept(o) and counts_as_science(o)]
-    factors = [key for key in keys if key != "seed"]
-    return slug("+".join(factors or keys)) if keys else single_name(overrides)
-
-
-def is_swept(override: str) -> bool:
-    """Whether an override's text gives several values: `4,8`, `choice(...)`, `range(...)`, `glob(...)`.
-
-    Hydra's own parser decides what is run; this looks at the text alone, for names.
-    """
-    value = override_value(override)
-    without_quotes = re.sub(r"'[^']*'|\"[^\"]*\"|\[[^]]*\]|\{[^}]*\}", "", value)
-    return bool(re.match(r"(choice|range|glob|interval|shuffle|sort|tag)\(", value)) or "," in without_quotes
-
-
-def make_plan(
-    name: str, design: str, base: list[str], arms: list[Arm], seeds: list[int], factors: dict[str, list[str]]
-) -> Plan:
-    """Cross arms with seeds, seeds outermost: after every pass of a seed there is a balanced partial study."""
-    cells = [make_cell(base, arm, seed) for seed in seeds for arm in arms]
-    rows = [
-        {
-            "arm": arm.name,
-            "role": arm.role,
-            "levels": arm.levels,
-            "overrides": arm.overrides,
-            "config_hash": config_hash(arm.config),
-            "changes": differences(arms[0].config, arm.config),
-        }
-        for arm in arms
-    ]
-    plan = Plan(study=name, design=design, baseline=arms[0].name, factors=factors, seeds=seeds, arms=rows, cells=cells)
-    plan.plan_hash = plan_hash(plan)
-    return plan
-
-
-def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
-    """The cell of an arm and a seed."""
-    config = dataclasses.replace(arm.config, seed=seed)
-    return Cell(
-        id=f"{arm.folder}/seed={seed}",
-        arm=arm.name,
-        role=arm.role,
-        levels=arm.levels,
-        seed=seed,
-        overrides=[*base, *arm.overrides, f"seed={seed}"],
-        config=to_dict(config),
-        config_hash=config_hash(config),
-    )
-
-
-def plan_hash(plan: Plan) -> str:
-    """SHA-256 of the plan without its own hash."""
-    values = dataclasses.asdict(dataclasses.replace(plan, plan_hash=""))
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def write_plan(directory: Path, plan: Plan) -> None:
-    """Freeze the plan as plan.json."""
-    write_json(directory / PLAN_NAME, dataclasses.asdict(plan))
-
-
-def read_plan(directory: Path) -> Plan | None:
-    """The plan of a sweep directory, or None if it has none.
-
-    Raises:
-        RecordError: plan.json is damaged or has another schema.
-    """
-    path = directory / PLAN_NAME
-    if not path.exists():
-        return None
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["schema"] != PLAN_SCHEMA:
-            raise RecordError(f"{path}  has schema={values['schema']}, this version reads {PLAN_SCHEMA}")
-        return Plan(**values | {"cells": [Cell(**cell) for cell in values["cells"]]})
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as fault:
-        raise RecordError(f"{path}  is not a plan ({fault}); move the directory away") from fault
-
-
-def extend(old: Plan, new: Plan, directory: Path) -> Plan:
-    """The old plan with the new one's arms, seeds and cells added.
-
-    Raises:
-        RecordError: the baselines differ, so the results could not be compared.
-    """
-    before, after = baseline_values(old), baseline_values(new)
-    if before != after:
-        differing = [key for key in after | before if before.get(key) != after.get(key)]
-        keys = [f"{key}: {before.get(key)} there, {after.get(key)} now" for key in differing]
-        raise RecordError(
-            f"hydra.sweep.dir={directory}  holds a study with another baseline ({'; '.join(keys)}); "
-            f"choose another hydra.sweep.dir=... or move that folder away"
-        )
-    known_arms, known_cells = {a["arm"] for a in new.arms}, {c.id for c in new.cells}
-    merged = dataclasses.replace(
-        new,
-        arms=new.arms + [a for a in old.arms if a["arm"] not in known_arms],
-        cells=new.cells + [c for c in old.cells if c.id not in known_cells],
-        seeds=sorted(set(old.seeds) | set(new.seeds)),
-        factors={
-            key: list(dict.fromkeys(old.factors.get(key, []) + new.factors.get(key, [])))
-            for key in new.factors | old.factors
-        },
-    )
-    merged.plan_hash = plan_hash(merged)
-    return merged
-
-
-def baseline_values(plan: Plan) -> dict[str, Any]:
-    """Dotted key -> value of the baseline's model, data and recipe, paths left out."""
-    cell = next(cell for cell in plan.cells if cell.role == "baseline")
-    return flat(science(from_dict(cell.config)))

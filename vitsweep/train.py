@@ -24,7 +24,7 @@ from vitsweep.config import Config
 from vitsweep.cost import flops_per_image
 from vitsweep.data import Data, load_data
 from vitsweep.device import device_name, make_deterministic, peak_gib, pick_device, pick_precision
-from vitsweep.errors import NonFiniteLoss
+from vitsweep.errors import NonFiniteLoss, UserError
 from vitsweep.evaluate import evaluate, save_predictions, score
 from vitsweep.optim import Schedule, make_optimizer
 from vitsweep.progress import make_progress
@@ -83,6 +83,7 @@ def run_cell(config: Config, record: Record, directory: Path) -> Record:
 
     Raises:
         Interrupted: a signal asked for the end; the record says `interrupted` and the state is saved.
+        UserError: the data or the device are not there; the record says `failed`.
     """
     tracker = make_tracker(config.tracker)
     earlier_seconds, began = record.time_seconds, time.monotonic()
@@ -101,6 +102,8 @@ def run_cell(config: Config, record: Record, directory: Path) -> Record:
             ended: tuple = ("done",)
         except Interrupted as event:
             ended = ("interrupted", event)
+        except UserError as fault:
+            ended = ("failed", fault)
         except NonFiniteLoss as fault:
             ended = ("diverged", fault)
             log.error("%s seed %d diverged: %s", record.arm, record.seed, fault)
@@ -112,7 +115,7 @@ def run_cell(config: Config, record: Record, directory: Path) -> Record:
         tracker.finish(record)
         record.wandb += [run for run in tracker.runs if run not in record.wandb]
         keep(*ended)
-    if record.status == "interrupted":
+    if record.status != "done" and isinstance(ended[1], Interrupted | UserError):
         raise ended[1]
     if record.status == "done":
         drop_state(directory)

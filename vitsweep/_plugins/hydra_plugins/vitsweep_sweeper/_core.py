@@ -10,10 +10,11 @@ from rich.console import Console
 
 from vitsweep.board import final_table
 from vitsweep.compose import Composer
-from vitsweep.errors import ConfigError, RecordError
+from vitsweep.errors import RecordError
 from vitsweep.frozen import CELL_KEY, FrozenLoader
+from vitsweep.plan import Cell, extend, read_plan, write_plan
+from vitsweep.planner import plan_of
 from vitsweep.record import Record, read_record
-from vitsweep.study import Cell, Plan, extend, grid_arms, make_plan, read_plan, short_key, sweep_name, write_plan
 
 log = logging.getLogger(__name__)
 
@@ -40,43 +41,9 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
     records = [(cell, record_of(directory, cell)) for cell in wanted]
     Console().print(final_table(plan, records, directory))
     statuses = [record.status if record else "planned" for _, record in records]
-    task.exit_code = 0 if all(status == "done" for status in statuses) else 1
+    if not getattr(task, "faults", []):
+        task.exit_code = 0 if all(status == "done" for status in statuses) else 1
     return statuses
-
-
-def plan_of(overrides: list[str], composer: Composer) -> Plan:
-    """The study that a plain `-m` describes: swept keys are factors of a grid, a swept `seed` is the replicate."""
-    base, factors, seeds = [], {}, []
-    for override in overrides:
-        levels = composer.levels(override)
-        if levels is None:
-            base.append(override)
-        elif short_key(override) == "seed":
-            seeds = seeds_of(levels)
-        else:
-            factors[override.partition("=")[0]] = levels
-    arms, notes = grid_arms(base, factors, composer)
-    seeds = seeds or [arms[0].config.seed]
-    base = [o for o in base if short_key(o) != "seed"]
-    names = {key: [level.partition("=")[2] for level in levels] for key, levels in factors.items()}
-    plan = make_plan(sweep_name(overrides), "grid", base, arms, seeds, names)
-    plan.notes = notes
-    return plan
-
-
-def seeds_of(levels: list[str]) -> list[int]:
-    """The swept seeds as numbers.
-
-    Raises:
-        ConfigError: one is no integer, or comes twice.
-    """
-    try:
-        seeds = [int(level.partition("=")[2]) for level in levels]
-    except ValueError as fault:
-        raise ConfigError([f"{' '.join(levels)}  must be integers"]) from fault
-    if len(set(seeds)) < len(seeds):
-        raise ConfigError([f"seed={','.join(map(str, seeds))}  names a seed twice; each seed is one replicate"])
-    return seeds
 
 
 def record_of(directory: Path, cell: Cell) -> Record | None:

@@ -1,0 +1,77 @@
+"""How arms, runs and sweeps are called: from overrides and values to words that are also directory names."""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+SLUG_LENGTH = 80
+NOT_SCIENCE = (
+    "tracker",
+    "device",
+    "precision",
+    "compile",
+    "deterministic",
+    "checkpoint_seconds",
+    "study",
+    "sweep",
+    "hydra",
+)
+NOT_SCIENCE_DATA = ("data.root", "data.download")
+
+
+def slug(text: str) -> str:
+    """`text` as a file name: letters, digits and . _ = + -; a long one is cut and ends in its hash."""
+    clean = re.sub(r"[^A-Za-z0-9._=+-]+", "-", text).strip("-.") or "unnamed"
+    if len(clean) <= SLUG_LENGTH:
+        return clean
+    return f"{clean[: SLUG_LENGTH - 9]}-{hashlib.sha256(clean.encode()).hexdigest()[:8]}"
+
+
+def as_text(value: Any) -> str:
+    """A value as YAML spells it: true, null, 8, 0.002."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def override_key(override: str) -> str:
+    """`+model/patch_size@x=p4` -> `model/patch_size`."""
+    return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def short_key(override: str) -> str:
+    """The last word of an override's key: `model/patch_size=p4` and `model.patch_size=4` -> `patch_size`."""
+    return re.split(r"[./]", override_key(override))[-1]
+
+
+def override_value(override: str) -> str:
+    """`model.patch_size=4` -> `4`."""
+    return override.partition("=")[2]
+
+
+def counts_as_science(override: str) -> bool:
+    """Whether an override can change what is learned, rather than where and how it is computed."""
+    key = override_key(override)
+    return re.split(r"[./]", key)[0] not in NOT_SCIENCE and key not in NOT_SCIENCE_DATA
+
+
+def single_name(overrides: list[str]) -> str:
+    """The name of a single run: its overrides, or `baseline`."""
+    parts = [f"{short_key(o)}={override_value(o)}" for o in overrides if counts_as_science(o)]
+    return slug("+".join(parts)) if parts else "baseline"
+
+
+def sweep_name(overrides: list[str]) -> str:
+    """The name of a plain sweep: the keys it sweeps."""
+    keys = [short_key(o) for o in overrides if is_swept(o) and counts_as_science(o)]
+    factors = [key for key in keys if key != "seed"]
+    return slug("+".join(factors or keys)) if keys else single_name(overrides)
+
+
+def is_swept(override: str) -> bool:
+    """Whether an override's text gives several values: `4,8`, `choice(...)`, `range(...)`, `glob(...)`.
+
+    Hydra's own parser decides what is run; this looks at the text alone, for names.
+    """
+    value = override_value(override)
+    without_quotes = re.sub(r"'[^']*'|\"[^\"]*\"|\[[^]]*\]|\{[^}]*\}", "", value)
+    return bool(re.match(r"(choice|range|glob|interval|shuffle|sort|tag)\(", value)) or "," in without_quotes

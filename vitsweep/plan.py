@@ -1,0 +1,152 @@
+"""plan.json: a study's cells with their resolved configurations, frozen before the first one starts."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vitsweep.config import config_hash, flat, from_dict, science, to_dict
+from vitsweep.errors import RecordError
+from vitsweep.record import PLAN_NAME, write_json
+from vitsweep.study import PLACEBO, PLACEBO_SEED_OFFSET, Arm, differences
+
+PLAN_SCHEMA = 1
+
+
+@dataclass(kw_only=True)
+class Cell:
+    """Arm x seed: one training run, as plan.json keeps it."""
+
+    id: str
+    """`<arm folder>/seed=<n>`: its directory inside the sweep directory."""
+    arm: str
+    role: str
+    levels: dict[str, str]
+    seed: int
+    overrides: list[str]
+    """All overrides that compose it again."""
+    config: dict[str, Any]
+    config_hash: str
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """A frozen study: plan.json."""
+
+    schema: int = PLAN_SCHEMA
+    study: str
+    design: str
+    baseline: str
+    factors: dict[str, list[str]]
+    seeds: list[int]
+    arms: list[dict[str, Any]]
+    cells: list[Cell]
+    notes: list[str] = field(default_factory=list)
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    claims_hash: str = ""
+    rope: float = 0.5
+    published: dict[str, float] = field(default_factory=dict)
+    plan_hash: str = ""
+
+
+def make_plan(
+    name: str, design: str, base: list[str], arms: list[Arm], seeds: list[int], factors: dict[str, list[str]]
+) -> Plan:
+    """Cross arms with seeds, seeds outermost: after every pass of a seed there is a balanced partial study."""
+    cells = [make_cell(base, arm, seed) for seed in seeds for arm in arms]
+    rows = [
+        {
+            "arm": arm.name,
+            "role": arm.role,
+            "levels": arm.levels,
+            "overrides": arm.overrides,
+            "config_hash": config_hash(arm.config),
+            "changes": differences(arms[0].config, arm.config),
+        }
+        for arm in arms
+    ]
+    plan = Plan(study=name, design=design, baseline=arms[0].name, factors=factors, seeds=seeds, arms=rows, cells=cells)
+    plan.plan_hash = plan_hash(plan)
+    return plan
+
+
+def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
+    """The cell of an arm and a seed."""
+    # The placebo is the baseline with other random streams, under the label of the seed that it is paired with.
+    config = dataclasses.replace(arm.config, seed=seed + PLACEBO_SEED_OFFSET if arm.role == PLACEBO else seed)
+    return Cell(
+        id=f"{arm.folder}/seed={seed}",
+        arm=arm.name,
+        role=arm.role,
+        levels=arm.levels,
+        seed=seed,
+        overrides=[*base, *arm.overrides, f"seed={config.seed}"],
+        config=to_dict(config),
+        config_hash=config_hash(config),
+    )
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 of the plan without its own hash."""
+    values = dataclasses.asdict(dataclasses.replace(plan, plan_hash=""))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def write_plan(directory: Path, plan: Plan) -> None:
+    """Freeze the plan as plan.json."""
+    write_json(directory / PLAN_NAME, dataclasses.asdict(plan))
+
+
+def read_plan(directory: Path) -> Plan | None:
+    """The plan of a sweep directory, or None if it has none.
+
+    Raises:
+        RecordError: plan.json is damaged or has another schema.
+    """
+    path = directory / PLAN_NAME
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["schema"] != PLAN_SCHEMA:
+            raise RecordError(f"{path}  has schema={values['schema']}, this version reads {PLAN_SCHEMA}")
+        return Plan(**values | {"cells": [Cell(**cell) for cell in values["cells"]]})
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as fault:
+        raise RecordError(f"{path}  is not a plan ({fault}); move the directory away") from fault
+
+
+def extend(old: Plan, new: Plan, directory: Path) -> Plan:
+    """The old plan with the new one's arms, seeds and cells added.
+
+    Raises:
+        RecordError: the baselines differ, so the results could not be compared.
+    """
+    before, after = baseline_values(old), baseline_values(new)
+    if before != after:
+        differing = [key for key in after | before if before.get(key) != after.get(key)]
+        keys = [f"{key}: {before.get(key)} there, {after.get(key)} now" for key in differing]
+        raise RecordError(
+            f"hydra.sweep.dir={directory}  holds a study with another baseline ({'; '.join(keys)}); "
+            f"choose another hydra.sweep.dir=... or move that folder away"
+        )
+    known_arms, known_cells = {a["arm"] for a in new.arms}, {c.id for c in new.cells}
+    merged = dataclasses.replace(
+        new,
+        arms=new.arms + [a for a in old.arms if a["arm"] not in known_arms],
+        cells=new.cells + [c for c in old.cells if c.id not in known_cells],
+        seeds=sorted(set(old.seeds) | set(new.seeds)),
+        factors={
+            key: list(dict.fromkeys(old.factors.get(key, []) + new.factors.get(key, [])))
+            for key in new.factors | old.factors
+        },
+    )
+    merged.plan_hash = plan_hash(merged)
+    return merged
+
+
+def baseline_values(plan: Plan) -> dict[str, Any]:
+    """Dotted key -> value of the baseline's model, data and recipe, paths left out."""
+    cell = next(cell for cell in plan.cells if cell.role == "baseline")
+    return flat(science(from_dict(cell.config)))

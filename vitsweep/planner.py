@@ -1,0 +1,176 @@
+"""From the command line to a plan: the study that `study=NAME` names, or the one that a plain `-m` describes."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from vitsweep.compose import Composer
+from vitsweep.design import Spec, StudyConfig, aliases, seeds_of
+from vitsweep.errors import ConfigError
+from vitsweep.naming import override_key, override_value, short_key, sweep_name
+from vitsweep.plan import Plan, make_plan, plan_hash
+from vitsweep.study import Arm, named_arms, refuse_equal_arms, study_arms, sweep_arms
+
+
+def plan_of(overrides: list[str], composer: Composer) -> Plan:
+    """Every cell of the study that the overrides describe, checked.
+
+    Args:
+        overrides: the command line's, without Hydra's own; swept ones as written (`model.patch_size=4,8`).
+        composer: composes and types.
+
+    Raises:
+        ConfigError: anything that would make a cell impossible or pointless, all of it in one message.
+    """
+    fixed, factors, seeds = divided(overrides, composer)
+    study = composer.study([o for o in overrides if is_of_study(o)])
+    if study is None:
+        return plain_plan(overrides, fixed, factors, seeds, composer)
+    return study_plan(study, fixed, factors, seeds, composer)
+
+
+def divided(overrides: list[str], composer: Composer) -> tuple[list[str], dict[str, list[str]], list[int] | None]:
+    """Overrides of all arms, swept ones as key -> single overrides, and the seeds, None if the line names none."""
+    fixed: list[str] = []
+    factors: dict[str, list[str]] = {}
+    seeds = None
+    for override in overrides:
+        if is_of_study(override):
+            continue
+        levels = composer.levels(override)
+        if override_key(override) == "seed":
+            seeds = seed_numbers(levels or [override])
+        elif levels is None:
+            fixed.append(override)
+        else:
+            factors[override_key(override)] = levels
+    return fixed, factors, seeds
+
+
+def is_of_study(override: str) -> bool:
+    """Whether an override chooses or changes the study itself: `study=NAME`, `study.seeds=10`."""
+    return re.split(r"[./]", override_key(override))[0] == "study"
+
+
+def seed_numbers(levels: list[str]) -> list[int]:
+    """The seeds of `seed=0`, `seed=1`, ...
+
+    Raises:
+        ConfigError: one is no integer, or comes twice.
+    """
+    texts = [override_value(level) for level in levels]
+    if not all(re.fullmatch(r"\d+", text) for text in texts):
+        raise ConfigError([f"seed={','.join(texts)}  must be integers"])
+    if len(set(texts)) < len(texts):
+        raise ConfigError([f"seed={','.join(texts)}  names a seed twice; each seed is one replicate"])
+    return [int(text) for text in texts]
+
+
+def plain_plan(
+    overrides: list[str], fixed: list[str], factors: dict[str, list[str]], seeds: list[int] | None, composer: Composer
+) -> Plan:
+    """The study that a plain `-m` describes: swept keys are the factors of a grid."""
+    arms = sweep_arms(fixed, factors, composer)
+    refuse_shadowed(fixed, arms, composer)
+    labels = {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
+    return make_plan(sweep_name(overrides), "grid", fixed, arms, seeds or [arms[0].config.seed], labels)
+
+
+def study_plan(
+    study: StudyConfig, fixed: list[str], factors: dict[str, list[str]], seeds: list[int] | None, composer: Composer
+) -> Plan:
+    """The plan of a study file; overrides beside it act on all arms, swept ones multiply the study."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", study.name):
+        raise ConfigError([f"study.name={study.name!r}  must be letters, digits, . _ or -; it names the directory"])
+    ours = {override_key(o) for o in fixed} | set(factors)
+    base = [o for o in study.baseline if override_key(o) not in ours] + fixed
+    versions = [list(version) for version in itertools.product(*factors.values())]
+    arms: list[Arm] = []
+    notes: list[str] = []
+    for version in versions:
+        found, said = study_arms(base + version, study, composer)
+        refuse_overridden(ours, found)
+        arms += [dataclasses.replace(arm, overrides=version + arm.overrides) for arm in found]
+        notes += [note for note in said if note not in notes]
+    if len(versions) > 1:
+        arms = multiplied(arms)
+    refuse_shadowed(base, arms, composer)
+    labels = {name: [arm.levels[name] for arm in arms if name in arm.levels] for name in study.factors}
+    labels = {name: list(dict.fromkeys(found)) for name, found in labels.items()}
+    labels |= {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
+    plan = make_plan(study.name, study.design, base, arms, seeds or seeds_of(study.seeds), labels)
+    if study.design == "fraction":
+        notes += [
+            f"cannot be told apart: {row}" for row in aliases(len(study.factors), study.resolution, list(study.factors))
+        ]
+    plan.notes, plan.rope, plan.published = notes, study.rope, plain(study.published)
+    plan.claims = plain(study.claims)
+    plan.claims_hash = claims_hash(plan.claims)
+    plan.plan_hash = plan_hash(plan)
+    return plan
+
+
+def multiplied(arms: list[Arm]) -> list[Arm]:
+    """The arms of all versions of a study as one: named anew against the first version's baseline."""
+    placebos = [arm for arm in arms if arm.role == "placebo"][:1]
+    others = [arm for arm in arms if arm.role != "placebo"]
+    specs = [Spec(levels=arm.levels | swept_levels(arm), overrides=tuple(arm.overrides)) for arm in others]
+    refuse_equal_arms(specs, [arm.config for arm in others])
+    return named_arms(specs, [arm.config for arm in others]) + placebos
+
+
+def swept_levels(arm: Arm) -> dict[str, str]:
+    """The levels that an arm has from the command line's sweep, read off its first overrides."""
+    return {short_key(o): override_value(o) for o in arm.overrides}
+
+
+def refuse_overridden(ours: set[str], arms: list[Arm]) -> None:
+    """An arm must not set a key that the command line sets for all arms: one of the two would be without effect.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    faults = [
+        f"{key}=...  on the command line is set for all arms, but arm {arm.name} sets `{override}`; drop one of them"
+        for arm in arms
+        for override in arm.overrides
+        if (key := override_key(override)) in ours
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+def refuse_shadowed(base: list[str], arms: list[Arm], composer: Composer) -> None:
+    """In Hydra a value beats a group, whatever the order: a group choice that a value undoes is refused.
+
+    Raises:
+        ConfigError: naming the group choice and the value.
+    """
+    faults = []
+    for arm in arms:
+        overrides = [*base, *arm.overrides]
+        values = {override_key(o): o for o in overrides if not composer.is_group(o)}
+        for choice in (o for o in arm.overrides if composer.is_group(o)):
+            for key, wanted in composer.contents(choice).items():
+                value = values.get(key)
+                if value is not None and composer.parse(value).value() != wanted:
+                    faults.append(
+                        f"`{choice}` of arm {arm.name} sets {key}={wanted}, but `{value}` beats it; drop one of them"
+                    )
+    if faults:
+        raise ConfigError(list(dict.fromkeys(faults)))
+
+
+def plain(values: Any) -> Any:
+    """Lists and dictionaries instead of OmegaConf's."""
+    return OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
+
+
+def claims_hash(claims: list[Any]) -> str:
+    """SHA-256 of the claims as stated; empty if there are none."""
+    return hashlib.sha256(json.dumps(claims, sort_keys=True).encode()).hexdigest() if claims else ""
