@@ -31,9 +31,7 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report/ from the records of sweep or cell directories")
     report.add_argument("directory", nargs="+", help="a sweep's or a cell's directory")
     report.add_argument("--out", help="folder to write (default: report in the first directory)")
-    report.add_argument(
-        "--no-gallery", action="store_true", help="leave out the rollout gallery, which needs torch"
-    )
+    report.add_argument("--no-gallery", action="store_true", help="leave out the rollout gallery, which needs torch")
     report.set_defaults(run=_report)
     gallery = commands.add_parser("gallery", help="draw attention rollouts of chosen cells and images")
     if with_gallery:

@@ -73,9 +73,7 @@ def curve_figures(selection: Selection, effects: pd.DataFrame) -> list[Figure]:
     return [together, apart]
 
 
-def draw_together(
-    band: pd.DataFrame, arms: list[str], selection: Selection, canvas: Canvas, colour: dict
-) -> None:
+def draw_together(band: pd.DataFrame, arms: list[str], selection: Selection, canvas: Canvas, colour: dict) -> None:
     """Four panels: training and validation, loss and accuracy; every arm in each."""
     styles = arm_styles(selection.arms, selection.baseline, colour)
     panels = canvas.subplots(2, 2, sharex=True)
@@ -92,9 +90,7 @@ def draw_together(
     canvas.legend(handles, labels, loc="outside lower left", ncols=min(4, len(labels)))
 
 
-def draw_apart(
-    band: pd.DataFrame, arms: list[str], selection: Selection, canvas: Canvas, colour: dict
-) -> None:
+def draw_apart(band: pd.DataFrame, arms: list[str], selection: Selection, canvas: Canvas, colour: dict) -> None:
     """A row of two panels for each arm: loss and accuracy, training dashed and validation solid."""
     styles = arm_styles(selection.arms, selection.baseline, colour)
     panels = canvas.subplots(len(arms), 2, sharex=True, sharey="col", squeeze=False)

@@ -45,9 +45,7 @@ def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
     return (values[arm] - values[baseline]).dropna()
 
 
-def arm_effects(
-    selection: Selection, metric: str = DEFAULT_METRIC, claimed_p: dict[str, float] | None = None
-):
+def arm_effects(selection: Selection, metric: str = DEFAULT_METRIC, claimed_p: dict[str, float] | None = None):
     """The frame described at the top, COLUMNS wide, in the selection's order of arms.
 
     Args:
@@ -57,9 +55,7 @@ def arm_effects(
     values = seed_values(selection, metric)
     rope = selection.rope if unit(metric) == 100.0 else math.nan
     sign, base = direction(metric), selection.baseline
-    results = {
-        a: stats.compare(differences(values, a, base).to_numpy(), rope, sign) for a in selection.others()
-    }
+    results = {a: stats.compare(differences(values, a, base).to_numpy(), rope, sign) for a in selection.others()}
     adjusted, size = adjusted_p(selection, results)
     families = {arm: "arms" if claimed_p is None else "exploratory" for arm in results}
     for arm, p in (claimed_p or {}).items():

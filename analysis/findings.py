@@ -9,7 +9,7 @@ import math
 import pandas as pd
 
 from analysis.selection import Selection
-from analysis.tables import interval, p_value, signed, whole
+from analysis.shown import interval, p_value, signed, whole
 
 MAX_NAMED = 4
 
@@ -44,9 +44,7 @@ def _alone(base: pd.Series) -> str:
 
 def _baseline(base: pd.Series) -> str:
     if not base["n"]:
-        return (
-            f"The baseline {base['arm']} has no finished run with a test accuracy, so no arm can be judged."
-        )
+        return f"The baseline {base['arm']} has no finished run with a test accuracy, so no arm can be judged."
     if base["n"] == 1:
         return f"The baseline reaches {base['mean']:.2f} % test accuracy (one seed)."
     return (
@@ -82,8 +80,7 @@ def _undecided(rows: pd.DataFrame) -> list[str]:
         cost = "" if math.isnan(needed) else f", about {whole(needed)} seeds would decide"
         parts.append(f"{row['arm']} ({signed(row['delta'])} {interval(row['ci_low'], row['ci_high'])}{cost})")
     return [
-        f"The data do not decide about {'; '.join(parts)}{_more(rows)}: neither a difference nor its absence "
-        "is shown."
+        f"The data do not decide about {'; '.join(parts)}{_more(rows)}: neither a difference nor its absence is shown."
     ]
 
 

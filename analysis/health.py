@@ -5,7 +5,7 @@ import pandas as pd
 from analysis.effects import seed_values
 from analysis.page import Bullets, Fold, Pairs, Text
 from analysis.selection import Selection
-from analysis.tables import duration, ranges
+from analysis.shown import duration, ranges
 from vitsweep.record import SCHEMA, package_version
 
 ALL_WELL = "Every planned run finished; nothing was left out."

@@ -141,9 +141,7 @@ def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -
         cell = prefix + planned["id"]
         if cell in found:
             continue
-        known = {
-            k: planned[k] for k in ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")
-        }
+        known = {k: planned[k] for k in ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")}
         record = Record(study=plan["study"], plan_hash=plan["plan_hash"], **known)
         rows.append(_cell_row(directory / planned["id"], cell, record))
     return rows

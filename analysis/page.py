@@ -15,7 +15,8 @@ import jinja2
 import pandas as pd
 
 from analysis.figures import Figure
-from analysis.tables import Table, escape_markdown
+from analysis.shown import escape_markdown
+from analysis.tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_ROWS = 120
@@ -113,9 +114,7 @@ def to_html(page: Page) -> str:
     )
     environment.filters |= {"data_uri": _data_uri, "frame_rows": frame_rows}
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(
-        page=page, style=style, script=script, digest=digest
-    )
+    return environment.get_template("report.html.j2").render(page=page, style=style, script=script, digest=digest)
 
 
 def to_markdown(page: Page, directory: Path) -> str:

@@ -27,7 +27,8 @@ from analysis.page import (
     to_markdown,
 )
 from analysis.selection import Selection, select
-from analysis.tables import Table, arm_table, frame_csv, run_numbers, run_table
+from analysis.study_tables import arm_table, run_numbers, run_table
+from analysis.tables import Table, frame_csv
 
 REPORT_NAME = "report"
 
@@ -64,19 +65,13 @@ def build(loaded: Loaded, folder: Path, gallery: bool) -> tuple[Page, dict[str, 
     sections = [
         Section(id="findings", title="Findings", items=[Text(text=" ".join(findings(selection, effects)))]),
         Section(id="comparison", title="Comparison", items=[TableItem(table=comparison)]),
-        Section(
-            id="training", title="Training", items=drawn or [Text(text="No cell has finished an epoch.")]
-        ),
-        Section(
-            id="gallery", title="Where the models look", items=_gallery_items(selection, folder, gallery)
-        ),
+        Section(id="training", title="Training", items=drawn or [Text(text="No cell has finished an epoch.")]),
+        Section(id="gallery", title="Where the models look", items=_gallery_items(selection, folder, gallery)),
         Section(id="health", title="Health of the study", items=health_items(selection, loaded.problems)),
         Section(id="methods", title="Methods", items=methods_items(selection)),
         Section(id="runs", title="Runs", items=[TableItem(table=all_runs)]),
     ]
-    page = Page(
-        title=_title(selection), lead=_lead(selection), sections=sections, signature=signature(selection)
-    )
+    page = Page(title=_title(selection), lead=_lead(selection), sections=sections, signature=signature(selection))
     return page, _table_files([comparison, all_runs], figures)
 
 
@@ -105,8 +100,7 @@ def _gallery_items(selection: Selection, folder: Path, wanted: bool) -> list:
     except Exception as fault:  # noqa: BLE001 - pictures must never cost the report its numbers
         return [Text(text=f"The rollout gallery could not be made ({type(fault).__name__}: {fault}).")]
     panels = [
-        PictureItem(name=p.name, path=Path(p.path), caption=p.caption, alt=p.alt, table=p.table)
-        for p in made.panels
+        PictureItem(name=p.name, path=Path(p.path), caption=p.caption, alt=p.alt, table=p.table) for p in made.panels
     ]
     for panel in panels:
         text = frame_csv(panel.table)

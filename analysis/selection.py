@@ -100,15 +100,12 @@ def _one_study(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> pd.D
         return cells
     main = plan["study"] if plan and plan["study"] in counts.index else counts.idxmax()
     hashes = cells[cells["role"] == "baseline"].groupby("study")["config_hash"].agg(set)
-    shared = {
-        s for s in counts.index if s in hashes.index and main in hashes.index and hashes[s] == hashes[main]
-    }
+    shared = {s for s in counts.index if s in hashes.index and main in hashes.index and hashes[s] == hashes[main]}
     kept = cells["study"].isin(shared | {main})
     for study in sorted(set(counts.index) - {main}):
         fate = "are pooled, since the baselines are equal" if study in shared else "are left out"
         notes.append(
-            f"More than one study lies here. This report is about {main}; the {counts[study]} cells of "
-            f"{study} {fate}."
+            f"More than one study lies here. This report is about {main}; the {counts[study]} cells of {study} {fate}."
         )
     return cells[kept]
 
@@ -146,15 +143,11 @@ def _baseline(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> str:
     if plan and plan.get("baseline") in arms:
         return plan["baseline"]
     if len(marked) > 1:
-        notes.append(
-            f"{len(marked)} arms are marked as the baseline ({', '.join(marked)}); the first one counts."
-        )
+        notes.append(f"{len(marked)} arms are marked as the baseline ({', '.join(marked)}); the first one counts.")
     if marked or not arms:
         return marked[0] if marked else ""
     if len(arms) > 1:
-        notes.append(
-            f"No cell is marked as the baseline; every arm is compared with the first one, {arms[0]}."
-        )
+        notes.append(f"No cell is marked as the baseline; every arm is compared with the first one, {arms[0]}.")
     return arms[0]
 
 
@@ -191,8 +184,19 @@ def _levels(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, di
     first = cells.drop_duplicates("arm").set_index("arm")["record"]
     stated = {arm: {k: str(v) for k, v in (first[arm].levels or {}).items()} for arm in arms}
     factors = list(dict.fromkeys(factor for arm in arms for factor in stated[arm]))
-    usual = {factor: stated.get(baseline, {}).get(factor, "baseline") for factor in factors}
+    configs = {arm: _science(first[arm].config) for arm in arms}
+    usual = {factor: _usual_level(factor, stated, configs, baseline) for factor in factors}
     return {arm: usual | stated[arm] for arm in arms}
+
+
+def _usual_level(factor: str, stated: dict[str, dict], configs: dict[str, dict], baseline: str) -> str:
+    """The baseline's level of a factor: as stated, else its value if the factor is a field whose values are the levels."""
+    if factor in stated[baseline]:
+        return stated[baseline][factor]
+    for key in (key for key in configs[baseline] if key.rpartition(".")[2] == factor):
+        if all(str(configs[arm].get(key)) == levels[factor] for arm, levels in stated.items() if factor in levels):
+            return str(configs[baseline][key])
+    return "baseline"
 
 
 def _changes(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, str]:
@@ -202,9 +206,7 @@ def _changes(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, s
 
 
 def _science(config: dict[str, Any]) -> dict[str, Any]:
-    values = {
-        f"{g}.{key}": v for g in ("model", "data", "recipe") for key, v in (config.get(g) or {}).items()
-    }
+    values = {f"{g}.{key}": v for g in ("model", "data", "recipe") for key, v in (config.get(g) or {}).items()}
     return {key: value for key, value in values.items() if key not in ("data.root", "data.download")}
 
 

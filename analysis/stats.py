@@ -73,9 +73,7 @@ def spread(value_S: np.ndarray) -> float:
     return float(_sd(np.asarray(value_S, float)))
 
 
-def mean_interval(
-    value_S: np.ndarray, confidence: float = 1 - ALPHA
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mean_interval(value_S: np.ndarray, confidence: float = 1 - ALPHA) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, lower and upper end of the t interval; the ends are NaN below two values or without any
     spread."""
     value_S = np.asarray(value_S, float)

@@ -87,15 +87,10 @@ def test_page_names_no_address_but_the_svg_name_space(sweep):
 def test_page_loads_nothing_and_its_policy_forbids_it(sweep):
     tags = Tags((sweep / "report/index.html").read_text()).tags
     sources = [
-        v
-        for _, attrs in tags
-        for k, v in attrs.items()
-        if k in ("src", "srcset") or (k == "href" and v[0] != "#")
+        v for _, attrs in tags for k, v in attrs.items() if k in ("src", "srcset") or (k == "href" and v[0] != "#")
     ]
     assert [s for s in sources if not s.startswith("data:")] == []
-    policy = next(
-        a["content"] for t, a in tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"
-    )
+    policy = next(a["content"] for t, a in tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy and "script-src 'sha256-" in policy
 
 

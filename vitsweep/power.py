@@ -69,9 +69,7 @@ def equivalence_power(effect: float, sd: float, n: int, rope: float, alpha: floa
     return float(np.where(window > 0, inside, 0.0).mean())
 
 
-def seeds_for_equivalence(
-    effect: float, sd: float, rope: float, alpha: float = 0.05, power: float = 0.8
-) -> float:
+def seeds_for_equivalence(effect: float, sd: float, rope: float, alpha: float = 0.05, power: float = 0.8) -> float:
     """The fewest paired seeds with which equivalence_power reaches `power`; inf if effect is outside rope."""
     if not abs(effect) < rope:
         return math.inf
