@@ -54,3 +54,22 @@ def vitsweep_main(
         return code, out, err
 
     return call
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """Overrides of a cell that trains in a moment: a model of 3,000 parameters on 180 generated images."""
+    return [
+        "data=shapes",
+        "data.shapes_train=200",
+        "data.shapes_test=50",
+        "model.patch_size=16",
+        "model.hidden_size=16",
+        "model.num_hidden_layers=1",
+        "model.num_attention_heads=2",
+        "model.intermediate_size=16",
+        "recipe.epochs=2",
+        "recipe.batch_size=45",
+        "precision=fp32",
+        "tracker=none",
+    ]

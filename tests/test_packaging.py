@@ -1,0 +1,81 @@
+"""The wheel carries what a sweep needs and runs from any folder; the checkout's door does too."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The wheel's content in a folder of its own, which comes before the checkout on the path."""
+    folder = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def run(command: list[str], cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": str(path)} if path else {})
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_wheel_has_every_config_file_and_no_tests(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    ours = {f"vitsweep/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert ours <= set(names)
+    assert "vitsweep/_plugins/hydra_plugins/vitsweep_sweeper/_core.py" in names
+    assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_wheel_has_the_analysis_templates(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    ours = {str(path.relative_to(ROOT)) for path in (ROOT / "analysis" / "templates").rglob("*") if path.is_file()}
+    assert ours and ours <= set(names)
+
+
+def test_wheel_runs_a_sweep_from_another_folder(installed, tmp_path, tiny):
+    code = "import sys, vitsweep.cli as c; print(c.__file__, c.conf_dir()); sys.exit(c.main())"
+    done = run([sys.executable, "-c", code, "-m", "seed=0,1", *tiny], tmp_path, installed)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == [
+        str(installed / "vitsweep/cli.py"),
+        str(installed / "vitsweep/conf"),
+    ]
+    assert (tmp_path / "outputs/seed/report/index.html").exists()
+
+
+def test_checkout_runs_from_another_folder(tmp_path, tiny):
+    done = run([sys.executable, str(ROOT / "run.py"), *tiny], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("outputs/single/*/record.json"))
+
+
+def test_help_needs_neither_torch_nor_wandb(tmp_path):
+    code = (
+        "import sys; from vitsweep.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "sys.exit(bool({'torch', 'wandb', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert run([sys.executable, "-c", code, "--help"], tmp_path).returncode == 0
+    assert run([sys.executable, "-c", code, "--cfg", "job"], tmp_path).returncode == 0
+
+
+def test_readme_commands_are_the_ones_that_ci_runs():
+    readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci/run").read_text()
+    assert "<!-- the test command -->" in readme and "<!-- the test command -->" in ci
