@@ -31,7 +31,14 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report/ from the records of sweep or cell directories")
     report.add_argument("directory", nargs="+", help="a sweep's or a cell's directory")
     report.add_argument("--out", help="folder to write (default: report in the first directory)")
-    report.add_argument("--no-gallery", action="store_true", help="leave out the rollout gallery, which needs torch")
+    report.add_argument(
+        "--gallery",
+        choices=("make", "keep", "none"),
+        default="make",
+        help="rollout gallery: make it (needs torch), keep the last report's pictures, or none",
+    )
+    report.add_argument("--metric", default="test/accuracy", help="what arms are compared by (default: test/accuracy)")
+    report.add_argument("--sort", choices=("planned", "effect"), default="planned", help="order of the arms")
     report.set_defaults(run=_report)
     gallery = commands.add_parser("gallery", help="draw attention rollouts of chosen cells and images")
     if with_gallery:
@@ -45,7 +52,8 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
 def _report(given: argparse.Namespace) -> int:
     from analysis.report import make_report
 
-    print(make_report(*given.directory, out=given.out, gallery=not given.no_gallery))
+    options = {name: getattr(given, name) for name in ("out", "gallery", "metric", "sort")}
+    print(make_report(*given.directory, **options))
     return 0
 
 

@@ -1,104 +1,185 @@
 """Three to ten sentences, written from the numbers, that say what was found and what was not.
 
-A difference that is not significant is never called absent: an arm is `equivalent` only if a test says that
-its effect lies within the ROPE, else it is `undecided` and the sentence says what it would take to know.
+A difference that is not significant is never called absent: an arm is `equivalent` only if a test says that its effect
+lies within the ROPE, else it is `undecided` and the sentence says what it would take to know.
 """
 
 import math
 
 import pandas as pd
 
-from analysis.selection import Selection
-from analysis.shown import interval, p_value, signed, whole
+from analysis.effects import unit
+from analysis.factorial import additive_p
+from analysis.judge import Judgement, placebo_rows, unadjusted_error
+from analysis.selection import DEFAULT_METRIC, Selection
+from analysis.shown import decimals, interval, p_value, ranges, signed, whole
 
 MAX_NAMED = 4
+MAX_SENTENCES = 10
 
 
-def findings(selection: Selection, effects: pd.DataFrame) -> list[str]:
-    """The sentences about the arms."""
+def findings(judgement: Judgement) -> list[str]:
+    """The sentences, the most important ones if there are more than ten."""
+    effects = judgement.effects
     if effects.empty:
-        return ["No cell with a readable record was found, so there is nothing to report."]
-    base = effects.iloc[0]
+        return [
+            "No cell with a readable record was found.",
+            "There is nothing to compare and nothing to draw.",
+            f"{_count(len(judgement.problems), 'problem')} with reading the directory are listed under Health.",
+        ]
+    said = [_baseline(effects.iloc[0], judgement.metric), *_claims(judgement.claims)]
     if len(effects) == 1:
-        return [_alone(base)]
-    said = [_baseline(base)]
-    others = effects[(effects["role"] == "arm") & (effects["arm"] != selection.baseline)]
-    for verdict, opening in (("helps", "Better than the baseline"), ("hurts", "Worse than the baseline")):
-        said += _decided(others[others["verdict"] == verdict], opening)
-    said += _equivalent(others[others["verdict"] == "equivalent"], selection.rope)
-    said += _undecided(others[others["verdict"] == "undecided"])
-    said += _single(others[others["verdict"] == "single"])
-    said += _missing(others[others["verdict"] == "missing"])
+        said.append(f"{effects.iloc[0]['arm']} is the only arm, so there is nothing to compare it with.")
+    said += _arms(judgement) + [_health(judgement.selection), *_placebo(judgement)]
+    said += [*_interactions(judgement), *_images(judgement), *_power(judgement)]
+    return [sentence for sentence in said if sentence][:MAX_SENTENCES]
+
+
+def _baseline(base: pd.Series, metric: str) -> str:
+    what, places, sign, sd_unit = (
+        ("test accuracy", 2, " %", " points") if metric == DEFAULT_METRIC else (metric, 4, "", "")
+    )
+    if not base["n"]:
+        return f"{base['arm']} has no finished run with a {what}, so no arm can be judged."
+    mean = f"{base['arm']} reaches a {what} of {decimals(base['mean'], places)}{sign}"
+    if base["n"] == 1:
+        return f"{mean} (one seed)."
+    return f"{mean} (mean of {base['n']} seeds, standard deviation {decimals(base['sd'], places)}{sd_unit})."
+
+
+def _claims(claims: pd.DataFrame) -> list[str]:
+    if claims.empty:
+        return []
+    counts = claims["verdict"].value_counts()
+    order = [v for v in ("supported", "contradicted", "equivalent", "undecided") if v in counts.index]
+    order += sorted(set(counts.index) - set(order))
+    parts = [f"{counts[v]} {v}" for v in order]
+    return [f"Of the {_count(len(claims), 'claim')} stated before the runs, {', '.join(parts)}."]
+
+
+def _arms(judgement: Judgement) -> list[str]:
+    effects, selection = judgement.effects, judgement.selection
+    arms = effects[(effects["role"] == "arm") & (effects["arm"] != selection.baseline)]
+    of = {verdict: rows for verdict, rows in arms.groupby("verdict", sort=False)}
+    said = [_decided(of[v], words) for v, words in (("helps", "Better"), ("hurts", "Worse")) if v in of]
+    if "equivalent" in of:
+        named = _names(of["equivalent"])
+        said.append(f"Equivalent to it within {selection.rope:g} points (two one-sided tests, 5 %): {named}.")
+    if "undecided" in of:
+        parts = "; ".join(_undecided(row) for _, row in _largest(of["undecided"]).iterrows())
+        said.append(
+            f"The data do not decide about {parts}{_more(of['undecided'])}: neither a difference nor its absence is "
+            "shown."
+        )
+    if "single" in of:
+        parts = "; ".join(f"{r['arm']} {_size(r)}" for _, r in _largest(of["single"]).iterrows())
+        said.append(
+            "With one shared seed there is a difference but no measure of how sure it is: "
+            f"{parts}{_more(of['single'])}."
+        )
+    if "missing" in of:
+        named = _names(of["missing"])
+        said.append(f"No finished run shares a seed with the baseline, so nothing can be said about {named}.")
     return said
 
 
-def _alone(base: pd.Series) -> str:
-    if not base["n"]:
-        return f"The only arm is {base['arm']}, and it has no finished run with a test accuracy."
-    seeds = "one seed" if base["n"] == 1 else f"{base['n']} seeds"
-    return (
-        f"The only arm is {base['arm']}: {base['mean']:.2f} % test accuracy ({seeds}). There is nothing to "
-        "compare it with."
+def _decided(rows: pd.DataFrame, word: str) -> str:
+    parts = [f"{r['arm']} by {_size(r)} (Holm p {_with_sign(r['p_holm'])})" for _, r in _largest(rows).iterrows()]
+    return f"{word} than the baseline: {'; '.join(parts)}{_more(rows)}."
+
+
+def _undecided(row: pd.Series) -> str:
+    needed = row["seeds_needed"]
+    cost = "" if math.isnan(needed) else f", about {whole(needed)} seeds would decide"
+    return f"{row['arm']} ({_size(row)}{cost})"
+
+
+def _health(selection: Selection) -> str:
+    cells = selection.cells
+    bad = cells[cells["status"] != "done"]["status"].value_counts().sort_index()
+    if bad.empty:
+        return f"All {_count(len(cells), 'run')} finished." if len(cells) > 1 else "The one run finished."
+    parts = ", ".join(f"{number} {status}" for status, number in bad.items())
+    return f"{len(cells) - bad.sum()} of {_count(len(cells), 'run')} finished ({parts}); see Health."
+
+
+def _placebo(judgement: Judgement) -> list[str]:
+    said = []
+    for _, row in placebo_rows(judgement).iterrows():
+        p = f", p {_with_sign(row['p'])}" if not math.isnan(row["p"]) else ""
+        said.append(
+            f"The placebo {row['arm']} (the baseline with other random streams) got an effect of {_size(row)}{p}, "
+            "which is chance."
+        )
+    return said[:1]
+
+
+def placebo_sentences(judgement: Judgement) -> list[str]:
+    """What the placebo got and what it says about the family's error; empty without a placebo."""
+    rows, tests = placebo_rows(judgement), len(judgement.selection.started())
+    if rows.empty:
+        return []
+    found = rows[rows["p"] < 0.05]
+    said = _placebo(judgement)
+    said.append(
+        f"By itself it {'would' if len(found) else 'would not'} have been called significant at 5 %."
+        if rows["p"].notna().any()
+        else "With one seed there is no test of it."
     )
-
-
-def _baseline(base: pd.Series) -> str:
-    if not base["n"]:
-        return f"The baseline {base['arm']} has no finished run with a test accuracy, so no arm can be judged."
-    if base["n"] == 1:
-        return f"The baseline reaches {base['mean']:.2f} % test accuracy (one seed)."
-    return (
-        f"The baseline reaches {base['mean']:.2f} % test accuracy (mean of {base['n']} seeds, standard "
-        f"deviation {base['sd']:.2f} points)."
+    said.append(
+        f"With {_count(tests, 'arm')} tested at 5 % each and nothing to find, the chance of at least one false finding "
+        f"would be {100 * unadjusted_error(tests):.0f} % if the tests were independent; Holm keeps it at or below 5 %."
     )
+    return said
 
 
-def _decided(rows: pd.DataFrame, opening: str) -> list[str]:
-    if rows.empty:
+def _interactions(judgement: Judgement) -> list[str]:
+    found = judgement.factorial
+    if found is None or found.interactions.empty:
         return []
-    parts = [
-        f"{row['arm']} by {signed(row['delta'])} points {interval(row['ci_low'], row['ci_high'])}, "
-        f"Holm p {_with_sign(row['p_holm'])}"
-        for _, row in _largest(rows).iterrows()
-    ]
-    return [f"{opening}: {'; '.join(parts)}{_more(rows)}."]
-
-
-def _equivalent(rows: pd.DataFrame, rope: float) -> list[str]:
-    if rows.empty:
-        return []
-    named = f"{_names(rows)}{_more(rows)}"
-    return [f"Equivalent to the baseline within {rope:g} points (two one-sided tests, 5 %): {named}."]
-
-
-def _undecided(rows: pd.DataFrame) -> list[str]:
-    if rows.empty:
-        return []
-    parts = []
-    for _, row in _largest(rows).iterrows():
-        needed = row["seeds_needed"]
-        cost = "" if math.isnan(needed) else f", about {whole(needed)} seeds would decide"
-        parts.append(f"{row['arm']} ({signed(row['delta'])} {interval(row['ci_low'], row['ci_high'])}{cost})")
+    p, rows = additive_p(found), found.interactions
+    if p < 0.05:
+        row = rows.loc[rows["p_holm"].idxmin()]
+        size = f"{signed(row['effect'])} points {interval(row['ci_low'], row['ci_high'])}"
+        return [f"Effects do not add up: {row['factors']} at {row['levels']} differ from the sum by {size}."]
     return [
-        f"The data do not decide about {'; '.join(parts)}{_more(rows)}: neither a difference nor its absence is shown."
+        f"No interaction is significant (smallest Holm p {_with_sign(p)}), which does not show that effects add up."
     ]
 
 
-def _single(rows: pd.DataFrame) -> list[str]:
-    if rows.empty:
+def _images(judgement: Judgement) -> list[str]:
+    images = judgement.images
+    if images.empty or not len(judgement.effects):
         return []
-    parts = [f"{row['arm']} {signed(row['delta'])} points" for _, row in _largest(rows).iterrows()]
+    merged = images.merge(judgement.effects[["arm", "verdict"]], on="arm")
+    lost = merged[merged["verdict"].isin(["helps", "hurts"]) & (merged["image_low"] < 0) & (merged["image_high"] > 0)]
+    if lost.empty:
+        return []
+    return [f"On other test images the sign could differ for {_names(lost)}: that interval contains zero."]
+
+
+def _power(judgement: Judgement) -> list[str]:
+    power = judgement.power
+    if power is None or unit(judgement.metric) != 100.0:
+        return []
     return [
-        "With one shared seed there is a difference but no measure of how sure it is: "
-        f"{'; '.join(parts)}{_more(rows)}. More seeds are needed to judge."
+        f"With {power.seeds} seeds and {_count(power.arms, 'arm')} this study finds a difference of "
+        f"{decimals(power.effect)} points with 80 % power; smaller ones may be missed."
     ]
 
 
-def _missing(rows: pd.DataFrame) -> list[str]:
-    if rows.empty:
-        return []
-    named = f"{_names(rows)}{_more(rows)}"
-    return [f"No finished run shares a seed with the baseline, so nothing can be said about {named}."]
+def seeds_sentence(judgement: Judgement) -> str:
+    """Which seeds, and the smallest p that the sign-flip test can reach with them."""
+    cells = judgement.selection.cells
+    pairs = judgement.effects["pairs"].max()
+    shown = f"Seeds {ranges(sorted(set(cells['seed'])))}."
+    if not pairs > 0:
+        return shown
+    return f"{shown} With {int(pairs)} pairs the sign-flip p cannot be below {2 ** (1 - int(pairs)):.3g}."
+
+
+def _size(row: pd.Series) -> str:
+    return f"{signed(row['delta'])} points {interval(row['ci_low'], row['ci_high'])}".strip()
 
 
 def _largest(rows: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +188,7 @@ def _largest(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names(rows: pd.DataFrame) -> str:
-    return ", ".join(rows["arm"].head(MAX_NAMED))
+    return ", ".join(rows["arm"].head(MAX_NAMED)) + _more(rows)
 
 
 def _more(rows: pd.DataFrame) -> str:
@@ -118,3 +199,7 @@ def _more(rows: pd.DataFrame) -> str:
 def _with_sign(p: float) -> str:
     shown = p_value(p)
     return shown if shown.startswith("<") else f"= {shown}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis.effects import seed_values
+from analysis.judge import Judgement
 from analysis.page import Bullets, Fold, Pairs, Text
 from analysis.selection import Selection
 from analysis.shown import duration, ranges
@@ -50,13 +51,14 @@ def methods_items(selection: Selection) -> list:
     return [Pairs(pairs=[(name, value) for name, value in pairs if value])]
 
 
-def signature(selection: Selection) -> str:
+def signature(judgement: Judgement) -> str:
     """How the numbers were made, in one line, after sacreBLEU's signatures."""
+    selection = judgement.selection
     cells = selection.cells
     known = [f for f in cells["data_fingerprint"] if f]
     seeds = len(set(cells["seed"]))
     parts = {
-        "metric": "test/accuracy",
+        "metric": judgement.metric,
         "epoch": "last",
         "data": known[0][:8] if known else "unknown",
         "seeds": seeds,

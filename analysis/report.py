@@ -1,78 +1,138 @@
-"""The report of one study: index.html (one file), report.md, figures and tables, all made from the records.
+"""The report of one study: index.html (one file), report.md, results.json, figures and tables, all from the records.
 
-Equal records give equal bytes: no dates, no machine's paths, fixed random streams. The rollout gallery is the
-one part that needs torch and checkpoints; without them the page says so and everything else is there.
+Equal records give equal bytes: no dates, no machine's paths, fixed random streams. The rollout gallery is the one part
+that needs torch and checkpoints; without them the page says so and everything else is there. What it made is noted in
+gallery.json, so that a report can be made again where the checkpoints are not (`gallery="keep"`).
 """
 
+import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.draw_curves import curve_figures
-from analysis.effects import arm_effects
-from analysis.figures import Figure, save
-from analysis.findings import findings
-from analysis.health import health_items, methods_items, signature
-from analysis.load import Loaded, load
-from analysis.page import (
-    Bullets,
-    FigureItem,
-    Page,
-    PictureItem,
-    Section,
-    TableItem,
-    Text,
-    to_html,
-    to_markdown,
-)
-from analysis.selection import Selection, select
-from analysis.study_tables import arm_table, run_numbers, run_table
-from analysis.tables import Table, frame_csv
+from analysis.figures import save
+from analysis.health import signature
+from analysis.judge import Judgement, judge
+from analysis.load import load
+from analysis.page import Bullets, Page, PictureItem, Text, to_html, to_markdown
+from analysis.results import RESULTS_NAME, results_json
+from analysis.sections import Parts, make_parts
+from analysis.selection import DEFAULT_METRIC, Selection
+from analysis.tables import frame_csv
 
 REPORT_NAME = "report"
+GALLERY_NAME = "gallery.json"
+GALLERIES = ("make", "keep", "none")
+NOT_ASKED = "The rollout gallery was not asked for."
 
 
-def make_report(*directories: str | Path, out: str | Path | None = None, gallery: bool = True) -> Path:
+def make_report(
+    *directories: str | Path,
+    out: str | Path | None = None,
+    gallery: str = "make",
+    metric: str = DEFAULT_METRIC,
+    sort: str = "planned",
+) -> Path:
     """Write the report of one or many sweep (or cell) directories and return the path of its index.html.
 
     Args:
         out: folder to write; None for `report` in the first directory.
-        gallery: whether the rollout gallery is made (needs torch and checkpoints).
+        gallery: make (needs torch and checkpoints), keep (the pictures of the report in the first directory) or none.
+        metric: what arms are compared by, at the last epoch.
+        sort: order of the comparison table: planned, or effect.
 
     Raises:
         RecordError: a directory does not exist.
     """
-    loaded = load(*directories)
-    folder = Path(out) if out else Path(directories[0]) / REPORT_NAME
+    loaded, first = load(*directories), Path(directories[0]) / REPORT_NAME
+    folder = Path(out) if out else first
+    kept = read_gallery(first) if gallery == "keep" else None
     _empty(folder)
-    page, tables = build(loaded, folder, gallery)
-    for name, text in tables.items():
-        (folder / "tables" / name).write_text(text, encoding="utf-8", newline="\n")
-    (folder / "report.md").write_text(to_markdown(page, folder), encoding="utf-8", newline="\n")
-    (folder / "index.html").write_text(to_html(page), encoding="utf-8", newline="\n")
+    judgement = judge(loaded, metric)
+    pictures = kept or _made_gallery(judgement.selection, folder, gallery == "make")
+    _write_gallery(pictures, folder)
+    parts = make_parts(judgement, sort, _gallery_items(pictures, folder))
+    write_report(judgement, parts, folder)
     return folder / "index.html"
 
 
-def build(loaded: Loaded, folder: Path, gallery: bool) -> tuple[Page, dict[str, str]]:
-    """The page and the table files; figures are written to folder/figures on the way."""
-    selection = select(loaded)
-    runs = run_numbers(selection)
-    effects = arm_effects(selection)
-    comparison, all_runs = arm_table(effects, selection, runs), run_table(selection)
-    figures = curve_figures(selection, effects)
-    drawn = [FigureItem(figure=figure, svg=save(figure, folder / "figures")) for figure in figures]
-    sections = [
-        Section(id="findings", title="Findings", items=[Text(text=" ".join(findings(selection, effects)))]),
-        Section(id="comparison", title="Comparison", items=[TableItem(table=comparison)]),
-        Section(id="training", title="Training", items=drawn or [Text(text="No cell has finished an epoch.")]),
-        Section(id="gallery", title="Where the models look", items=_gallery_items(selection, folder, gallery)),
-        Section(id="health", title="Health of the study", items=health_items(selection, loaded.problems)),
-        Section(id="methods", title="Methods", items=methods_items(selection)),
-        Section(id="runs", title="Runs", items=[TableItem(table=all_runs)]),
+def write_report(judgement: Judgement, parts: Parts, folder: Path) -> None:
+    """Draw the figures and write every file but the gallery's."""
+    inlined = {figure.name: save(figure, folder / "figures") for figure in parts.figures}
+    for section in parts.sections:
+        for item in section.items:
+            if item.kind == "figure":
+                item.svg = inlined[item.figure.name]
+    mark = signature(judgement)
+    page = Page(
+        title=_title(judgement.selection), lead=_lead(judgement.selection), sections=parts.sections, signature=mark
+    )
+    texts = {f"tables/{figure.name}.csv": frame_csv(figure.table) for figure in parts.figures}
+    for table in parts.tables:
+        texts |= {f"tables/{table.name}.csv": table.csv(), f"tables/{table.name}.tex": table.latex()}
+    texts |= {"report.md": to_markdown(page, folder), RESULTS_NAME: results_json(judgement, mark)}
+    # The page last: where it is, everything else is.
+    for name, text in (texts | {"index.html": to_html(page)}).items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_gallery(folder: Path) -> dict | None:
+    """The gallery of a report on disk, its pictures and tables in memory; None when there is none."""
+    try:
+        known = json.loads((folder / GALLERY_NAME).read_text(encoding="utf-8"))
+        for panel in known["panels"]:
+            panel["png"] = (folder / "figures" / f"{panel['name']}.png").read_bytes()
+            panel["csv"] = (folder / "tables" / f"{panel['name']}.csv").read_text(encoding="utf-8")
+    except (OSError, json.JSONDecodeError, KeyError):
+        return None
+    return known
+
+
+def _made_gallery(selection: Selection, folder: Path, wanted: bool) -> dict:
+    """Panels and notes of the rollout gallery; one sentence when it cannot be made."""
+    if not wanted:
+        return {"panels": [], "notes": [NOT_ASKED]}
+    try:
+        from analysis.gallery import report_panels
+
+        made = report_panels(selection.cells.drop(columns="record"), folder)
+    except Exception as fault:  # pictures must never cost the report its numbers
+        return {"panels": [], "notes": [f"The rollout gallery could not be made ({type(fault).__name__}: {fault})."]}
+    panels = [
+        {
+            "name": Path(panel.path).stem,
+            "caption": panel.caption,
+            "alt": panel.alt,
+            "png": Path(panel.path).read_bytes(),
+            "csv": frame_csv(panel.table),
+        }
+        for panel in made.panels
     ]
-    page = Page(title=_title(selection), lead=_lead(selection), sections=sections, signature=signature(selection))
-    return page, _table_files([comparison, all_runs], figures)
+    return {"panels": panels, "notes": list(made.notes) or ([] if panels else ["There is nothing to show."])}
+
+
+def _write_gallery(pictures: dict, folder: Path) -> None:
+    for panel in pictures["panels"]:
+        (folder / "figures" / f"{panel['name']}.png").write_bytes(panel["png"])
+        (folder / "tables" / f"{panel['name']}.csv").write_text(panel["csv"], encoding="utf-8", newline="\n")
+    words = [{key: panel[key] for key in ("name", "caption", "alt")} for panel in pictures["panels"]]
+    text = json.dumps({"panels": words, "notes": pictures["notes"]}, indent=1) + "\n"
+    (folder / GALLERY_NAME).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _gallery_items(pictures: dict, folder: Path) -> list:
+    items: list = []
+    for panel in pictures["panels"]:
+        name = panel["name"]
+        # Read back as text, so that a kept gallery and a new one show the same.
+        table = pd.read_csv(folder / "tables" / f"{name}.csv", dtype=str, keep_default_na=False)
+        path = folder / "figures" / f"{name}.png"
+        items.append(PictureItem(name=name, path=path, caption=panel["caption"], alt=panel["alt"], table=table))
+    notes = pictures["notes"]
+    if len(notes) == 1:
+        return [*items, Text(text=notes[0])]
+    return [*items, Bullets(lines=notes)] if notes else items
 
 
 def _empty(folder: Path) -> None:
@@ -82,45 +142,13 @@ def _empty(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
 
 
-def _table_files(tables: list[Table], figures: list[Figure]) -> dict[str, str]:
-    files = {}
-    for table in tables:
-        files |= {f"{table.name}.csv": table.csv(), f"{table.name}.tex": table.latex()}
-    return files | {f"{figure.name}.csv": frame_csv(figure.table) for figure in figures}
-
-
-def _gallery_items(selection: Selection, folder: Path, wanted: bool) -> list:
-    """Panels and notes of the rollout gallery; one sentence when it cannot be made."""
-    if not wanted:
-        return [Text(text="The rollout gallery was not asked for.")]
-    try:
-        from analysis.gallery import report_panels
-
-        made = report_panels(_gallery_cells(selection), folder)
-    except Exception as fault:  # noqa: BLE001 - pictures must never cost the report its numbers
-        return [Text(text=f"The rollout gallery could not be made ({type(fault).__name__}: {fault}).")]
-    panels = [
-        PictureItem(name=p.name, path=Path(p.path), caption=p.caption, alt=p.alt, table=p.table) for p in made.panels
-    ]
-    for panel in panels:
-        text = frame_csv(panel.table)
-        (folder / "tables" / f"{panel.name}.csv").write_text(text, encoding="utf-8", newline="\n")
-    items = panels + ([Bullets(lines=list(made.notes))] if made.notes else [])
-    return items or [Text(text="The rollout gallery has no panel for these cells.")]
-
-
-def _gallery_cells(selection: Selection) -> pd.DataFrame:
-    return selection.cells.drop(columns="record")
-
-
 def _title(selection: Selection) -> str:
     return f"Ablation study: {selection.study}" if selection.study else "Ablation study"
 
 
 def _lead(selection: Selection) -> str:
     cells, done = selection.cells, len(selection.done())
-    seeds = sorted(set(cells["seed"]))
     data = next((name for name in cells["data_name"] if name), "") or "data without a known name"
-    arms = f"{len(selection.arms)} arm{'s' if len(selection.arms) != 1 else ''}"
-    replicates = f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}"
-    return f"{arms}, {replicates}, {done} of {len(cells)} runs finished; {data}."
+    counts = [(len(selection.arms), "arm"), (cells["seed"].nunique(), "seed")]
+    shown = ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
+    return f"{shown}, {done} of {len(cells)} runs finished; {data}."

@@ -190,7 +190,7 @@ def _levels(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, di
 
 
 def _usual_level(factor: str, stated: dict[str, dict], configs: dict[str, dict], baseline: str) -> str:
-    """The baseline's level of a factor: as stated, else its value if the factor is a field whose values are the levels."""
+    """The baseline's level: as stated, else its value if the factor is a field whose values are the levels."""
     if factor in stated[baseline]:
         return stated[baseline][factor]
     for key in (key for key in configs[baseline] if key.rpartition(".")[2] == factor):

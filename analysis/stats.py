@@ -79,7 +79,7 @@ def mean_interval(value_S: np.ndarray, confidence: float = 1 - ALPHA) -> tuple[n
     value_S = np.asarray(value_S, float)
     n = value_S.shape[-1]
     mean = value_S.mean(axis=-1) if n else np.full(value_S.shape[:-1], np.nan)
-    half = _t_bound(n, 1 - (1 - confidence) / 2) * _standard_error(value_S)
+    half = t_bound(n, confidence) * _standard_error(value_S)
     return mean, mean - half, mean + half
 
 
@@ -174,8 +174,9 @@ def _standard_error(value_S: np.ndarray) -> np.ndarray:
     return np.where(sd > 0, sd, np.nan) / math.sqrt(max(value_S.shape[-1], 1))
 
 
-def _t_bound(n: int, level: float) -> float:
-    return float(special.stdtrit(n - 1, level)) if n > 1 else math.nan
+def t_bound(n: int, confidence: float = 1 - ALPHA) -> float:
+    """How many standard errors the t interval of a mean of n values reaches to each side; NaN below two values."""
+    return float(special.stdtrit(n - 1, 1 - (1 - confidence) / 2)) if n > 1 else math.nan
 
 
 def _sign_patterns(n: int) -> np.ndarray:

@@ -52,6 +52,10 @@ DARK = {
     "s7": "#b58ae8",
     "s8": "#8d949c",
 }
+FIXED_DARK = "#010203"
+FIXED_LIGHT = "#fdfdfc"
+"""Text on coloured cells, the same in both themes, so not one of the roles."""
+DIVERGING = matplotlib.colormaps["RdBu"]
 THEMES = {"light": LIGHT, "dark": DARK}
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -1,8 +1,8 @@
 """One Table object -> CSV (raw numbers), Markdown, LaTeX (booktabs) and the cells that the HTML page shows.
 
-Names of arms are the user's and reach four languages, so each writer escapes them; numbers in CSV are
-unrounded, those shown are rounded to what ten thousand test images can tell. A column that says the same in
-every row is hidden where it is shown and named in a note, never in the CSV.
+Names of arms are the user's and reach four languages, so each writer escapes them; numbers in CSV are unrounded, those
+shown are rounded to what ten thousand test images can tell. A column that says the same in every row is hidden where it
+is shown and named in a note, never in the CSV.
 """
 
 import csv
@@ -10,20 +10,22 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
 from analysis.shown import NOTHING, escape_latex, escape_markdown
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Column:
-    """One shown column: `show` makes a cell's text from a row of the frame, `key` is the frame column it
-    sorts by."""
+    """One shown column."""
 
     title: str
-    show: Callable[[pd.Series], str]
+    show: Callable[[dict], str]
+    """A row of the frame -> the cell's text."""
     key: str
+    """The frame's column that it sorts by."""
     numeric: bool = True
     keep: bool = False
     """Shown even when it says the same in every row."""
@@ -42,47 +44,62 @@ class Table:
     runs: list[str] = field(default_factory=list)
     """For each row the runs that its numbers come from, as `1-5, 9` in the table of runs."""
 
-    def shown(self) -> tuple[list[Column], list[str]]:
-        """The columns worth a place, and a sentence for each that says the same in every row."""
-        kept, notes = [], []
-        for column in self.columns:
-            texts = {column.show(row) for _, row in self.frame.iterrows()}
-            if column.keep or len(texts) > 1:
-                kept.append(column)
-            elif texts - {NOTHING, ""}:
-                notes.append(f"{column.title} is {texts.pop()} in every row.")
-        return kept, notes
+    @cached_property
+    def rows(self) -> list[dict]:
+        """The frame's rows."""
+        return self.frame.to_dict("records")
 
+    @cached_property
+    def _all_texts(self) -> list[list[str]]:
+        """Column by column the text of every row."""
+        return [[column.show(row) for row in self.rows] for column in self.columns]
+
+    @cached_property
+    def _shown_places(self) -> list[int]:
+        texts = self._all_texts
+        return [i for i, column in enumerate(self.columns) if column.keep or len(set(texts[i])) > 1]
+
+    @property
+    def shown_columns(self) -> list[Column]:
+        """The columns worth a place."""
+        return [self.columns[i] for i in self._shown_places]
+
+    @property
+    def all_notes(self) -> list[str]:
+        """One sentence about what is the same in every row, then the table's own notes."""
+        hidden = [i for i in range(len(self.columns)) if i not in self._shown_places and self.rows]
+        same = [f"{self.columns[i].title} {self._all_texts[i][0]}" for i in hidden]
+        same = [words for words in same if not words.endswith((NOTHING, " "))]
+        return ([f"The same in every row: {', '.join(same)}."] if same else []) + self.notes
+
+    @property
     def texts(self) -> list[list[str]]:
         """The shown cells, row by row, not escaped."""
-        columns, _ = self.shown()
-        return [[column.show(row) for column in columns] for _, row in self.frame.iterrows()]
+        return [[self._all_texts[i][row] for i in self._shown_places] for row in range(len(self.rows))]
 
+    @property
     def sort_keys(self) -> list[list[str]]:
         """For each shown cell what it sorts by: a number, or its text; empty for a missing number."""
-        columns, _ = self.shown()
-        return [[_sort_key(row[column.key]) for column in columns] for _, row in self.frame.iterrows()]
+        return [[_sort_key(row[column.key]) for column in self.shown_columns] for row in self.rows]
 
     def csv(self) -> str:
-        """Every column of the frame, unrounded (12 digits), empty where there is no value."""
+        """Every column of the frame, unrounded."""
         return frame_csv(self.frame)
 
     def markdown(self) -> str:
         """A GitHub table with its notes."""
-        columns, notes = self.shown()
-        lines = [_markdown_row([c.title for c in columns])]
-        lines.append("|" + "|".join(" ---: " if c.numeric else " :--- " for c in columns) + "|")
-        lines += [_markdown_row(row) for row in self.texts()]
-        return "\n".join([*lines, "", *(escape_markdown(note) for note in notes + self.notes)]).rstrip() + "\n"
+        lines = [_markdown_row([c.title for c in self.shown_columns])]
+        lines.append("|" + "|".join(" ---: " if c.numeric else " :--- " for c in self.shown_columns) + "|")
+        lines += [_markdown_row(row) for row in self.texts]
+        return "\n".join([*lines, "", *(escape_markdown(note) for note in self.all_notes)]).rstrip() + "\n"
 
     def latex(self) -> str:
         """A table environment for the booktabs package; nothing else is needed to compile it."""
-        columns, notes = self.shown()
-        spec = "".join("r" if c.numeric else "l" for c in columns)
-        body = [_latex_row([c.title for c in columns]), *(_latex_row(row) for row in self.texts())]
-        caption = escape_latex(" ".join([self.caption, *notes, *self.notes]))
+        spec = "".join("r" if c.numeric else "l" for c in self.shown_columns)
+        caption = escape_latex(" ".join([self.caption, *self.all_notes]))
         lines = [r"\begin{table}", r"\centering", f"\\caption{{{caption}}}", f"\\label{{tab:{self.name}}}"]
-        lines += [f"\\begin{{tabular}}{{{spec}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
+        lines += [f"\\begin{{tabular}}{{{spec}}}", r"\toprule", _latex_row([c.title for c in self.shown_columns])]
+        lines += [r"\midrule", *(_latex_row(row) for row in self.texts)]
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
@@ -91,8 +108,8 @@ def frame_csv(frame: pd.DataFrame) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(frame.columns)
-    for row in frame.itertuples(index=False):
-        writer.writerow([_plain(value) for value in row])
+    columns = [[_plain(value) for value in frame[name].tolist()] for name in frame.columns]
+    writer.writerows(zip(*columns, strict=True))
     return stream.getvalue()
 
 

@@ -23,7 +23,7 @@ ARMS = {"baseline": [0.80, 0.81, 0.80], "patch_size=8": [0.75, 0.755, 0.752]}
 def sweep(tmp_path_factory) -> Path:
     """A finished two-arm sweep with its report."""
     directory = make_sweep(tmp_path_factory.mktemp("sweep"), ARMS)
-    make_report(directory, gallery=False)
+    make_report(directory, gallery="none")
     return directory
 
 
@@ -40,7 +40,7 @@ class Tags(HTMLParser):
 
 
 def page_of(directory: Path, **options) -> str:
-    return make_report(directory, gallery=False, **options).read_text()
+    return make_report(directory, gallery="none", **options).read_text()
 
 
 def arms_csv(directory: Path) -> list[dict]:
@@ -69,7 +69,7 @@ def test_arms_csv_is_in_percent_points(sweep):
 
 
 def test_report_gives_the_same_bytes_twice(sweep, tmp_path):
-    again = make_report(sweep, out=tmp_path / "again", gallery=False).parent
+    again = make_report(sweep, out=tmp_path / "again", gallery="none").parent
     first = sweep / "report"
     files = sorted(p.relative_to(first) for p in first.rglob("*") if p.is_file())
     assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
@@ -115,7 +115,7 @@ def test_gallery_that_breaks_costs_one_sentence_only(tmp_path, monkeypatch):
 def test_report_without_gallery_imports_no_torch(sweep, tmp_path):
     code = (
         "import sys; from analysis.__main__ import main;"
-        f"assert main(['report', {str(sweep)!r}, '--no-gallery', '--out', {str(tmp_path)!r}]) == 0;"
+        f"assert main(['report', {str(sweep)!r}, '--gallery', 'none', '--out', {str(tmp_path)!r}]) == 0;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

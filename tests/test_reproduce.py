@@ -15,13 +15,17 @@ def record_of(config: Config, overrides: list[str]) -> Record:
 
 def test_command_has_the_records_overrides():
     overrides = ["data=shapes", "model.patch_size=8", "seed=3"]
-    assert command_of(record_of(composed_from(overrides), overrides)) == "vitsweep data=shapes model.patch_size=8 seed=3"
+    assert (
+        command_of(record_of(composed_from(overrides), overrides)) == "vitsweep data=shapes model.patch_size=8 seed=3"
+    )
 
 
 def test_command_adds_what_the_overrides_no_longer_give():
     config = composed_from(["data=shapes", "recipe=quick"])
     before = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, lr=0.002))
-    assert command_of(record_of(checked(before), ["data=shapes", "recipe=quick"])).endswith("recipe=quick recipe.lr=0.002")
+    assert command_of(record_of(checked(before), ["data=shapes", "recipe=quick"])).endswith(
+        "recipe=quick recipe.lr=0.002"
+    )
 
 
 def test_command_spells_all_values_when_an_option_is_gone():

@@ -71,10 +71,9 @@ class BarProgress(LineProgress):
 
 def summary(row: dict[str, Any]) -> str:
     """An epoch's figures in one line."""
-    return (
-        f"loss {row['train/loss']:.3f}  train {row['train/accuracy']:.1%}  val {row['val/accuracy']:.1%}  "
-        f"{row['images_per_second']:.0f} images/s"
-    )
+    # An epoch that was gone on with after its last step has no speed.
+    speed = f"  {row['images_per_second']:.0f} images/s" if row["images_per_second"] else ""
+    return f"loss {row['train/loss']:.3f}  train {row['train/accuracy']:.1%}  val {row['val/accuracy']:.1%}{speed}"
 
 
 def make_progress(title: str, epochs: int, steps_per_epoch: int, first_epoch: int) -> LineProgress:

@@ -71,5 +71,3 @@ def values_of(config: Config) -> dict[str, Any]:
     """Dotted key -> value of what a cell's result depends on, and where its data are."""
     values = to_dict(config)
     return flat({name: values[name] for name in ("model", "data", "recipe", "seed")})
-
-

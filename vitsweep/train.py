@@ -153,7 +153,8 @@ def fit(
         if stop.requested:
             raise Interrupted(stop.requested)
 
-    title, epochs = f"{record.arm} seed {config.seed}", config.recipe.epochs
+    arm = record.arm if len(record.arm) <= 40 else f"{record.arm[:37]}..."
+    title, epochs = f"{arm} seed {record.seed}", config.recipe.epochs
     with make_progress(title, epochs, setup.steps_per_epoch, progress.epoch) as display, stop.deferring():
         for epoch in range(progress.epoch + 1, epochs + 1):
             # 2. Train for an epoch.
