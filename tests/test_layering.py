@@ -12,7 +12,7 @@ FLOORS = [
     ["errors", "paths"],
     ["naming", "design", "config", "record", "study", "plan", "cost", "power", "stop"],
     ["device", "seeding", "augment", "posemb", "layers", "patchify"],
-    ["images", "cache", "sources", "shapes", "data", "vit", "optim", "checkpoint", "progress"]
+    ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "optim", "checkpoint", "progress"]
     + ["wandb_mode", "wandb_run", "track", "wandb_sync"],
     ["evaluate", "noop"],
     ["train"],
