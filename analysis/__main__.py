@@ -40,6 +40,13 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
     report.add_argument("--metric", default="test/accuracy", help="what arms are compared by (default: test/accuracy)")
     report.add_argument("--sort", choices=("planned", "effect"), default="planned", help="order of the arms")
     report.set_defaults(run=_report)
+    verify = commands.add_parser("verify", help="recompute every number of a report; exit code 1 if one differs")
+    verify.add_argument("directory", help="a sweep directory or a published one, with its report")
+    verify.set_defaults(run=_verify)
+    publish = commands.add_parser("publish", help="write report and records, without checkpoints, for a repository")
+    publish.add_argument("directory", help="a sweep directory with its report")
+    publish.add_argument("destination", help="a new folder")
+    publish.set_defaults(run=_publish)
     gallery = commands.add_parser("gallery", help="draw attention rollouts of chosen cells and images")
     if with_gallery:
         from analysis import gallery as module
@@ -54,6 +61,26 @@ def _report(given: argparse.Namespace) -> int:
 
     options = {name: getattr(given, name) for name in ("out", "gallery", "metric", "sort")}
     print(make_report(*given.directory, **options))
+    return 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    from analysis.verify import count_numbers, verify
+
+    faults = verify(given.directory)
+    for fault in faults:
+        print(fault)
+    if faults:
+        return 1
+    numbers, runs = count_numbers(given.directory)
+    print(f"verified: {numbers} numbers from {runs} runs are what the records say")
+    return 0
+
+
+def _publish(given: argparse.Namespace) -> int:
+    from analysis.publish import publish
+
+    print(publish(given.directory, given.destination))
     return 0
 
 

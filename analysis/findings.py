@@ -36,12 +36,12 @@ def findings(judgement: Judgement) -> list[str]:
 
 
 def _baseline(base: pd.Series, metric: str) -> str:
-    what, places, sign, sd_unit = (
-        ("test accuracy", 2, " %", " points") if metric == DEFAULT_METRIC else (metric, 4, "", "")
-    )
+    usual = metric == DEFAULT_METRIC
+    what, places, sign, sd_unit = ("test accuracy", 2, " %", " points") if usual else (metric, 4, "", "")
+    name = "The baseline" if base["arm"] == "baseline" else f"The baseline, {base['arm']},"
     if not base["n"]:
-        return f"{base['arm']} has no finished run with a {what}, so no arm can be judged."
-    mean = f"{base['arm']} reaches a {what} of {decimals(base['mean'], places)}{sign}"
+        return f"{name} has no finished run with a {what}, so no arm can be judged."
+    mean = f"{name} reaches a {what} of {decimals(base['mean'], places)}{sign}"
     if base["n"] == 1:
         return f"{mean} (one seed)."
     return f"{mean} (mean of {base['n']} seeds, standard deviation {decimals(base['sd'], places)}{sd_unit})."

@@ -30,6 +30,10 @@ PLAIN_FIELDS = (
     "flops_per_image time_seconds images_per_second peak_gib device precision threads pack attempts started "
     "finished"
 ).split()
+PLAN_SCHEMA = 1
+PLAN_KEYS = {"study", "plan_hash", "arms", "cells"}
+PLANNED_KEYS = ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")
+UNPLANNED = "the cells are reported as a plain sweep."
 SKIPPED_FOLDERS = {"report", "wandb", "__pycache__"}
 
 
@@ -75,12 +79,22 @@ def read_plan(directory: Path, problems: list[str]) -> dict[str, Any] | None:
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        problems.append(f"{PLAN_NAME} is not readable ({fault}); the cells are reported as a plain sweep.")
+        problems.append(f"{PLAN_NAME} is not readable ({fault}); {UNPLANNED}")
         return None
-    if not isinstance(plan, dict) or plan.get("schema") != 1:
-        problems.append(f"{PLAN_NAME} has another schema than 1; the cells are reported as a plain sweep.")
+    if isinstance(plan, dict) and plan.get("schema", PLAN_SCHEMA) != PLAN_SCHEMA:
+        problems.append(f"{PLAN_NAME} has schema={plan['schema']}, this version reads {PLAN_SCHEMA}; {UNPLANNED}")
+        return None
+    if not isinstance(plan, dict) or not _is_whole(plan):
+        problems.append(f"{PLAN_NAME} is not a plan of vitsweep; {UNPLANNED}")
         return None
     return plan
+
+
+def _is_whole(plan: dict[str, Any]) -> bool:
+    cells = plan.get("cells")
+    if not PLAN_KEYS <= set(plan) or not isinstance(cells, list):
+        return False
+    return all(isinstance(cell, dict) and {"id", *PLANNED_KEYS} <= set(cell) for cell in cells)
 
 
 def cell_directories(directory: Path) -> list[Path]:
@@ -141,7 +155,7 @@ def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -
         cell = prefix + planned["id"]
         if cell in found:
             continue
-        known = {k: planned[k] for k in ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")}
+        known = {key: planned[key] for key in PLANNED_KEYS}
         record = Record(study=plan["study"], plan_hash=plan["plan_hash"], **known)
         rows.append(_cell_row(directory / planned["id"], cell, record))
     return rows

@@ -51,13 +51,13 @@ def make_report(
     _empty(folder)
     judgement = judge(loaded, metric)
     pictures = kept or _made_gallery(judgement.selection, folder, gallery == "make")
-    _write_gallery(pictures, folder)
+    write_gallery(pictures, folder)
     parts = make_parts(judgement, sort, _gallery_items(pictures, folder))
-    write_report(judgement, parts, folder)
+    write_report(judgement, parts, folder, sort)
     return folder / "index.html"
 
 
-def write_report(judgement: Judgement, parts: Parts, folder: Path) -> None:
+def write_report(judgement: Judgement, parts: Parts, folder: Path, sort: str) -> None:
     """Draw the figures and write every file but the gallery's."""
     inlined = {figure.name: save(figure, folder / "figures") for figure in parts.figures}
     for section in parts.sections:
@@ -68,10 +68,10 @@ def write_report(judgement: Judgement, parts: Parts, folder: Path) -> None:
     page = Page(
         title=_title(judgement.selection), lead=_lead(judgement.selection), sections=parts.sections, signature=mark
     )
-    texts = {f"tables/{figure.name}.csv": frame_csv(figure.table) for figure in parts.figures}
+    texts = {f"figures/{figure.name}.csv": frame_csv(figure.table) for figure in parts.figures}
     for table in parts.tables:
         texts |= {f"tables/{table.name}.csv": table.csv(), f"tables/{table.name}.tex": table.latex()}
-    texts |= {"report.md": to_markdown(page, folder), RESULTS_NAME: results_json(judgement, mark)}
+    texts |= {"report.md": to_markdown(page, folder), RESULTS_NAME: results_json(judgement, mark, sort)}
     # The page last: where it is, everything else is.
     for name, text in (texts | {"index.html": to_html(page)}).items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
@@ -83,7 +83,7 @@ def read_gallery(folder: Path) -> dict | None:
         known = json.loads((folder / GALLERY_NAME).read_text(encoding="utf-8"))
         for panel in known["panels"]:
             panel["png"] = (folder / "figures" / f"{panel['name']}.png").read_bytes()
-            panel["csv"] = (folder / "tables" / f"{panel['name']}.csv").read_text(encoding="utf-8")
+            panel["csv"] = (folder / "figures" / f"{panel['name']}.csv").read_text(encoding="utf-8")
     except (OSError, json.JSONDecodeError, KeyError):
         return None
     return known
@@ -112,10 +112,11 @@ def _made_gallery(selection: Selection, folder: Path, wanted: bool) -> dict:
     return {"panels": panels, "notes": list(made.notes) or ([] if panels else ["There is nothing to show."])}
 
 
-def _write_gallery(pictures: dict, folder: Path) -> None:
+def write_gallery(pictures: dict, folder: Path) -> None:
+    """Write what read_gallery gives."""
     for panel in pictures["panels"]:
         (folder / "figures" / f"{panel['name']}.png").write_bytes(panel["png"])
-        (folder / "tables" / f"{panel['name']}.csv").write_text(panel["csv"], encoding="utf-8", newline="\n")
+        (folder / "figures" / f"{panel['name']}.csv").write_text(panel["csv"], encoding="utf-8", newline="\n")
     words = [{key: panel[key] for key in ("name", "caption", "alt")} for panel in pictures["panels"]]
     text = json.dumps({"panels": words, "notes": pictures["notes"]}, indent=1) + "\n"
     (folder / GALLERY_NAME).write_text(text, encoding="utf-8", newline="\n")
@@ -126,7 +127,7 @@ def _gallery_items(pictures: dict, folder: Path) -> list:
     for panel in pictures["panels"]:
         name = panel["name"]
         # Read back as text, so that a kept gallery and a new one show the same.
-        table = pd.read_csv(folder / "tables" / f"{name}.csv", dtype=str, keep_default_na=False)
+        table = pd.read_csv(folder / "figures" / f"{name}.csv", dtype=str, keep_default_na=False)
         path = folder / "figures" / f"{name}.png"
         items.append(PictureItem(name=name, path=path, caption=panel["caption"], alt=panel["alt"], table=table))
     notes = pictures["notes"]

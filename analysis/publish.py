@@ -1,0 +1,71 @@
+"""A sweep directory as it can stand in a repository: report, plan, and per cell its record, epochs and right answers.
+
+No checkpoints, no absolute paths. The layout is that of the sweep directory, so `report` and `verify` work on it; of
+the predictions one bit an image is kept, which is all that the report's numbers use.
+"""
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from analysis.examples import EXAMPLES_NAME, published_bytes
+from analysis.load import cell_directories, read_plan
+from analysis.report import REPORT_NAME, make_report, read_gallery, write_gallery
+from vitsweep.errors import RecordError
+from vitsweep.record import METRICS_NAME, PLAN_NAME, RECORD_NAME, read_record, write_atomically, write_json
+
+ABSOLUTE = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?[/\\](?:[\w.+=@-]+[/\\])+([\w.+=@-]*)")
+
+
+def publish(directory: str | Path, destination: str | Path) -> Path:
+    """Write the published form of a sweep directory and return its index.html.
+
+    Raises:
+        RecordError: the directory has no report or no cells, or the destination holds something already.
+    """
+    directory, destination = Path(directory), Path(destination)
+    cells = cell_directories(directory) if directory.is_dir() else []
+    if not cells or not (directory / REPORT_NAME / "index.html").exists():
+        raise RecordError(f"{directory}  holds no report; make it with `python -m analysis report {directory}`")
+    if destination.exists() and any(destination.iterdir()):
+        raise RecordError(f"{destination}  is not empty; give a new folder, or remove it first")
+    for cell in cells:
+        _publish_cell(cell, destination / cell.relative_to(directory))
+    plan = read_plan(directory, [])
+    if plan:
+        write_json(destination / PLAN_NAME, without_paths(plan))
+    _copy_gallery(directory / REPORT_NAME, destination / REPORT_NAME)
+    return make_report(destination, gallery="keep")
+
+
+def without_paths(value: Any) -> Any:
+    """The same nested value in which every absolute path is shortened to its last part."""
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    return ABSOLUTE.sub(lambda match: match.group(1) or ".", value) if isinstance(value, str) else value
+
+
+def _publish_cell(cell: Path, destination: Path) -> None:
+    destination.mkdir(parents=True)
+    record = dataclasses.asdict(read_record(cell))
+    # The address of a W&B run names its owner; whoever wants to share it can do so there.
+    record["wandb"] = []
+    write_json(destination / RECORD_NAME, without_paths(record))
+    if (cell / METRICS_NAME).exists():
+        shutil.copyfile(cell / METRICS_NAME, destination / METRICS_NAME)
+    try:
+        write_atomically(destination / EXAMPLES_NAME, published_bytes(cell))
+    except FileNotFoundError:
+        return
+
+
+def _copy_gallery(report: Path, destination: Path) -> None:
+    gallery = read_gallery(report)
+    if gallery is None:
+        return
+    (destination / "figures").mkdir(parents=True)
+    write_gallery(gallery, destination)

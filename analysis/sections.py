@@ -1,0 +1,134 @@
+"""From a Judgement to the sections of a report: text first, then claims, tables, figures, gallery, methods, runs."""
+
+import math
+from dataclasses import dataclass
+
+from analysis import study_figures, study_tables
+from analysis.curves import RULE
+from analysis.effects import unit
+from analysis.figures import Figure
+from analysis.findings import findings, placebo_sentences, seeds_sentence
+from analysis.health import health_items, methods_items
+from analysis.judge import Judgement
+from analysis.page import Bullets, FigureItem, Section, TableItem, Text
+from analysis.shown import decimals
+from analysis.tables import Table
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """Everything of a report but its gallery: sections whose figures are not drawn yet, and the tables among them."""
+
+    sections: list[Section]
+    tables: list[Table]
+    figures: list[Figure]
+
+
+def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
+    """The sections in their order; those with nothing to say are left out."""
+    runs = study_tables.run_numbers(judgement.selection)
+    sections = [
+        Section(id="findings", title="Findings", items=[Text(text=" ".join(findings(judgement)))]),
+        Section(id="claims", title="Claims", items=_claims(judgement, runs)),
+        Section(id="comparison", title="Comparison", items=_comparison(judgement, runs, sort)),
+        Section(id="factors", title="Factors", items=_factors(judgement)),
+        Section(id="training", title="Training", items=_training(judgement, runs)),
+        Section(id="images", title="Test images and classes", items=_images(judgement, runs)),
+        Section(id="gallery", title="Where the models look", items=gallery),
+        Section(id="health", title="Health", items=health_items(judgement.selection, judgement.problems)),
+        Section(id="methods", title="Methods", items=_methods(judgement)),
+        Section(id="runs", title="Runs", items=[TableItem(table=study_tables.run_table(judgement.selection))]),
+    ]
+    items = [item for section in sections for item in section.items]
+    return Parts(
+        sections=[section for section in sections if section.items],
+        tables=[item.table for item in items if item.kind == "table"],
+        figures=[item.figure for item in items if item.kind == "figure"],
+    )
+
+
+def _claims(judgement: Judgement, runs: dict[str, str]) -> list:
+    if judgement.claims.empty:
+        return []
+    table = study_tables.claim_table(judgement)
+    table.runs = [_joined(runs, arms.split()) for arms in judgement.claims["arms"]]
+    items: list = [TableItem(table=table)]
+    if judgement.claims["changed_after_start"].any():
+        items.append(Text(text="Claims marked as changed were not what they are now when the first cell started."))
+    items.append(Text(text="Everything that no claim names is exploratory."))
+    return items
+
+
+def _comparison(judgement: Judgement, runs: dict[str, str], sort: str) -> list:
+    table = TableItem(table=study_tables.arm_table(judgement, runs, sort))
+    figures = [_drawn(f) for f in study_figures.effect_figures(judgement)]
+    lines = placebo_sentences(judgement)
+    return [table, *([Bullets(lines=lines)] if lines else []), *figures]
+
+
+def _factors(judgement: Judgement) -> list:
+    found = judgement.factorial
+    if found is None:
+        return []
+    items: list = [_drawn(f) for f in study_figures.factor_figures(judgement)]
+    if unit(judgement.metric) == 100.0 and len(found.main):
+        items.append(TableItem(table=study_tables.main_table(judgement)))
+    if len(found.interactions):
+        items.append(TableItem(table=study_tables.interaction_table(judgement)))
+    return items + ([Bullets(lines=found.notes)] if found.notes else [])
+
+
+def _training(judgement: Judgement, runs: dict[str, str]) -> list:
+    items: list = [_drawn(f) for f in study_figures.training_figures(judgement)]
+    for frame, make in (
+        (judgement.saturation, lambda: study_tables.saturation_table(judgement, RULE)),
+        (judgement.best, lambda: study_tables.best_table(judgement)),
+    ):
+        if len(frame):
+            table = make()
+            table.runs = [runs[arm] for arm in frame["arm"]]
+            items.append(TableItem(table=table))
+    return items or [Text(text="No cell has finished an epoch.")]
+
+
+def _images(judgement: Judgement, runs: dict[str, str]) -> list:
+    if judgement.images.empty:
+        return []
+    base = judgement.selection.baseline
+    figure = study_figures.class_figure(judgement)
+    tables = [study_tables.image_table(judgement)]
+    for table in tables:
+        table.runs = [_joined(runs, [base, arm]) for arm in table.frame["arm"]]
+    return [TableItem(table=t) for t in tables] + ([_drawn(figure)] if figure else [])
+
+
+def _methods(judgement: Judgement) -> list:
+    items = methods_items(judgement.selection)
+    lines = [
+        seeds_sentence(judgement),
+        "Estimand: the difference of mean accuracy on this test set, at these hyper-parameters, over the random "
+        "streams of initialisation, data order and augmentation. It says nothing about other hyper-parameters.",
+        "Interval: 95 % paired t interval over shared seeds, not adjusted for the number of arms. p: paired t test; "
+        "Holm p: adjusted over all arms that were started, failed ones included, or over the claims if there are any; "
+        "sign-flip p: every pattern of signs up to 16 seeds.",
+        "Verdict: helps or hurts if Holm p < 0.05; else equivalent if two one-sided t tests at 5 % place the "
+        f"difference within {judgement.selection.rope:g} points; else undecided, which is not a finding of no effect.",
+        "Seeds to decide: the fewest that reach 80 % power if the observed difference and spread were the true ones; a "
+        "rough guide at few seeds.",
+        "Intervals for new test images: seeds and images resampled together; methods and coverage in docs/calibration.",
+    ]
+    power = judgement.power
+    if power and not math.isinf(power.effect):
+        lines.append(
+            f"Minimum detectable effect: {decimals(power.effect)} (80 % power, 0.05 / {power.arms}, {power.seeds} "
+            f"seeds, standard deviation of the paired differences {decimals(power.sd)}, pooled over arms)."
+        )
+    return [*items, Bullets(lines=lines)] if len(judgement.effects) else items
+
+
+def _drawn(figure: Figure) -> FigureItem:
+    return FigureItem(figure=figure, svg="")
+
+
+def _joined(runs: dict[str, str], arms: list[str]) -> str:
+    return ", ".join(runs[arm] for arm in dict.fromkeys(arms) if arm in runs)

@@ -1,0 +1,112 @@
+"""How numbers and names are written: digits, signs, intervals, p values, and the escapes of Markdown and LaTeX."""
+
+import math
+import re
+
+MINUS = "\u2212"
+PLUS_MINUS = "\u00b1"
+ARROW = "\u2192"
+NOTHING = "\u2013"
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    PLUS_MINUS: r"$\pm$",
+    MINUS: r"$-$",
+    ARROW: r"$\rightarrow$",
+    NOTHING: "--",
+} | {c: "\\" + c for c in "{}$&#_%"}
+
+
+def ranges(numbers: list[int]) -> str:
+    """[1, 2, 3, 9] -> `1-3, 9`."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+
+
+def decimals(value: float, places: int = 2) -> str:
+    """A number with a real minus sign, or a dash when there is none."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    rounded = f"{value:.{places}f}"
+    if float(rounded) == 0:
+        rounded = rounded.lstrip("-")
+    return rounded.replace("-", MINUS)
+
+
+def signed(value: float, places: int = 2) -> str:
+    """As decimals, with a plus sign before what is above zero."""
+    shown = decimals(value, places)
+    return f"+{shown}" if shown[0].isdigit() and float(shown) > 0 else shown
+
+
+def interval(low: float, high: float, places: int = 2) -> str:
+    """`[-0.12, +0.30]`, or nothing when there is none."""
+    return "" if math.isnan(low) else f"[{signed(low, places)}, {signed(high, places)}]"
+
+
+def p_value(p: float) -> str:
+    """Three digits, `< 0.001` below."""
+    return NOTHING if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def whole(value: float) -> str:
+    """An integer with thousands separators; `> 100,000` for infinity."""
+    if math.isnan(value):
+        return NOTHING
+    return "> 100,000" if math.isinf(value) else f"{int(value):,}"
+
+
+def share(value: float) -> str:
+    """A share of 1 as whole percent."""
+    return NOTHING if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def large(value: float) -> str:
+    """Three digits and k, M or G: 4,249,354 -> 4.25 M."""
+    if math.isnan(value):
+        return NOTHING
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s` or `5 h 12 min`."""
+    if math.isnan(seconds):
+        return NOTHING
+    whole_seconds = round(seconds)
+    minutes, rest = divmod(whole_seconds, 60)
+    if minutes == 0:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def text(value: object) -> str:
+    """A string, a dash for a missing one."""
+    return value if isinstance(value, str) and value else NOTHING
+
+
+def arrows(changes: str) -> str:
+    """ASCII arrows as real ones."""
+    return changes.replace("->", ARROW)
+
+
+def escape_markdown(value: str) -> str:
+    """Text that means the same inside a Markdown table cell."""
+    value = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    return re.sub(r"([\\|*_`\[\]$~])", r"\\\1", value)
+
+
+def escape_latex(value: str) -> str:
+    """Text that means the same inside a LaTeX table cell."""
+    return "".join(LATEX.get(c, c) for c in value.replace("\n", " "))

@@ -1,0 +1,265 @@
+"""The tables of a report, each made from one frame: arms, runs, claims, factors, epochs and test images."""
+
+import math
+
+import pandas as pd
+
+from analysis.effects import unit
+from analysis.judge import Judgement
+from analysis.selection import Selection
+from analysis.shown import (
+    NOTHING,
+    PLUS_MINUS,
+    arrows,
+    decimals,
+    duration,
+    interval,
+    large,
+    p_value,
+    ranges,
+    share,
+    signed,
+    text,
+    whole,
+)
+from analysis.tables import Column, Table
+
+SORTS = ("planned", "effect")
+
+
+def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned") -> Table:
+    """The comparison table.
+
+    Args:
+        runs: arm -> its runs' numbers.
+        sort: planned (the plan's order) or effect (largest first); the baseline stays on top.
+    """
+    frame, percent = judgement.effects, unit(judgement.metric) == 100.0
+    if sort == "effect":
+        order = frame["delta"].sort_values(ascending=False, kind="stable", na_position="last").index
+        frame = frame.loc[[*frame.index[:1], *(i for i in order if i not in frame.index[:1])]]
+    places, name = (2, f"{_words(judgement.metric)}, %") if percent else (4, _words(judgement.metric))
+    compared = len(frame) > 1
+    columns = [
+        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
+        Column("what changed", lambda r: arrows(r["changes"]) or NOTHING, "changes", numeric=False),
+        Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
+        Column(name, lambda r: _mean_and_sd(r["mean"], r["sd"], places), "mean", keep=True),
+        Column(
+            f"effect{', points' if percent else ''} [95 % interval]",
+            lambda r: estimate(r["delta"], r["ci_low"], r["ci_high"], places),
+            "delta",
+            keep=compared,
+        ),
+        Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm"),
+        Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=compared),
+        Column("seeds to decide", lambda r: whole(r["seeds_needed"]), "seeds_needed"),
+        Column("sign-flip p", lambda r: p_value(r["p_signflip"]), "p_signflip"),
+        Column("effect / sd", lambda r: decimals(r["effect_size"]), "effect_size"),
+        Column("seeds better", lambda r: share(r["better"]), "better"),
+        Column("failed runs", lambda r: whole(r["failed"]), "failed"),
+        Column("parameters", lambda r: large(r["params"]), "params"),
+        Column("FLOPs per image", lambda r: large(r["flops_per_image"]), "flops_per_image"),
+        Column("time per run", lambda r: duration(r["time_seconds"]), "time_seconds"),
+        Column("images/s", lambda r: large(r["images_per_second"]), "images_per_second"),
+        Column("published, %", lambda r: decimals(r["published"]), "published"),
+        Column("family", lambda r: text(r["family"]), "family", numeric=False),
+    ]
+    caption = (
+        f"Every arm against {judgement.selection.baseline or 'the baseline'}: {_words(judgement.metric)}, last epoch."
+    )
+    return Table(
+        name="arms",
+        title="Comparison of the arms",
+        caption=caption,
+        frame=frame,
+        columns=columns,
+        runs=[runs.get(arm, "") for arm in frame["arm"]],
+    )
+
+
+def claim_table(judgement: Judgement) -> Table:
+    """What was claimed before the first run, and the verdicts."""
+    columns = [
+        Column("claim", lambda r: r["claim"], "claim", numeric=False, keep=True),
+        Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=True),
+        Column("evidence", lambda r: r["evidence"], "evidence", numeric=False, keep=True),
+        Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
+        Column("changed after the start", lambda r: "yes" if r["changed_after_start"] else "no", "changed_after_start"),
+    ]
+    caption = "Claims of the study file. The testable ones are one family: their p values are adjusted together (Holm)."
+    return Table(name="claims", title="Claims", caption=caption, frame=judgement.claims, columns=columns)
+
+
+def main_table(judgement: Judgement) -> Table:
+    """Main effects of the factors' levels."""
+    columns = [
+        Column("factor", lambda r: r["factor"], "factor", numeric=False, keep=True),
+        Column("level", lambda r: r["level"], "level", numeric=False, keep=True),
+        Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
+        Column("mean", lambda r: decimals(r["mean"]), "mean", keep=True),
+        Column(
+            "effect [95 % interval]", lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"]), "effect", keep=True
+        ),
+        Column("p, unadjusted", lambda r: p_value(r["p"]), "p", keep=True),
+    ]
+    caption = "Main effects: each level against the baseline's level, averaged over the other factors. Exploratory."
+    return Table(
+        name="main-effects", title="Main effects", caption=caption, frame=judgement.factorial.main, columns=columns
+    )
+
+
+def interaction_table(judgement: Judgement) -> Table:
+    """What two levels together do beyond the sum of what they do alone."""
+    columns = [
+        Column("factors", lambda r: r["factors"], "factors", numeric=False, keep=True),
+        Column("levels", lambda r: r["levels"], "levels", numeric=False, keep=True),
+        Column("runs", lambda r: whole(r["n"]), "n"),
+        Column(
+            "interaction [95 % interval]",
+            lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"]),
+            "effect",
+            keep=True,
+        ),
+        Column("p", lambda r: p_value(r["p"]), "p", keep=True),
+        Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
+    ]
+    caption = (
+        "Interactions: the effect of both levels together minus the sum of their single effects (least squares with a "
+        "block for each seed). Holm over this table."
+    )
+    frame = judgement.factorial.interactions
+    return Table(name="interactions", title="Interactions", caption=caption, frame=frame, columns=columns)
+
+
+def saturation_table(judgement: Judgement, rule: str) -> Table:
+    """When validation loss stops falling."""
+    columns = [
+        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
+        Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
+        Column(
+            "saturation epoch [95 % interval]",
+            lambda r: _unsigned(r["epoch"], r["ci_low"], r["ci_high"]),
+            "epoch",
+            keep=True,
+        ),
+        Column("still improving at the end", lambda r: whole(r["late"]), "late"),
+        Column("epoch of the lowest loss", lambda r: decimals(r["lowest_epoch"], 1), "lowest_epoch", keep=True),
+    ]
+    caption = f"When the validation loss saturates: {rule}. Mean over seeds."
+    return Table(name="saturation", title="Saturation", caption=caption, frame=judgement.saturation, columns=columns)
+
+
+def best_table(judgement: Judgement) -> Table:
+    """What it does to choose the epoch with the lowest validation loss."""
+    columns = [
+        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
+        Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
+        Column("last epoch, %", lambda r: decimals(r["final"]), "final", keep=True),
+        Column("best epoch, %", lambda r: decimals(r["best"]), "best", keep=True),
+        Column(
+            "best - last [95 % interval]", lambda r: estimate(r["gain"], r["ci_low"], r["ci_high"]), "gain", keep=True
+        ),
+        Column(
+            "added optimism of validation [95 % interval]",
+            lambda r: estimate(r["optimism"], r["optimism_low"], r["optimism_high"]),
+            "optimism",
+            keep=True,
+        ),
+    ]
+    caption = (
+        "Best epoch (lowest validation loss) against the last: test accuracy, and by how much validation accuracy "
+        "exceeds test accuracy more at the chosen epoch than at the last."
+    )
+    return Table(name="best-epoch", title="Best epoch", caption=caption, frame=judgement.best, columns=columns)
+
+
+def image_table(judgement: Judgement) -> Table:
+    """The effects seen from the test images."""
+    columns = [
+        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
+        Column("seeds", lambda r: whole(r["pairs"]), "pairs"),
+        Column(
+            "effect [95 % interval for new seeds and new images]",
+            lambda r: estimate(r["delta"], r["image_low"], r["image_high"]),
+            "delta",
+            keep=True,
+        ),
+        Column("McNemar p", lambda r: p_value(r["mcnemar_p"]), "mcnemar_p"),
+        Column("images that change", lambda r: f"{r['changed']:.1f} %", "changed", keep=True),
+        Column(
+            "between seeds of the baseline", lambda r: _percent(r["changed_between_seeds"]), "changed_between_seeds"
+        ),
+        Column("gained", lambda r: whole(r["gained"]), "gained", keep=True),
+        Column("lost", lambda r: whole(r["lost"]), "lost", keep=True),
+        Column("clearest gains, image ids", lambda r: r["gained_ids"] or NOTHING, "gained_ids", numeric=False),
+        Column("clearest losses, image ids", lambda r: r["lost_ids"] or NOTHING, "lost_ids", numeric=False),
+    ]
+    caption = (
+        "Spread over test images (seed x image bootstrap), and the images that flip: gained or lost on more than half "
+        "of the shared seeds."
+    )
+    return Table(name="images", title="Test images", caption=caption, frame=judgement.images, columns=columns)
+
+
+def class_table(judgement: Judgement) -> Table:
+    """Per-class effects with their intervals."""
+    columns = [
+        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
+        Column("class", lambda r: r["class"], "class", numeric=False, keep=True),
+        Column("seeds", lambda r: whole(r["n"]), "n"),
+        Column("effect [95 % interval]", lambda r: estimate(r["delta"], r["ci_low"], r["ci_high"]), "delta", keep=True),
+    ]
+    caption = "Effect on each class, unadjusted intervals over seeds. Exploratory."
+    return Table(name="classes", title="Classes", caption=caption, frame=judgement.classes, columns=columns)
+
+
+def run_table(selection: Selection) -> Table:
+    """Every cell with the number by which the other tables cite it."""
+    frame = selection.cells.drop(columns=["record", "directory"]).copy()
+    frame.insert(0, "run", range(1, len(frame) + 1))
+    frame["error"] = [(r.error or {}).get("type", "") for r in selection.cells["record"]]
+    columns = [
+        Column("run", lambda r: whole(r["run"]), "run", keep=True),
+        Column("cell", lambda r: r["cell"], "cell", numeric=False, keep=True),
+        Column("status", lambda r: r["status"], "status", numeric=False, keep=True),
+        Column("epochs", lambda r: whole(r["epoch"]), "epoch", keep=True),
+        Column("last epoch, %", lambda r: decimals(100 * r["final/test/accuracy"]), "final/test/accuracy", keep=True),
+        Column("best epoch, %", lambda r: decimals(100 * r["best/test/accuracy"]), "best/test/accuracy", keep=True),
+        Column("best epoch", lambda r: whole(r["best/epoch"]), "best/epoch"),
+        Column("time", lambda r: duration(r["time_seconds"]), "time_seconds"),
+        Column("attempts", lambda r: whole(r["attempts"]), "attempts"),
+        Column("error", lambda r: r["error"] or NOTHING, "error", numeric=False),
+    ]
+    caption = "Every run of the study, with its test accuracy. The other tables cite the numbers in the first column."
+    return Table(name="runs", title="Runs", caption=caption, frame=frame, columns=columns)
+
+
+def run_numbers(selection: Selection) -> dict[str, str]:
+    """Arm -> the numbers of its runs in run_table, as ranges: `1-5, 9`."""
+    numbers = pd.Series(range(1, len(selection.cells) + 1), index=selection.cells.index)
+    return {arm: ranges(list(numbers[selection.cells["arm"] == arm])) for arm in selection.arms}
+
+
+def estimate(value: float, low: float, high: float, places: int = 2) -> str:
+    """`+0.30 [+0.10, +0.50]`, without the brackets when there is no interval."""
+    return f"{signed(value, places)} {interval(low, high, places)}".strip()
+
+
+def _mean_and_sd(mean: float, sd: float, places: int) -> str:
+    shown = decimals(mean, places)
+    return shown if math.isnan(sd) else f"{shown} {PLUS_MINUS} {decimals(sd, places)}"
+
+
+def _unsigned(value: float, low: float, high: float) -> str:
+    shown = decimals(value, 1)
+    return shown if math.isnan(low) else f"{shown} [{decimals(low, 1)}, {decimals(high, 1)}]"
+
+
+def _percent(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.1f} %"
+
+
+def _words(metric: str) -> str:
+    part, _, name = metric.partition("/")
+    return f"{ {'train': 'training', 'val': 'validation'}.get(part, part) } {name}".strip()
