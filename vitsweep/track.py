@@ -7,13 +7,14 @@ Each start logs all rows that metrics.jsonl has, so that every piece that a kill
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vitsweep.config import TrackerConfig
 from vitsweep.record import Record, read_rows
-from vitsweep.wandb_mode import find_mode
+from vitsweep.wandb_mode import find_mode, is_reachable
 from vitsweep.wandb_run import exit_code, history_row, prediction_tables, run_arguments, run_summary
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 4.0
+PATIENCE_SECONDS = 2.0
 SENT_SUFFIX = ".synced"  # of wandb's own: `wandb sync` writes such a file beside what it has sent
+SEND_LATER = "the cell is tracked offline, send it later with: python -m vitsweep wandb sync DIR"
+SEND_REST = "send the rest later with: python -m vitsweep wandb sync DIR"
 HISTORY_KEYS = ("train/*", "val/*", "lr", "time_seconds", "images_per_second")
 
 
@@ -96,6 +99,9 @@ class WandbTracker:
             return
         try:
             action()
+        except TimeoutError:
+            log.warning("the W&B server was too slow at the end of this run; %s", SEND_REST)
+            self._abandon()
         except Exception as fault:  # a copy is worth less than the cell
             log.warning("W&B could not %s: %s; the cell goes on without it", verb, described(fault))
             self._abandon()
@@ -113,19 +119,20 @@ class WandbTracker:
         # Its error reports would tell a third party the host's name, and in a sealed network cost a look-up.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         rows = read_rows(self._directory)
-        arguments = run_arguments(record, self.config.share_host)
+        began = time.monotonic()
+        if mode != "offline" and not is_reachable(PATIENCE_SECONDS):
+            log.warning("the W&B server does not answer; %s", SEND_LATER)
+            mode = "offline"
+        patience = max(1.0, PATIENCE_SECONDS - (time.monotonic() - began))
         try:
-            self._run = self._open(arguments, mode, resuming=bool(rows))
+            self._run = self._open(record, mode, patience, resuming=bool(rows))
         except Exception as fault:
             if mode == "offline":
                 raise
-            log.warning(
-                "W&B cannot be reached (%s); this cell is tracked offline, send it later with "
-                "python -m vitsweep wandb sync",
-                described(fault),
-            )
+            log.warning("W&B refuses this run (%s); %s", described(fault), SEND_LATER)
             mode = "offline"
-            self._run = self._open(arguments, mode, resuming=bool(rows))
+            release_service()
+            self._run = self._open(record, mode, patience, resuming=bool(rows))
         self.runs = [{"id": self._run.id, "url": self._run.url if mode == "online" else "", "mode": mode}]
         self._run.define_metric("epoch", hidden=True)
         for key in HISTORY_KEYS:
@@ -133,11 +140,11 @@ class WandbTracker:
         for row in rows:
             self._log(row)
 
-    def _open(self, arguments: dict[str, Any], mode: str, *, resuming: bool) -> "wandb.Run":
+    def _open(self, record: Record, mode: str, patience: float, *, resuming: bool) -> "wandb.Run":
         import wandb
 
         return wandb.init(
-            **arguments,
+            **run_arguments(record, self.config.share_host),
             dir=self._directory,
             project=self.config.project,
             entity=self.config.entity,
@@ -146,7 +153,7 @@ class WandbTracker:
             resume="allow" if resuming else None,
             reinit="finish_previous",
             allow_val_change=True,
-            settings=make_settings(self.config.share_host),
+            settings=make_settings(patience, self.config.share_host),
         )
 
     def _log(self, row: dict[str, Any]) -> None:
@@ -161,15 +168,22 @@ class WandbTracker:
         self._run.summary.update(run_summary(record, self.config.share_host))
         self._run.finish(exit_code=exit_code(record))
         if self.runs[0]["mode"] == "online":
-            run_file = Path(self._run.sync_dir) / f"run-{self._run.id}.wandb"
-            run_file.with_suffix(f".wandb{SENT_SUFFIX}").touch()
+            self._mark_sent(Path(self._run.sync_dir))
+
+    def _mark_sent(self, run_dir: Path) -> None:
+        # wandb ends a run without complaint whose data the server has refused for good; only its own log tells.
+        internal = run_dir / "logs" / "debug-internal.log"
+        if not internal.exists() or '"level":"ERROR' in internal.read_text(encoding="utf-8", errors="replace"):
+            log.warning("the W&B server did not take all of this run; %s", SEND_REST)
+            return
+        for path in run_dir.glob("run-*.wandb"):
+            path.with_name(path.name + SENT_SUFFIX).touch()
 
     def _media(self, record: Record) -> dict[str, Any]:
         import wandb
 
         media: dict[str, Any] = {
-            name: [wandb.Image(str(path), caption=caption)]
-            for name, (path, caption) in self._pictures.items()
+            name: [wandb.Image(str(path), caption=caption)] for name, (path, caption) in self._pictures.items()
         }
         tables = prediction_tables(self._directory, record.classes)
         for name, (columns, rows) in tables.items():
@@ -180,16 +194,28 @@ class WandbTracker:
         return media
 
 
-def make_settings(share_host: bool) -> "wandb.Settings":
-    """Settings of a run: what it may wait for, what it writes, what it tells of the machine."""
+def release_service() -> None:
+    """Stop wandb's helper process, which would otherwise hold the id of the run that it could not begin."""
+    import wandb
+
+    wandb.teardown()
+
+
+def make_settings(patience: float, share_host: bool) -> "wandb.Settings":
+    """Settings of a run: what it may wait for, what it writes, what it tells of the machine.
+
+    Args:
+        patience: the longest wait for the server, seconds, at the start and again at the end.
+        share_host: whether the machine may be described, its name, user and paths included.
+    """
     import wandb
 
     settings: dict[str, Any] = {
         "silent": True,
         "console": "off",
         "save_code": False,
-        "init_timeout": PATIENCE_SECONDS,
-        "finish_timeout": PATIENCE_SECONDS,
+        "init_timeout": patience,
+        "finish_timeout": patience,
         "finish_timeout_raises": True,
         "x_transaction_log_flush_interval": 2.0,
         "x_graphql_retry_wait_min_seconds": 0.25,

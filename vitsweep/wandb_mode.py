@@ -1,15 +1,22 @@
-"""Where W&B would send a run: online, offline or disabled, decided without importing wandb and without a network.
+"""Where W&B would send a run: online, offline or disabled, decided without importing wandb; is anybody there.
 
-wandb itself goes online by default and then fails or asks for a key. Here no key means offline, silently.
+wandb itself goes online by default, and then asks for a key or waits a minute and a half for a server that it cannot
+reach. Here no key means offline, silently, and one small request finds out in time that there is no server.
 """
 
 import configparser
 import netrc
 import os
+import ssl
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-DEFAULT_HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # wandb 0.31 accepts a netrc entry of either
+DEFAULT_URL = "https://api.forge.coreweave.com"  # of wandb 0.31
+DEFAULT_HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # it accepts a netrc entry of either
+TOO_BUSY = 429
 OLD_NAMES = {"dryrun": "offline", "run": "online"}
 
 
@@ -31,6 +38,36 @@ def has_key() -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     return bool(settings_files().get("api_key")) or in_netrc(server_hosts())
+
+
+def is_reachable(seconds: float) -> bool:
+    """Whether the server answers a request, asked again while it says that it is too busy or broken.
+
+    Only a certain no counts as no: certificates that this Python does not know, or a proxy that only wandb knows,
+    are left for wandb to judge.
+
+    Args:
+        seconds: the longest wait.
+    """
+    settings = settings_files()
+    if any(os.environ.get(f"WANDB_{name.upper()}") or settings.get(name) for name in ("http_proxy", "https_proxy")):
+        return True
+    url = (os.environ.get("WANDB_BASE_URL") or settings.get("base_url") or DEFAULT_URL).rstrip("/")
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            urllib.request.urlopen(f"{url}/healthz", timeout=left).close()
+            return True
+        except urllib.error.HTTPError as answer:
+            answer.close()
+            if answer.code != TOO_BUSY and answer.code < 500:
+                return True
+        except urllib.error.URLError as fault:
+            return isinstance(fault.reason, ssl.SSLError)
+        except OSError:  # a connection that broke, or an answer that did not come in time
+            pass
+        time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
+    return False
 
 
 def server_hosts() -> tuple[str, ...]:
