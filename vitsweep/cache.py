@@ -86,7 +86,8 @@ def _read(path: Path, signature: str | None) -> Images:
     Raises:
         ValueError: it is not what it should be; the text says why.
     """
-    with safe_open(path, framework="np") as file:
+    # As torch tensors they are mapped, not copied: 184 MB less memory for CIFAR-10.
+    with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
         if about.get("version") != CACHE_VERSION:
             raise ValueError(f"its version is {about.get('version')}, not {CACHE_VERSION}")
@@ -95,8 +96,8 @@ def _read(path: Path, signature: str | None) -> Images:
         if signature is None and about["fingerprint"] not in KNOWN_FINGERPRINTS:
             raise ValueError("the files that it was made from are gone")
         images = Images(
-            image_NCHW=file.get_tensor("image_NCHW"),
-            label_N=file.get_tensor("label_N"),
+            image_NCHW=file.get_tensor("image_NCHW").numpy(),
+            label_N=file.get_tensor("label_N").numpy(),
             num_train=int(about["num_train"]),
             classes=json.loads(about["classes"]),
         )
