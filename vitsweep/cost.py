@@ -19,8 +19,18 @@ def num_tokens(model: ModelConfig) -> int:
 
 
 def flops_per_image(model: ModelConfig) -> int:
-    """Forward pass of one image, a multiply-add counted as 2; matrix products only, as is usual."""
-    width, hidden, tokens = model.hidden_size, model.intermediate_size, num_tokens(model)
+    """Forward pass of one image, a multiply-add counted as 2; matrix products only, as is usual.
+
+    As the model computes it: the last block answers the class token alone.
+    """
+    width, tokens = model.hidden_size, num_tokens(model)
     patchify = model.num_patches * model.num_channels * model.patch_size**2 * width
-    block = tokens * (4 * width**2 + 2 * width * hidden) + 2 * tokens**2 * width
-    return 2 * (patchify + model.num_hidden_layers * block + width * model.num_classes)
+    blocks = (model.num_hidden_layers - 1) * block_products(model, tokens) + block_products(model, 1)
+    return 2 * (patchify + blocks + width * model.num_classes)
+
+
+def block_products(model: ModelConfig, num_read: int) -> int:
+    """Multiply-adds of one block that answers `num_read` tokens, with keys and values of all."""
+    width, tokens = model.hidden_size, num_tokens(model)
+    per_read_token = 2 * width**2 + 2 * width * model.intermediate_size + 2 * tokens * width
+    return tokens * 2 * width**2 + num_read * per_read_token
