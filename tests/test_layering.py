@@ -16,7 +16,7 @@ FLOORS = [
     + ["wandb_mode", "wandb_run", "track", "wandb_sync"],
     ["evaluate", "noop"],
     ["train"],
-    ["complaints", "compose", "planner", "frozen", "board", "cli", "reproduce", "__main__"],
+    ["complaints", "choices", "template", "compose", "planner", "frozen", "board", "cli", "reproduce", "__main__"],
 ]
 PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "config"}

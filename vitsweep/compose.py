@@ -1,6 +1,7 @@
-"""Hydra composition, once per choice of groups: values are put on top without reading YAML again.
+"""Hydra composition, once per option of a group: choices are joined (choices.py) and values put on top (template.py).
 
-Hydra needs about 65 ms for a composition, so a plan of a thousand cells would be silent for a minute.
+Hydra needs about 65 ms for a composition, so a plan of a thousand cells would be silent for a minute. Whatever is not
+plain is composed by Hydra itself.
 """
 
 import copy
@@ -13,10 +14,12 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from vitsweep.choices import Choices
 from vitsweep.complaints import as_sentence
-from vitsweep.config import Config, flat, from_omegaconf
+from vitsweep.config import Config, checked, from_omegaconf
 from vitsweep.design import StudyConfig
 from vitsweep.errors import ConfigError
+from vitsweep.template import Template
 
 
 class Composer:
@@ -32,7 +35,9 @@ class Composer:
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
         self.groups: dict[str, bool] = {}
-        self.bases: dict[tuple[str, ...], DictConfig] = {}
+        self.choices = Choices(loader, config_name)
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.templates: dict[tuple[str, ...], Template] = {}
 
     def __call__(self, overrides: list[str]) -> Config:
         """The checked configuration.
@@ -41,9 +46,12 @@ class Composer:
             ConfigError: it cannot be composed, or breaks a rule.
         """
         try:
-            choices = [o for o in overrides if self.is_group(o)]
+            choices = tuple(o for o in overrides if self.is_group(o))
             values = [self.parse(o) for o in overrides if not self.is_group(o)]
-            composed = copy.deepcopy(self.base(tuple(choices)))
+            config = self.template(choices).with_values(values)
+            if config is not None:
+                return checked(config)
+            composed = copy.deepcopy(self.base(choices))
             ConfigLoaderImpl._apply_overrides_to_config(values, composed)
             return from_omegaconf(composed)
         except ConfigError:
@@ -67,14 +75,28 @@ class Composer:
             self.groups[key] = bool(self.loader.get_group_options(key))
         return self.groups[key]
 
+    def template(self, choices: tuple[str, ...]) -> Template:
+        """What some group choices give, ready for values."""
+        if choices not in self.templates:
+            together = self.put_together(choices) if len(choices) > 1 else None
+            self.templates[choices] = together or Template(self.base(choices))
+        return self.templates[choices]
+
+    def put_together(self, choices: tuple[str, ...]) -> Template | None:
+        """The template of several choices from those of each alone, None if only Hydra knows what they give."""
+        winners = self.choices.winners([self.parse(choice) for choice in choices])
+        if winners is None:
+            return None
+        return self.template(()).joined({key: self.template((choices[i],)) for key, i in winners.items()})
+
     def base(self, choices: tuple[str, ...]) -> DictConfig:
         """What Hydra composes of the group choices alone, without its own node."""
-        if choices not in self.bases:
+        if choices not in self.composed:
             composed = self.loader.load_configuration(self.config_name, list(choices), run_mode=RunMode.RUN)
             with open_dict(composed):
                 del composed["hydra"]
-            self.bases[choices] = composed
-        return self.bases[choices]
+            self.composed[choices] = composed
+        return self.composed[choices]
 
     def study(self, overrides: list[str]) -> StudyConfig | None:
         """The study that `study=NAME` and `study.key=value` describe, or None.
@@ -96,13 +118,7 @@ class Composer:
     def contents(self, choice: str) -> dict[str, Any]:
         """Dotted key -> value of what a group's option itself sets, wherever its package puts it."""
         key, _, option = choice.lstrip("+").partition("=")
-        group = key.partition("@")[0]
-        file = self.loader.repository.load_config(f"{group}/{option}")
-        if file is None or not OmegaConf.is_dict(file.config):
-            return {}
-        package = file.header.get("package") or group.replace("/", ".")
-        prefix = "" if package == "_global_" else f"{package}."
-        return flat(OmegaConf.to_container(file.config, resolve=False), prefix)
+        return self.choices.contents(key.partition("@")[0], option)
 
     def levels(self, override: str) -> list[str] | None:
         """The single overrides that a swept one stands for, or None if it is not swept.

@@ -4,7 +4,6 @@ Whoever plans passes a `compose` function that turns overrides into a Config; so
 `plan` command and the tests.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -204,7 +203,7 @@ def differences(baseline: Config, config: Config) -> dict[str, Any]:
 
 def science_values(config: Config) -> dict[str, Any]:
     """model, data and recipe as configured, without paths (unlike config.science nothing is filled in)."""
-    values = {group: dataclasses.asdict(getattr(config, group)) for group in ("model", "data", "recipe")}
+    values = {group: dict(vars(getattr(config, group))) for group in ("model", "data", "recipe")}
     del values["data"]["root"], values["data"]["download"]
     return values
 

@@ -1,0 +1,215 @@
+"""Composing without Hydra agrees with Hydra, for groups, values, additions, deletions, nesting; and is not composing.
+
+The reference is Hydra's own compose() of the same overrides.
+"""
+
+import random
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import open_dict
+
+from vitsweep.cli import register
+from vitsweep.compose import Composer
+from vitsweep.config import from_omegaconf, to_dict
+from vitsweep.errors import ConfigError
+from vitsweep.paths import conf_dir
+
+GROUPS = ["model/patch_size", "model/depth", "model/dropout", "model/patchify", "data", "recipe", "tracker"]
+VALUES = [
+    "model.patch_size=8",
+    "model.hidden_size=128",
+    "model.bias=false",
+    "model.hidden_dropout_prob=0",
+    "model.head_dropout_prob=0.5",
+    "model.mlp_output_dropout_prob=null",
+    "data.val=test",
+    "data.train_limit=500",
+    "data.root='a b/c'",
+    "recipe.lr=2e-3",
+    "recipe.epochs=7",
+    "recipe.horizontal_flip=no",
+    "recipe.clip_norm=1",
+    "++recipe.momentum=0.5",
+    "seed=3",
+    "device=cpu",
+    "tracker.project=mine",
+    "recipe.lr=${recipe.weight_decay}",
+    "recipe.batch_size=${model.hidden_size}",
+]
+
+
+class Counting:
+    """Hydra's loader, counting the compositions asked of it."""
+
+    def __init__(self, loader):
+        self.loader, self.count = loader, 0
+
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
+    def load_configuration(self, *arguments, **options):
+        self.count += 1
+        return self.loader.load_configuration(*arguments, **options)
+
+
+def hydra_of(folder: Path) -> Hydra:
+    """Hydra with a folder of configurations, kept beyond its context: it costs 100 ms to make."""
+    register()
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return GlobalHydra.instance().hydra
+
+
+def hydras(hydra: Hydra, overrides: list[str]) -> dict:
+    """What hydra.compose() gives (hydra/compose.py), typed."""
+    composed = hydra.compose_config(
+        config_name="config", overrides=overrides, run_mode=RunMode.RUN, from_shell=False, with_log_configuration=False
+    )
+    with open_dict(composed):
+        del composed["hydra"]
+    return to_dict(from_omegaconf(composed))
+
+
+@pytest.fixture(scope="module")
+def hydra() -> Hydra:
+    return hydra_of(conf_dir())
+
+
+@pytest.fixture(scope="module")
+def composer(hydra) -> Composer:
+    return Composer(hydra.config_loader, "config")
+
+
+@pytest.fixture
+def counted(hydra) -> Composer:
+    return Composer(Counting(hydra.config_loader), "config")
+
+
+def options(group: str) -> list[str]:
+    return [path.stem for path in sorted((conf_dir() / group).glob("*.yaml")) if path.stem != "image_folder"]
+
+
+def drawn(number: int) -> list[str]:
+    """Up to four groups, four values, in any order."""
+    chance = random.Random(number)
+    groups = chance.sample(GROUPS, chance.randint(0, 4))
+    overrides = [f"{group}={chance.choice(options(group))}" for group in groups]
+    overrides += chance.sample(VALUES, chance.randint(0, 4))
+    chance.shuffle(overrides)
+    return overrides
+
+
+@pytest.mark.parametrize("number", range(25))
+def test_composer_agrees_with_hydra(composer, hydra, number):
+    overrides = drawn(number)
+    assert to_dict(composer(overrides)) == hydras(hydra, overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["+extra=1"],
+        ["+extra={a: 1}", "model/depth=l4"],
+        ["~model/depth"],
+        ["~tracker", "recipe=quick"],
+        ["~extra", "+extra=1"][::-1],
+        ["model={hidden_size: 64, bias: false}"],
+        ["recipe.lr=1", "recipe.lr=2e-3"],
+        ["recipe=quick", "data=shapes", "data.train_limit=null", "model/dropout=none"],
+        ["data=shapes", "recipe=quick"],
+        ["recipe=quick", "data=shapes"],
+        ["model=vit", "model/patch_size=p8", "model/depth=l2", "model/patchify=linear"],
+        ["+model/depth@model=l4"],
+    ],
+)
+def test_composer_agrees_with_hydra_on_unusual_overrides(composer, hydra, overrides):
+    assert to_dict(composer(overrides)) == hydras(hydra, overrides)
+
+
+def test_composer_composes_a_grid_of_groups_once_an_option(counted):
+    for patch in ("p4", "p8", "p16"):
+        for depth in ("l2", "l4", "l6"):
+            for recipe in ("readme", "quick"):
+                counted([f"model/patch_size={patch}", f"recipe={recipe}", f"model/depth={depth}", "seed=1"])
+    assert counted.loader.count == 1 + 3 + 3 + 2
+
+
+def test_composer_composes_once_for_all_values(counted):
+    for value in range(1, 30):
+        counted([f"recipe.epochs={value}", f"recipe.lr={value}"])
+    assert counted.loader.count == 1
+
+
+def test_composers_configurations_do_not_share_their_parts(composer):
+    first, second = composer(["seed=1"]), composer(["seed=1"])
+    first.model.bias = False
+    assert second.model.bias and composer(["seed=1"]).model.bias
+
+
+@pytest.mark.parametrize(
+    "overrides, sentence",
+    [
+        (["model.patch_sise=8"], "model.patch_sise  is unknown; did you mean model.patch_size?"),
+        (["model.patch_size=big"], "model.patch_size=big  must be an integer"),
+        (["model.patch_size=5"], "model.patch_size=5  does not divide"),
+        (["recipe=slow", "model/depth=l4"], "recipe=slow  is unknown; allowed: quick, readme"),
+        (["model.depth=4"], "model.depth  is unknown"),
+    ],
+)
+def test_composer_refuses_what_hydra_refuses(composer, overrides, sentence):
+    with pytest.raises(ConfigError) as refusal:
+        composer(overrides)
+    assert refusal.value.faults[0].startswith(sentence)
+
+
+# A configuration of somebody else's, with everything that makes options depend on one another.
+FILES = {
+    "config.yaml": "defaults: [vitsweep_schema, {model: big}, {data: x}, {recipe: slow}, {extra: null}, _self_]\n"
+    "seed: 5\n",
+    "model/big.yaml": "hidden_size: 128\nbias: false\n",
+    "model/small.yaml": "hidden_size: 64\n",
+    "model/linked.yaml": "hidden_size: 64\nintermediate_size: ${model.hidden_size}\n",
+    "data/x.yaml": "name: shapes\nval: test\n",
+    "data/y.yaml": "name: shapes\ntrain_limit: 50\n",
+    "recipe/slow.yaml": "# @package _global_\nrecipe: {epochs: 9, lr: 0.5}\ndata: {train_limit: 100}\n",
+    "recipe/fast.yaml": "# @package _global_\nrecipe: {epochs: 2}\nmodel: {bias: true}\ndata: {val: test}\nseed: 9\n",
+    "extra/chain.yaml": "# @package _global_\ndefaults: [{override /model: small}]\nrecipe: {lr: 0.25}\n",
+    "extra/plain.yaml": "# @package _global_\nmodel: {bias: true}\nseed: 7\n",
+}
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Hydra:
+    folder = tmp_path_factory.mktemp("conf")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    return hydra_of(folder)
+
+
+@pytest.fixture(scope="module")
+def foreign_composer(foreign) -> Composer:
+    return Composer(foreign.config_loader, "config")
+
+
+@pytest.mark.parametrize("model", ["", "model=small", "model=linked"])
+@pytest.mark.parametrize("data", ["", "data=y"])
+@pytest.mark.parametrize("recipe", ["", "recipe=fast"])
+@pytest.mark.parametrize("extra", ["", "extra=plain", "extra=chain"])
+def test_composer_agrees_with_hydra_where_options_depend_on_one_another(
+    foreign, foreign_composer, model, data, recipe, extra
+):
+    overrides = [choice for choice in (extra, recipe, data, model) if choice]
+    overrides += ["model.hidden_size=32"] if data else []
+    try:
+        expected = hydras(foreign, overrides)
+    except HydraException:  # e.g. an option that is overridden twice
+        with pytest.raises(ConfigError):
+            foreign_composer(overrides)
+    else:
+        assert to_dict(foreign_composer(overrides)) == expected
