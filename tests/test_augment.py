@@ -34,15 +34,12 @@ def test_augment_reaches_every_crop_and_flip_equally_often():
     batch_BCHW = image_CHW.expand(9000, 1, 3, 3)
     out_BCHW = augment(batch_BCHW, make_generator(0), crop_padding=1, horizontal_flip=True)
     counts = [int((out_BCHW == crop).all(dim=(1, 2, 3)).sum()) for crop in crops_of(image_CHW, 1, True)]
-    assert (
-        sum(counts) == 9000 and min(counts) > 400
-    )  # 18 outcomes, 500 of each expected, standard deviation 22
+    assert sum(counts) == 9000 and min(counts) > 400  # 18 outcomes, 500 of each expected, standard deviation 22
 
 
 def test_augment_without_flip_keeps_the_crops_of_one_with_it(image_BCHW):
     with_flip, without = (
-        augment(image_BCHW, make_generator(5), crop_padding=2, horizontal_flip=flips)
-        for flips in (True, False)
+        augment(image_BCHW, make_generator(5), crop_padding=2, horizontal_flip=flips) for flips in (True, False)
     )
     for mirrored, plain in zip(with_flip, without, strict=True):
         assert torch.equal(mirrored, plain) or torch.equal(mirrored, plain.flip(2))
@@ -56,9 +53,7 @@ def test_augment_switched_off_changes_nothing(image_BCHW):
 
 def test_augment_repeats_itself_and_leaves_its_input_alone(image_BCHW):
     before = image_BCHW.clone()
-    first, second = (
-        augment(image_BCHW, make_generator(2), crop_padding=4, horizontal_flip=True) for _ in range(2)
-    )
+    first, second = (augment(image_BCHW, make_generator(2), crop_padding=4, horizontal_flip=True) for _ in range(2))
     assert torch.equal(first, second) and torch.equal(image_BCHW, before)
 
 
@@ -78,9 +73,7 @@ def test_augment_with_a_cpu_generator_is_the_same_on_a_gpu(image_BCHW):
 
 def test_normalise_agrees_with_the_formula(image_BCHW):
     mean, std = [0.5, 0.25, 0.75], [0.25, 0.5, 0.125]
-    expected = (image_BCHW.double() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(
-        3, 1, 1
-    )
+    expected = (image_BCHW.double() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     found = normalise(image_BCHW, mean, std)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
@@ -88,6 +81,4 @@ def test_normalise_agrees_with_the_formula(image_BCHW):
 
 def test_normalise_takes_tensors_too(image_BCHW):
     mean, std = [0.5, 0.25, 0.75], [0.25, 0.5, 0.125]
-    assert torch.equal(
-        normalise(image_BCHW, mean, std), normalise(image_BCHW, torch.tensor(mean), torch.tensor(std))
-    )
+    assert torch.equal(normalise(image_BCHW, mean, std), normalise(image_BCHW, torch.tensor(mean), torch.tensor(std)))

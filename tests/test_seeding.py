@@ -13,9 +13,7 @@ def test_derive_gives_the_same_seeds_as_ever():
 
 
 def test_derive_tells_apart_seeds_names_and_their_grouping():
-    children = [
-        derive(seed, *names) for seed in range(50) for names in [(), ("a",), ("b",), ("a", "b"), ("ab",)]
-    ]
+    children = [derive(seed, *names) for seed in range(50) for names in [(), ("a",), ("b",), ("a", "b"), ("ab",)]]
     assert len(set(children)) == 250
 
 

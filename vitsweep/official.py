@@ -6,6 +6,7 @@ every batch is a dictionary with `data` (N x 3072 uint8, red plane first) and `l
 
 import codecs
 import pickle
+import socket
 import tarfile
 import tempfile
 import zlib
@@ -23,6 +24,7 @@ FOLDER = "cifar-10-batches-py"
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"
 META = "batches.meta"
+TIMEOUT_SECONDS = 20
 DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, tarfile.TarError, zlib.error, pickle.UnpicklingError)
 
 
@@ -51,9 +53,14 @@ def download_archive(folder: Path) -> Path:
     from torchvision.datasets.utils import download_url
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:
-        download_url(CIFAR10.url, beside, ARCHIVE, CIFAR10.tgz_md5)
-        return (Path(beside) / ARCHIVE).rename(folder / ARCHIVE)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)  # where a firewall swallows everything, torchvision waits for minutes
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as beside:
+            download_url(CIFAR10.url, beside, ARCHIVE, CIFAR10.tgz_md5)
+            return (Path(beside) / ARCHIVE).rename(folder / ARCHIVE)
+    finally:
+        socket.setdefaulttimeout(timeout)
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -61,13 +68,15 @@ class ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """What the pickle calls `module.name`."""
+        # The two functions themselves, as numpy 2 has moved their home: arrays of protocols up to 4, and of 5.
+        makers = {"_reconstruct": np.zeros(0).__reduce__()[0], "_frombuffer": np.zeros(0).__reduce_ex__(5)[0]}
+        if name in makers and module.startswith(("numpy.core.", "numpy._core.")):
+            return makers[name]
         known = {
             ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): _make_dtype,
             ("_codecs", "encode"): codecs.encode,
         }
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return np.zeros(0).__reduce__()[0]  # the function itself, whose home has moved with numpy 2
         if (module, name) not in known:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return known[module, name]

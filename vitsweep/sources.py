@@ -4,6 +4,7 @@ CIFAR-10: the cache, the official archive or its batches, class folders, a downl
 class folders. What had to be read is cached for the next cell.
 """
 
+import http.client
 import logging
 import os
 import time
@@ -52,10 +53,12 @@ def find_source(name: str, root: Path, image_size: int, num_channels: int) -> So
     Raises:
         DataError: class folders that are incomplete, or none for data=image_folder.
     """
-    own = name == "image_folder"
-    official = None if own else find_official(root)
-    source = official or find_folders(root, image_size=image_size, num_channels=num_channels, resize=own)
-    if own and source is None:
+    if name == "cifar10":
+        # Last, what was downloaded when `root` could not be written.
+        folders = {"image_size": image_size, "num_channels": num_channels, "resize": False}
+        return find_official(root) or find_folders(root, **folders) or find_official(user_cache_dir())
+    source = find_folders(root, image_size=image_size, num_channels=num_channels, resize=True)
+    if source is None:
         raise DataError(
             f"data.root={root}  has no images; put them into {root}/train/<class>/ and {root}/test/<class>/, "
             "or use data=shapes, which is built in"
@@ -75,10 +78,10 @@ def _get_cifar10(config: DataConfig, root: Path) -> Source:
     folder = root if _can_write(root) else user_cache_dir()
     log.info("downloading CIFAR-10 into %s", folder)
     try:
-        download_archive(folder)
-    except (OSError, RuntimeError) as fault:
+        archive = download_archive(folder)
+    except (OSError, RuntimeError, http.client.HTTPException) as fault:
         raise DataError(_ways_out(root, f"the download failed ({fault})")) from fault
-    return find_official(folder)
+    return find_official(archive.parent)
 
 
 def _ways_out(root: Path, reason: str) -> str:
