@@ -10,13 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["errors", "paths"],
-    ["naming", "design", "config", "record", "study", "plan", "cost", "power", "stop"],
+    ["naming", "design", "config", "record", "study", "plan", "locks", "standing", "cost", "power", "stop"],
     ["device", "seeding", "augment", "posemb", "layers", "patchify"],
     ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "optim", "checkpoint", "progress"]
     + ["wandb_mode", "wandb_run", "track", "wandb_sync"],
     ["evaluate", "noop"],
     ["train"],
-    ["complaints", "choices", "template", "compose", "planner", "frozen", "board", "cli", "reproduce", "__main__"],
+    ["complaints", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
+    + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "reproduce", "__main__"],
 ]
 PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "config"}

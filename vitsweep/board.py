@@ -1,14 +1,126 @@
-"""What a sweep prints at its end: one row an arm."""
+"""What a sweep shows: while it runs, how many cells are done and how long it will take; at its end, one row an arm."""
 
+import logging
+import sys
+import time
+from collections import Counter
 from pathlib import Path
 from statistics import mean, stdev
+from types import TracebackType
 
-from rich.console import Group
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from vitsweep.plan import Cell, Plan
 from vitsweep.record import Record
+from vitsweep.standing import ENDED_BADLY, Standing
+
+log = logging.getLogger(__name__)
+
+ENDED = ("done", *ENDED_BADLY)
+
+
+class LineBoard:
+    """A log line whenever a cell has ended: for files, schedulers and everybody without a terminal.
+
+    Args:
+        standings: where the sweep's cells stand at the start.
+    """
+
+    def __init__(self, standings: list[Standing]):
+        self.statuses = {now.cell.id: now.status for now in standings}
+        self.most_at_once = 1
+        self.began: dict[str, float] = {}
+        self.seconds: list[float] = []
+
+    def __enter__(self) -> "LineBoard":
+        return self
+
+    def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def tell(self, now: Standing | None) -> None:
+        """Take note of a cell's new standing; None only means that time has passed."""
+        if now is None:
+            return
+        before, self.statuses[now.cell.id] = self.statuses.get(now.cell.id), now.status
+        if now.status == "running":
+            self.began.setdefault(now.cell.id, time.monotonic())
+            self.most_at_once = max(self.most_at_once, len(self.began))
+        elif now.cell.id in self.began:
+            began = self.began.pop(now.cell.id)
+            self.seconds += [time.monotonic() - began] if now.status in ENDED else []
+        if now.status != before:
+            self.changed(now)
+
+    def changed(self, now: Standing) -> None:
+        """Say that a cell has ended."""
+        if now.status in ENDED:
+            log.info("%s  |  %s", self.summary(), outcome(now))
+
+    def summary(self) -> str:
+        """Cells done, running, failed, and the time left."""
+        count = Counter(self.statuses.values())
+        failed = sum(count[status] for status in ENDED_BADLY)
+        parts = [f"{count['done']}/{len(self.statuses)} done", f"{count['running']} running", f"{failed} failed"]
+        left = self.seconds_left()
+        return ", ".join(parts + ([f"about {duration(left)} left"] if left else []))
+
+    def seconds_left(self) -> float:
+        """From the mean duration of the cells that have ended since the start; 0 while none has, or none is left."""
+        left = sum(status not in ENDED for status in self.statuses.values())
+        return mean(self.seconds) * left / self.most_at_once if self.seconds else 0.0
+
+
+class LiveBoard(LineBoard):
+    """The same as a picture that changes in place, with the running cells below it."""
+
+    def __enter__(self) -> "LiveBoard":
+        self.live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+        self.live.start()
+        return self
+
+    def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        self.live.stop()
+
+    def tell(self, now: Standing | None) -> None:
+        """Take note, and draw."""
+        super().tell(now)
+        self.live.update(Group(Text(self.summary(), style="bold"), *map(Text, self.rows())), refresh=True)
+
+    def changed(self, now: Standing) -> None:
+        """Leave a line about a cell that has ended above the board."""
+        if now.status in ENDED:
+            self.live.console.print(Text(outcome(now), style="" if now.status == "done" else "red"))
+
+    def rows(self) -> list[str]:
+        """A line for each running cell; as many as a screen bears."""
+        running = [id for id, status in self.statuses.items() if status == "running"][:16]
+        return [f"  {id}  {duration(time.monotonic() - self.began[id])}" for id in running]
+
+
+def make_board(standings: list[Standing]) -> LineBoard:
+    """A live board if a person is looking, else lines."""
+    return (LiveBoard if sys.stderr.isatty() else LineBoard)(standings)
+
+
+def outcome(now: Standing) -> str:
+    """How a cell ended, in one line."""
+    record = now.record
+    text = f"{now.cell.arm} seed {now.cell.seed}: {now.status}"
+    if record is not None and now.status == "done":
+        accuracy = record.metrics["final"]["test/accuracy"]
+        text += f", test accuracy {accuracy:.2%}, {duration(record.time_seconds)}"
+    return text + reason(record)
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min, 2.5 h: as exact as anybody wants to know."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def final_table(plan: Plan, records: list[tuple[Cell, Record | None]], directory: Path) -> Group:

@@ -30,6 +30,7 @@ TRACKER_MODES = ("auto", "disabled", "offline", "online")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "bf16", "fp32")
 RETRIES = ("failed", "none")
+ISOLATIONS = ("none", "process")
 SWITCHES = ("auto", "off", "on")
 DROPOUT_PLACES = ("embedding", "attention_probs", "attention_output", "mlp_hidden", "mlp_output", "head")
 
@@ -239,10 +240,19 @@ class SweepConfig:
     """Print the plan and stop."""
     retry: str = "none"
     """failed: train failed and diverged cells again, from the start."""
+    isolate: str = "process"
+    """process: each cell in a process of its own, so that none can harm another; none: all cells in this process."""
+    jobs: str = "auto"
+    """Cells at a time on this machine: a number, or auto: one a GPU, and one where there is none."""
 
     def faults(self) -> list[str]:
         """A sentence for every rule that these values break."""
-        return _not_among("sweep.retry", self.retry, RETRIES)
+        found = _not_among("sweep.retry", self.retry, RETRIES) + _not_among("sweep.isolate", self.isolate, ISOLATIONS)
+        if self.jobs != "auto" and not (self.jobs.isdigit() and int(self.jobs) > 0):
+            found.append(f"sweep.jobs={self.jobs}  must be auto or a number of at least 1")
+        elif self.isolate == "none" and self.jobs not in ("auto", "1"):
+            found.append(f"sweep.jobs={self.jobs}  needs a process for each cell; use sweep.isolate=process")
+        return found
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""What a launcher gets in place of Hydra's configuration loader: a job gets what was composed at the start.
+"""What Hydra's launchers get: in place of its configuration loader one that freezes, and the task that trains a cell.
 
 Hydra's launchers compose each job anew, in the worker, from the YAML files as they are then. Here only the cell's id is
 put in, and the cell itself is read from plan.json. Lies in the package, not beside the plugin, so that workers can
@@ -6,13 +6,20 @@ unpickle it.
 """
 
 import copy
+import os
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
+
+from vitsweep.isolate import Pool, Slot
+from vitsweep.locks import Witness
+from vitsweep.work import NoSpace, planned, train_cell, watch_parent
 
 CELL_KEY = "cell"
 
@@ -62,3 +69,49 @@ class FrozenLoader(ConfigLoader):
 
     def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> Any:
         return self.loader.compute_defaults_list(config_name, overrides, run_mode)
+
+
+class CellTask:
+    """What a launcher calls for each cell, in this process or in a worker of its own.
+
+    What it returns and raises may be lost on the way; the sweep reads the records.
+
+    Args:
+        retry: whether cells that failed are trained again.
+        isolate: whether each cell gets a process below the worker's.
+    """
+
+    def __init__(self, retry: bool, isolate: bool):
+        self.retry, self.isolate = retry, isolate
+        self.sweep = os.getpid()
+        self.watching = 0
+        self.disk_full: NoSpace | None = None
+
+    def __call__(self, composed: DictConfig) -> str:
+        """Train the cell that `+cell=<id>` names; returns its status, or busy."""
+        if self.disk_full is not None:
+            return "planned"
+        self.watch_sweep()
+        directory, cell_id = Path(HydraConfig.get().sweep.dir), composed[CELL_KEY]
+        try:
+            if not self.isolate:
+                return train_cell(directory, cell_id, retry=self.retry)
+            return self.in_child(directory, cell_id)
+        except NoSpace as fault:
+            self.disk_full = fault
+            raise
+
+    def in_child(self, directory: Path, cell_id: str) -> str:
+        """Train the cell in a process below this one, unless somebody is at it."""
+        plan, cell = planned(directory, cell_id)
+        witness, statuses = Witness(), ["busy"]
+        if not witness.is_held(directory / cell_id):
+            told = [Slot()], self.retry, lambda now: statuses.append(now.status) if now else None
+            Pool(directory, plan, *told, witness).run([cell])
+        return statuses[-1]
+
+    def watch_sweep(self) -> None:
+        """End a worker whose sweep has died: some launchers' workers would go on with the queue for ever."""
+        if os.getppid() == self.sweep and self.watching != os.getpid():
+            self.watching = os.getpid()
+            watch_parent(self.sweep)

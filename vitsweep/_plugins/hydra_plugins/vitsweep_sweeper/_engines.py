@@ -1,0 +1,121 @@
+"""Which engine runs the cells: Hydra's launchers by Hydra's spelling, or vitsweep's own processes.
+
+The basic launcher with sweep.isolate=process stands for vitsweep's pool. Submitit's launchers lend their settings, but
+the jobs are submitted and watched by _submit. Every other launcher is called as Hydra calls it.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from vitsweep.board import LineBoard
+from vitsweep.config import SweepConfig
+from vitsweep.frozen import CELL_KEY, CellTask, FrozenLoader
+from vitsweep.isolate import LOOK_SECONDS, MAX_DEATHS, Deaths, Pool, give_up, make_slots
+from vitsweep.locks import Witness
+from vitsweep.plan import Cell, Plan
+from vitsweep.standing import Standing, standing
+
+log = logging.getLogger(__name__)
+
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+SUBMITIT = "hydra_plugins.hydra_submitit_launcher."
+
+
+@dataclass(kw_only=True)
+class Sweep:
+    """One start of a study."""
+
+    config: DictConfig
+    """Hydra's, with the launcher's settings."""
+    context: HydraContext
+    directory: Path
+    plan: Plan
+    settings: SweepConfig
+    witness: Witness
+
+    @property
+    def retry(self) -> bool:
+        """Whether cells that failed are trained again."""
+        return self.settings.retry == "failed"
+
+
+def run_cells(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
+    """Train the cells, here or elsewhere; returns when each has ended.
+
+    Raises:
+        NoSpace: the disk takes no more.
+        KeyboardInterrupt: also as Interrupted; everything that was under way has been asked to stop.
+    """
+    target = work.config.hydra.launcher._target_
+    if target.startswith(SUBMITIT):
+        from hydra_plugins.vitsweep_sweeper._submit import run_jobs
+
+        run_jobs(work, cells, board)
+    elif target == BASIC and work.settings.isolate == "process":
+        slots = make_slots(work.settings.jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
+        Pool(work.directory, work.plan, slots, work.retry, board.tell, work.witness).run(cells)
+    else:
+        run_through_hydra(work, cells, board)
+
+
+def make_launcher(work: Sweep, task: CellTask) -> Launcher:
+    """Hydra's launcher of the configuration; jobs get their cell from plan.json instead of composing it."""
+    context = HydraContext(config_loader=FrozenLoader(work.context.config_loader), callbacks=work.context.callbacks)
+    return Plugins.instance().instantiate_launcher(config=work.config, task_function=task, hydra_context=context)
+
+
+def run_through_hydra(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
+    """Call Hydra's launcher until every cell has ended.
+
+    A launcher may lose jobs and results when a worker dies, so what came of each cell is read from the disk, and what
+    is left over is launched again. The basic launcher gets the cells one by one: it keeps the configuration of each
+    until it returns, and cells that somebody else is at can be put off.
+    """
+    task = CellTask(work.retry, work.settings.isolate == "process")
+    launcher = make_launcher(work, task)
+    is_basic = work.config.hydra.launcher._target_ == BASIC
+    logging.getLogger(type(launcher).__module__).setLevel(logging.WARNING)  # the board says what is run
+    waiting, deaths, number = list(cells), Deaths(), 0
+    while waiting:
+        batch = [cell for cell in waiting if not work.witness.is_held(work.directory / cell.id)]
+        batch = batch[:1] if is_basic else batch
+        if not batch:
+            time.sleep(LOOK_SECONDS)
+        for cell in batch:
+            board.tell(Standing(cell=cell, status="running"))
+        call(launcher, batch, number, is_basic)
+        number += len(batch)
+        if task.disk_full is not None:
+            raise task.disk_full
+        left = [cell for cell in batch if is_left(work, cell, deaths, board)]
+        waiting = [cell for cell in waiting if cell not in batch or cell in left]
+
+
+def call(launcher: Launcher, batch: list[Cell], number: int, is_basic: bool) -> None:
+    """One call of the launcher. One that spreads jobs raises when a worker died; the records tell what came of each."""
+    try:
+        if batch:
+            launcher.launch([[f"+{CELL_KEY}={cell.id}"] for cell in batch], initial_job_idx=number)
+    except Exception as fault:
+        if is_basic:
+            raise
+        log.warning("%s: %s: %s", type(launcher).__name__, type(fault).__name__, str(fault).partition("\n")[0])
+
+
+def is_left(work: Sweep, cell: Cell, deaths: Deaths, board: LineBoard) -> bool:
+    """Whether a cell that was launched must be launched again; one whose worker dies time after time counts as failed.
+
+    To be called once a launch.
+    """
+    now = standing(work.directory, cell, work.witness)
+    if now.status in ("planned", "interrupted") and deaths.count(now) >= MAX_DEATHS:
+        now = give_up(work.directory, work.plan, cell, f"its worker died {MAX_DEATHS} times")
+    board.tell(now)
+    return now.status in ("running", "planned", "interrupted")

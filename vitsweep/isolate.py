@@ -1,0 +1,288 @@
+"""Cells in processes of their own, several at a time: whatever a cell does, it harms no other and not the sweep.
+
+Each running cell has a slot: a GPU or a share of one, and a part of the CPU's threads. A cell whose process dies
+without a word (killed, out of memory, a crash in a library) goes on from its last saved state in a new process; after
+MAX_DEATHS without an epoch more it counts as failed. Cells that another start of the same sweep is at are left to it,
+and looked at again later.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitsweep.locks import CellLock, Witness
+from vitsweep.nursery import Nursery
+from vitsweep.plan import Cell, Plan
+from vitsweep.record import write_record
+from vitsweep.standing import Standing, at_rest, record_of, standing
+from vitsweep.work import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, new_record, no_space
+
+log = logging.getLogger(__name__)
+
+MAX_DEATHS = 3
+LOOK_SECONDS = 1.0
+"""Pause between two looks at cells that somebody else is at, and between two pictures of the board."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Room for one running cell."""
+
+    gpu: str | None = None
+    """What CUDA_VISIBLE_DEVICES is set to; None leaves it as it is."""
+    threads: int | None = None
+    """Threads of torch; None leaves them as they are."""
+
+
+def make_slots(jobs: str, num_cells: int, on_cpu: bool) -> list[Slot]:
+    """Room for `jobs` cells at a time; `auto` is one a GPU, and one at a time on a CPU.
+
+    Args:
+        jobs: `auto` or a number.
+        num_cells: there are never more slots than cells.
+        on_cpu: whether all cells ask for device=cpu.
+    """
+    gpus = [] if on_cpu else visible_gpus()
+    wanted = max(1, len(gpus)) if jobs == "auto" else int(jobs)
+    count = max(1, min(wanted, num_cells))
+    if count == 1:
+        return [Slot(gpu=gpus[0] if len(gpus) > 1 else None)]
+    threads = max(1, num_cores() // count)
+    return [Slot(gpu=gpus[i % len(gpus)] if gpus else None, threads=threads) for i in range(count)]
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; asked without starting CUDA here."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [name for name in told.split(",") if name and name != "-1"]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return answer.stdout.split() if answer.returncode == 0 else []
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Deaths:
+    """How often each cell's process has died without the cell having come further in between."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[int, int]] = {}  # id -> (deaths, epochs finished at the last one)
+
+    def count(self, now: Standing) -> int:
+        """Count one more death of the cell, and return how many there are."""
+        epoch = now.record.epoch if now.record else 0
+        deaths, before = self.known.get(now.cell.id, (0, 0))
+        self.known[now.cell.id] = (deaths + 1 if epoch <= before else 1, epoch)
+        return self.known[now.cell.id][0]
+
+
+class Pool:
+    """Runs cells in the nursery's processes, as many at a time as there are slots.
+
+    Args:
+        directory: the sweep's.
+        plan: what is in its plan.json.
+        slots: room for cells.
+        retry: whether cells that failed are trained again.
+        tell: called with each cell's standing when its process has ended, and about once a second with None.
+        witness: judges who is at a cell.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        plan: Plan,
+        slots: list[Slot],
+        retry: bool,
+        tell: Callable[[Standing | None], None],
+        witness: Witness,
+    ):
+        self.directory, self.plan, self.retry, self.tell, self.witness = directory, plan, retry, tell, witness
+        self.free = list(slots)
+        self.running: dict[int, tuple[Cell, Slot]] = {}
+        self.waiting: deque[Cell] = deque()
+        self.deaths = Deaths()
+        self.refused: set[str] = set()
+        self.disk_full = ""
+        self.nursery: Nursery | None = None
+        self.orphaned = 0  # nurseries that died since a cell last ended
+        self.started = 0  # processes so far, and the name of the last one
+
+    def run(self, cells: list[Cell]) -> None:
+        """Train the cells; returns when each has ended, here or in another start's hands.
+
+        Raises:
+            NoSpace: the disk takes no more; what was under way has been stopped.
+            KeyboardInterrupt: also as Interrupted; the same.
+        """
+        self.waiting.extend(cells)
+        looked = -LOOK_SECONDS
+        try:
+            while (self.waiting and not self.disk_full) or self.running:
+                if time.monotonic() - looked >= LOOK_SECONDS:
+                    looked = time.monotonic()
+                    self.fill()
+                    self.tell(None)
+                if self.hear(LOOK_SECONDS / 5):
+                    self.fill()
+        finally:
+            self.stop()
+        if self.disk_full:
+            raise NoSpace(self.disk_full)
+
+    def fill(self) -> None:
+        """Give free slots to the first waiting cells that nobody is at; forget those that others have finished."""
+        for cell in list(self.waiting):
+            if not self.free or self.disk_full:
+                return
+            now = standing(self.directory, cell, self.witness)
+            if now.status == "running":
+                self.tell(now)
+                continue
+            self.waiting.remove(cell)
+            if now.is_wanted(self.retry) and needs(cell) not in self.refused:
+                self.start(cell)
+            else:
+                self.tell(now)
+
+    def start(self, cell: Cell) -> None:
+        """Start a cell in a free slot."""
+        if self.nursery is None:
+            self.nursery = Nursery()
+        slot = self.free.pop(0)
+        self.started += 1
+        self.running[self.started] = (cell, slot)
+        self.tell(Standing(cell=cell, status="running"))
+        environment = {} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}
+        with suppress(EOFError):  # hear() finds out as well, and puts everything right
+            self.nursery.start(
+                self.started,
+                self.directory,
+                cell.id,
+                retry=self.retry,
+                environment=environment,
+                threads=slot.threads,
+            )
+
+    def hear(self, seconds: float) -> bool:
+        """Wait for the ends of cells; whether a slot has become free."""
+        if self.nursery is None:
+            time.sleep(seconds)
+            return False
+        try:
+            ends = self.nursery.ended(seconds)
+        except EOFError:
+            self.replace_nursery()
+            return True
+        self.orphaned = 0 if ends else self.orphaned
+        for number, code in ends:
+            cell, slot = self.running.pop(number)
+            self.free.append(slot)
+            self.settle(cell, code)
+        return bool(ends)
+
+    def replace_nursery(self) -> None:
+        """The nursery was killed. Its children stop by themselves; until then their locks keep us off those cells.
+
+        Raises:
+            RuntimeError: it dies again and again with no cell coming to an end, so something is wrong with it.
+        """
+        self.orphaned += 1
+        if self.orphaned > MAX_DEATHS:
+            raise RuntimeError(f"{sys.executable} -m vitsweep.nursery ends at once; try it with sweep.isolate=none")
+        log.warning("the process that cells are forked from was killed; starting another")
+        self.nursery.close()
+        self.nursery = None
+        for cell, slot in self.running.values():
+            self.waiting.appendleft(cell)
+            self.free.append(slot)
+        self.running.clear()
+
+    def settle(self, cell: Cell, code: int) -> None:
+        """Draw the consequences of a cell's process having ended."""
+        now = standing(self.directory, cell, self.witness)
+        if code == NO_SPACE:
+            self.disk_full = no_space(self.directory, "no space left, or read-only")
+        elif now.status == "running":  # by somebody else, or its process is just about to see that the nursery has died
+            self.waiting.append(cell)
+        elif now.status in ("planned", "interrupted") and code != BUSY:
+            now = self.mourn(cell, code)
+        if now.refusal:
+            self.refused.add(needs(cell))
+        self.tell(now)
+
+    def mourn(self, cell: Cell, code: int) -> Standing:
+        """A cell's process died without a word: let it go on in a new one, unless it has died too often."""
+        now = standing(self.directory, cell, self.witness)
+        deaths = self.deaths.count(now)
+        if deaths >= MAX_DEATHS:
+            return give_up(self.directory, self.plan, cell, f"its process {last_word(code)}, {deaths} times")
+        log.warning("%s: its process %s; it goes on in a new one", cell.id, last_word(code))
+        self.waiting.appendleft(cell)
+        return now
+
+    def stop(self) -> None:
+        """Ask what is running to save its state and end; after a time, or on a second Ctrl-C, by force."""
+        if self.nursery is None:
+            return
+        try:
+            self.signal_all(signal.SIGTERM)
+            deadline = time.monotonic() + GRACE_SECONDS
+            while self.running and time.monotonic() < deadline:
+                for number, _ in self.nursery.ended(LOOK_SECONDS):
+                    self.running.pop(number)
+            self.signal_all(signal.SIGKILL)
+        except EOFError:
+            pass  # the nursery is dead, so its children stop by themselves
+        except KeyboardInterrupt:
+            self.signal_all(signal.SIGKILL)
+            raise
+        finally:
+            self.nursery.close()
+            self.nursery = None
+
+    def signal_all(self, signum: int) -> None:
+        """Send a signal to every running cell."""
+        for number in self.running:
+            self.nursery.signal(number, signum)
+
+
+def needs(cell: Cell) -> str:
+    """What a cell asks of the machine; if one is refused for want of it, so is every other that asks the same."""
+    return json.dumps([cell.config["data"], cell.config["device"], cell.config["precision"]], sort_keys=True)
+
+
+def last_word(code: int) -> str:
+    """How a process ended, for people."""
+    if code >= 0:
+        return f"ended with code {code}"
+    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{hint}"
+
+
+def give_up(directory: Path, plan: Plan, cell: Cell, reason: str) -> Standing:
+    """Write down that a cell failed which could not do so itself."""
+    with CellLock(directory / cell.id) as lock:
+        if lock.acquire():
+            record = record_of(directory, cell) or new_record(plan, cell, None)
+            if record.status not in ("done", "failed", "diverged"):
+                log.error("%s: %s", cell.id, reason)
+                record.status, record.error = "failed", {"type": "Died", "message": reason, "traceback": ""}
+                write_record(directory / cell.id, record)
+    return at_rest(cell, record_of(directory, cell))
