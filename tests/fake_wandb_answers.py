@@ -112,7 +112,8 @@ class Answers:
             run.config = {key: item.get("value") for key, item in json.loads(v["config"]).items()}
         if v.get("summaryMetrics"):
             run.summary = json.loads(v["summaryMetrics"])
-        return {"upsertBucket": {"inserted": inserted, "bucket": self.bucket(run)}}
+        # Only a client that resumes is told how much history there is; the others write from the first line on.
+        return {"upsertBucket": {"inserted": inserted, "bucket": self.bucket(run) | {"historyLineCount": 0}}}
 
     def on_run_resume_status(self, v: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.get(v["name"])
@@ -195,9 +196,7 @@ class Answers:
         asked = v["input"]
         artifact = Artifact(
             id=f"artifact{len(self.artifacts) + 1}",
-            name=asked["artifactCollectionNames"][0]
-            if "artifactCollectionNames" in asked
-            else asked["artifactCollectionName"],
+            name=asked["artifactCollectionName"],
             type=asked["artifactTypeName"],
         )
         self.artifacts[artifact.id] = artifact

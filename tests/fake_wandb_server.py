@@ -72,6 +72,8 @@ class FakeWandb:
         self.answers = Answers()
         self.mood = Mood()
         self.requests: list[Request] = []
+        self.faults: list[str] = []
+        """Faults of this server's own, which a test that passes must not have."""
         self.lock = threading.Lock()
         self._http = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler_of(self))
         self._http.daemon_threads = True
@@ -117,6 +119,8 @@ class FakeWandb:
                 run.summary = lines[-1]
             elif name in ("wandb-history.jsonl", "wandb-events.jsonl"):
                 kept = run.history if name == "wandb-history.jsonl" else run.events
+                if not part.get("offset"):
+                    kept.clear()  # begun anew: the real server, too, replaces what a run of that id had
                 for place, line in enumerate(lines, start=part.get("offset", 0)):
                     kept[place : place + 1] = [line]
         if message.get("complete"):
@@ -164,7 +168,11 @@ def handler_of(server: FakeWandb) -> type[http.server.BaseHTTPRequestHandler]:
                 time.sleep(0.05)
             with server.lock:
                 status = server.mood.refusal()
-                value = None if status is not None else self.route(body)
+                try:
+                    value = None if status is not None else self.route(body)
+                except Exception as fault:
+                    server.faults.append(f"{self.path}: {fault!r}")
+                    status = 500
             if status == 0:  # dead: hang up without a word
                 self.close_connection = True
             elif status is not None:

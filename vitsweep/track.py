@@ -5,6 +5,7 @@ fault becomes one warning and the tracker turns itself off; `python -m vitsweep 
 Each start logs all rows that metrics.jsonl has, so that every piece that a killed cell leaves is whole by itself.
 """
 
+import dataclasses
 import logging
 import os
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vitsweep.config import TrackerConfig
-from vitsweep.record import Record, read_rows
+from vitsweep.record import Record, read_rows, write_json
+from vitsweep.wandb_client import described, make_settings, release_service, within
 from vitsweep.wandb_mode import find_mode, is_reachable
-from vitsweep.wandb_run import exit_code, history_row, prediction_tables, run_arguments, run_summary
+from vitsweep.wandb_run import exit_code, history_row, prediction_tables, run_arguments, run_summary, without_paths
 
 if TYPE_CHECKING:
     import wandb
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.0
-SENT_SUFFIX = ".synced"  # of wandb's own: `wandb sync` writes such a file beside what it has sent
-SEND_LATER = "the cell is tracked offline, send it later with: python -m vitsweep wandb sync DIR"
-SEND_REST = "send the rest later with: python -m vitsweep wandb sync DIR"
+WANDB_FOLDER = "wandb"
+PICTURES_NAME = "pictures.json"
+RECORD_COPY = "cell.json"  # not record.json: whoever looks for cells would take the folder for one
+BEST_MODEL = "best.safetensors"
+SENT_SUFFIX = ".synced"  # wandb's own: `wandb sync` writes such a file beside what it has sent
 HISTORY_KEYS = ("train/*", "val/*", "lr", "time_seconds", "images_per_second")
 
 
@@ -68,42 +72,53 @@ class WandbTracker:
 
     Args:
         config: mode, project, entity and what may be shared.
+        patience_seconds: longest wait for the server at the start, and again at the end.
+        artifacts: whether the best weights and the record are logged as an artifact.
     """
 
-    def __init__(self, config: TrackerConfig):
+    def __init__(
+        self,
+        config: TrackerConfig,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        artifacts: bool = False,
+    ):
         self.config = config
+        self.patience_seconds = patience_seconds
+        self.artifacts = artifacts
         self.runs: list[dict[str, str]] = []
         self._run: wandb.Run | None = None
         self._directory = Path()
         self._pictures: dict[str, tuple[Path, str]] = {}
         self._last_epoch = 0
+        self._is_complete = True
 
     def start(self, record: Record, directory: Path) -> None:
         mode = find_mode(self.config.mode)
-        self._directory = directory
+        self._directory = Path(directory)
         if mode != "disabled":
             self._guarded(lambda: self._start(record, mode), "begin")
 
     def log(self, row: dict[str, Any]) -> None:
-        self._guarded(lambda: self._log(row), "log")
+        if self._run is not None:
+            self._guarded(lambda: self._log(row), "log")
 
     def image(self, name: str, path: Path, caption: str) -> None:
-        self._pictures[name] = (path, caption)
+        self._pictures[name] = (Path(path), caption)
 
     def finish(self, record: Record) -> None:
-        self._guarded(lambda: self._finish(record), "finish")
+        if self._run is not None:
+            self._guarded(lambda: self._finish(record), "finish")
         self._run = None
 
     def _guarded(self, action: Callable[[], None], verb: str) -> None:
-        if self._run is None and verb != "begin":
-            return
         try:
             action()
-        except TimeoutError:
-            log.warning("the W&B server was too slow at the end of this run; %s", SEND_REST)
-            self._abandon()
         except Exception as fault:  # a copy is worth less than the cell
-            log.warning("W&B could not %s: %s; the cell goes on without it", verb, described(fault))
+            if isinstance(fault, TimeoutError):
+                log.warning("the W&B server was too slow at the end of this run; %s", self._send("the rest of it"))
+            else:
+                log.warning("W&B could not %s: %s; the cell goes on without it", verb, described(fault))
             self._abandon()
 
     def _abandon(self) -> None:
@@ -115,21 +130,25 @@ class WandbTracker:
         except Exception as fault:
             log.debug("W&B could not end the run either: %s", fault)
 
+    def _send(self, what: str) -> str:
+        return f"send {what} later with: python -m vitsweep wandb sync {self._directory}"
+
     def _start(self, record: Record, mode: str) -> None:
         # Its error reports would tell a third party the host's name, and in a sealed network cost a look-up.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        rows = read_rows(self._directory)
         began = time.monotonic()
-        if mode != "offline" and not is_reachable(PATIENCE_SECONDS):
-            log.warning("the W&B server does not answer; %s", SEND_LATER)
+        if mode != "offline" and not is_reachable(self.patience_seconds):
+            log.warning("the W&B server does not answer, so this cell is tracked offline; %s", self._send("it"))
             mode = "offline"
-        patience = max(1.0, PATIENCE_SECONDS - (time.monotonic() - began))
+        patience = max(1.0, self.patience_seconds - (time.monotonic() - began))
+        rows = read_rows(self._directory)
         try:
             self._run = self._open(record, mode, patience, resuming=bool(rows))
         except Exception as fault:
             if mode == "offline":
                 raise
-            log.warning("W&B refuses this run (%s); %s", described(fault), SEND_LATER)
+            why = described(fault)
+            log.warning("W&B refuses this run (%s), so it is tracked offline; %s", why, self._send("it"))
             mode = "offline"
             release_service()
             self._run = self._open(record, mode, patience, resuming=bool(rows))
@@ -149,8 +168,9 @@ class WandbTracker:
             project=self.config.project,
             entity=self.config.entity,
             mode=mode,
-            # Without rows of an earlier attempt the server's run of that id, if there is one, is begun anew.
-            resume="allow" if resuming else None,
+            # Only a run that is under way on the server is gone on with. Otherwise one of that id is written over: right
+            # for a piece that has all rows, and the only way in which sending it twice changes nothing.
+            resume="allow" if resuming and mode != "offline" else None,
             reinit="finish_previous",
             allow_val_change=True,
             settings=make_settings(patience, self.config.share_host),
@@ -166,79 +186,73 @@ class WandbTracker:
         if media:
             self._run.log(media, step=self._last_epoch + 1, commit=True)
         self._run.summary.update(run_summary(record, self.config.share_host))
+        if self.artifacts and record.status == "done":
+            self._log_artifact(record)
         self._run.finish(exit_code=exit_code(record))
         if self.runs[0]["mode"] == "online":
             self._mark_sent(Path(self._run.sync_dir))
 
+    def _media(self, record: Record) -> dict[str, Any]:
+        import wandb
+
+        media: dict[str, Any] = {}
+        for name, (path, caption) in self._pictures.items():
+            media[name] = [wandb.Image(str(path), caption=caption)]
+        for name, (columns, rows) in prediction_tables(self._directory, record.classes).items():
+            media[name] = wandb.Table(columns=columns, data=rows)
+            # Bound beforehand it is a plain file of the run. Unbound it would become an artifact, for which wandb asks
+            # the server while training waits, and tells it the absolute path of its staging folder.
+            media[name].bind_to_run(self._run, name, self._last_epoch + 1)
+        self._keep_pictures()
+        return media
+
+    def _keep_pictures(self) -> None:
+        # For `wandb sync`, in case that this run does not arrive and is made again from the record.
+        if self._pictures:
+            kept = [
+                [name, os.path.relpath(path, self._directory), caption]
+                for name, (path, caption) in self._pictures.items()
+            ]
+            write_json(self._directory / WANDB_FOLDER / PICTURES_NAME, kept)
+
+    def _log_artifact(self, record: Record) -> None:
+        import wandb
+
+        shown = dataclasses.asdict(record)
+        copy = self._directory / WANDB_FOLDER / RECORD_COPY
+        write_json(copy, shown if self.config.share_host else without_paths(shown))
+        artifact = wandb.Artifact(
+            f"cell-{self._run.id}", type="model", metadata={"arm": record.arm, "seed": record.seed}
+        )
+        for name, path in {BEST_MODEL: self._directory / BEST_MODEL, "record.json": copy}.items():
+            # wandb tells the server the path under which it found a file, so it gets one that leads from here.
+            relative = os.path.relpath(path)
+            if relative.startswith(os.pardir) and not self.config.share_host:
+                log.warning(
+                    "tracker.artifacts=true  sends W&B the path of %s, which is not under the working folder; "
+                    "use tracker.share_host=true or work in a folder above it",
+                    path,
+                )
+                return
+            artifact.add_file(relative, name=name, policy="immutable", skip_cache=True)
+        # Online wandb first asks the server, and without an answer it waits 19 seconds (wandb 0.31, measured).
+        if not within(self.patience_seconds, lambda: self._run.log_artifact(artifact, aliases=["best"])):
+            self._is_complete = False
+
     def _mark_sent(self, run_dir: Path) -> None:
         # wandb ends a run without complaint whose data the server has refused for good; only its own log tells.
         internal = run_dir / "logs" / "debug-internal.log"
-        if not internal.exists() or '"level":"ERROR' in internal.read_text(encoding="utf-8", errors="replace"):
-            log.warning("the W&B server did not take all of this run; %s", SEND_REST)
+        text = internal.read_text(encoding="utf-8", errors="replace") if internal.exists() else ""
+        if not text or '"level":"ERROR' in text or not self._is_complete:
+            log.warning("the W&B server did not take all of this run; %s", self._send("the rest"))
             return
         for path in run_dir.glob("run-*.wandb"):
             path.with_name(path.name + SENT_SUFFIX).touch()
 
-    def _media(self, record: Record) -> dict[str, Any]:
-        import wandb
-
-        media: dict[str, Any] = {
-            name: [wandb.Image(str(path), caption=caption)] for name, (path, caption) in self._pictures.items()
-        }
-        tables = prediction_tables(self._directory, record.classes)
-        for name, (columns, rows) in tables.items():
-            media[name] = wandb.Table(columns=columns, data=rows)
-            # Bound beforehand it is a plain file of the run. Unbound it would become an artifact, for which wandb asks
-            # the server while training waits, and leaves its staging folder's absolute path in the run's file.
-            media[name].bind_to_run(self._run, name, self._last_epoch + 1)
-        return media
-
-
-def release_service() -> None:
-    """Stop wandb's helper process, which would otherwise hold the id of the run that it could not begin."""
-    import wandb
-
-    wandb.teardown()
-
-
-def make_settings(patience: float, share_host: bool) -> "wandb.Settings":
-    """Settings of a run: what it may wait for, what it writes, what it tells of the machine.
-
-    Args:
-        patience: the longest wait for the server, seconds, at the start and again at the end.
-        share_host: whether the machine may be described, its name, user and paths included.
-    """
-    import wandb
-
-    settings: dict[str, Any] = {
-        "silent": True,
-        "console": "off",
-        "save_code": False,
-        "init_timeout": patience,
-        "finish_timeout": patience,
-        "finish_timeout_raises": True,
-        "x_transaction_log_flush_interval": 2.0,
-        "x_graphql_retry_wait_min_seconds": 0.25,
-        "x_graphql_retry_wait_max_seconds": 2.0,
-        "x_file_stream_retry_wait_min_seconds": 0.25,
-        "x_file_stream_retry_wait_max_seconds": 2.0,
-        "x_file_transfer_retry_wait_min_seconds": 0.25,
-        "x_file_transfer_retry_wait_max_seconds": 2.0,
-    }
-    if not share_host:
-        settings |= {"host": "", "program": "", "x_executable": "", "disable_git": True}
-        settings |= {"x_disable_meta": True, "x_save_requirements": False}
-    # Names with x_ are wandb's own and may go with any version of it.
-    known = wandb.Settings.model_fields
-    return wandb.Settings(**{name: value for name, value in settings.items() if name in known})
-
-
-def described(fault: BaseException) -> str:
-    """Type and first line of a fault, for a warning."""
-    first_line = (str(fault).strip().splitlines() or [""])[0]
-    return f"{type(fault).__name__}: {first_line}" if first_line else type(fault).__name__
-
 
 def make_tracker(config: TrackerConfig) -> Tracker:
     """The tracker that tracker.name asks for."""
-    return WandbTracker(config) if config.name == "wandb" else NullTracker()
+    if config.name != "wandb":
+        return NullTracker()
+    optional = {name: getattr(config, name) for name in ("patience_seconds", "artifacts") if hasattr(config, name)}
+    return WandbTracker(config, **optional)

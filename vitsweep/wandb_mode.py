@@ -52,7 +52,7 @@ def is_reachable(seconds: float) -> bool:
     settings = settings_files()
     if any(os.environ.get(f"WANDB_{name.upper()}") or settings.get(name) for name in ("http_proxy", "https_proxy")):
         return True
-    url = (os.environ.get("WANDB_BASE_URL") or settings.get("base_url") or DEFAULT_URL).rstrip("/")
+    url = server_url()
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         try:
@@ -70,10 +70,16 @@ def is_reachable(seconds: float) -> bool:
     return False
 
 
+def server_url() -> str:
+    """Where the server is, without a slash at the end."""
+    url = os.environ.get("WANDB_BASE_URL") or settings_files().get("base_url") or DEFAULT_URL
+    return url.rstrip("/")
+
+
 def server_hosts() -> tuple[str, ...]:
     """Host names, with ports where given, under which netrc may keep the key."""
-    url = os.environ.get("WANDB_BASE_URL") or settings_files().get("base_url")
-    return (urlsplit(url).netloc,) if url else DEFAULT_HOSTS
+    host = urlsplit(server_url()).netloc
+    return DEFAULT_HOSTS if host in DEFAULT_HOSTS else (host,)
 
 
 def in_netrc(hosts: tuple[str, ...]) -> bool:

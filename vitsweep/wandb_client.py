@@ -1,0 +1,69 @@
+"""How wandb is called: the settings of a run, and what keeps its waits and its leftovers short."""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import wandb
+
+
+def within(seconds: float, action: Callable[[], object]) -> bool:
+    """Whether an action succeeded in time; if not, it is left to itself in its thread."""
+    faults: list[Exception] = []
+
+    def run() -> None:
+        try:
+            action()
+        except Exception as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive() and not faults
+
+
+def release_service() -> None:
+    """Stop wandb's helper process, which would otherwise hold the id of the run that it could not begin."""
+    import wandb
+
+    wandb.teardown()
+
+
+def make_settings(patience: float, share_host: bool) -> "wandb.Settings":
+    """Settings of a run: what it may wait for, what it writes, what it tells of the machine.
+
+    Args:
+        patience: the longest wait for the server, seconds, at the start and again at the end.
+        share_host: whether the machine may be described, its name, user and paths included.
+    """
+    import wandb
+
+    settings: dict[str, Any] = {
+        "silent": True,
+        "console": "off",
+        "save_code": False,
+        "init_timeout": patience,
+        "finish_timeout": patience,
+        "finish_timeout_raises": True,
+        "x_transaction_log_flush_interval": 2.0,
+        "x_graphql_retry_wait_min_seconds": 0.25,
+        "x_graphql_retry_wait_max_seconds": 2.0,
+        "x_file_stream_retry_wait_min_seconds": 0.25,
+        "x_file_stream_retry_wait_max_seconds": 2.0,
+        "x_file_transfer_retry_wait_min_seconds": 0.25,
+        "x_file_transfer_retry_wait_max_seconds": 2.0,
+    }
+    if not share_host:
+        settings |= {"host": "", "program": "", "x_executable": "", "disable_git": True}
+        settings |= {"x_disable_meta": True, "x_save_requirements": False}
+    # Names with x_ are wandb's own and may go with any version of it.
+    known = wandb.Settings.model_fields
+    return wandb.Settings(**{name: value for name, value in settings.items() if name in known})
+
+
+def described(fault: BaseException) -> str:
+    """Type and first line of a fault, for a warning."""
+    first_line = (str(fault).strip().splitlines() or [""])[0]
+    return f"{type(fault).__name__}: {first_line}" if first_line else type(fault).__name__
