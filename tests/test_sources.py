@@ -138,13 +138,18 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A web server on this machine in the place of the data set's own, with a small archive."""
     archive = write_archive(tmp_path / "served", make_batches(make_pixels()))
     handler = partial(QuietHandler, directory=str(archive.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with QuietServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{server.server_port}/{archive.name}")
         monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
         yield archive
         server.shutdown()
+
+
+class QuietServer(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Torchvision asks once for the address alone and hangs up, which is no fault worth a traceback."""
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
