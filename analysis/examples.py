@@ -154,11 +154,12 @@ def two_way_interval(
     mean: float, variance: float, seed: float, image: float, S: int, N: int
 ) -> tuple[float, float, float]:
     """The mean and a t interval of the given variance, its degrees of freedom by Satterthwaite from the two parts."""
-    if variance <= 0:
-        return mean, math.nan, math.nan
-    parts = seed**2 / max(S - 1, 1) + image**2 / (N - 1)
-    freedom = variance**2 / parts if parts > 0 else N - 1
-    half = special.stdtrit(max(freedom, 1.0), 1 - stats.ALPHA / 2) * math.sqrt(variance)
+    variance = np.asarray(variance, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = variance**2 / (np.square(seed) / max(S - 1, 1) + np.square(image) / (N - 1))
+        half = special.stdtrit(np.maximum(freedom, 1.0), 1 - stats.ALPHA / 2) * np.sqrt(variance)
+    # Without any variance there is nothing to build an interval on.
+    half = np.where(variance > 0, half, np.nan)
     return mean, mean - half, mean + half
 
 

@@ -87,7 +87,7 @@ def main_effects(design: pd.DataFrame, values: pd.DataFrame, usual: dict[str, st
     rows = []
     for number, (factor, level) in enumerate(columns.columns, start=1):
         value_S = effect_SK[:, number]
-        mean = float(np.nanmean(values.loc[:, (design[factor] == level).to_numpy()].to_numpy()))
+        mean = values.loc[:, (design[factor] == level).to_numpy()].stack().mean()
         interval = map(float, stats.mean_interval(value_S))
         rows.append((factor, level, len(value_S), *interval, float(stats.p_paired(value_S)), mean))
     return pd.DataFrame(rows, columns=MAIN_COLUMNS)

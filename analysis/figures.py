@@ -42,35 +42,48 @@ class Figure:
 def save(figure: Figure, directory: Path) -> str:
     """Write <name>.svg, <name>-dark.svg, <name>.png, <name>-dark.png; return the SVG for the page, in CSS
     variables."""
-    svg = tidy(render(figure, "light", "svg").decode())
+    light = render(figure, "light", ("svg", "png"))
+    svg = tidy(light["svg"].decode())
     (directory / f"{figure.name}.svg").write_text(svg, encoding="utf-8", newline="\n")
     (directory / f"{figure.name}-dark.svg").write_text(recoloured(svg), encoding="utf-8", newline="\n")
-    (directory / f"{figure.name}.png").write_bytes(render(figure, "light", "png"))
-    (directory / f"{figure.name}-dark.png").write_bytes(render(figure, "dark", "png"))
+    (directory / f"{figure.name}.png").write_bytes(light["png"])
+    (directory / f"{figure.name}-dark.png").write_bytes(render(figure, "dark", ("png",))["png"])
     return inline(svg, figure)
 
 
-def render(figure: Figure, theme_name: str, kind: str) -> bytes:
-    """The bytes of a figure as svg or png."""
-    # A date or version would make equal inputs differ, and a URL would put an address into an offline page.
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type")) if kind == "svg" else {"Software": None}
-    stream = io.BytesIO()
+def render(figure: Figure, theme_name: str, kinds: tuple[str, ...]) -> dict[str, bytes]:
+    """The bytes of a figure by kind, svg or png."""
+    made = {}
     with theme(theme_name) as colour:
         canvas = plt.figure(figsize=figure.size, layout="constrained")
         try:
             figure.draw(canvas, colour)
-            canvas.savefig(stream, format=kind, metadata=nothing)
+            canvas.draw_without_rendering()
+            # The layout is found once; finding it again for each kind takes longer than drawing.
+            canvas.set_layout_engine("none")
+            for kind in kinds:
+                made[kind] = _saved(canvas, kind)
         finally:
             plt.close(canvas)
+    return made
+
+
+def _saved(canvas: Canvas, kind: str) -> bytes:
+    # A date or version would make equal inputs differ, and a URL would put an address into an offline page.
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type")) if kind == "svg" else {"Software": None}
+    stream = io.BytesIO()
+    canvas.savefig(stream, format=kind, metadata=nothing)
     return stream.getvalue()
 
 
 def tidy(svg: str) -> str:
-    """Matplotlib's SVG without document type and metadata, its coordinates rounded to a tenth of a point."""
+    """Matplotlib's SVG without document type, metadata and unused ids, coordinates cut to a hundredth of a point."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match.group() if match.group(1) in used else "", svg)
     return re.sub(r"\n\s*", "\n", svg).rstrip() + "\n"
 
 

@@ -107,9 +107,9 @@ def _placebo(judgement: Judgement) -> list[str]:
     said = []
     for _, row in placebo_rows(judgement).iterrows():
         p = f", p {_with_sign(row['p'])}" if not math.isnan(row["p"]) else ""
+        name = "The placebo" if row["arm"] == "placebo" else f"The placebo {row['arm']}"
         said.append(
-            f"The placebo {row['arm']} (the baseline with other random streams) got an effect of {_size(row)}{p}, "
-            "which is chance."
+            f"{name} (the baseline with other random streams) got an effect of {_size(row)}{p}, which is chance."
         )
     return said[:1]
 

@@ -73,8 +73,8 @@ def judge(loaded: Loaded, metric: str = DEFAULT_METRIC) -> Judgement:
 
 
 def study_power(effects: pd.DataFrame, selection: Selection) -> Power | None:
-    """The minimum detectable effect; None when no arm has two shared seeds."""
-    known = effects[(effects["pairs"] > 1) & effects["sd_delta"].notna()]
+    """The minimum detectable effect; None when no arm has two shared seeds that differ."""
+    known = effects[(effects["pairs"] > 1) & (effects["sd_delta"] > 0)]
     if known.empty:
         return None
     freedom = known["pairs"].to_numpy(float) - 1

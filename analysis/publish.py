@@ -13,6 +13,7 @@ from typing import Any
 from analysis.examples import EXAMPLES_NAME, published_bytes
 from analysis.load import cell_directories, read_plan
 from analysis.report import REPORT_NAME, make_report, read_gallery, write_gallery
+from analysis.results import report_options
 from vitsweep.errors import RecordError
 from vitsweep.record import METRICS_NAME, PLAN_NAME, RECORD_NAME, read_record, write_atomically, write_json
 
@@ -37,7 +38,7 @@ def publish(directory: str | Path, destination: str | Path) -> Path:
     if plan:
         write_json(destination / PLAN_NAME, without_paths(plan))
     _copy_gallery(directory / REPORT_NAME, destination / REPORT_NAME)
-    return make_report(destination, gallery="keep")
+    return make_report(destination, gallery="keep", **report_options(directory / REPORT_NAME))
 
 
 def without_paths(value: Any) -> Any:

@@ -20,6 +20,8 @@ from analysis.results import RESULTS_NAME, results_json
 from analysis.sections import Parts, make_parts
 from analysis.selection import DEFAULT_METRIC, Selection
 from analysis.tables import frame_csv
+from vitsweep.errors import RecordError
+from vitsweep.record import METRIC_NAMES
 
 REPORT_NAME = "report"
 GALLERY_NAME = "gallery.json"
@@ -43,8 +45,10 @@ def make_report(
         sort: order of the comparison table: planned, or effect.
 
     Raises:
-        RecordError: a directory does not exist.
+        RecordError: a directory does not exist, or there is no such metric.
     """
+    if metric not in METRIC_NAMES:
+        raise RecordError(f"--metric={metric}  is unknown; allowed: {', '.join(METRIC_NAMES)}")
     loaded, first = load(*directories), Path(directories[0]) / REPORT_NAME
     folder = Path(out) if out else first
     kept = read_gallery(first) if gallery == "keep" else None

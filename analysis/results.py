@@ -44,6 +44,11 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
     return json.dumps(finite(values), indent=1) + "\n"
 
 
+def report_options(folder: Path) -> dict[str, str]:
+    """metric and sort that the report in `folder` was made with."""
+    return json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))["options"]
+
+
 def input_hashes(judgement: Judgement) -> dict[str, str]:
     """Cell -> SHA-256 of its record.json, for the cells that have one."""
     hashes = {}

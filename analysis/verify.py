@@ -20,7 +20,7 @@ from analysis.examples import TOLERANCE, read_correct
 from analysis.judge import Judgement, judge
 from analysis.load import load
 from analysis.report import GALLERY_NAME, REPORT_NAME, make_report
-from analysis.results import RESULTS_NAME, input_hashes
+from analysis.results import RESULTS_NAME, input_hashes, report_options
 from vitsweep.errors import RecordError
 
 RELATIVE = 1e-9
@@ -39,9 +39,8 @@ def verify(directory: str | Path) -> list[str]:
     old = directory / REPORT_NAME
     if not (old / RESULTS_NAME).exists():
         raise RecordError(f"{old}  holds no report; make it with `python -m analysis report {directory}`")
-    options = json.loads((old / RESULTS_NAME).read_text(encoding="utf-8"))["options"]
-    metric, sort = options["metric"], options["sort"]
-    judgement = judge(load(directory), metric)
+    options = report_options(old)
+    judgement = judge(load(directory), options["metric"])
     faults = [
         *judgement.problems,
         *missing_seeds(judgement),
@@ -50,7 +49,7 @@ def verify(directory: str | Path) -> list[str]:
     ]
     faults += wrong_predictions(judgement) + wrong_epochs(judgement)
     with tempfile.TemporaryDirectory() as fresh:
-        make_report(directory, out=fresh, gallery="keep", metric=metric, sort=sort)
+        make_report(directory, out=fresh, gallery="keep", **options)
         faults += drift(old, Path(fresh))
     return list(dict.fromkeys(faults))
 
@@ -168,7 +167,7 @@ def _compare_json(old: Path, fresh: Path) -> list[str]:
 def _compare_text(old: Path, fresh: Path) -> list[str]:
     one, other = (_without_pictures(p.read_text(encoding="utf-8")).splitlines() for p in (old, fresh))
     wrong = [(a, b) for a, b in zip(one, other, strict=False) if a != b]
-    faults = [f"`{_short(a)}` there, `{_short(b)}` recomputed" for a, b in wrong]
+    faults = ["`{}` there, `{}` recomputed".format(*_around(a, b)) for a, b in wrong]
     return faults + ([f"{len(one)} lines there, {len(other)} recomputed"] if len(one) != len(other) else [])
 
 
@@ -213,6 +212,8 @@ def _without_pictures(text: str) -> str:
     return re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]*", "data:", text)
 
 
-def _short(line: str) -> str:
-    line = re.sub(r"<[^>]*>", " ", line).strip()
-    return line if len(line) <= 90 else f"{line[:87]}..."
+def _around(one: str, other: str) -> tuple[str, str]:
+    """Both lines near the first place where they differ."""
+    place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    start = max(0, place - 30)
+    return one[start : place + 30].strip(), other[start : place + 30].strip()

@@ -1,7 +1,7 @@
 """Minimum detectable effect and seeds needed: against statsmodels, against simulation, and against each other.
 
-Kinds: reference (statsmodels where its solver is exact, simulated t tests), properties (inverse of each other, monotone),
-refusals.
+Kinds: reference (statsmodels where its solver is exact, simulated t tests), properties (inverse of each other,
+monotone), refusals.
 """
 
 import math

@@ -1,0 +1,193 @@
+"""Claims: named arms are found, verdicts follow the data, the family is the claims, later changes are shown.
+
+Kinds: properties (verdict words, Holm over claims), refusals (a claim that cannot be read is said to be so).
+"""
+
+import math
+
+import pytest
+
+from analysis.claims import changed_claims, claim_fault, find_arm, judge_claims
+from analysis.load import load
+from analysis.selection import select
+from tests.make_records import make_cell, make_record, make_sweep
+
+ARMS = {
+    "baseline": [0.800, 0.805, 0.799, 0.803, 0.802],
+    "patch_size=8": [0.750, 0.751, 0.749, 0.755, 0.752],
+    "num_hidden_layers=4": [0.801, 0.8045, 0.7995, 0.803, 0.8015],
+    "num_hidden_layers=2": [0.70, 0.71, 0.69, 0.70, 0.705],
+    "dropout=none": [0.79, 0.82, 0.77, 0.80, 0.83],
+}
+PATCH = {"claim": "patch 4 beats patch 8", "arm": "baseline", "than": "patch_size=8"}
+
+
+def judged(tmp_path, *claims, arms=ARMS, **options):
+    sweep = make_sweep(tmp_path, arms, plan={"claims": list(claims)} | options.pop("plan", {}), **options)
+    return judge_claims(select(load(sweep)))
+
+
+def verdicts(table) -> list[str]:
+    return table["verdict"].tolist()
+
+
+def test_claim_is_supported_by_a_significant_difference_its_way(tmp_path):
+    assert verdicts(judged(tmp_path, PATCH)[0]) == ["supported"]
+
+
+def test_claim_is_contradicted_by_a_significant_difference_the_other_way(tmp_path):
+    claim = {"claim": "patch 8 is better", "arm": "patch_size=8"}
+    assert verdicts(judged(tmp_path, claim)[0]) == ["contradicted"]
+
+
+def test_claim_about_arms_that_hardly_differ_is_equivalent(tmp_path):
+    claim = {"claim": "4 layers are worse", "arm": "num_hidden_layers=4", "direction": "lower"}
+    assert verdicts(judged(tmp_path, claim)[0]) == ["equivalent"]
+
+
+def test_claim_is_undecided_when_the_spread_is_large(tmp_path):
+    claim = {"claim": "dropout helps", "arm": "baseline", "than": "dropout=none"}
+    assert verdicts(judged(tmp_path, claim)[0]) == ["undecided"]
+
+
+def test_claim_with_a_wider_rope_of_its_own_is_equivalent(tmp_path):
+    claim = {"claim": "dropout helps", "arm": "baseline", "than": "dropout=none", "rope": 5.0}
+    assert verdicts(judged(tmp_path, claim)[0]) == ["equivalent"]
+
+
+def test_claim_of_several_comparisons_needs_all_of_them(tmp_path):
+    both = {"claim": "8 layers beat fewer", "arm": "num_hidden_layers=8"}
+    clear = both | {"than": ["num_hidden_layers=2", "patch_size=8"]}
+    mixed = both | {"than": ["num_hidden_layers=2", "num_hidden_layers=4"]}
+    assert verdicts(judged(tmp_path, clear, mixed)[0]) == ["supported", "undecided"]
+
+
+def test_claim_of_several_comparisons_is_contradicted_by_one(tmp_path):
+    claim = {"claim": "fewer layers are better", "arm": ["num_hidden_layers=2", "num_hidden_layers=4"]}
+    assert verdicts(judged(tmp_path, claim)[0]) == ["contradicted"]
+
+
+def test_holm_is_over_the_testable_claims(tmp_path):
+    rest = [{"claim": str(i), "arm": "dropout=none"} for i in range(3)]
+    untestable = {"claim": "a CNN does better", "testable": False, "why": "no arm is a CNN"}
+    table, _ = judged(tmp_path, PATCH, *rest, untestable)
+    assert table.loc[0, "p_holm"] == pytest.approx(4 * table.loc[0, "p"])
+    assert math.isnan(table.loc[4, "p_holm"])
+
+
+def test_claim_that_no_data_can_judge_counts_in_the_family(tmp_path):
+    table, _ = judged(tmp_path, PATCH, {"claim": "x", "arm": "lr=9"})
+    assert verdicts(table) == ["supported", "missing"]
+    assert table.loc[0, "p_holm"] == pytest.approx(2 * table.loc[0, "p"])
+
+
+def test_untestable_claim_gives_its_reason(tmp_path):
+    table, _ = judged(tmp_path, {"claim": "a CNN does better", "testable": False, "why": "no arm is a CNN"})
+    assert table.loc[0, ["verdict", "evidence"]].tolist() == ["not testable", "Not testable: no arm is a CNN."]
+
+
+def test_claim_with_one_seed_is_single(tmp_path):
+    arms = {arm: values[:1] for arm, values in ARMS.items()}
+    assert verdicts(judged(tmp_path, PATCH, arms=arms)[0]) == ["single"]
+
+
+def test_claim_settles_the_p_of_its_arm(tmp_path):
+    table, arms = judged(tmp_path, PATCH, {"claim": "x", "arm": "num_hidden_layers=2", "than": "patch_size=8"})
+    assert arms == {"patch_size=8": table.loc[0, "p_holm"]}
+
+
+def test_study_without_claims_has_no_claim_family(tmp_path):
+    table, arms = judged(tmp_path)
+    assert table.empty and arms is None
+
+
+def test_evidence_states_size_interval_and_seeds(tmp_path):
+    evidence = judged(tmp_path, PATCH)[0].loc[0, "evidence"]
+    assert evidence == "baseline - patch_size=8: +5.04 [+4.77, +5.31] points, 5 seeds."
+
+
+@pytest.mark.parametrize(
+    ("epoch", "within", "word"), [(7, 2, "supported"), (3, 1, "contradicted"), (8, 1, "undecided")]
+)
+def test_saturation_claim_is_judged_by_its_interval(tmp_path, epoch, within, word):
+    claim = {"claim": "saturates", "kind": "saturation", "metric": "val/loss", "epoch": epoch, "within": within}
+    table, _ = judged(tmp_path, claim)
+    assert verdicts(table) == [word], table.loc[0, "evidence"]
+
+
+def test_saturation_claim_without_epochs_is_missing(tmp_path):
+    claim = {"claim": "saturates", "kind": "saturation", "epoch": 75, "within": 10}
+    assert verdicts(judged(tmp_path, claim, epochs=0)[0]) == ["missing"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arm"),
+    [
+        ("patch_size=8", "patch_size=8"),
+        ("num_hidden_layers=8", "baseline"),
+        ("patch_size=16", None),
+        ("baseline", "baseline"),
+    ],
+)
+def test_arm_is_found_by_slug_or_level(tmp_path, name, arm):
+    assert find_arm(name, select(load(make_sweep(tmp_path, ARMS)))) == arm
+
+
+def test_level_finds_the_arm_that_changes_nothing_else(tmp_path):
+    arms = {"baseline": [0.8], "patch_size=8+num_hidden_layers=4": [0.7], "8x8": [0.75]}
+    make_sweep(tmp_path, {arm: v for arm, v in arms.items() if arm != "8x8"}, plan=None)
+    make_cell(tmp_path, make_record("8x8", 0, 0.75, levels={"patch_size": "8"}))
+    assert find_arm("patch_size=8", select(load(tmp_path))) == "8x8"
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        ({"claim": "x"}, "an effect claim needs arm"),
+        ({"claim": "x", "arm": "a", "then": "b"}, "unknown key then; allowed: arm, claim"),
+        ({"claim": "x", "kind": "speed"}, "kind=speed is unknown; allowed: effect, saturation"),
+        ({"claim": "x", "arm": "a", "direction": "up"}, "direction=up is unknown; allowed: higher, lower"),
+        ({"claim": "x", "arm": "a", "metric": "acc"}, "metric=acc is unknown; allowed: train/loss"),
+        ({"claim": "x", "arm": "a", "rope": "wide"}, "rope=wide must be a number"),
+        ({"claim": "x", "kind": "saturation", "epoch": 75}, "within=None must be a number"),
+    ],
+)
+def test_unreadable_claim_is_told_why(claim, words):
+    assert claim_fault(claim).startswith(words)
+
+
+def test_unreadable_claim_is_shown_and_not_judged(tmp_path):
+    table, _ = judged(tmp_path, {"claim": "x"})
+    assert table.loc[0, ["verdict", "evidence"]].tolist() == [
+        "not testable",
+        "Not readable: an effect claim needs arm.",
+    ]
+
+
+def test_arm_compared_with_itself_is_not_testable(tmp_path):
+    assert verdicts(judged(tmp_path, {"claim": "x", "arm": "baseline"})[0]) == ["not testable"]
+
+
+def with_hash(tmp_path, before: str, **plan):
+    sweep = make_sweep(tmp_path, {"baseline": [0.8]}, plan={"claims": [PATCH], "claims_hash": "new"} | plan)
+    make_cell(sweep, make_record("baseline", 0, 0.8, claims_hash=before))
+    return changed_claims(select(load(sweep)))
+
+
+def test_claims_of_the_hash_that_the_cells_carry_are_unchanged(tmp_path):
+    assert with_hash(tmp_path, "new") == []
+
+
+def test_claims_of_another_hash_than_the_cells_carry_are_changed(tmp_path):
+    assert with_hash(tmp_path, "old") == [PATCH]
+
+
+def test_only_the_claim_that_the_plans_history_lacks_is_changed(tmp_path):
+    other = {"claim": "added later", "arm": "patch_size=8"}
+    assert with_hash(tmp_path, "old", claims=[PATCH, other], claims_before={"old": [PATCH]}) == [other]
+
+
+def test_planned_cells_do_not_make_a_claim_changed(tmp_path):
+    sweep = make_sweep(tmp_path, {"baseline": [0.8]}, plan={"claims": [PATCH], "claims_hash": "new"})
+    make_cell(sweep, make_record("baseline", 0, None, status="planned", metrics={}, claims_hash="old"))
+    assert changed_claims(select(load(sweep))) == []

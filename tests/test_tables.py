@@ -1,0 +1,110 @@
+"""Tables: one object, four languages, nothing unescaped, nothing rounded that a program reads.
+
+Kinds: properties (hidden columns, balance of LaTeX), escaping, number formats by eye.
+"""
+
+import csv
+import io
+import math
+
+import pandas as pd
+import pytest
+
+from analysis import shown
+from analysis.tables import Column, Table, frame_csv
+
+NASTY = "<script>alert(1)</script>|50%_$x^{2}~&#\\"
+
+
+def table(names=("a", "b"), values=(1.0, 2.5), **options) -> Table:
+    frame = pd.DataFrame({"arm": list(names), "value": list(values), "same": [7.0] * len(names)})
+    columns = [
+        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
+        Column("value", lambda r: shown.decimals(r["value"]), "value"),
+        Column("same", lambda r: shown.whole(r["same"]), "same"),
+    ]
+    return Table(name="t", title="T", caption="All of it.", frame=frame, columns=columns, **options)
+
+
+def test_column_that_is_equal_everywhere_is_hidden_and_named():
+    assert [c.title for c in table().shown_columns] == ["arm", "value"]
+    assert table().all_notes == ["The same in every row: same 7."]
+
+
+def test_hidden_column_stays_in_the_csv():
+    assert table().csv().splitlines() == ["arm,value,same", "a,1,7", "b,2.5,7"]
+
+
+def test_column_to_keep_is_shown_even_when_equal():
+    one = table(values=(1.0, 1.0))
+    assert [c.title for c in one.shown_columns] == ["arm"]
+
+
+def test_table_without_rows_can_be_written():
+    empty = table(names=(), values=())
+    assert empty.markdown().count("|") > 0 and r"\bottomrule" in empty.latex() and empty.csv() == "arm,value,same\n"
+
+
+def test_csv_of_a_nasty_name_reads_back_as_it_was():
+    text = table(names=(NASTY, 'quote " and, comma')).csv()
+    assert [row["arm"] for row in csv.DictReader(io.StringIO(text))] == [NASTY, 'quote " and, comma']
+
+
+def test_csv_has_twelve_digits_and_nothing_for_nan():
+    assert frame_csv(pd.DataFrame({"x": [1 / 3, math.nan], "y": [1, 2]})) == "x,y\n0.333333333333,1\n,2\n"
+
+
+def test_markdown_of_a_nasty_name_stays_one_cell():
+    row = table(names=(NASTY, "b")).markdown().splitlines()[2]
+    assert "<script" not in row
+    assert row.replace("\\|", "").count("|") == 3
+
+
+def test_latex_of_a_nasty_name_has_no_bare_special_character():
+    row = table(names=(NASTY, "b")).latex().split(r"\midrule")[1].splitlines()[1]
+    cell = row.split(" & ")[0]
+    for token in (r"\textbackslash{}", r"\textasciicircum{}", r"\textasciitilde{}", r"\textless{}", r"\textgreater{}"):
+        cell = cell.replace(token, "")
+    cell = cell.replace(r"\textbar{}", "")
+    for character in "{}$&#_%":
+        cell = cell.replace("\\" + character, "")
+    assert not set(cell) & set("\\{}$&#_%^~<>|")
+
+
+def test_latex_environments_are_closed_and_columns_match():
+    text = table().latex()
+    assert text.count(r"\begin{") == text.count(r"\end{") == 2
+    assert r"\begin{tabular}{lr}" in text
+    assert all(line.count(" & ") == 1 for line in text.splitlines() if line.endswith(r"\\"))
+
+
+def test_sort_keys_are_numbers_and_empty_for_missing():
+    assert table(values=(1.5, math.nan)).sort_keys == [["a", "1.5"], ["b", ""]]
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: shown.decimals(-0.001), "0.00"),
+        (lambda: shown.decimals(-1.005, 1), "\u22121.0"),
+        (lambda: shown.decimals(math.nan), "\u2013"),
+        (lambda: shown.signed(0.3), "+0.30"),
+        (lambda: shown.signed(0.0), "0.00"),
+        (lambda: shown.signed(-0.3), "\u22120.30"),
+        (lambda: shown.interval(-0.1, 0.2), "[\u22120.10, +0.20]"),
+        (lambda: shown.interval(math.nan, math.nan), ""),
+        (lambda: shown.p_value(0.0004), "< 0.001"),
+        (lambda: shown.p_value(0.0496), "0.050"),
+        (lambda: shown.whole(math.inf), "> 100,000"),
+        (lambda: shown.whole(4249354), "4,249,354"),
+        (lambda: shown.large(4249354.0), "4.25 M"),
+        (lambda: shown.large(999.0), "999"),
+        (lambda: shown.duration(3.14), "3.1 s"),
+        (lambda: shown.duration(200), "3 min 20 s"),
+        (lambda: shown.duration(18720), "5 h 12 min"),
+        (lambda: shown.ranges([3, 1, 2, 9]), "1-3, 9"),
+        (lambda: shown.ranges([]), ""),
+    ],
+)
+def test_numbers_are_written(call, text):
+    assert call() == text

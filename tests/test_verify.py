@@ -1,0 +1,238 @@
+"""verify and publish: every way in which report and records can disagree is found, and nothing else.
+
+Kinds: properties (an untouched report verifies, a published one too), refusals (each kind of drift by its sentence).
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import report
+from analysis.__main__ import main
+from analysis.publish import publish, without_paths
+from analysis.report import make_report
+from analysis.verify import verify
+from tests.make_records import make_cell, make_record, make_sweep
+from vitsweep.errors import RecordError
+from vitsweep.record import read_record, write_record
+
+ARMS = {"baseline": [0.80, 0.81, 0.80], "patch_size=8": [0.75, 0.755, 0.75]}
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch):
+    """Pictures are not what is verified, and drawing them takes most of the time."""
+    monkeypatch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A sweep with its report."""
+    directory = make_sweep(tmp_path / "sweep", ARMS, epochs=10, images=2000)
+    make_report(directory, gallery="none")
+    return directory
+
+
+def cell_of(sweep: Path, arm: str = "patch_size=8", seed: int = 0) -> Path:
+    return next(sweep.glob(f"{arm}-*/seed={seed}"))
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_untouched_report_verifies(sweep, capsys):
+    assert main(["verify", str(sweep)]) == 0
+    assert re.fullmatch(r"verified: \d+ numbers from 6 runs are what the records say\n", capsys.readouterr().out)
+
+
+def test_report_with_other_options_verifies(sweep):
+    make_report(sweep, gallery="none", metric="test/loss", sort="effect")
+    assert verify(sweep) == []
+
+
+def test_verify_leaves_the_report_as_it_was(sweep):
+    before = {p: p.read_bytes() for p in sweep.rglob("*") if p.is_file()}
+    verify(sweep)
+    assert before == {p: p.read_bytes() for p in sweep.rglob("*") if p.is_file()}
+
+
+def test_changed_number_in_a_csv_is_found(sweep, capsys):
+    replace(sweep / "report/tables/arms.csv", "75.1666666667", "75.2")
+    assert main(["verify", str(sweep)]) == 1
+    assert "tables/arms.csv: row 2, mean: 75.2 there, 75.1666666667 recomputed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["report.md", "index.html"])
+def test_changed_number_in_a_text_is_found(sweep, name):
+    replace(sweep / "report" / name, "75.17 \u00b1", "76.17 \u00b1")
+    faults = verify(sweep)
+    assert len(faults) == 1 and faults[0].startswith(f"{name}: ")
+    assert "76.17 \u00b1" in faults[0] and "75.17 \u00b1" in faults[0]
+
+
+def test_changed_number_in_the_results_is_found(sweep):
+    replace(sweep / "report/results.json", '"verdict": "hurts"', '"verdict": "helps"')
+    assert verify(sweep) == ["results.json: /arms/1/verdict: helps there, hurts recomputed"]
+
+
+def test_differences_of_rounding_are_not_drift(sweep):
+    replace(sweep / "report/tables/arms.csv", "75.1666666667", "75.16666666671")
+    assert verify(sweep) == []
+
+
+def test_changed_record_is_found(sweep):
+    cell = cell_of(sweep)
+    record = read_record(cell)
+    record.metrics["final"]["test/accuracy"] = 0.76
+    write_record(cell, record)
+    faults = verify(sweep)
+    name = cell.relative_to(sweep).as_posix()
+    assert f"The record of {name} is not the one that the report was made from." in faults
+    assert any("tables/arms.csv: row 2, mean" in fault for fault in faults)
+
+
+def test_record_that_disagrees_with_its_predictions_is_found(sweep):
+    path = cell_of(sweep) / "predictions.npz"
+    arrays = dict(np.load(path))
+    arrays["best_class"] = arrays["label"]
+    np.savez(path, **arrays)
+    assert verify(sweep) == [
+        f"{cell_of(sweep).relative_to(sweep)} states 75.1500 % (best epoch), its predictions have 100.0000 %."
+    ]
+
+
+def test_missing_seed_is_found(sweep):
+    (cell_of(sweep) / "record.json").unlink()
+    make_report(sweep, gallery="none")
+    assert verify(sweep) == [f"{cell_of(sweep).relative_to(sweep)} is planned: its seed is missing."]
+
+
+def test_missing_seed_without_a_plan_is_found(tmp_path):
+    make_sweep(tmp_path, {"baseline": [0.8, 0.81], "patch_size=8": [0.75]}, plan=None)
+    make_report(tmp_path, gallery="none")
+    assert verify(tmp_path) == ["patch_size=8 has no cell of seed 1, which other arms have."]
+
+
+def test_interrupted_cell_is_a_missing_seed_and_a_failed_one_is_accounted_for(tmp_path):
+    make_sweep(tmp_path, ARMS, plan=None)
+    make_cell(tmp_path, make_record("baseline", 1, None, status="interrupted", metrics={}), epochs=2)
+    make_cell(tmp_path, make_record("baseline", 2, None, status="failed", metrics={}), epochs=2)
+    make_report(tmp_path, gallery="none")
+    assert [fault.split(" ", 1)[1] for fault in verify(tmp_path)] == ["is interrupted: its seed is missing."]
+
+
+def test_arm_that_was_started_and_left_out_is_found(sweep):
+    path = sweep / "report/tables/arms.csv"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("patch_size")))
+    assert "Arm patch_size=8 was started and is not in the report." in verify(sweep)
+
+
+def test_planned_arm_whose_cells_are_gone_from_plan_and_disk_is_found(sweep):
+    plan = json.loads((sweep / "plan.json").read_text())
+    plan["arms"].append({"arm": "lr=0.1", "role": "arm"})
+    (sweep / "plan.json").write_text(json.dumps(plan))
+    assert "Arm lr=0.1 is planned and has no cell." in verify(sweep)
+
+
+def test_cells_that_the_report_leaves_out_are_found(sweep):
+    make_cell(sweep, make_record("dropout=none", 0, 0.9, data_fingerprint="e" * 64))
+    make_report(sweep, gallery="none")
+    assert any("saw other images than the baseline" in fault for fault in verify(sweep))
+
+
+def test_epochs_that_are_gone_are_found(sweep):
+    path = cell_of(sweep) / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(True)[:7]))
+    assert f"{cell_of(sweep).relative_to(sweep)} states 10 epochs, its metrics.jsonl has 7." in verify(sweep)
+
+
+def test_missing_and_foreign_files_are_found(sweep):
+    (sweep / "report/tables/runs.csv").rename(sweep / "report/tables/more.csv")
+    faults = verify(sweep)
+    assert {"tables/more.csv is foreign to the report.", "tables/runs.csv is missing from the report."} == set(faults)
+
+
+def test_report_itself_follows_the_records_whatever_they_say(sweep):
+    (cell_of(sweep) / "predictions.npz").unlink()
+    make_report(sweep, gallery="none")
+    assert verify(sweep) == []
+
+
+def test_verify_without_a_report_is_refused(tmp_path, capsys):
+    make_sweep(tmp_path, ARMS)
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "holds no report; make it with `python -m analysis report" in capsys.readouterr().err
+
+
+def test_published_directory_verifies(sweep, tmp_path):
+    publish(sweep, tmp_path / "out")
+    assert verify(tmp_path / "out") == []
+
+
+def test_published_report_states_the_same_numbers(sweep, tmp_path):
+    publish(sweep, tmp_path / "out")
+    for name in ("tables/arms.csv", "report.md", "tables/images.csv"):
+        assert (tmp_path / "out/report" / name).read_bytes() == (sweep / "report" / name).read_bytes()
+
+
+def test_published_directory_keeps_the_reports_options_and_gallery(sweep, tmp_path):
+    make_report(sweep, gallery="none", sort="effect")
+    gallery = {"panels": [{"name": "rollout", "caption": "C", "alt": "A"}], "notes": ["N"]}
+    (sweep / "report/gallery.json").write_text(json.dumps(gallery))
+    (sweep / "report/figures/rollout.png").write_bytes(b"png")
+    (sweep / "report/figures/rollout.csv").write_text("arm,x\nbaseline,1\n")
+    make_report(sweep, gallery="keep", sort="effect")
+    publish(sweep, tmp_path / "out")
+    assert (tmp_path / "out/report/figures/rollout.png").read_bytes() == b"png"
+    assert json.loads((tmp_path / "out/report/results.json").read_text())["options"]["sort"] == "effect"
+
+
+def test_published_directory_has_no_checkpoint_no_path_and_no_address(sweep, tmp_path):
+    cell = cell_of(sweep)
+    (cell / "best.safetensors").write_bytes(b"weights")
+    record = read_record(cell)
+    record.wandb = [{"id": "x", "url": "https://example.org/someone/x", "mode": "online"}]
+    record.error = {"type": "E", "message": "m", "traceback": 'File "/home/someone/vitsweep/train.py", line 3'}
+    write_record(cell, record)
+    make_report(sweep, gallery="none")
+    publish(sweep, tmp_path / "out")
+    files = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert not [p for p in files if p.suffix in (".safetensors", ".pt")]
+    texts = "".join(p.read_text() for p in files if p.suffix in (".json", ".jsonl", ".md", ".html", ".csv"))
+    for private in ("/home/someone", "/somewhere/data", str(sweep), "example.org"):
+        assert private not in texts
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ('File "/home/a/v/train.py", line 3', 'File "train.py", line 3'),
+        ("data.root=/srv/data", "data.root=data"),
+        ("~/x/y", "y"),
+        (r"C:\Users\a\x.py", "x.py"),
+        ("val/accuracy", "val/accuracy"),
+        ("baseline-12345678/seed=0", "baseline-12345678/seed=0"),
+        ("3/4 of 1/2", "3/4 of 1/2"),
+    ],
+)
+def test_absolute_paths_are_shortened_and_others_kept(text, short):
+    assert without_paths([{"a": text}]) == [{"a": short}]
+
+
+def test_publish_refuses_a_folder_that_holds_something(sweep, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/file").touch()
+    with pytest.raises(RecordError, match="is not empty; give a new folder"):
+        publish(sweep, tmp_path / "out")
+
+
+def test_publish_refuses_a_sweep_without_report(tmp_path):
+    make_sweep(tmp_path / "sweep", ARMS)
+    with pytest.raises(RecordError, match="holds no report"):
+        publish(tmp_path / "sweep", tmp_path / "out")
