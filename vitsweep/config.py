@@ -120,7 +120,7 @@ class DataConfig:
 
     name: str = "cifar10"
     """cifar10, image_folder (any class folders of yours) or shapes (built in, generated)."""
-    root: str | None = None
+    root: str | None = "data/cifar10"
     """Folder of the images, read and cached there; null for shapes, which need none."""
     download: bool = True
     """Whether CIFAR-10 may be downloaded when it is not found under root."""
@@ -146,6 +146,8 @@ class DataConfig:
             found.append(f"data.train_limit={self.train_limit}  must be at least 1, or null for all images")
         if self.name == "image_folder" and not self.root:
             found.append("data.root=null  must name the folder that holds train/<class>/ and test/<class>/")
+        if self.name == "cifar10" and not self.root:
+            found.append("data.root=null  must name the folder where CIFAR-10 is, or where it is to be put")
         if self.name == "shapes":
             found += _below(self, "data", ("shapes_train", "shapes_test"), 20)
         return found
