@@ -7,6 +7,7 @@ unpickle it.
 
 import copy
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, open_dict
 
 from vitsweep.isolate import Pool, Slot
 from vitsweep.locks import Witness
+from vitsweep.standing import standing
 from vitsweep.work import NoSpace, planned, train_cell, watch_parent
 
 CELL_KEY = "cell"
@@ -71,6 +73,12 @@ class FrozenLoader(ConfigLoader):
         return self.loader.compute_defaults_list(config_name, overrides, run_mode)
 
 
+@lru_cache(maxsize=1)
+def worker_pool(directory: Path, retry: bool) -> Pool:
+    """A worker's own room for one cell, kept for the next; its nursery ends with the worker."""
+    return Pool(directory, [Slot()], retry, lambda now: None, Witness())
+
+
 class CellTask:
     """What a launcher calls for each cell, in this process or in a worker of its own.
 
@@ -103,12 +111,11 @@ class CellTask:
 
     def in_child(self, directory: Path, cell_id: str) -> str:
         """Train the cell in a process below this one, unless somebody is at it."""
-        plan, cell = planned(directory, cell_id)
-        witness, statuses = Witness(), ["busy"]
-        if not witness.is_held(directory / cell_id):
-            told = [Slot()], self.retry, lambda now: statuses.append(now.status) if now else None
-            Pool(directory, plan, *told, witness).run([cell])
-        return statuses[-1]
+        pool, cell = worker_pool(directory, self.retry), planned(directory, cell_id)[1]
+        if pool.witness.is_held(directory / cell_id):
+            return "busy"
+        pool.run([cell])
+        return standing(directory, cell, pool.witness).status
 
     def watch_sweep(self) -> None:
         """End a worker whose sweep has died: some launchers' workers would go on with the queue for ever."""

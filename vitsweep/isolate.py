@@ -19,13 +19,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from vitsweep.locks import CellLock, Witness
 from vitsweep.nursery import Nursery
-from vitsweep.plan import Cell, Plan
+from vitsweep.plan import Cell
 from vitsweep.record import write_record
 from vitsweep.standing import Standing, at_rest, record_of, standing
-from vitsweep.work import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, new_record, no_space
+from vitsweep.work import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, new_record, no_space, planned
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +94,10 @@ class Deaths:
 
 
 class Pool:
-    """Runs cells in the nursery's processes, as many at a time as there are slots.
+    """Runs cells in the nursery's processes, as many at a time as there are slots; `with` ends the nursery.
 
     Args:
         directory: the sweep's.
-        plan: what is in its plan.json.
         slots: room for cells.
         retry: whether cells that failed are trained again.
         tell: called with each cell's standing when its process has ended, and about once a second with None.
@@ -107,13 +107,12 @@ class Pool:
     def __init__(
         self,
         directory: Path,
-        plan: Plan,
         slots: list[Slot],
         retry: bool,
         tell: Callable[[Standing | None], None],
         witness: Witness,
     ):
-        self.directory, self.plan, self.retry, self.tell, self.witness = directory, plan, retry, tell, witness
+        self.directory, self.retry, self.tell, self.witness = directory, retry, tell, witness
         self.free = list(slots)
         self.running: dict[int, tuple[Cell, Slot]] = {}
         self.waiting: deque[Cell] = deque()
@@ -141,8 +140,9 @@ class Pool:
                     self.tell(None)
                 if self.hear(LOOK_SECONDS / 5):
                     self.fill()
-        finally:
+        except BaseException:
             self.stop()
+            raise
         if self.disk_full:
             raise NoSpace(self.disk_full)
 
@@ -207,8 +207,7 @@ class Pool:
         if self.orphaned > MAX_DEATHS:
             raise RuntimeError(f"{sys.executable} -m vitsweep.nursery ends at once; try it with sweep.isolate=none")
         log.warning("the process that cells are forked from was killed; starting another")
-        self.nursery.close()
-        self.nursery = None
+        self.close()
         for cell, slot in self.running.values():
             self.waiting.appendleft(cell)
             self.free.append(slot)
@@ -232,7 +231,7 @@ class Pool:
         now = standing(self.directory, cell, self.witness)
         deaths = self.deaths.count(now)
         if deaths >= MAX_DEATHS:
-            return give_up(self.directory, self.plan, cell, f"its process {last_word(code)}, {deaths} times")
+            return give_up(self.directory, cell, f"its process {last_word(code)}, {deaths} times")
         log.warning("%s: its process %s; it goes on in a new one", cell.id, last_word(code))
         self.waiting.appendleft(cell)
         return now
@@ -253,9 +252,18 @@ class Pool:
         except KeyboardInterrupt:
             self.signal_all(signal.SIGKILL)
             raise
-        finally:
+
+    def close(self) -> None:
+        """End the nursery; it is started again when it is needed."""
+        if self.nursery is not None:
             self.nursery.close()
             self.nursery = None
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     def signal_all(self, signum: int) -> None:
         """Send a signal to every running cell."""
@@ -276,11 +284,11 @@ def last_word(code: int) -> str:
     return f"was ended by {signal.Signals(-code).name}{hint}"
 
 
-def give_up(directory: Path, plan: Plan, cell: Cell, reason: str) -> Standing:
+def give_up(directory: Path, cell: Cell, reason: str) -> Standing:
     """Write down that a cell failed which could not do so itself."""
     with CellLock(directory / cell.id) as lock:
         if lock.acquire():
-            record = record_of(directory, cell) or new_record(plan, cell, None)
+            record = record_of(directory, cell) or new_record(planned(directory, cell.id)[0], cell, None)
             if record.status not in ("done", "failed", "diverged"):
                 log.error("%s: %s", cell.id, reason)
                 record.status, record.error = "failed", {"type": "Died", "message": reason, "traceback": ""}

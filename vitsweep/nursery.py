@@ -25,6 +25,7 @@ from typing import Any
 from vitsweep.paths import PACKAGE_DIR
 
 PRELOADED = ("vitsweep.train", "vitsweep.work", "torch._dynamo")  # the last by any optimizer, in two seconds
+COMMAND = (sys.executable, "-m", "vitsweep.nursery")
 POLL_SECONDS = 0.05
 
 
@@ -33,7 +34,7 @@ class Nursery:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vitsweep.nursery"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=worker_environment(),

@@ -44,9 +44,7 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
     log.info("%s: %d cells, %d done already, %d to do, in %s", plan.study, len(before), done, len(todo), directory)
     if todo:
         prepare(config, directory)
-        work = Sweep(
-            config=config, context=context, directory=directory, plan=merged, settings=settings, witness=witness
-        )
+        work = Sweep(config=config, context=context, directory=directory, settings=settings, witness=witness)
         with StopSignals(), make_board(before) as board:
             run_cells(work, todo, board)
     return conclude(directory, plan, merged, witness, task, {cell.id for cell in todo})

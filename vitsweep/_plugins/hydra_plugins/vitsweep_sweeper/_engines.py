@@ -19,7 +19,7 @@ from vitsweep.config import SweepConfig
 from vitsweep.frozen import CELL_KEY, CellTask, FrozenLoader
 from vitsweep.isolate import LOOK_SECONDS, MAX_DEATHS, Deaths, Pool, give_up, make_slots
 from vitsweep.locks import Witness
-from vitsweep.plan import Cell, Plan
+from vitsweep.plan import Cell
 from vitsweep.standing import Standing, standing
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,6 @@ class Sweep:
     """Hydra's, with the launcher's settings."""
     context: HydraContext
     directory: Path
-    plan: Plan
     settings: SweepConfig
     witness: Witness
 
@@ -60,7 +59,8 @@ def run_cells(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
         run_jobs(work, cells, board)
     elif target == BASIC and work.settings.isolate == "process":
         slots = make_slots(work.settings.jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
-        Pool(work.directory, work.plan, slots, work.retry, board.tell, work.witness).run(cells)
+        with Pool(work.directory, slots, work.retry, board.tell, work.witness) as pool:
+            pool.run(cells)
     else:
         run_through_hydra(work, cells, board)
 
@@ -81,7 +81,8 @@ def run_through_hydra(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
     task = CellTask(work.retry, work.settings.isolate == "process")
     launcher = make_launcher(work, task)
     is_basic = work.config.hydra.launcher._target_ == BASIC
-    logging.getLogger(type(launcher).__module__).setLevel(logging.WARNING)  # the board says what is run
+    package = type(launcher).__module__.rpartition(".")[0]
+    logging.getLogger(package).setLevel(logging.WARNING)  # the board says what is run
     waiting, deaths, number = list(cells), Deaths(), 0
     while waiting:
         batch = [cell for cell in waiting if not work.witness.is_held(work.directory / cell.id)]
@@ -116,6 +117,6 @@ def is_left(work: Sweep, cell: Cell, deaths: Deaths, board: LineBoard) -> bool:
     """
     now = standing(work.directory, cell, work.witness)
     if now.status in ("planned", "interrupted") and deaths.count(now) >= MAX_DEATHS:
-        now = give_up(work.directory, work.plan, cell, f"its worker died {MAX_DEATHS} times")
+        now = give_up(work.directory, cell, f"its worker died {MAX_DEATHS} times")
     board.tell(now)
     return now.status in ("running", "planned", "interrupted")

@@ -1,0 +1,76 @@
+"""Stands in for `python -m vitsweep.nursery` in tests: the same forks, locks and records, but no torch and no training.
+
+A cell does what its arm is called: `work=0.5` takes half a second, `fail` fails, `refuse` lacks data, `exit` leaves the
+process, `die` kills itself, `once` does so at its first attempt, `full` finds the disk full. Each completed training
+is a line `arm seed GPU` in trained.txt beside plan.json.
+"""
+
+import errno
+import os
+import signal
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+from vitsweep import nursery, work
+from vitsweep.errors import DataError
+from vitsweep.record import METRIC_NAMES, Record, now, write_record
+from vitsweep.stop import Interrupted, StopSignals
+
+METRICS = dict.fromkeys(METRIC_NAMES, 0.5)
+
+
+def run_cell(config: Any, record: Record, folder: Path) -> Record:
+    """What train.run_cell does, as far as a record shows it."""
+    record.status, record.attempts, record.started = "running", record.attempts + 1, record.started or now()
+    write_record(folder, record)
+    action, _, seconds = record.arm.partition("=")
+    try:
+        with StopSignals():
+            time.sleep(float(seconds or 0))
+        act(action, record, folder)
+        record.status = "done"
+    except Interrupted:
+        record.status = "interrupted"
+        raise
+    except (OSError, DataError) as fault:
+        record.status, record.error = "failed", work.described(fault)
+        if isinstance(fault, DataError):
+            raise
+    finally:
+        write_record(folder, record)
+    return record
+
+
+def act(action: str, record: Record, folder: Path) -> None:
+    """The cell's doing at the end of its time."""
+    if action == "die" or (action == "once" and record.attempts == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "exit":
+        sys.exit(3)
+    if action == "fail":
+        raise OSError("broken")
+    if action == "full" and not (folder.parent.parent / "room").exists():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if action == "refuse":
+        raise DataError("data.root=/nowhere  has no images")
+    record.metrics = {"final": METRICS, "best": METRICS | {"epoch": 1}}
+    with open(folder.parent.parent / "trained.txt", "a", encoding="utf-8") as stream:
+        stream.write(f"{record.arm} {record.seed} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+
+
+def module(name: str, **contents: Any) -> types.ModuleType:
+    """A module made of the given names."""
+    made = types.ModuleType(name)
+    vars(made).update(contents)
+    return made
+
+
+if __name__ == "__main__":
+    sys.modules["vitsweep.train"] = module("vitsweep.train", run_cell=run_cell)
+    sys.modules["vitsweep.checkpoint"] = module("vitsweep.checkpoint", drop_state=lambda folder: None)
+    work.from_dict = lambda values: values
+    nursery.PRELOADED = ()
+    nursery.main()
