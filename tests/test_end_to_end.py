@@ -1,0 +1,73 @@
+"""The whole road, once: YAML and command line -> trained models -> records and W&B runs -> tables, graphs, gallery."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from vitsweep.plan import read_plan
+from vitsweep.record import read_record
+
+SWEEP = Path("outputs/patch_size")
+
+
+@pytest.fixture
+def sweep(vitsweep_main, tiny) -> tuple[int, str, str]:
+    """Two arms, two seeds, W&B offline."""
+    here = [o for o in tiny if o != "tracker=none"] + ["tracker.mode=offline", "sweep.isolate=none"]
+    return vitsweep_main("-m", "model.patch_size=8,16", "seed=0,1", *here)
+
+
+def test_sweep_leaves_cells_runs_tables_and_pictures(sweep, vitsweep_main, tiny):
+    """One test, since the sweep itself is what takes the time."""
+    code, out, err = sweep
+    assert code == 0, err
+    assert out.count("2/2") == 2  # the final table
+
+    plan = read_plan(SWEEP)
+    records = [read_record(SWEEP / cell.id) for cell in plan.cells]
+    assert [(r.arm, r.seed, r.status) for r in records] == [
+        ("baseline", 0, "done"),
+        ("patch_size=16", 0, "done"),
+        ("baseline", 1, "done"),
+        ("patch_size=16", 1, "done"),
+    ]
+
+    runs = [run["id"] for record in records for run in record.wandb]
+    assert len(set(runs)) == 4 and {run["mode"] for record in records for run in record.wandb} == {"offline"}
+    assert all(list((SWEEP / cell.id / "wandb").glob("offline-run-*/run-*.wandb")) for cell in plan.cells)
+    assert not (SWEEP / "wandb").exists()
+
+    rows = list(csv.DictReader(open(SWEEP / "report/tables/arms.csv")))
+    assert [(row["arm"], row["n"]) for row in rows] == [("baseline", "2"), ("patch_size=16", "2")]
+    page = (SWEEP / "report/index.html").read_text()
+    assert set(re.findall(r"https?://[^\"'\s<)]+", page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert "data:image/png" in page and page.count("<svg") >= 2
+    assert (SWEEP / "report/report.md").exists() and (SWEEP / "report/tables/arms.tex").exists()
+
+    before = {cell.id: (SWEEP / cell.id / "record.json").read_bytes() for cell in plan.cells}
+    here = [o for o in tiny if o != "tracker=none"] + ["tracker.mode=offline", "sweep.isolate=none"]
+    assert vitsweep_main("-m", "model.patch_size=8,16", "seed=0,1", *here)[0] == 0
+    assert before == {cell.id: (SWEEP / cell.id / "record.json").read_bytes() for cell in plan.cells}
+
+
+def test_sweep_with_groups_has_the_same_cells_as_with_values(vitsweep_main, tiny):
+    small = [o for o in tiny if not o.startswith("model.patch_size")]
+    assert vitsweep_main("-m", "model/patch_size=p8,p16", *small, "sweep.dry_run=true")[0] == 0
+    assert vitsweep_main("-m", "model.patch_size=8,16", *small, "sweep.dry_run=true")[0] == 0
+
+
+def test_sweep_refuses_every_bad_cell_at_once_and_starts_nothing(vitsweep_main, tiny):
+    code, _, err = vitsweep_main("-m", "model.patch_size=5,7", *tiny[1:])
+    assert code == 2 and "model.patch_size=5  does not divide" in err and "model.patch_size=7  does not divide" in err
+    assert "Traceback" not in err and not Path("outputs").exists()
+
+
+def test_data_that_is_nowhere_is_one_sentence(vitsweep_main):
+    code, _, err = vitsweep_main("data=cifar10", "data.root=nowhere", "data.download=false", "tracker=none")
+    assert code == 2 and "Traceback" not in err
+    assert "data=image_folder" in err and "data=shapes" in err and len(err.strip().splitlines()) == 1
