@@ -63,8 +63,15 @@ def read_run_file(path: Path) -> RunFile:
 
 
 def decoded(items: Any) -> dict[str, Any]:
-    """Keys, or dotted nested keys, with the values that wandb keeps as JSON text."""
-    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+    """Keys with the values that wandb keeps as JSON text, each in the dictionaries that its nested key names."""
+    found: dict[str, Any] = {}
+    for item in items:
+        *outer, last = list(item.nested_key) or [item.key]
+        place = found
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = json.loads(item.value_json)
+    return found
 
 
 def payloads(content: bytes) -> Iterator[bytes]:

@@ -13,10 +13,7 @@ import numpy as np
 
 from vitsweep.record import PREDICTIONS_NAME, Record, finite
 
-LONGEST_TAG, LONGEST_NAME = (
-    64,
-    128,
-)  # the server's limits; wandb checks only the first (reference: wandb 0.31)
+LONGEST_TAG, LONGEST_NAME = 64, 128  # of the server; wandb itself refuses longer tags only
 EXIT_CODES = {"done": 0, "interrupted": 143}
 OTHER_EXIT_CODE = 1
 
@@ -55,7 +52,7 @@ def run_arguments(record: Record, share_host: bool) -> dict[str, Any]:
         "id": run_id(record),
         "name": f"{record.arm} seed={record.seed}"[:LONGEST_NAME],
         "group": record.study[:LONGEST_NAME],
-        "job_type": record.arm[:LONGEST_TAG],
+        "job_type": record.arm[:LONGEST_NAME],
         "tags": list(dict.fromkeys(tags)),
         "config": run_config(record, share_host),
     }

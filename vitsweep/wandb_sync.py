@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vitsweep.errors import UserError
 from vitsweep.locks import Witness
-from vitsweep.wandb_client import described
+from vitsweep.wandb_client import described, release_service
 from vitsweep.wandb_mode import has_key, is_reachable, server_url
 from vitsweep.wandb_piece import Piece, find_pieces, make_whole
 
@@ -93,6 +93,7 @@ def send_from_bases(pieces: list[Piece], directory: Path) -> None:
             by_base.setdefault(make_whole(piece, directory), []).append(piece)
         except Exception as fault:  # one cell's disk or record must not keep the others back
             piece.fault = described(fault)
+    release_service()  # what was made is on the disk only when wandb's helper has ended
     for base, group in by_base.items():
         for start in range(0, len(group), PIECES_A_CALL):
             send(group[start : start + PIECES_A_CALL], base)

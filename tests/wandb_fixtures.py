@@ -1,0 +1,33 @@
+"""Fixtures for tests that use the real W&B client: alone with its own folders, and with a server on loopback."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fake_wandb_server import KEY, FakeWandb
+
+
+@pytest.fixture(autouse=True)
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nobody's netrc, settings or environment; wandb's helper process ends with the test."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        if not name.endswith("_DIR"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    yield
+    import wandb
+
+    wandb.teardown()
+
+
+@pytest.fixture
+def server(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
+    """A W&B server with an account that this test's environment has the key of."""
+    with FakeWandb() as running:
+        monkeypatch.setenv("WANDB_BASE_URL", running.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield running
+        assert running.faults == []
