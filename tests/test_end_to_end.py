@@ -23,7 +23,7 @@ def test_sweep_leaves_cells_runs_tables_and_pictures(sweep, vitsweep_main, tiny)
     """One test, since the sweep itself is what takes the time."""
     code, out, err = sweep
     assert code == 0, err
-    assert out.count(" 2/2 ") == 2  # the final table
+    assert "test accuracy after the last epoch" in out  # the final table
 
     plan = read_plan(SWEEP)
     records = [read_record(SWEEP / cell.id) for cell in plan.cells]
