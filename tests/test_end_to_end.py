@@ -15,8 +15,12 @@ SWEEP = Path("outputs/patch_size")
 @pytest.fixture
 def sweep(vitsweep_main, tiny) -> tuple[int, str, str]:
     """Two arms, two seeds, W&B offline."""
-    here = [o for o in tiny if o != "tracker=none"] + ["tracker.mode=offline", "sweep.isolate=none"]
-    return vitsweep_main("-m", "model.patch_size=8,16", "seed=0,1", *here)
+    return vitsweep_main(*command(tiny))
+
+
+def command(tiny: list[str]) -> list[str]:
+    kept = [o for o in tiny if o != "tracker=none" and not o.startswith("model.patch_size")]
+    return ["-m", "model.patch_size=8,16", "seed=0,1", *kept, "tracker.mode=offline", "sweep.isolate=none"]
 
 
 def test_sweep_leaves_cells_runs_tables_and_pictures(sweep, vitsweep_main, tiny):
@@ -50,8 +54,7 @@ def test_sweep_leaves_cells_runs_tables_and_pictures(sweep, vitsweep_main, tiny)
     assert (SWEEP / "report/report.md").exists() and (SWEEP / "report/tables/arms.tex").exists()
 
     before = {cell.id: (SWEEP / cell.id / "record.json").read_bytes() for cell in plan.cells}
-    here = [o for o in tiny if o != "tracker=none"] + ["tracker.mode=offline", "sweep.isolate=none"]
-    assert vitsweep_main("-m", "model.patch_size=8,16", "seed=0,1", *here)[0] == 0
+    assert vitsweep_main(*command(tiny))[0] == 0
     assert before == {cell.id: (SWEEP / cell.id / "record.json").read_bytes() for cell in plan.cells}
 
 
