@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from vitsweep.config import SweepConfig
 from vitsweep.locks import CellLock, Witness
 from vitsweep.nursery import Nursery
 from vitsweep.plan import Cell
@@ -269,6 +270,24 @@ class Pool:
         """Send a signal to every running cell."""
         for number in self.running:
             self.nursery.signal(number, signum)
+
+
+def run_in_processes(
+    directory: Path,
+    cells: list[Cell],
+    settings: SweepConfig,
+    tell: Callable[[Standing | None], None],
+    witness: Witness,
+) -> None:
+    """Train the cells in processes of their own, as many at a time as `settings.jobs` says.
+
+    Raises:
+        NoSpace: the disk takes no more.
+        KeyboardInterrupt: also as Interrupted; what was under way has been stopped.
+    """
+    slots = make_slots(settings.jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
+    with Pool(directory, slots, settings.retry == "failed", tell, witness) as pool:
+        pool.run(cells)
 
 
 def needs(cell: Cell) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from vitsweep.board import LineBoard
 from vitsweep.config import SweepConfig
 from vitsweep.frozen import CELL_KEY, CellTask, FrozenLoader
-from vitsweep.isolate import LOOK_SECONDS, MAX_DEATHS, Deaths, Pool, give_up, make_slots
+from vitsweep.isolate import LOOK_SECONDS, MAX_DEATHS, Deaths, give_up, run_in_processes
 from vitsweep.locks import Witness
 from vitsweep.plan import Cell
 from vitsweep.standing import Standing, standing
@@ -58,9 +58,7 @@ def run_cells(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
 
         run_jobs(work, cells, board)
     elif target == BASIC and work.settings.isolate == "process":
-        slots = make_slots(work.settings.jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
-        with Pool(work.directory, slots, work.retry, board.tell, work.witness) as pool:
-            pool.run(cells)
+        run_in_processes(work.directory, cells, work.settings, board.tell, work.witness)
     else:
         run_through_hydra(work, cells, board)
 
