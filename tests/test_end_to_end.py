@@ -43,7 +43,7 @@ def test_sweep_leaves_cells_runs_tables_and_pictures(sweep, vitsweep_main, tiny)
     assert all(list((SWEEP / cell.id / "wandb").glob("offline-run-*/run-*.wandb")) for cell in plan.cells)
     assert not (SWEEP / "wandb").exists()
 
-    rows = list(csv.DictReader(open(SWEEP / "report/tables/arms.csv")))
+    rows = list(csv.DictReader((SWEEP / "report/tables/arms.csv").read_text().splitlines()))
     assert [(row["arm"], row["n"]) for row in rows] == [("baseline", "2"), ("patch_size=16", "2")]
     page = (SWEEP / "report/index.html").read_text()
     assert set(re.findall(r"https?://[^\"'\s<)]+", page)) <= {
