@@ -23,8 +23,8 @@ def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     wandb.teardown()
 
 
-@pytest.fixture
-def server(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
+@pytest.fixture(name="server")
+def own_server(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
     """A W&B server with an account that this test's environment has the key of."""
     with FakeWandb() as running:
         monkeypatch.setenv("WANDB_BASE_URL", running.url)

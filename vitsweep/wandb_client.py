@@ -48,11 +48,12 @@ def make_settings(patience: float, share_host: bool) -> "wandb.Settings":
         "finish_timeout": patience,
         "finish_timeout_raises": True,
         "x_transaction_log_flush_interval": 2.0,
-        "x_graphql_retry_wait_min_seconds": 0.25,
+        # Whole seconds: wandb cuts off the rest, and takes zero for its default of 2.
+        "x_graphql_retry_wait_min_seconds": 1.0,
         "x_graphql_retry_wait_max_seconds": 2.0,
-        "x_file_stream_retry_wait_min_seconds": 0.25,
+        "x_file_stream_retry_wait_min_seconds": 1.0,
         "x_file_stream_retry_wait_max_seconds": 2.0,
-        "x_file_transfer_retry_wait_min_seconds": 0.25,
+        "x_file_transfer_retry_wait_min_seconds": 1.0,
         "x_file_transfer_retry_wait_max_seconds": 2.0,
     }
     if not share_host:
