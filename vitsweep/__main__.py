@@ -2,31 +2,56 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from vitsweep.errors import UserError
 
 COMMANDS = {
-    "reproduce": ("vitsweep.reproduce", "print the command that trains a cell again"),
-    "run": ("vitsweep.cli", "what run.py and the command `vitsweep` do"),
+    "run": ("vitsweep.cli", "OVERRIDES ...", "what run.py and the command `vitsweep` do"),
+    "plan": ("vitsweep.price", "study=NAME ...", "what a study would train, cost and be able to see; starts nothing"),
+    "status": ("vitsweep.status", "DIR", "where every cell of a sweep stands, also while it runs"),
+    "extend": ("vitsweep.extend", "DIR seeds=10", "more seeds for a sweep"),
+    "reset": ("vitsweep.reset", "DIR --failed", "let cells be trained again"),
+    "prune": ("vitsweep.prune", "DIR", "remove checkpoints of finished cells"),
+    "reproduce": ("vitsweep.reproduce", "CELL_DIR", "print the command that trains a cell again"),
+    "wandb": ("vitsweep.__main__", "sync DIR", "send the runs that were written offline"),
+    "cell": ("vitsweep.work", "DIR CELL", "train one planned cell in this process"),
 }
 
 
 def main() -> int:
     """Run one command; a user's fault is one sentence and exit code 2."""
-    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
-        print("usage: python -m vitsweep COMMAND ...\n", file=sys.stderr)
-        for name, (_, meaning) in COMMANDS.items():
-            print(f"  {name:10s} {meaning}", file=sys.stderr)
-        return 0 if sys.argv[1:] in (["--help"], ["-h"]) else 2
-    module = import_module(COMMANDS[sys.argv[1]][0])
-    if sys.argv[1] == "run":
+    name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    if name not in COMMANDS:
+        return usage(0 if name in ("-h", "--help") else 2)
+    if name == "run":
         del sys.argv[1]
-        return module.main()
     try:
-        return module.main(sys.argv[2:])
+        if name == "wandb":
+            return wandb(rest)
+        command = import_module(COMMANDS[name][0])
+        return command.main() if name == "run" else command.main(rest)
     except UserError as fault:
         print(fault, file=sys.stderr)
         return 2
+
+
+def wandb(arguments: list[str]) -> int:
+    """`wandb sync DIR`."""
+    if len(arguments) != 2 or arguments[0] != "sync":
+        raise UserError("usage: python -m vitsweep wandb sync DIR")
+    from vitsweep.wandb_sync import sync
+
+    return sync(Path(arguments[1]))
+
+
+def usage(code: int) -> int:
+    """Print the commands."""
+    stream = sys.stdout if code == 0 else sys.stderr
+    print("usage: python -m vitsweep COMMAND ...\n", file=stream)
+    for name, (_, arguments, meaning) in COMMANDS.items():
+        print(f"  {name + ' ' + arguments:26s} {meaning}", file=stream)
+    return code
 
 
 if __name__ == "__main__":
