@@ -77,7 +77,7 @@ class Board:
     def save(self, path: Path) -> Path:
         """Write the PNG; equal boards give equal bytes."""
         self.axes.imshow(self.pixels, extent=(0, self.size[0], self.size[1], 0), interpolation="none", zorder=-1)
-        self.figure.savefig(path, metadata={"Software": None})
+        self.figure.savefig(path, dpi=self.figure.dpi, metadata={"Software": None})
         return path
 
 

@@ -44,7 +44,7 @@ def measures_figure(frame: pd.DataFrame, baseline: str, path: Path) -> Path:
         for ax in axes.flat[len(names) :]:
             ax.axis("off")
         axes[0, 0].set_ylim(len(arms) - 0.5, -0.5)
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
     return path
 
 
@@ -61,7 +61,8 @@ def draw_measure(
     ax.set_yticks(range(len(arms)), [arm if len(arm) <= 26 else f"{arm[:24]}.." for arm in arms])
     ax.set_title(TITLES.get(name.removeprefix("rollout/"), name), fontsize=8.5)
     ax.tick_params(labelsize=7.5)
-    ax.locator_params(axis="x", nbins=4)
+    ax.locator_params(axis="x", nbins=3)
+    ax.ticklabel_format(axis="x", useOffset=False, style="plain")
     return ax
 
 
@@ -82,7 +83,7 @@ def faithful_figure(frame: pd.DataFrame, path: Path) -> Path:
         axes[0].set_ylim(len(cells) - 0.5, -0.5)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
     return path
 
 

@@ -10,22 +10,29 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.gather import Gathered, Settings, Sight, attempt, gather
+from analysis.columns import cell_measures, faithfulness
+from analysis.faithful import MISSING
+from analysis.gather import Gathered, Settings, Sight, attempt, gather, sights_over_training
 from analysis.panels import (
     Panel,
     difference_panel,
+    faithful_panel,
     heads_panel,
     layers_panel,
+    measures_panel,
     pairs_panel,
     sheet_panel,
 )
 from vitsweep.errors import UserError
+from vitsweep.record import read_record
 
 VIEWS = ("sheet", "pairs", "difference", "layers", "heads", "training", "measures", "faithful")
+PICTURES = {"sheet", "pairs", "difference", "layers", "heads", "training"}
 VARIANT_NAMES = ("calibrated", "last", "max", "min", "relevance", "rollout", "topk")
 MOST_ARMS, MOST_CELLS = 24, 120
 """Shown in the report; beyond them it would take minutes. The command line knows no such limit."""
-MEASURED_IMAGES, JUDGED_IMAGES = 1000, 128
+MEASURED_IMAGES, JUDGED_IMAGES = 1000, 64
+"""Test images of the views `measures` and `faithful`, spread over the classes, unless --count says otherwise."""
 
 
 @dataclass(kw_only=True)
@@ -121,15 +128,11 @@ def film_panel(gathered: Gathered, sight: Sight, settings: Settings, folder: Pat
 
 def reading(gathered: Gathered, sight: Sight, settings: Settings, use) -> dict:
     """What `use` makes of one cell's forward pass over the chosen images."""
-    import torch
-
     from analysis import maps
     from vitsweep.checkpoint import load_model
-    from vitsweep.record import read_record
 
     model = load_model(sight.directory, settings.which)
-    image_NCHW = torch.from_numpy(gathered.image_NHWC).permute(0, 3, 1, 2)
-    return maps.walk(model, image_NCHW, read_record(Path(sight.directory)).normalisation, use)
+    return maps.walk(model, gathered.image_NCHW, read_record(Path(sight.directory)).normalisation, use)
 
 
 def suffix(sight: Sight) -> str:
@@ -147,6 +150,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--view", nargs="+", choices=VIEWS, default=["sheet", "pairs", "difference", "layers"])
     parser.add_argument("--variant", choices=VARIANT_NAMES, default="rollout", help="kind of map")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the residual path, 0 to 1")
+    parser.add_argument("--count", type=int, help="test images that measures (1000) and faithful (64) use")
+    parser.add_argument(
+        "--missing", nargs="+", choices=MISSING, default=["drop"], help="how faithful takes patches away"
+    )
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint")
     parser.add_argument("--out", help="folder to write (default: gallery in the first directory)")
 
@@ -164,6 +171,7 @@ def main(given: argparse.Namespace) -> int:
     cells = wanted(in_order(load(*given.directory).cells), given.arms, given.seeds)
     settings = Settings(images=given.images, variant=given.variant, alpha=given.alpha, which=given.which)
     gallery = draw(cells, settings, given.view, folder)
+    add_numbers(gallery, cells, settings, given, folder)
     for panel in gallery.panels:
         panel.path.with_suffix(".txt").write_text(f"{panel.caption}\n\n{panel.alt}\n", encoding="utf-8")
         panel.table.to_csv(panel.path.with_suffix(".csv"), index=False, float_format="%.6g")
@@ -188,8 +196,24 @@ def wanted(cells: pd.DataFrame, arms: Sequence[str] | None, seeds: Sequence[int]
     return cells[cells["seed"].isin(seeds)] if seeds else cells
 
 
+def add_numbers(
+    gallery: Gallery, cells: pd.DataFrame, settings: Settings, given: argparse.Namespace, folder: Path
+) -> None:
+    """The views that need many images, if asked for."""
+    if "measures" in given.view:
+        frame, notes = cell_measures(cells, settings, given.count or MEASURED_IMAGES)
+        gallery.notes += notes
+        gallery.panels += [measures_panel(frame, frame["arm"].iloc[0], settings, folder)] if len(frame) else []
+    if "faithful" in given.view:
+        frame, notes = faithfulness(cells, settings, given.count or JUDGED_IMAGES, given.missing)
+        gallery.notes += notes
+        gallery.panels += [faithful_panel(frame, settings, folder)] if len(frame) else []
+
+
 def draw(cells: pd.DataFrame, settings: Settings, views: Sequence[str], folder: Path) -> Gallery:
-    """All asked-for views of these cells."""
+    """All asked-for views of the chosen images."""
+    if not PICTURES & set(views):
+        return Gallery()
     gathered = gather(cells, settings)
     gallery = Gallery(notes=gathered.notes)
     one_each = first_seeds(gathered)
@@ -209,7 +233,23 @@ def draw(cells: pd.DataFrame, settings: Settings, views: Sequence[str], folder: 
             gallery.panels.append(film_panel(gathered, sight, settings, folder))
         if "heads" in views:
             gallery.panels += head_panels(gathered, sight, settings, folder)
+        if "training" in views:
+            gallery.panels += training_panels(gathered, sight, settings, folder, gallery.notes)
     return gallery
+
+
+def training_panels(
+    gathered: Gathered, sight: Sight, settings: Settings, folder: Path, notes: list[str]
+) -> list[Panel]:
+    """One cell over its kept epochs: one panel, or a note that none were kept."""
+    record = read_record(Path(sight.directory))
+    tell = f"{sight.arm}, seed {sight.seed}, over training"
+    row = {"arm": sight.arm, "role": sight.role, "seed": sight.seed, "directory": sight.directory}
+    found = attempt(lambda: sights_over_training(row, record, gathered, settings), tell, notes)
+    if not found:
+        notes += [f"No picture of {tell}: no checkpoints/epoch-*.safetensors were kept."] if found == [] else []
+        return []
+    return [sheet_panel(only(gathered, found), settings, folder, {}, name=f"rollout-training{suffix(sight)}")]
 
 
 def head_panels(gathered: Gathered, sight: Sight, settings: Settings, folder: Path) -> list[Panel]:

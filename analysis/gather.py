@@ -19,6 +19,8 @@ from vitsweep.errors import UserError
 from vitsweep.record import Record, read_record
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from analysis.maps import Maps
     from vitsweep.data import Data
 
@@ -68,6 +70,13 @@ class Gathered:
     """A sentence for each cell that is missing and why."""
 
     @property
+    def image_NCHW(self) -> "Tensor":  # noqa: N802 - the suffix is the shape
+        """The same pixels as a tensor, channels first."""
+        import torch
+
+        return torch.from_numpy(self.image_NHWC).permute(0, 3, 1, 2)
+
+    @property
     def arms(self) -> list[str]:
         """Arms that have a sight, in order."""
         return list(dict.fromkeys(sight.arm for sight in self.sights))
@@ -108,7 +117,7 @@ def gather(cells: pd.DataFrame, settings: Settings) -> Gathered:
     gathered.notes = notes
     for row, record in rows:
         tell = f"{row['arm']}, seed {row['seed']}"
-        found = attempt(lambda row=row, record=record: sight_of(row, record, data, chosen, settings), tell, notes)
+        found = attempt(lambda row=row, record=record: sight_of(row, record, gathered, settings), tell, notes)
         gathered.sights += [found] if found else []
     if not gathered.sights:
         raise UserError(" ".join(notes))
@@ -167,7 +176,7 @@ def pick(data: "Data", chosen: Chosen) -> Gathered:
     )
 
 
-def sight_of(row: dict, record: Record, data: "Data", chosen: Chosen, settings: Settings) -> Sight:
+def sight_of(row: dict, record: Record, gathered: Gathered, settings: Settings) -> Sight:
     """One cell's view of the chosen images.
 
     Raises:
@@ -176,10 +185,10 @@ def sight_of(row: dict, record: Record, data: "Data", chosen: Chosen, settings: 
     from vitsweep.checkpoint import load_model
 
     model = load_model(row["directory"], settings.which)
-    return look_through(model, record.normalisation, data, chosen, settings, row)
+    return look_through(model, record.normalisation, gathered, settings, row)
 
 
-def sights_over_training(row: dict, record: Record, data: "Data", chosen: Chosen, settings: Settings) -> list[Sight]:
+def sights_over_training(row: dict, record: Record, gathered: Gathered, settings: Settings) -> list[Sight]:
     """One cell's views at the epochs whose weights were kept in `checkpoints/`, at most MAX_EPOCHS, evenly spaced."""
     import safetensors.torch
 
@@ -193,7 +202,7 @@ def sights_over_training(row: dict, record: Record, data: "Data", chosen: Chosen
     for path in (kept[place] for place in places):
         model.load_state_dict(safetensors.torch.load_file(path))
         shown = row | {"shown_epoch": epoch_of(path)}
-        sights.append(look_through(model, record.normalisation, data, chosen, settings, shown))
+        sights.append(look_through(model, record.normalisation, gathered, settings, shown))
     return sights
 
 
@@ -202,15 +211,16 @@ def epoch_of(path: Path) -> int:
     return int(path.stem.split("-")[-1])
 
 
-def look_through(model: Any, normalisation: dict, data: "Data", chosen: Chosen, settings: Settings, row: dict) -> Sight:
+def look_through(model: Any, normalisation: dict, gathered: Gathered, settings: Settings, row: dict) -> Sight:
     """A model's view of the chosen images."""
     from analysis.maps import look
 
-    maps = look(
-        model, data.test.image_NCHW[chosen.place_N], normalisation, variant=settings.variant, alpha=settings.alpha
-    )
-    if maps.logit_NK.shape[1] != len(data.classes):
-        raise UserError(f"the model tells {maps.logit_NK.shape[1]} classes apart, the data have {len(data.classes)}")
+    device = next(model.parameters()).device
+    image_NCHW = gathered.image_NCHW.to(device)
+    maps = look(model, image_NCHW, normalisation, variant=settings.variant, alpha=settings.alpha)
+    told, there = maps.logit_NK.shape[1], len(gathered.classes)
+    if told != there:
+        raise UserError(f"the model tells {told} classes apart, the data have {there}")
     return Sight(
         arm=row["arm"],
         role=row["role"],

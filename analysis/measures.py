@@ -109,8 +109,8 @@ def describe(patch_NP: np.ndarray, grid: Grid, patch_size: int) -> pd.DataFrame:
 
 def measure(
     model: "nn.Module", image_NCHW: "Tensor", normalisation: dict[str, Sequence[float]], *, alpha: float = 0.5
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """All of WORDS, a row an image, and the mean attention distance of each block and head (S, H), pixels.
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """All of WORDS, a row an image; mean attention distance of each block and head (S, H), pixels; patch mass (N, P).
 
     Two passes: one over the images, one over their mirror images.
     """
@@ -127,7 +127,7 @@ def measure(
     frame["specificity"] = 1 - rank_correlation(patch_NP, density(patch_NP).mean(0, keepdims=True))
     turned_NP = mirrored(density(mirror.patches), model.grid)
     frame["flip_consistency"] = 1 - total_variation(density(patch_NP), turned_NP)
-    return frame, seen["distance"].mean(0)
+    return frame, seen["distance"].mean(0), patch_NP
 
 
 def agreement(densities: Sequence[np.ndarray]) -> np.ndarray:

@@ -33,7 +33,7 @@ class Scale:
     def paint(self, value: np.ndarray) -> np.ndarray:
         """Values of any shape as RGB in 0..1, beyond the ends the end's colour."""
         share = np.clip(np.asarray(value) / (2 * self.reach) + 0.5, 0, 1)
-        return matplotlib.colormaps[self.colours](share)[..., :3]
+        return np.asarray(matplotlib.colormaps[self.colours](share))[..., :3]
 
     @property
     def ticks(self) -> tuple[list[float], list[str]]:

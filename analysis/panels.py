@@ -221,3 +221,43 @@ def _alone(gathered: Gathered, sight: Sight) -> Gathered:
         rule=gathered.rule,
         sights=[sight],
     )
+
+
+def measures_panel(frame: pd.DataFrame, baseline: str, settings: Settings, folder: Path) -> Panel:
+    """The measures of all cells as columns of the study."""
+    from analysis.columns import against_baseline
+    from analysis.draw_measures import measures_figure
+
+    path = measures_figure(frame, baseline, folder / "rollout-measures.png")
+    changes = against_baseline(frame, baseline)
+    clear = changes[(changes["low"] > 0) | (changes["high"] < 0)]
+    words = [
+        f"{row.arm} {row.measure} {row.difference:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
+        for row in clear.itertuples(index=False)
+    ]
+    caption = (
+        f"Measures of the rollout (alpha {settings.alpha:g}), means over the same {frame['images'].iloc[0]} test "
+        "images; a point a seed, a bar at their mean, the line at the baseline's. Differences paired by seed whose "
+        f"95 % t interval excludes zero, not corrected for their number: {'; '.join(words) or 'none'}."
+    )
+    alt = f"Small plots of {frame.filter(like='rollout/').shape[1]} measures for {frame['arm'].nunique()} arms."
+    return Panel(name="rollout-measures", path=path, caption=caption, alt=alt, table=frame)
+
+
+def faithful_panel(frame: pd.DataFrame, settings: Settings, folder: Path) -> Panel:
+    """The map against null maps."""
+    from analysis.draw_measures import faithful_figure
+
+    path = faithful_figure(frame, folder / "rollout-faithful.png")
+    gaps = frame[(frame["metric"] == "gap") & (frame["missing"] == frame["missing"].iloc[0])]
+    cells = gaps.groupby(["arm", "seed"], sort=False)
+    beaten = {null: int((gaps[gaps["null"] == null]["low"] > 0).sum()) for null in dict.fromkeys(gaps["null"])}
+    words = "; ".join(f"{count} of {cells.ngroups} models beat the {null} order" for null, count in beaten.items())
+    caption = (
+        f"Does the model need the patches that the map points at? {title_of(settings)}, {gaps['n'].iloc[0]} test "
+        "images, insertion minus deletion of patches, minus the same of a null map, paired by image, 95 % t "
+        f"intervals; right of zero the map is better. {words}. A map that does not beat the centre says no more than "
+        "that objects are in the middle."
+    )
+    alt = f"Intervals of the map's advantage over null maps for {cells.ngroups} models. {words}."
+    return Panel(name="rollout-faithful", path=path, caption=caption, alt=alt, table=frame)

@@ -56,7 +56,7 @@ def rollout_sheet(record: Record, directory: Path, model: "nn.Module", data: "Da
     gathered = pick(data, chosen)
     row = {"arm": record.arm, "role": record.role, "seed": record.seed, "directory": directory}
     normalisation = {"mean": data.mean, "std": data.std}
-    sight = look_through(model, normalisation, data, chosen, settings, row)
+    sight = look_through(model, normalisation, gathered, settings, row)
     title = f"{title_of(settings)}: {record.arm}, seed {record.seed}"
     caption = f"{record.arm}, seed {record.seed}, image beside overlay. {how(gathered, settings)}"
     return pairs_sheet(gathered, sight, path, title), caption
@@ -73,7 +73,7 @@ def training_graph(rows: list[dict[str, Any]], name: str, path: Path) -> Path:
             draw_curves(axes, rows, quantity, colour)
             axes.set(xlabel="epoch", ylabel=label)
         figure.suptitle(f"Training graph: {name}", x=0.01, ha="left", fontsize=9.5, fontweight="bold")
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
     return path
 
 
@@ -82,9 +82,8 @@ def draw_curves(axes: Any, rows: list[dict[str, Any]], quantity: str, colour: di
     scale = 100 if quantity == "accuracy" else 1
     epochs = [row["epoch"] for row in rows]
     for split, look in (("train", {"color": colour["s2"], "linestyle": "--"}), ("val", {"color": colour["s1"]})):
-        values = [
-            float("nan") if row[f"{split}/{quantity}"] is None else scale * row[f"{split}/{quantity}"] for row in rows
-        ]
+        known = [row[f"{split}/{quantity}"] for row in rows]
+        values = [float("nan") if value is None else scale * value for value in known]
         axes.plot(epochs, values, marker="o" if len(rows) < 3 else None, markersize=3, label=split, **look)
     best = best_row(rows)
     if best:
@@ -104,7 +103,8 @@ def best_row(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 def graph_caption(rows: list[dict[str, Any]]) -> str:
     """What the graph shows, with its end and its best epoch in numbers."""
     best, last = best_row(rows), rows[-1]
-    words = f"{len(rows)} epoch{'s' if len(rows) > 1 else ''}. Training values are running ones, with dropout and augmentation on."
+    length = f"{len(rows)} epoch{'s' if len(rows) > 1 else ''}"
+    words = f"{length}. Training values are running ones, with dropout and augmentation on."
     if best is None:
         return words
     return (

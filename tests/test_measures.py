@@ -109,7 +109,7 @@ def images(count):
 
 
 def test_measure_gives_every_column_in_its_range():
-    frame, distance_SH = measures.measure(sharp_vit(), images(6), PLAIN)
+    frame, distance_SH, _ = measures.measure(sharp_vit(), images(6), PLAIN)
     assert list(frame.columns) == list(measures.WORDS)
     shares = ["entropy", "prefix_mass", "mixing", "flip_consistency"]
     assert ((frame[shares] >= 0) & (frame[shares] <= 1)).all().all()
@@ -131,7 +131,7 @@ def test_measure_finds_symmetric_images_consistent_for_a_model_without_positions
         model.position_1TD.zero_()
         kernel = model.patchify.projection.weight
         kernel.copy_((kernel + kernel.flip(-1)) / 2)  # patches read the same from both sides
-    frame, _ = measures.measure(model, images(3), PLAIN)
+    frame, _, _ = measures.measure(model, images(3), PLAIN)
     assert frame["flip_consistency"].to_numpy() == pytest.approx(1, abs=1e-4)
 
 
@@ -140,6 +140,6 @@ def test_measure_finds_no_mixing_left_for_a_model_that_attends_uniformly():
     with torch.no_grad():
         for block in model.blocks:
             block.attention.qkv.weight.zero_()
-    frame, _ = measures.measure(model, images(2), PLAIN, alpha=0.0)
+    frame, _, _ = measures.measure(model, images(2), PLAIN, alpha=0.0)
     assert frame["mixing"].to_numpy() == pytest.approx(0, abs=1e-6)
     assert frame["entropy"].to_numpy() == pytest.approx(1, abs=1e-6)
