@@ -19,7 +19,6 @@ from tests.wandb_cells import make_record, make_row, run_cell
 from tests.wandb_fixtures import no_account  # noqa: F401
 from vitsweep.config import TrackerConfig
 from vitsweep.track import NullTracker, WandbTracker, make_tracker
-from vitsweep.wandb_client import release_service
 from vitsweep.wandb_file import RunFile, read_run_file
 
 
@@ -29,9 +28,11 @@ def run_files(directory: Path) -> list[Path]:
 
 
 def newest(directory: Path) -> RunFile:
-    """The newest run file of a cell, as it is when wandb's helper has ended: only then all of it is on the disk."""
-    release_service()
-    return read_run_file(run_files(directory)[-1])
+    """The newest run file of a cell; wandb's helper writes its end a moment after the run has finished."""
+    path, deadline = run_files(directory)[-1], time.monotonic() + 10
+    while (content := read_run_file(path)).exit_code is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return content
 
 
 def own_rows(content: RunFile) -> list[dict]:
@@ -210,7 +211,7 @@ def test_no_host_user_or_path_is_in_what_would_be_sent(tmp_path):
         error={"type": "OSError", "message": f"cannot read '{private}/x y'", "traceback": f'File "{private}/a.py"'},
     )
     run_cell(private / "cell", record, end="failed", picture=True)
-    release_service()
+    newest(private / "cell")
     files = run_files(private / "cell") + list((private / "cell").glob("wandb/*run-2*/files/**/*"))
     content = b"".join(path.read_bytes() for path in files if path.is_file())
     names = [socket.gethostname(), str(tmp_path), "somebody", str(Path.home()), sys.executable, "/work/", "/home/"]

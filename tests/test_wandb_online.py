@@ -78,10 +78,11 @@ def test_a_cell_trained_again_from_the_start_replaces_its_run(server, tmp_path):
     assert run.rows() == [make_row(epoch) for epoch in (1, 2, 3)]
 
 
-def test_thirty_cells_of_one_process_are_thirty_runs(server, tmp_path):
-    for seed in range(30):
+@pytest.mark.parametrize("number", [4, pytest.param(30, marks=pytest.mark.slow)])
+def test_cells_of_one_process_are_as_many_runs(server, tmp_path, number):
+    for seed in range(number):
         run_cell(tmp_path / str(seed), make_record(seed), mode="online", last=2)
-    assert sorted(run.config["seed"] for run in server.runs.values()) == list(range(30))
+    assert sorted(run.config["seed"] for run in server.runs.values()) == list(range(number))
     assert {(run.state, len(run.rows())) for run in server.runs.values()} == {("finished", 2)}
 
 
@@ -168,25 +169,27 @@ def test_a_server_that_dies_under_way_costs_seconds_and_no_row(server, tmp_path,
     assert (content.epochs, content.exit_code, markers(tmp_path / "cell")) == ({1, 2, 3}, 0, [])
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_costs_seconds(server, tmp_path, warm):
     seconds, _ = timed_cell(tmp_path / "cell", server.mood.silent.set)
     assert seconds < 5 and not markers(tmp_path / "cell")
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_before_the_artifact_costs_seconds(server, tmp_path, warm, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seconds, _ = timed_cell(tmp_path / "cell", server.stop, artifacts=True)
     assert seconds < 5 and not markers(tmp_path / "cell")
 
 
-@pytest.mark.parametrize("status", [429, 500])
+@pytest.mark.parametrize("status", [429, pytest.param(500, marks=pytest.mark.slow)])
 def test_every_second_request_refused_costs_seconds(server, tmp_path, warm, status):
     server.mood.period, server.mood.busy_status = 2, status
     seconds, _ = timed_cell(tmp_path / "cell")
     assert seconds < 5
 
 
-@pytest.mark.parametrize("status", [429, 500])
+@pytest.mark.parametrize("status", [pytest.param(429, marks=pytest.mark.slow), 500])
 def test_a_refusal_in_between_costs_no_data(server, tmp_path, warm, status):
     def burst():
         server.mood.statuses = [status]

@@ -7,27 +7,29 @@ from pathlib import Path
 import pytest
 
 from tests.fake_wandb_server import KEY, FakeWandb
+from vitsweep.wandb_client import release_service
 
 
 @pytest.fixture(autouse=True)
-def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody's netrc, settings or environment; wandb's helper process ends with the test."""
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's netrc, settings or environment."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         if not name.endswith("_DIR"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    yield
-    import wandb
-
-    wandb.teardown()
 
 
 @pytest.fixture(name="server")
 def own_server(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    """A W&B server with an account that this test's environment has the key of."""
+    """A W&B server with an account that this test's environment has the key of.
+
+    wandb reads the environment once in the life of its helper process, which therefore lives as long as the server.
+    """
+    release_service()
     with FakeWandb() as running:
         monkeypatch.setenv("WANDB_BASE_URL", running.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         yield running
         assert running.faults == []
+    release_service()

@@ -10,7 +10,7 @@ from pathlib import Path
 from vitsweep.config import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.record import Record, read_record, read_rows
-from vitsweep.track import BEST_MODEL, PICTURES_NAME, SENT_SUFFIX, WANDB_FOLDER, make_tracker
+from vitsweep.track import BEST_MODEL, PICTURES_NAME, SENT_SUFFIX, WANDB_FOLDER, WandbTracker
 from vitsweep.wandb_file import RunFile, read_run_file
 from vitsweep.wandb_run import exit_code, run_id
 
@@ -82,10 +82,14 @@ def lacks(piece: Piece, content: RunFile) -> str:
         return "epochs"
     if content.exit_code != exit_code(record):
         return "outcome"
-    asked = record.config.get("tracker", {}).get("artifacts", False) and record.status == "done"
-    if asked and (piece.cell / BEST_MODEL).exists() and not content.artifact_paths:
+    if wants_artifact(record) and (piece.cell / BEST_MODEL).exists() and not content.artifact_paths:
         return "artifact"
     return ""
+
+
+def wants_artifact(record: Record) -> bool:
+    """Whether the cell's best weights and record belong to its run."""
+    return record.status == "done" and record.config.get("tracker", {}).get("artifacts", False)
 
 
 def make_whole(piece: Piece, directory: Path) -> Path:
@@ -123,7 +127,8 @@ def remake(piece: Piece, directory: Path) -> None:
     Raises:
         RuntimeError: the tracker gave up; it has said why.
     """
-    tracker = make_tracker(dataclasses.replace(tracker_config(piece.record), name="wandb", mode="offline"))
+    config = dataclasses.replace(tracker_config(piece.record), mode="offline")
+    tracker = WandbTracker(config, artifacts=wants_artifact(piece.record))
     with chdir(directory):  # an artifact's files are named from the working folder
         tracker.start(piece.record, piece.cell)
         for name, path, caption in kept_pictures(piece.cell):
