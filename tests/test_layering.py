@@ -14,8 +14,8 @@ FLOORS = [
     ["device", "seeding", "augment", "posemb", "layers", "patchify"],
     ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "optim", "checkpoint", "progress"]
     + ["wandb_mode", "wandb_run", "track", "wandb_sync"],
-    ["evaluate", "noop"],
-    ["train"],
+    ["evaluate"],
+    ["train", "standins", "effects", "noop"],
     ["complaints", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
     + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "reproduce", "__main__"],
 ]

@@ -240,6 +240,10 @@ class SweepConfig:
 
     dry_run: bool = False
     """Print the plan and stop."""
+    probe: bool = False
+    """Price the plan by 20 real training steps of each distinct shape on this machine's device."""
+    check: bool = True
+    """Compare what each arm does with what the baseline does before training, and refuse arms that change nothing."""
     retry: str = "none"
     """failed: train failed and diverged cells again, from the start."""
     isolate: str = "process"

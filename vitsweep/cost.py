@@ -34,3 +34,12 @@ def block_products(model: ModelConfig, num_read: int) -> int:
     width, tokens = model.hidden_size, num_tokens(model)
     per_read_token = 2 * width**2 + 2 * width * model.intermediate_size + 2 * tokens * width
     return tokens * 2 * width**2 + num_read * per_read_token
+
+
+def batch_and_steps(num_train: int, batch_size: int) -> tuple[int, int]:
+    """Images in one step and steps in one epoch.
+
+    A batch is always full, so that every step has one shape; the images left over wait for another epoch's order.
+    """
+    batch = min(batch_size, num_train)
+    return batch, num_train // batch

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from vitsweep.augment import augment, normalise
 from vitsweep.checkpoint import drop_state, load_state, make_model, save_model, save_state
 from vitsweep.config import Config
-from vitsweep.cost import flops_per_image
+from vitsweep.cost import batch_and_steps, flops_per_image
 from vitsweep.data import Data, load_data
 from vitsweep.device import device_name, make_deterministic, peak_gib, pick_device, pick_precision
 from vitsweep.errors import NonFiniteLoss, UserError
@@ -228,9 +228,7 @@ def prepare(config: Config) -> Setup:
     data = load_data(config).to(device)
     model = make_model(config).to(device)
     optimizer = make_optimizer(model, config.recipe)
-    # A batch is always full, so that every step has one shape; the images left over wait for another epoch's order.
-    batch_size = min(config.recipe.batch_size, len(data.train))
-    steps_per_epoch = len(data.train) // batch_size
+    batch_size, steps_per_epoch = batch_and_steps(len(data.train), config.recipe.batch_size)
     return Setup(
         device=device,
         precision=pick_precision(config.precision, device),

@@ -1,0 +1,285 @@
+"""No-ops and leaks are found before training: each key of the configuration with the effect that it must have.
+
+Obeys properties that are known by construction: what adamw never reads is a no-op, what only acts after fifty epochs is
+not; a network whose parts share one stream of chance leaks. And refuses with the right words.
+"""
+
+import dataclasses
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from vitsweep import checkpoint, standins, vit
+from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig
+from vitsweep.design import Spec
+from vitsweep.effects import EFFECTS, Baseline
+from vitsweep.errors import ConfigError
+from vitsweep.noop import EXPECTED, Finding, inspect_arms, refuse_noops
+from vitsweep.optim import Schedule
+from vitsweep.plan import make_plan
+from vitsweep.study import named_arms
+
+
+def make(base: str = "", changes: str = "") -> Config:
+    """A configuration from words such as `recipe.momentum=0.5`; the network is small."""
+    config = Config(
+        model=ModelConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48),
+        data=DataConfig(root="/nowhere"),
+    )
+    for word in f"{base} {changes}".split():
+        (group, name), value = word.partition("=")[0].split("."), word.partition("=")[2]
+        old = getattr(getattr(config, group), name)
+        plain = {"null": None, "true": True, "false": False}.get(value, value)
+        if isinstance(plain, str) and not isinstance(old, str):
+            plain = float(value) if "." in value or "e" in value else int(value)
+        setattr(getattr(config, group), name, plain)
+    assert not config.faults()
+    return config
+
+
+def inspect(changes: str, base: str = "") -> Finding:
+    return inspect_arms(make(base), {"arm": make(base, changes)})[0]
+
+
+# One row a key: what is changed, and all that this must change.
+ACTING = {
+    "model.image_size=16 data.name=image_folder": {"images", "weights", "evaluation", "training"},
+    "model.patch_size=8": {"weights", "initialisation", "evaluation", "training"},
+    "model.num_classes=7 data.name=image_folder": {"data", "length", "schedule", "weights", "evaluation", "training"},
+    "model.num_channels=1 data.name=image_folder": {"images", "weights", "initialisation", "evaluation", "training"},
+    "model.patchify_method=linear": {"weights", "initialisation"},
+    "model.hidden_size=64": {"weights", "evaluation", "training"},
+    "model.num_hidden_layers=3": {"weights", "evaluation", "training"},
+    "model.num_attention_heads=2": {"evaluation", "training"},
+    "model.intermediate_size=64": {"weights", "evaluation", "training"},
+    "model.hidden_dropout_prob=0.1": {"training"},
+    "model.embedding_dropout_prob=0.0": {"training"},
+    "model.attention_probs_dropout_prob=0.0": {"training"},
+    "model.attention_output_dropout_prob=0.0": {"training"},
+    "model.mlp_hidden_dropout_prob=0.0": {"training"},
+    "model.mlp_output_dropout_prob=0.0": {"training"},
+    "model.head_dropout_prob=0.001": {"training"},
+    "model.bias=false": {"weights", "evaluation", "training"},
+    "data.name=shapes": {"data", "length", "schedule"},
+    "data.val=test": {"data", "length", "schedule"},
+    "data.val_fraction=0.2": {"data", "length", "schedule"},
+    "data.split_seed=1": {"data"},
+    "data.train_limit=1000": {"data", "length", "schedule"},
+    "recipe.epochs=50": {"length"},
+    "recipe.batch_size=64": {"length", "schedule"},
+    "recipe.optimizer=sgd": {"step"},
+    "recipe.lr=1.0e-4": {"schedule"},
+    "recipe.weight_decay=0.0101": {"step"},
+    "recipe.schedule=cosine": {"schedule"},
+    "recipe.warmup_epochs=5.0": {"schedule"},
+    "recipe.plateau_factor=0.5": {"schedule"},
+    "recipe.plateau_patience=5": {"schedule"},
+    "recipe.label_smoothing=0.01": {"step"},
+    "recipe.clip_norm=1.0": {"step"},
+    "recipe.clip_norm=100.0": {"step"},
+    "recipe.crop_padding=3": {"images", "step"},
+    "recipe.crop_padding=0": {"images", "step"},
+    "recipe.horizontal_flip=false": {"images", "step"},
+}
+# Keys that act under another baseline only.
+ACTING_THERE = [
+    ("recipe.optimizer=sgd", "recipe.momentum=0.5", {"step"}),
+    ("recipe.schedule=cosine", "recipe.epochs=50", {"length", "schedule"}),
+    ("data.name=shapes", "data.shapes_train=2000", {"data", "length", "schedule"}),
+    ("data.name=shapes", "data.shapes_test=500", {"data"}),
+]
+IDLE = [
+    ("", "recipe.momentum=0.5"),
+    ("recipe.schedule=cosine", "recipe.plateau_factor=0.5"),
+    ("recipe.schedule=constant", "recipe.plateau_patience=5"),
+    ("recipe.epochs=5", "recipe.plateau_patience=6"),
+    ("recipe.epochs=1", "recipe.plateau_factor=0.5"),
+    ("data.val=test", "data.val_fraction=0.3"),
+    ("data.val=test", "data.split_seed=3"),
+    ("data.train_limit=10 recipe.batch_size=64", "recipe.batch_size=128"),
+    ("", "recipe.warmup_epochs=0.001"),
+    ("", "data.train_limit=45000"),
+]
+
+
+@pytest.mark.parametrize("changes", ACTING)
+def test_noop_detector_finds_every_effect_of_a_key_and_no_other(changes):
+    base = "data.name=image_folder" if "image_folder" in changes else ""
+    found = inspect(changes, base)
+    assert set(found.effects) == ACTING[changes]
+    assert not found.is_noop and not found.unexpected and not found.idle
+
+
+@pytest.mark.parametrize("base, changes, wanted", ACTING_THERE)
+def test_noop_detector_knows_that_a_key_acts_beside_another(base, changes, wanted):
+    assert set(inspect(changes, base).effects) == wanted
+
+
+def test_noop_detector_is_tried_on_every_key():
+    tried = " ".join([*ACTING, *(changes for _, changes, _ in ACTING_THERE)])
+    assert [key for key in all_keys() if f"{key}=" not in tried] == []
+
+
+@pytest.mark.parametrize("base, changes", IDLE)
+def test_noop_detector_finds_what_changes_nothing(base, changes):
+    found = inspect(changes, base)
+    assert found.changes and found.is_noop
+
+
+def test_arm_that_is_the_baseline_is_no_noop():
+    assert not inspect("").is_noop
+
+
+@pytest.mark.parametrize(
+    "changes, idle",
+    [
+        ("model.patch_size=8 recipe.momentum=0.5", ["recipe.momentum"]),
+        ("recipe.schedule=cosine recipe.plateau_factor=0.5", ["recipe.plateau_factor"]),
+        ("recipe.optimizer=sgd recipe.momentum=0.5", []),
+        ("data.val=test data.val_fraction=0.3", ["data.val_fraction"]),
+        ("data.name=shapes recipe.epochs=3", []),
+        ("model.hidden_size=30 model.num_attention_heads=5", []),
+    ],
+)
+def test_noop_detector_names_the_key_that_does_nothing_beside_others(changes, idle):
+    assert inspect(changes).idle == idle
+
+
+def all_keys() -> list[str]:
+    """Keys of model, data and recipe that can change a result."""
+    kinds = {"model": ModelConfig, "data": DataConfig, "recipe": RecipeConfig}
+    keys = [f"{group}.{f.name}" for group, kind in kinds.items() for f in dataclasses.fields(kind)]
+    return [key for key in keys if key not in ("data.root", "data.download")]
+
+
+def test_every_key_says_what_it_may_change():
+    # hidden_dropout_prob only fills the places, which are listed.
+    assert set(EXPECTED) == set(all_keys()) - {"model.hidden_dropout_prob"}
+    assert set().union(*EXPECTED.values()) <= set(EFFECTS)
+
+
+def test_leak_of_one_stream_of_chance_for_all_weights_is_found(monkeypatch):
+    class Leaky(vit.ViT):
+        def __init__(self, config, seed=0):
+            super().__init__(config, seed)
+            torch.manual_seed(seed)
+            for parameter in self.parameters():
+                nn.init.normal_(parameter, std=0.02)
+
+    monkeypatch.setattr(checkpoint, "ViT", Leaky)
+    assert "initialisation elsewhere" in inspect("model.patch_size=8").unexpected
+
+
+def test_leak_of_a_patchify_method_that_computes_something_else_is_found(monkeypatch):
+    class Other(vit.ViT):
+        def forward(self, image_BCHW):
+            factor = 1.01 if self.config.patchify_method == "linear" else 1.0
+            return factor * super().forward(image_BCHW)
+
+    monkeypatch.setattr(checkpoint, "ViT", Other)
+    assert set(inspect("model.patchify_method=linear").unexpected) == {"evaluation", "training"}
+
+
+def test_noop_of_a_branch_that_was_forgotten_is_found(monkeypatch):
+    forget = lambda config, place: 0.2  # noqa: E731 - a method for one test
+    monkeypatch.setattr(ModelConfig, "dropout_rate", forget)
+    baseline, arm = make(), make("", "model.head_dropout_prob=0.0")
+    assert not Baseline(baseline).effects_of(arm)
+
+
+def test_effects_of_frozen_weights_are_seen_in_the_step_alone(monkeypatch):
+    real = standins.make_optimizer
+
+    def freezing(model, recipe):
+        if recipe.momentum == 0.5 and hasattr(model, "head"):
+            model.head.bias.requires_grad_(False)
+        return real(model, recipe)
+
+    monkeypatch.setattr(standins, "make_optimizer", freezing)
+    assert set(inspect("recipe.momentum=0.5").effects) == {"step"}
+
+
+@pytest.mark.parametrize("recipe", ["schedule=cosine", "schedule=constant", "schedule=plateau"])
+def test_learning_rates_are_those_of_the_schedule(recipe):
+    config = make(f"recipe.{recipe}", "recipe.epochs=6 recipe.warmup_epochs=1.5 recipe.plateau_patience=1").recipe
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr)
+    schedule, wanted = Schedule(optimizer, config, 4), []
+    for _ in range(6):
+        for _ in range(4):
+            wanted.append(schedule.lr)
+            optimizer.step()
+            schedule.after_step()
+        schedule.after_epoch(1.0)
+    assert list(standins.learning_rates(config, 4)) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_noop_detector_is_deterministic_and_leaves_chance_alone():
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    first, second = inspect("model.hidden_dropout_prob=0.1"), inspect("model.hidden_dropout_prob=0.1")
+    assert first == second and torch.equal(before, torch.random.get_rng_state())
+
+
+def plan_of(*arms: str, design: str = "list"):
+    """The plan of a baseline and of arms whose overrides are parted by blanks."""
+    specs = [Spec(levels={"arm": arm}, overrides=tuple(arm.split())) for arm in ("", *arms)]
+    found = named_arms(specs, [make("", " ".join(spec.overrides)) for spec in specs])
+    return make_plan("s", design, [], found, [0, 1], {})
+
+
+def test_arm_that_changes_nothing_is_refused_with_its_override_and_the_remedy():
+    with pytest.raises(ConfigError) as refusal:
+        refuse_noops(plan_of("recipe.momentum=0.5", "model.patch_size=8"))
+    assert refusal.value.faults == [
+        "`recipe.momentum=0.5` of arm momentum=0.5  changes nothing that a cell does, although recipe.momentum=0.5 is "
+        f"not the baseline's (compared: {', '.join(EFFECTS)}); "
+        "drop it, add what makes it count, or use sweep.check=false"
+    ]
+
+
+def test_arms_that_change_nothing_are_all_named():
+    with pytest.raises(ConfigError) as refusal:
+        refuse_noops(plan_of("recipe.momentum=0.5", "recipe.momentum=0.7"))
+    assert len(refusal.value.faults) == 2
+
+
+def test_arms_that_act_pass_without_a_word():
+    assert refuse_noops(plan_of("model.patch_size=8", "recipe.epochs=50", "data.val=test")) == []
+
+
+def test_key_that_does_nothing_beside_others_is_a_warning():
+    (warning,) = refuse_noops(plan_of("model.patch_size=8 recipe.momentum=0.5"))
+    assert warning.startswith("recipe.momentum=0.5  does nothing in arm patch_size=8+momentum=0.5, where other keys do")
+
+
+def test_key_that_does_nothing_is_refused_where_it_never_stands_alone():
+    with pytest.raises(ConfigError, match="recipe.momentum=0.5  does nothing"):
+        refuse_noops(plan_of("model.patch_size=8 recipe.momentum=0.5", design="fraction"))
+
+
+def test_arm_that_changes_a_key_that_it_does_not_name_is_a_warning():
+    plan = plan_of("model.patch_size=8 data.train_limit=100")
+    plan.arms[1]["overrides"] = ["model/patch_size=p8"]
+    assert refuse_noops(plan) == [
+        "arm patch_size=8+train_limit=100 also changes data.train_limit=100, which `model/patch_size=p8` does not name"
+    ]
+
+
+def test_arm_whose_images_cannot_be_divided_is_refused():
+    with pytest.raises(ConfigError, match=r"data.train_limit=49000  is more than there are.*\[arm train_limit=49000\]"):
+        refuse_noops(plan_of("data.train_limit=49000"))
+
+
+def test_noop_detector_looks_at_fifteen_arms_of_the_starting_model_in_a_few_seconds():
+    def starting(changes: str) -> Config:
+        config, small = make("", changes), dataclasses.asdict(make().model)
+        changed = {name: value for name, value in vars(config.model).items() if value != small[name]}
+        return dataclasses.replace(config, model=ModelConfig(**changed))
+
+    arms = {key: starting(key) for key in [key for key in ACTING if "image_folder" not in key][:15]}
+    began = time.perf_counter()
+    findings = inspect_arms(starting(""), arms)
+    assert time.perf_counter() - began < 20  # 4 s on an idle core
+    assert not any(found.is_noop or found.unexpected for found in findings)
