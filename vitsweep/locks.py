@@ -113,6 +113,11 @@ class Witness:
         """Whether the owner is known to be dead; from another machine that takes `stale_seconds` of asking."""
         if hold.owner is not None and hold.owner.host == self.machine:
             return not is_running(hold.owner.pid, hold.owner.born)
+        if hold.owner is None and fcntl is not None:
+            # Torn: its writer is at it this very moment, or was killed there. Under the guard nobody writes.
+            with suppress(FileNotFoundError), guarded(directory):
+                again = read_hold(directory)
+                return again is not None and again.owner is None
         first = self.seen.get(directory)
         if first is None or first[0] != hold:
             self.seen[directory] = (hold, time.monotonic())
@@ -217,6 +222,12 @@ class CellLock:
 
     def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+def bury(directory: Path, witness: Witness) -> bool:
+    """Remove the lock and the unfinished files of an owner that was killed; False if somebody is at the cell again."""
+    with CellLock(directory, witness) as lock:
+        return lock.acquire()
 
 
 @contextmanager

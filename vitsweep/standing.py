@@ -23,6 +23,8 @@ class Standing:
     record: Record | None = None
     owner: Owner | None = None
     """Who is at it, or was when it died."""
+    is_locked: bool = False
+    """Whether a lock lies in its directory, also a dead one."""
 
     @property
     def refusal(self) -> str:
@@ -48,18 +50,20 @@ def standing(directory: Path, cell: Cell, witness: Witness) -> Standing:
         owner = hold.owner if hold else None
         record = record_of(directory, cell)
         if hold is not None and not witness.is_dead(directory / cell.id, hold):
-            return Standing(cell=cell, status="running", record=record, owner=owner)
+            return Standing(cell=cell, status="running", record=record, owner=owner, is_locked=True)
         if record is None or record.status != "running":
             break
         # Running, and nobody at it: its owner has died, or began or ended between these two looks. So look again.
-    return at_rest(cell, record, owner)
+    now = at_rest(cell, record)
+    now.owner, now.is_locked = owner, hold is not None
+    return now
 
 
-def at_rest(cell: Cell, record: Record | None, owner: Owner | None = None) -> Standing:
+def at_rest(cell: Cell, record: Record | None) -> Standing:
     """Where a cell stands that nobody is at: a record that says `running` was interrupted."""
     status = record.status if record else "planned"
     status = "interrupted" if status == "running" else status
-    return Standing(cell=cell, status=status, record=record, owner=owner)
+    return Standing(cell=cell, status=status, record=record)
 
 
 def standings(directory: Path, cells: list[Cell], witness: Witness) -> list[Standing]:

@@ -12,12 +12,12 @@ from rich.console import Console
 from vitsweep.board import final_table, make_board
 from vitsweep.compose import Composer
 from vitsweep.config import SweepConfig
-from vitsweep.locks import Witness, guarded, remove_temporaries
+from vitsweep.locks import Witness, bury, guarded, remove_temporaries
 from vitsweep.nursery import worker_environment
 from vitsweep.paths import PACKAGE_DIR
 from vitsweep.plan import Plan, extend, read_plan, write_plan
 from vitsweep.planner import plan_of
-from vitsweep.standing import standings
+from vitsweep.standing import Standing, standings
 from vitsweep.stop import StopSignals
 
 log = logging.getLogger(__name__)
@@ -47,14 +47,30 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
         work = Sweep(config=config, context=context, directory=directory, settings=settings, witness=witness)
         with StopSignals(), make_board(before) as board:
             run_cells(work, todo, board)
-    return conclude(directory, plan, merged, witness, task, {cell.id for cell in todo})
+    after = standings(directory, plan.cells, witness) if todo else before
+    for now in after:
+        if (
+            now.is_locked
+            and now.status != "running"
+            and bury(directory / now.cell.id, witness)
+            and now.status == "done"
+        ):
+            # Killed in the moment between its last record and the removal of its state, which nobody needs any more.
+            (directory / now.cell.id / "state.pt").unlink(missing_ok=True)
+    conclude(after, merged, directory, task, {cell.id for cell in todo})
+    return [now.status for now in after]
 
 
 def show_plan(plan: Plan) -> None:
     """Print the plan and start nothing."""
-    from vitsweep.price import print_plan
-
-    print_plan(plan)
+    try:
+        from vitsweep.price import print_plan
+    except ModuleNotFoundError:
+        for arm in plan.arms:
+            print(f"{arm['arm']}: {', '.join(arm['overrides']) or 'nothing changed'}")
+        print(f"{plan.study}: {len(plan.arms)} arms, {len(plan.seeds)} seeds, {len(plan.cells)} cells")
+    else:
+        print_plan(plan)
 
 
 def freeze(directory: Path, plan: Plan) -> Plan:
@@ -84,15 +100,10 @@ def prepare(config: DictConfig, directory: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(os.pathsep.join(paths).split(os.pathsep)))
 
 
-def conclude(
-    directory: Path, plan: Plan, merged: Plan, witness: Witness, task: TaskFunction, tried: set[str]
-) -> list[str]:
-    """Print the table of this command's cells, set the exit code and return the statuses."""
-    after = standings(directory, plan.cells, witness)
-    Console().print(final_table(merged, [(now.cell, now.record) for now in after], directory))
-    statuses = [now.status for now in after]
-    task.exit_code = 0 if all(status == "done" for status in statuses) else 1
+def conclude(after: list[Standing], plan: Plan, directory: Path, task: TaskFunction, tried: set[str]) -> None:
+    """Print the table of this command's cells and set the exit code."""
+    Console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
+    task.exit_code = 0 if all(now.status == "done" for now in after) else 1
     for now in after:
         if now.refusal and now.cell.id in tried:
             task.refuse(now.refusal)
-    return statuses
