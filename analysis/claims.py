@@ -237,7 +237,7 @@ def _verdict(judged: Judged, p_holm: float) -> str:
 def _effect_evidence(results: dict[tuple[str, str], stats.Paired], metric: str) -> str:
     what, places = ("points", 2) if unit(metric) == 100.0 else (metric, 4)
     parts = [
-        f"{arm} - {than}: {signed(r.delta, places)} {interval(r.ci_low, r.ci_high, places)} {what}, {r.n} seeds"
+        f"{arm} minus {than}: {signed(r.delta, places)} {interval(r.ci_low, r.ci_high, places)} {what}, {r.n} seeds"
         for (arm, than), r in results.items()
     ]
     return "; ".join(" ".join(part.split()) for part in parts) + "."

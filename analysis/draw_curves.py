@@ -46,7 +46,8 @@ def curve_figures(selection: Selection, effects: pd.DataFrame) -> list[Figure]:
     band = band_over_seeds(selection.history)
     if band.empty:
         return []
-    with_curve = [arm for arm in selection.arms if arm in set(band["arm"])]
+    known = set(band["arm"].unique())
+    with_curve = [arm for arm in selection.arms if arm in known]
     arms = at_most(with_curve, selection.baseline, effects)
     left_out = len(with_curve) - len(arms)
     note = f" {left_out} more arms are in the table only." if left_out else ""

@@ -10,7 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from analysis.shown import large, signed
 from analysis.style import DIVERGING, FIXED_DARK, FIXED_LIGHT, LINES, MARKERS, contrast
 
 VERDICT_ROLE = {"helps": "good", "hurts": "bad"}
@@ -66,6 +68,9 @@ def draw_cost(points: pd.DataFrame, *, ax: Axes, styles: dict, colour: dict, cos
         ax.plot(row[cost], row["mean"], style["marker"], color=style["color"], label=row["arm"], zorder=3)
     if points[cost].max() > 3 * points[cost].min() > 0:
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: large(value)))
     ax.set_xlabel(label)
     ax.set_ylabel("test accuracy, %")
     return ax
@@ -112,7 +117,7 @@ def draw_classes(table: pd.DataFrame, *, ax: Axes, colour: dict) -> Axes:
             shade = to_hex(DIVERGING(0.5 + value / bound / 2))
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor=colour["paper"]))
             ink = max((FIXED_DARK, FIXED_LIGHT), key=lambda c: contrast(c, shade))
-            ax.text(x, y, f"{value:+.1f}".replace("-", "\u2212"), ha="center", va="center", color=ink, fontsize=8)
+            ax.text(x, y, signed(value, 1), ha="center", va="center", color=ink, fontsize=8)
     ax.set_xlim(-0.5, table.shape[1] - 0.5)
     ax.set_ylim(table.shape[0] - 0.5, -0.5)
     ax.set_xticks(range(table.shape[1]), table.columns, rotation=30, ha="right")

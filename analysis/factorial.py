@@ -107,7 +107,8 @@ def interaction_effects(
     long.columns = ["seed", "arm", "y"]
     blocks = pd.get_dummies(long["seed"], prefix="seed").to_numpy(float)
     row = single.index.get_indexer(long["arm"])
-    known = np.column_stack([blocks, single.to_numpy()[row]])
+    # Levels that always change together take one column between them.
+    known, _, _ = estimable(blocks, single.to_numpy()[row], [(pair,) for pair in single.columns])
     X, kept, aliased = estimable(known, product_AK[row], names)
     notes += aliased
     if not kept or len(long) <= X.shape[1]:
@@ -121,11 +122,13 @@ def estimable(known: np.ndarray, product: np.ndarray, names: list) -> tuple[np.n
     each that adds nothing."""
     kept: list = []
     notes = []
-    X, rank = known, np.linalg.matrix_rank(known)
+    X, basis = known, _orthonormal(known)
     for name, column in zip(names, product.T, strict=True):
-        wider = np.column_stack([X, column])
-        if np.linalg.matrix_rank(wider) > rank:
-            X, rank = wider, rank + 1
+        # Projected twice: once leaves rounding errors that look like a direction of their own.
+        rest = column - basis @ (basis.T @ column)
+        rest -= basis @ (basis.T @ rest)
+        if np.linalg.norm(rest) > 1e-8 * np.linalg.norm(column):
+            X, basis = np.column_stack([X, column]), np.column_stack([basis, rest / np.linalg.norm(rest)])
             kept.append(name)
             continue
         weights = np.linalg.lstsq(X, column, rcond=None)[0][known.shape[1] :]
@@ -133,6 +136,11 @@ def estimable(known: np.ndarray, product: np.ndarray, names: list) -> tuple[np.n
         partner = f"cannot be told from {' and '.join(others)}" if others else "cannot be told from main effects"
         notes.append(f"The interaction {_named(name)} {partner} in this design.")
     return X, kept, notes
+
+
+def _orthonormal(columns: np.ndarray) -> np.ndarray:
+    left, size, _ = np.linalg.svd(columns, full_matrices=False)
+    return left[:, size > 1e-10 * size[0]]
 
 
 def _products(single: pd.DataFrame) -> tuple[list, np.ndarray]:

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.collections import Collection
+from matplotlib.colors import is_color_like, to_rgba
 from matplotlib.figure import Figure as Canvas
 
-from analysis.style import recoloured, theme
+from analysis.style import DARK, LIGHT, recoloured, theme
 
+COLOURED = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 MAX_ARMS = 12
 """Arms that one figure shows; more become unreadable. Their numbers are in the figure's table all the
 same."""
@@ -42,37 +45,50 @@ class Figure:
 def save(figure: Figure, directory: Path) -> str:
     """Write <name>.svg, <name>-dark.svg, <name>.png, <name>-dark.png; return the SVG for the page, in CSS
     variables."""
-    light = render(figure, "light", ("svg", "png"))
-    svg = tidy(light["svg"].decode())
+    files = render(figure)
+    svg = tidy(files["svg"].decode())
     (directory / f"{figure.name}.svg").write_text(svg, encoding="utf-8", newline="\n")
     (directory / f"{figure.name}-dark.svg").write_text(recoloured(svg), encoding="utf-8", newline="\n")
-    (directory / f"{figure.name}.png").write_bytes(light["png"])
-    (directory / f"{figure.name}-dark.png").write_bytes(render(figure, "dark", ("png",))["png"])
+    (directory / f"{figure.name}.png").write_bytes(files["png"])
+    (directory / f"{figure.name}-dark.png").write_bytes(files["dark png"])
     return inline(svg, figure)
 
 
-def render(figure: Figure, theme_name: str, kinds: tuple[str, ...]) -> dict[str, bytes]:
-    """The bytes of a figure by kind, svg or png."""
-    made = {}
-    with theme(theme_name) as colour:
+def render(figure: Figure) -> dict[str, bytes]:
+    """The figure as `svg` and `png` in the light theme and as `dark png`."""
+    with theme("light") as colour:
         canvas = plt.figure(figsize=figure.size, layout="constrained")
         try:
             figure.draw(canvas, colour)
             canvas.draw_without_rendering()
-            # The layout is found once; finding it again for each kind takes longer than drawing.
+            # The layout is found once; finding it again for each file takes longer than drawing.
             canvas.set_layout_engine("none")
-            for kind in kinds:
-                made[kind] = _saved(canvas, kind)
+            files = {kind: _saved(canvas, kind) for kind in ("svg", "png")}
+            darken(canvas)
+            return files | {"dark png": _saved(canvas, "png")}
         finally:
             plt.close(canvas)
-    return made
+
+
+def darken(canvas: Canvas) -> None:
+    """Give every part of a figure drawn in the light theme the colours of the dark one."""
+    dark = {to_rgba(LIGHT[role])[:3]: to_rgba(DARK[role])[:3] for role in LIGHT}
+    for artist in canvas.findobj():
+        # All are read before any is set: a marker's colour may follow its line's.
+        old = {n: getattr(artist, f"get_{n}")() for n in COLOURED if hasattr(artist, f"get_{n}")}
+        if isinstance(artist, Collection):
+            new = {n: [(*dark.get(tuple(c[:3]), c[:3]), c[3]) for c in colours] for n, colours in old.items()}
+        else:
+            known = {n: to_rgba(colour) for n, colour in old.items() if is_color_like(colour)}
+            new = {n: (*dark.get(c[:3], c[:3]), c[3]) for n, c in known.items()}
+        artist.set(**{n: colour for n, colour in new.items() if len(colour)})
 
 
 def _saved(canvas: Canvas, kind: str) -> bytes:
     # A date or version would make equal inputs differ, and a URL would put an address into an offline page.
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type")) if kind == "svg" else {"Software": None}
     stream = io.BytesIO()
-    canvas.savefig(stream, format=kind, metadata=nothing)
+    canvas.savefig(stream, format=kind, metadata=nothing, facecolor=canvas.get_facecolor())
     return stream.getvalue()
 
 
@@ -94,8 +110,9 @@ def inline(svg: str, figure: Figure) -> str:
         svg = svg.replace(mark, f"{mark}{figure.name}-")
     start, body = svg.split(">", 1)
     start = re.sub(r' (width|height)="[^"]*"', "", start)
-    width = f"{figure.size[0] * 72:.0f}px"
-    start += f' role="img" aria-labelledby="{figure.name}-name" style="min-width: {width}"'
+    # Narrower than drawn it would be unreadable, so it scrolls; much wider its letters would outgrow the page's.
+    size = f"min-width: {figure.size[0] * 66:.0f}px; max-width: {figure.size[0] * 104:.0f}px"
+    start += f' role="img" aria-labelledby="{figure.name}-name" style="{size}"'
     return f'{start}><title id="{figure.name}-name">{_escape(figure.alt)}</title>{body}'
 
 

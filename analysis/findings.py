@@ -61,7 +61,8 @@ def _arms(judgement: Judgement) -> list[str]:
     effects, selection = judgement.effects, judgement.selection
     arms = effects[(effects["role"] == "arm") & (effects["arm"] != selection.baseline)]
     of = {verdict: rows for verdict, rows in arms.groupby("verdict", sort=False)}
-    said = [_decided(of[v], words) for v, words in (("helps", "Better"), ("hurts", "Worse")) if v in of]
+    rope = selection.rope if unit(judgement.metric) == 100.0 else math.nan
+    said = [_decided(of[v], words, rope) for v, words in (("helps", "Better"), ("hurts", "Worse")) if v in of]
     if "equivalent" in of:
         named = _names(of["equivalent"])
         said.append(f"Equivalent to it within {selection.rope:g} points (two one-sided tests, 5 %): {named}.")
@@ -83,8 +84,11 @@ def _arms(judgement: Judgement) -> list[str]:
     return said
 
 
-def _decided(rows: pd.DataFrame, word: str) -> str:
-    parts = [f"{r['arm']} by {_size(r)} (Holm p {_with_sign(r['p_holm'])})" for _, r in _largest(rows).iterrows()]
+def _decided(rows: pd.DataFrame, word: str, rope: float) -> str:
+    parts = []
+    for _, row in _largest(rows).iterrows():
+        small = f", less than {rope:g} points" if max(abs(row["ci_low"]), abs(row["ci_high"])) < rope else ""
+        parts.append(f"{row['arm']} by {_size(row)} (Holm p {_with_sign(row['p_holm'])}{small})")
     return f"{word} than the baseline: {'; '.join(parts)}{_more(rows)}."
 
 

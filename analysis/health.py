@@ -92,8 +92,8 @@ def _missing_pairs(selection: Selection) -> list[str]:
         own = set(values[arm].dropna().index)
         if own and own != base:
             lines.append(
-                f"{arm} is compared on seeds {ranges(sorted(own & base)) or 'none'}: "
-                f"without a pair are {ranges(sorted(own ^ base))}."
+                f"{arm} is compared on seeds {ranges(sorted(own & base)) or 'none'}; "
+                f"seeds without a pair: {ranges(sorted(own ^ base))}."
             )
     return lines
 

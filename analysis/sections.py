@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from analysis import study_figures, study_tables
 from analysis.curves import RULE
-from analysis.effects import unit
 from analysis.figures import Figure
 from analysis.findings import findings, placebo_sentences, seeds_sentence
 from analysis.health import health_items, methods_items
@@ -28,10 +27,10 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
     """The sections in their order; those with nothing to say are left out."""
     runs = study_tables.run_numbers(judgement.selection)
     sections = [
-        Section(id="findings", title="Findings", items=[Text(text=" ".join(findings(judgement)))]),
+        Section(id="findings", title="Findings", items=[Bullets(lines=findings(judgement))]),
         Section(id="claims", title="Claims", items=_claims(judgement, runs)),
         Section(id="comparison", title="Comparison", items=_comparison(judgement, runs, sort)),
-        Section(id="factors", title="Factors", items=_factors(judgement)),
+        Section(id="factors", title="Factors", items=_factors(judgement, runs)),
         Section(id="training", title="Training", items=_training(judgement, runs)),
         Section(id="images", title="Test images and classes", items=_images(judgement, runs)),
         Section(id="gallery", title="Where the models look", items=gallery),
@@ -66,15 +65,17 @@ def _comparison(judgement: Judgement, runs: dict[str, str], sort: str) -> list:
     return [table, *([Bullets(lines=lines)] if lines else []), *figures]
 
 
-def _factors(judgement: Judgement) -> list:
+def _factors(judgement: Judgement, runs: dict[str, str]) -> list:
     found = judgement.factorial
     if found is None:
         return []
     items: list = [_drawn(f) for f in study_figures.factor_figures(judgement)]
-    if unit(judgement.metric) == 100.0 and len(found.main):
-        items.append(TableItem(table=study_tables.main_table(judgement)))
-    if len(found.interactions):
-        items.append(TableItem(table=study_tables.interaction_table(judgement)))
+    tables = [study_tables.main_table(judgement)] if len(found.main) else []
+    tables += [study_tables.interaction_table(judgement)] if len(found.interactions) else []
+    used = _joined(runs, [arm for arm in judgement.selection.arms if judgement.selection.roles[arm] != "placebo"])
+    for table in tables:
+        table.notes.append(f"From runs {used}.")
+    items += [TableItem(table=table) for table in tables]
     return items + ([Bullets(lines=found.notes)] if found.notes else [])
 
 

@@ -127,7 +127,8 @@ def gap(judgement: Judgement) -> Figure | None:
     band = band_over_seeds(history, ("gap/accuracy", "gap/loss"))
     if band.empty:
         return None
-    arms = at_most([a for a in selection.arms if a in set(band["arm"])], selection.baseline, judgement.effects)
+    known = set(band["arm"].unique())
+    arms = at_most([a for a in selection.arms if a in known], selection.baseline, judgement.effects)
     last = band[(band["metric"] == "gap/accuracy") & (band["epoch"] == band["epoch"].max())].set_index("arm")["mean"]
 
     def draw(canvas, colour):

@@ -42,7 +42,7 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
     compared = len(frame) > 1
     columns = [
         Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
-        Column("what changed", lambda r: arrows(r["changes"]) or NOTHING, "changes", numeric=False),
+        Column("what changed", lambda r: arrows(r["changes"]) or NOTHING, "changes", numeric=False, wrap=True),
         Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
         Column(name, lambda r: _mean_and_sd(r["mean"], r["sd"], places), "mean", keep=True),
         Column(
@@ -81,9 +81,9 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
 def claim_table(judgement: Judgement) -> Table:
     """What was claimed before the first run, and the verdicts."""
     columns = [
-        Column("claim", lambda r: r["claim"], "claim", numeric=False, keep=True),
+        Column("claim", lambda r: r["claim"], "claim", numeric=False, keep=True, wrap=True),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=True),
-        Column("evidence", lambda r: r["evidence"], "evidence", numeric=False, keep=True),
+        Column("evidence", lambda r: r["evidence"], "evidence", numeric=False, keep=True, wrap=True),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
         Column("changed after the start", lambda r: "yes" if r["changed_after_start"] else "no", "changed_after_start"),
     ]

@@ -29,6 +29,8 @@ class Column:
     numeric: bool = True
     keep: bool = False
     """Shown even when it says the same in every row."""
+    wrap: bool = False
+    """Whether a long text may take several lines."""
 
 
 @dataclass(kw_only=True)

@@ -103,7 +103,7 @@ def test_study_without_claims_has_no_claim_family(tmp_path):
 
 def test_evidence_states_size_interval_and_seeds(tmp_path):
     evidence = judged(tmp_path, PATCH)[0].loc[0, "evidence"]
-    assert evidence == "baseline - patch_size=8: +5.04 [+4.77, +5.31] points, 5 seeds."
+    assert evidence == "baseline minus patch_size=8: +5.04 [+4.77, +5.31] points, 5 seeds."
 
 
 @pytest.mark.parametrize(

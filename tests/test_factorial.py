@@ -121,3 +121,20 @@ def test_seed_without_all_arms_is_left_out_of_main_effects_and_named(tmp_path):
 
 def test_sweep_without_levels_has_no_factors(tmp_path):
     assert analyse(select(load(make_sweep(tmp_path, {"baseline": [0.8], "odd name": [0.7]}, epochs=1)))) is None
+
+
+def test_levels_that_always_change_together_do_not_spoil_the_interactions(tmp_path):
+    arms = {
+        "baseline": [0.80, 0.81, 0.80],
+        "patch_size=8": [0.75, 0.755, 0.75],
+        "num_hidden_layers=4": [0.79, 0.80, 0.805],
+        "patch_size=8+num_hidden_layers=4": [0.74, 0.75, 0.745],
+        "lr=0.1+decay=0": [0.79, 0.80, 0.79],
+    }
+    found = analyse(select(load(make_sweep(tmp_path, arms, epochs=1))))
+    together = [row for row in found.interactions.to_dict("records") if "patch_size" in row["factors"]]
+    assert len(together) == 1 and "lr" not in together[0]["factors"]
+    planted = 100 * np.mean(
+        np.array([0.74, 0.75, 0.745]) - [0.75, 0.755, 0.75] - [0.79, 0.80, 0.805] + [0.8, 0.81, 0.8]
+    )
+    assert together[0]["effect"] == pytest.approx(planted)

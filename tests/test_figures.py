@@ -111,18 +111,35 @@ def test_ids_and_their_uses_agree_and_carry_the_figures_name(judgement, tmp_path
 
 
 def test_svg_has_no_date_no_program_and_no_address(judgement):
-    svg = figures.tidy(figures.render(all_figures(judgement)["effects"], "light", ("svg",))["svg"].decode())
+    svg = figures.tidy(figures.render(all_figures(judgement)["effects"])["svg"].decode())
     assert not re.findall(r"https?://(?!www\.w3\.org)", svg)
     assert "atplotlib" not in svg and "metadata" not in svg
 
 
 def test_figure_gives_the_same_bytes_twice(judgement):
     figure = all_figures(judgement)["curves"]
-    assert figures.render(figure, "light", ("svg", "png")) == figures.render(figure, "light", ("svg", "png"))
+    assert figures.render(figure) == figures.render(figure)
+
+
+@pytest.mark.parametrize("name", ["effects", "seeds", "curves", "gap", "cost", "main-effects", "classes"])
+def test_darkened_figure_is_the_figure_drawn_in_the_dark_theme(judgement, name):
+    figure = all_figures(judgement)[name]
+    images = []
+    for theme in ("light", "dark"):
+        with style.theme(theme) as colour:
+            canvas = plt.figure(figsize=figure.size, dpi=40)
+            figure.draw(canvas, colour)
+            canvas.canvas.draw()
+            if theme == "light":
+                figures.darken(canvas)
+                canvas.canvas.draw()
+            images.append(np.asarray(canvas.canvas.buffer_rgba()).copy())
+            plt.close(canvas)
+    assert np.array_equal(*images)
 
 
 def test_dollar_signs_in_arm_names_are_text(judgement):
-    svg = figures.render(all_figures(judgement)["effects"], "light", ("svg",))["svg"].decode()
+    svg = figures.render(all_figures(judgement)["effects"])["svg"].decode()
     assert ">a$b_{c}</text>" in svg
 
 
@@ -177,7 +194,7 @@ def test_classes_write_each_difference_readably(ax):
     table = pd.DataFrame({"cat": [-5.0, 0.0], "dog": [2.5, 5.0]}, index=["a", "b"])
     draw_effects.draw_classes(table, ax=ax, colour=style.LIGHT)
     cells = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in ax.patches]
-    assert [text.get_text() for text in ax.texts] == ["\u22125.0", "+2.5", "+0.0", "+5.0"]
+    assert [text.get_text() for text in ax.texts] == ["\u22125.0", "+2.5", "0.0", "+5.0"]
     assert all(style.contrast(t.get_color(), cell) >= 4.5 for t, cell in zip(ax.texts, cells, strict=True))
 
 

@@ -255,7 +255,7 @@ def test_folder_in_which_all_cells_failed(undrawn, tmp_path):
 def test_unequal_seeds_are_compared_on_shared_ones_and_named(undrawn, tmp_path):
     directory = make_sweep(tmp_path, {"baseline": [0.80, 0.81, 0.80], "patch_size=8": [0.75, 0.755]})
     text = page_of(directory).text
-    assert "patch_size=8 is compared on seeds 0-1: without a pair are 2." in text
+    assert "patch_size=8 is compared on seeds 0-1; seeds without a pair: 2." in text
     row = arms_csv(directory)[1]
     assert (row["n"], row["pairs"]) == ("2", "2") and float(row["delta"]) == pytest.approx(-5.25)
 
