@@ -1,10 +1,8 @@
 """Tracker without a network: agrees with the record; obeys (never fatal, quick, whole); tells no names."""
 
-import getpass
 import math
 import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -16,7 +14,7 @@ import pytest
 import torch
 
 from tests.wandb_cells import make_record, make_row, run_cell
-from tests.wandb_fixtures import no_account  # noqa: F401
+from tests.wandb_fixtures import no_account, private_names  # noqa: F401
 from vitsweep.config import TrackerConfig
 from vitsweep.track import NullTracker, WandbTracker, make_tracker
 from vitsweep.wandb_file import RunFile, read_run_file
@@ -173,6 +171,12 @@ def test_a_tracker_that_was_never_started_keeps_still(tmp_path):
     assert tracker.runs == []
 
 
+def test_online_without_a_key_is_offline_and_asks_nobody(tmp_path, caplog):
+    tracker = run_cell(tmp_path, make_record(), mode="online")
+    assert tracker.runs[0]["mode"] == "offline"
+    assert "W&B has no API key here (set WANDB_API_KEY or run `wandb login`)" in caplog.text
+
+
 def test_disabled_leaves_no_file(tmp_path):
     tracker = run_cell(tmp_path / "cell", make_record(), mode="disabled")
     assert tracker.runs == [] and not (tmp_path / "cell/wandb").exists()
@@ -203,7 +207,7 @@ def test_error_reports_are_off_unless_the_user_wants_them(tmp_path, monkeypatch,
     assert os.environ.pop("WANDB_ERROR_REPORTING") == (said or "false")
 
 
-def test_no_host_user_or_path_is_in_what_would_be_sent(tmp_path):
+def test_no_host_user_or_path_is_in_what_would_be_sent(tmp_path, somebody):
     private = tmp_path / "home-of-somebody"
     record = make_record(
         overrides=[f"data.root={private}/my data"],
@@ -214,13 +218,11 @@ def test_no_host_user_or_path_is_in_what_would_be_sent(tmp_path):
     newest(private / "cell")
     files = run_files(private / "cell") + list((private / "cell").glob("wandb/*run-2*/files/**/*"))
     content = b"".join(path.read_bytes() for path in files if path.is_file())
-    names = [socket.gethostname(), str(tmp_path), "somebody", str(Path.home()), sys.executable, "/work/", "/home/"]
-    found = [name for name in names if len(name) > 3 and name.encode() in content]
-    assert found == [] and b"vitsweep.track" not in content
-    assert getpass.getuser() in ("root", "vm") or getpass.getuser().encode() not in content
+    names = ["somebody", str(tmp_path), str(Path.home()), sys.executable, sys.prefix]
+    assert len(content) > 2000 and [name for name in names if name.encode() in content] == []
 
 
-def test_share_host_sends_the_host_along(tmp_path):
+def test_share_host_sends_the_host_along(tmp_path, somebody):
     run_cell(tmp_path, make_record(config={"data": {"root": "/data/images"}}), share_host=True)
     content = newest(tmp_path)
-    assert (content.run["host"], content.config["data"]) == (socket.gethostname(), {"root": "/data/images"})
+    assert (content.run["host"], content.config["data"]) == ("host-of-somebody", {"root": "/data/images"})

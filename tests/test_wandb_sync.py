@@ -106,6 +106,7 @@ def test_a_run_that_is_sent_again_has_each_row_once(server, study):
     assert run.rows() == [make_row(epoch) for epoch in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_a_cell_that_went_on_after_it_was_sent_is_sent_again_whole(server, tmp_path, capsys):
     run_cell(tmp_path / "cell", make_record(), last=2, end="interrupted")
     release_service()

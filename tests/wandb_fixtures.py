@@ -1,6 +1,7 @@
 """Fixtures for tests that use the real W&B client: alone with its own folders, and with a server on loopback."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,4 +33,15 @@ def own_server(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fa
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         yield running
         assert running.faults == []
+    release_service()
+
+
+@pytest.fixture(name="somebody")
+def private_names(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A user and a machine that are easily found again in what is sent; every name of theirs has `somebody` in it."""
+    monkeypatch.setenv("USER", "somebody")
+    monkeypatch.setenv("LOGNAME", "somebody")
+    monkeypatch.setattr(socket, "gethostname", lambda: "host-of-somebody")
+    release_service()
+    yield
     release_service()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vitsweep.config import TrackerConfig
 from vitsweep.record import Record, read_rows, write_json
 from vitsweep.wandb_client import described, make_settings, release_service, within
-from vitsweep.wandb_mode import find_mode, is_reachable
+from vitsweep.wandb_mode import find_mode, has_key, is_reachable
 from vitsweep.wandb_run import exit_code, history_row, prediction_tables, run_arguments, run_summary, without_paths
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ class WandbTracker:
         # Its error reports would tell a third party the host's name, and in a sealed network cost a look-up.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         began = time.monotonic()
-        if mode != "offline" and not is_reachable(self.patience_seconds):
-            log.warning("the W&B server does not answer, so this cell is tracked offline; %s", self._send("it"))
+        if mode != "offline" and (hindrance := self._hindrance()):
+            log.warning("%s, so this cell is tracked offline; %s", hindrance, self._send("it"))
             mode = "offline"
         patience = max(1.0, self.patience_seconds - (time.monotonic() - began))
         rows = read_rows(self._directory)
@@ -159,6 +159,13 @@ class WandbTracker:
         for row in rows:
             self._log(row)
 
+    def _hindrance(self) -> str:
+        if not has_key():  # on a terminal wandb would ask for one and wait
+            return "W&B has no API key here (set WANDB_API_KEY or run `wandb login`)"
+        if not is_reachable(self.patience_seconds):
+            return "the W&B server does not answer"
+        return ""
+
     def _open(self, record: Record, mode: str, patience: float, *, resuming: bool) -> "wandb.Run":
         import wandb
 
@@ -168,8 +175,8 @@ class WandbTracker:
             project=self.config.project,
             entity=self.config.entity,
             mode=mode,
-            # Only a run that is under way on the server is gone on with. Otherwise one of that id is written over: right
-            # for a piece that has all rows, and the only way in which sending it twice changes nothing.
+            # Only a run that is under way on the server is gone on with. Otherwise one of that id is written over:
+            # right for a piece that has all rows, and then sending it twice changes nothing.
             resume="allow" if resuming and mode != "offline" else None,
             reinit="finish_previous",
             allow_val_change=True,
