@@ -20,6 +20,8 @@ class ReportAtTheEnd(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         # pandas and matplotlib take seconds to import; a job's process must not pay for them.
         directory = Path(str(config.hydra.sweep.dir))
+        if not (directory / "plan.json").exists():
+            return  # a dry run: nothing was planned for good, so there is nothing to report
         try:
             from analysis.report import make_report
 
