@@ -3,7 +3,6 @@
 import math
 import os
 import random
-import statistics
 import subprocess
 import sys
 import time
@@ -132,13 +131,11 @@ def test_tracker_draws_no_random_numbers(tmp_path):
 def test_an_epoch_row_costs_less_than_a_millisecond(tmp_path):
     tracker = WandbTracker(TrackerConfig(mode="offline"))
     tracker.start(make_record(), tmp_path)
-    seconds = []
+    began = time.process_time()  # of all threads, and not of others who share the machine
     for epoch in range(1, 201):
-        began = time.perf_counter()
         tracker.log(make_row(epoch))
-        seconds.append(time.perf_counter() - began)
+    assert (time.process_time() - began) / 200 < 0.001
     tracker.finish(make_record(status="done"))
-    assert statistics.median(seconds) < 0.001
 
 
 @pytest.mark.parametrize("broken", ["init", "log", "finish"])

