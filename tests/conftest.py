@@ -10,6 +10,18 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 
+ON_REQUEST = ("slow", "chaos", "slurm")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what takes minutes or starts daemons, unless `-m` asks for it."""
+    asked = config.getoption("-m")
+    for item in items:
+        for name in ON_REQUEST:
+            if item.get_closest_marker(name) and name not in asked:
+                item.add_marker(pytest.mark.skip(reason=f"on request: pytest -m {name}"))
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in an empty folder, with caches and W&B's files inside it."""
