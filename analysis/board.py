@@ -1,6 +1,6 @@
 """A sheet of tiles with words: everything is placed in points of the finished page, pictures pixel by pixel.
 
-One array holds all tiles, so a sheet of hundreds is drawn as one image and nothing is resampled.
+Tiles are copied into the finished page, so a sheet of hundreds is quick and nothing is resampled.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.image import imsave
 
 from analysis.overlay import SHARE_OF_MAP, Scale, enlarged
 from analysis.style import theme
@@ -40,44 +40,41 @@ class Board:
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set(xlim=(0, width), ylim=(height, 0))
         self.axes.axis("off")
-        paper = [int(colour["paper"][i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        shape = (round(height * PIXELS_A_POINT), round(width * PIXELS_A_POINT), 3)
-        self.pixels = np.broadcast_to(np.array(paper, dtype=np.float32), shape).copy()
+        self.pasted: list[tuple[int, int, np.ndarray]] = []
 
     def tile(self, x: float, y: float, rgb: np.ndarray) -> None:
         """A picture of any size, RGB in 0..1, enlarged to a tile."""
-        left, top = round(x * PIXELS_A_POINT), round(y * PIXELS_A_POINT)
-        self.pixels[top : top + SIDE, left : left + SIDE] = enlarged(rgb, SIDE)
+        self._paste(x, y, enlarged(rgb, SIDE))
 
     def words(self, x: float, y: float, text: str, *, role: str = "ink", size: float = 8, **more: Any) -> None:
         """Text whose anchor (left, middle by default) is at the place."""
         settings = {"ha": "left", "va": "center", "color": self.colour[role], "fontsize": size} | more
         self.axes.text(x, y, text, **settings)
 
-    def frame(self, x: float, y: float, *, role: str = "ink", thickness: float = 1.0, side: float = TILE) -> None:
-        """A square outline."""
-        self.axes.add_patch(
-            Rectangle(
-                (x, y), side, side, fill=False, edgecolor=self.colour[role], linewidth=thickness, joinstyle="miter"
-            )
-        )
-
     def bar(self, x: float, y: float, height: float, scale: Scale, title: str) -> None:
         """A colour bar in the colours of an overlay on mid grey, with its ticks and what it measures."""
         strip = scale.paint(np.linspace(scale.reach, -scale.reach, round(height * PIXELS_A_POINT))[:, None])
         strip = SHARE_OF_MAP * strip + (1 - SHARE_OF_MAP) * 0.5
-        left, top = round(x * PIXELS_A_POINT), round(y * PIXELS_A_POINT)
-        self.pixels[top : top + len(strip), left : left + round(BAR_WIDTH * PIXELS_A_POINT)] = strip
+        self._paste(x, y, np.repeat(strip, round(BAR_WIDTH * PIXELS_A_POINT), axis=1))
         for place, word in zip(*scale.ticks, strict=True):
             tick_y = y + height * (0.5 - place / (2 * scale.reach))
             self.axes.plot([x + BAR_WIDTH, x + BAR_WIDTH + 3], [tick_y] * 2, color=self.colour["soft"], linewidth=0.7)
             self.words(x + BAR_WIDTH + 5, tick_y, word, size=7)
         self.words(x + BAR_WIDTH + 32, y + height / 2, title, size=7, role="soft", rotation=90, ha="center")
 
+    def _paste(self, x: float, y: float, rgb: np.ndarray) -> None:
+        place = round(y * PIXELS_A_POINT), round(x * PIXELS_A_POINT)
+        self.pasted.append((*place, np.round(255 * rgb).astype(np.uint8)))
+
     def save(self, path: Path) -> Path:
         """Write the PNG; equal boards give equal bytes."""
-        self.axes.imshow(self.pixels, extent=(0, self.size[0], self.size[1], 0), interpolation="none", zorder=-1)
-        self.figure.savefig(path, dpi=self.figure.dpi, metadata={"Software": None})
+        # Matplotlib sets the words; tiles are copied in afterwards, since it would resample every pixel of them.
+        self.figure.canvas.draw()
+        page = np.array(self.figure.canvas.buffer_rgba())
+        for top, left, rgb in self.pasted:
+            place = page[top : top + rgb.shape[0], left : left + rgb.shape[1], :3]
+            place[...] = rgb[: place.shape[0], : place.shape[1]]
+        imsave(path, page, format="png", metadata={"Software": None})
         return path
 
 

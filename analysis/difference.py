@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from analysis.gather import Sight
 from analysis.measures import coarser, density, lift, total_variation
@@ -105,7 +105,7 @@ def moderated_p(change_SNP: np.ndarray) -> np.ndarray:
     total = min(prior_freedom + freedom, freedom * variance_NP.size)
     error_NP = np.sqrt(moderated_NP / S)
     t_NP = np.divide(mean_NP, error_NP, out=np.zeros_like(mean_NP), where=error_NP > 0)
-    return 2 * stats.t.sf(np.abs(t_NP), total)
+    return 2 * special.stdtr(total, -np.abs(t_NP))
 
 
 def prior_of(variance: np.ndarray, freedom: int) -> tuple[float, float]:

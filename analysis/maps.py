@@ -9,7 +9,7 @@ Shapes: B images of a chunk, N images, S blocks, H heads, T tokens with the pref
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,9 +64,9 @@ class Pass:
     """What one forward pass left behind; valid until the next one."""
 
     attention: list[Tensor]
-    """(B, H, T, T) a block, first block first."""
-    branches: list[tuple[Tensor, Tensor]]
-    """The stream before each block and its attention's output, (B, T, D) both."""
+    """(B, H, T, T) a block, first block first; (B, T, T) where `reduce` has fused the heads."""
+    alphas: list[Tensor]
+    """Each token's calibrated residual weight, (B, T) a block; empty unless asked for."""
     readout_T: Tensor
     """What the head reads."""
     logit_BK: Tensor
@@ -99,7 +99,11 @@ def look(
     def use(seen: Pass) -> dict[str, Tensor]:
         return {"mass": _ROW_OF[variant](seen, alpha=alpha), "logit": seen.logit_BK}
 
-    found = walk(model, image_NCHW, normalisation, use, gradient=variant == "relevance")
+    # Heads are fused as soon as they are seen: an eighth of the memory, and no gradients are kept alive for nothing.
+    fusion = {"max": "max", "min": "min", "relevance": None}.get(variant, "mean")
+    reduce = None if fusion is None else partial(fuse, fusion=fusion)
+    needs = {"calibrate": variant == "calibrated", "gradient": variant == "relevance"}
+    found = walk(model, image_NCHW, normalisation, use, reduce=reduce, **needs)
     return Maps(mass_NT=found["mass"], logit_NK=found["logit"], grid=model.grid)
 
 
@@ -109,18 +113,28 @@ def walk(
     normalisation: dict[str, Sequence[float]],
     use: Callable[[Pass], dict[str, Tensor]],
     *,
+    reduce: Callable[[Tensor], Tensor] | None = None,
+    calibrate: bool = False,
     gradient: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Run the images through the model and keep what `use` makes of each chunk's pass, chunks joined."""
+    """Run the images through the model and keep what `use` makes of each chunk's pass, chunks joined.
+
+    Args:
+        use: called with each chunk's Pass; its tensors begin with the chunk's images.
+        reduce: as in capture_attention.
+        calibrate: whether the pass measures the calibrated residual weights.
+        gradient: whether the pass can be differentiated.
+    """
     check_fits(model, image_NCHW)
     readout_T = model.readout().to(image_NCHW.device)
     parts: list[dict[str, np.ndarray]] = []
     mode = torch.enable_grad() if gradient else torch.no_grad()
-    with capture_attention(model) as attention, watch_branches(model) as branches, mode:
+    watch = watch_alphas(model) if calibrate else nullcontext([])
+    with capture_attention(model, reduce) as attention, watch as alphas, mode:
         for image_BCHW in image_NCHW.split(CHUNK):
             input_BCHW = normalise(image_BCHW, normalisation["mean"], normalisation["std"])
             logit_BK = model(input_BCHW.requires_grad_(gradient)).float()
-            seen = Pass(attention=attention, branches=branches, readout_T=readout_T, logit_BK=logit_BK)
+            seen = Pass(attention=attention, alphas=alphas, readout_T=readout_T, logit_BK=logit_BK)
             parts.append({name: value.detach().cpu().numpy() for name, value in use(seen).items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -135,15 +149,26 @@ def check_fits(model: nn.Module, image_NCHW: Tensor) -> None:
 
 
 @contextmanager
-def watch_branches(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Yield a list that each forward pass fills with every block's input and its attention's output."""
-    seen: list[tuple[Tensor, Tensor]] = []
+def watch_alphas(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Yield a list that each forward pass fills with every block's calibrated residual weights, (B, T).
+
+    The last block may answer only the tokens that the head reads; the others carry no mass there, so its first
+    token's weight standing for all of them changes nothing.
+    """
+    seen: list[Tensor] = []
     streams: list[Tensor] = []
     handles = [model.register_forward_pre_hook(lambda *_: seen.clear())]
+
+    def finish(_module: nn.Module, _inputs: tuple, branch_BTD: Tensor) -> None:
+        stream_BTD = streams.pop()[:, : branch_BTD.shape[1]]
+        alpha_BT = calibrated_alpha(stream_BTD, branch_BTD)
+        seen.append(alpha_BT if alpha_BT.shape[1] == num_tokens else alpha_BT[:, :1].expand(-1, num_tokens))
+
+    num_tokens = len(model.readout())
     try:
         for block in model.blocks:
             handles.append(block.register_forward_pre_hook(lambda _, inputs: streams.append(inputs[0])))
-            handles.append(block.attention.register_forward_hook(lambda _, __, out: seen.append((streams.pop(), out))))
+            handles.append(block.attention.register_forward_hook(finish))
         yield seen
     finally:
         for handle in handles:
@@ -155,7 +180,7 @@ def _rollout_row(seen: Pass, *, alpha: float, **settings) -> Tensor:
 
 
 def _calibrated_row(seen: Pass, *, alpha: float) -> Tensor:
-    return rollout(seen.attention, seen.readout_T, alpha=[calibrated_alpha(*pair) for pair in seen.branches])
+    return rollout(seen.attention, seen.readout_T, alpha=seen.alphas)
 
 
 def _last_row(seen: Pass, *, alpha: float) -> Tensor:

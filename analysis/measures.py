@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -71,6 +70,8 @@ def centre_and_spread(density_NP: np.ndarray, grid: Grid, patch_size: int) -> tu
 
 def rank_correlation(map_NP: np.ndarray, other_NP: np.ndarray) -> np.ndarray:
     """Spearman's, (N,), ties by mean rank; 0 where a map is constant."""
+    from scipy.stats import rankdata  # late: it takes a second to import, and galleries do not need it
+
     ranks = [rankdata(values, axis=1) for values in np.broadcast_arrays(map_NP, other_NP)]
     a, b = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))

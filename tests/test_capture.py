@@ -86,6 +86,17 @@ def test_capture_does_not_change_the_result():
         assert torch.equal(before, model(image))
 
 
+def test_capture_reduces_each_block_at_once():
+    model, image = tiny_vit(), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        with capture_attention(model) as whole:
+            model(image)
+        with capture_attention(model, lambda attention: attention.mean(1)) as fused:
+            model(image)
+    for matrix, mean in zip(whole, fused, strict=True):
+        assert torch.equal(matrix.mean(1), mean)
+
+
 def test_capture_holds_one_pass_at_a_time():
     model = tiny_vit()
     with torch.no_grad(), capture_attention(model) as attention:
@@ -101,7 +112,7 @@ def test_capture_restores_modes_hooks_and_gradients(leave):
     model.head.weight.requires_grad_(False)
     before = state_of(model)
     try:
-        with capture_attention(model), maps.watch_branches(model):
+        with capture_attention(model), maps.watch_alphas(model):
             assert not any(module.training for module in model.modules())
             if leave == "by an exception":
                 raise KeyError
@@ -161,7 +172,9 @@ def test_look_calibrated_weighs_each_token_s_residual_by_its_norm():
         model((image_NCHW.double() / 255 - 0.5) / 0.25)
         expected = model.readout().double().expand(2, -1).unsqueeze(1)
         for matrix, x, y in zip(attention[::-1], inputs[::-1], outputs[::-1], strict=True):
-            alpha = torch.diag_embed(x.norm(dim=-1) / (x.norm(dim=-1) + y.norm(dim=-1)))
+            x = x[:, : y.shape[1]]  # the last block answers only what the head reads
+            alpha = (x.norm(dim=-1) / (x.norm(dim=-1) + y.norm(dim=-1))).expand(2, 17)
+            alpha = torch.diag_embed(alpha)
             expected = expected @ (alpha + (torch.eye(17) - alpha) @ matrix.mean(1))
     found = maps.look(model.float(), image_NCHW, PLAIN, variant="calibrated")
     assert found.mass_NT == pytest.approx(expected.squeeze(1).numpy(), abs=1e-5)

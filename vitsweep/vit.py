@@ -6,7 +6,7 @@ Shapes: B batch, C colour channels, H W pixels, T tokens with the class token, L
 classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -112,12 +112,17 @@ def initialise(model: nn.Module, seed: int) -> None:
 
 
 @contextmanager
-def capture_attention(model: ViT) -> Iterator[list[Tensor]]:
+def capture_attention(model: ViT, reduce: Callable[[Tensor], Tensor] | None = None) -> Iterator[list[Tensor]]:
     """Watch one forward pass after another: yields a list that each pass fills anew.
 
     The list holds one tensor (B, heads, T, T) a block, first block first: post-softmax, fp32 (fp64 for a model in
     fp64), in eval mode, with gradients if the pass has them. On exit, also through an exception, the watchers are gone
     and every module is in the mode it was in.
+
+    Args:
+        model: watched from outside; its result is not changed.
+        reduce: applied to each block's attention at once, for instance a mean over heads, so that all heads of all
+            blocks need not be held in memory. None: kept as it is.
     """
     seen: list[Tensor] = []
     attentions: list[Attention] = [block.attention for block in model.blocks]
@@ -126,7 +131,7 @@ def capture_attention(model: ViT) -> Iterator[list[Tensor]]:
     model.eval()
     try:
         for attention in attentions:
-            attention.watch = seen.append
+            attention.watch = seen.append if reduce is None else lambda a_BNTT: seen.append(reduce(a_BNTT))
         yield seen
     finally:
         for attention in attentions:
