@@ -14,7 +14,17 @@ from vitsweep.cli import register
 from vitsweep.config import Config, ConfigError, checked, config_hash, from_dict, from_omegaconf, to_dict
 from vitsweep.paths import conf_dir
 
-GROUPS = ["model", "model/patch_size", "model/depth", "model/dropout", "model/patchify", "data", "recipe", "tracker", "study"]
+GROUPS = [
+    "model",
+    "model/patch_size",
+    "model/depth",
+    "model/dropout",
+    "model/patchify",
+    "data",
+    "recipe",
+    "tracker",
+    "study",
+]
 CLASSES = [
     configuration.ModelConfig,
     configuration.DataConfig,

@@ -13,7 +13,7 @@ FLOORS = [
     ["naming", "design", "config", "record", "study", "plan", "locks", "standing", "cost", "power", "stop"],
     ["device", "seeding", "augment", "posemb", "layers", "patchify"],
     ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "optim", "checkpoint", "progress"]
-    + ["wandb_mode", "wandb_run", "track", "wandb_sync"],
+    + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "track", "wandb_piece", "wandb_sync"],
     ["evaluate"],
     ["train", "standins", "effects", "noop"],
     ["complaints", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]

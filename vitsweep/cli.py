@@ -15,13 +15,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from vitsweep.complaints import as_sentence
-from vitsweep.config import Config, config_hash, from_dict, from_omegaconf, to_dict
+from vitsweep.config import Config, config_hash, from_omegaconf, to_dict
 from vitsweep.errors import RecordError
 from vitsweep.naming import short_key, single_name, sweep_name
 from vitsweep.paths import add_plugin_path, conf_dir
-from vitsweep.plan import read_plan
 from vitsweep.record import Record, read_record
 from vitsweep.stop import Interrupted
+from vitsweep.work import train_cell
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,9 @@ class Task:
         directory = Path(HydraConfig.get().runtime.output_dir)
         try:
             if "cell" in composed:
-                config, record = planned_cell(Path(HydraConfig.get().sweep.dir), composed.cell)
-            else:
-                config, record = single_cell(from_omegaconf(composed))
+                retry = composed.sweep.retry == "failed"
+                return train_cell(Path(HydraConfig.get().sweep.dir), composed.cell, retry=retry)
+            config, record = single_cell(from_omegaconf(composed))
             status = train(config, record, directory)
         except Exception as fault:
             sentence = as_sentence(fault)
@@ -71,27 +71,6 @@ def leave_no_trace(directory: Path) -> None:
     if [path.name for path in directory.iterdir()] == ["run.log"] and not (directory / "run.log").stat().st_size:
         (directory / "run.log").unlink()
         directory.rmdir()
-
-
-def planned_cell(sweep_dir: Path, cell_id: str) -> tuple[Config, Record]:
-    """A cell as plan.json froze it; YAML is not read again, so editing it changes nothing in a running study."""
-    plan = read_plan(sweep_dir)
-    if plan is None:
-        raise RecordError(f"{sweep_dir}  has no plan.json")
-    cell = next(cell for cell in plan.cells if cell.id == cell_id)
-    record = Record(
-        study=plan.study,
-        role=cell.role,
-        arm=cell.arm,
-        levels=cell.levels,
-        seed=cell.seed,
-        overrides=cell.overrides,
-        config=cell.config,
-        config_hash=cell.config_hash,
-        plan_hash=plan.plan_hash,
-        claims_hash=plan.claims_hash,
-    )
-    return from_dict(cell.config), record
 
 
 def single_cell(config: Config) -> tuple[Config, Record]:

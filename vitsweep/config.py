@@ -222,6 +222,11 @@ class TrackerConfig:
     """W&B user or team; null: the account's default."""
     pictures: str | None = "analysis.pictures.draw_cell"
     """Dotted name of the function that draws a finished cell (training graph, rollout sheet); null: no pictures."""
+    artifacts: bool = False
+    """Whether the best weights and the record are logged as a W&B artifact."""
+    patience_seconds: float = 2.0
+    """Longest wait for the W&B server, seconds, at a cell's start and again at its end; what is not sent stays on disk
+    for `wandb sync`."""
     share_host: bool = False
     """Whether host name, user name and paths may leave the machine."""
 
@@ -231,6 +236,8 @@ class TrackerConfig:
         bad = sorted(set(self.project) & set("/\\#?%:"))
         if bad or not 0 < len(self.project) <= 128:
             found.append(f"tracker.project={self.project}  must have 1 to 128 characters and none of / \\ # ? % :")
+        if self.patience_seconds < 0.5:
+            found.append(f"tracker.patience_seconds={self.patience_seconds}  must be at least 0.5")
         return found
 
 

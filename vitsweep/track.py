@@ -263,5 +263,4 @@ def make_tracker(config: TrackerConfig) -> Tracker:
     """The tracker that tracker.name asks for."""
     if config.name != "wandb":
         return NullTracker()
-    optional = {name: getattr(config, name) for name in ("patience_seconds", "artifacts") if hasattr(config, name)}
-    return WandbTracker(config, **optional)
+    return WandbTracker(config, patience_seconds=config.patience_seconds, artifacts=config.artifacts)
