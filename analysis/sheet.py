@@ -3,6 +3,7 @@
 A row of the images as they are stands above each few rows of overlays, so an image is never far from its maps.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +21,8 @@ HEAD = 36
 """Height of title and class names, points."""
 UNDER = 17
 """Height of the line under an overlay, points."""
-ROWS_AN_INPUT = 5
-"""Rows of overlays below one row of images."""
+ROWS_AN_INPUT = 6
+"""Rows of overlays below one row of images, at most."""
 RIGHT = 70
 """Width of the colour bar's column, points."""
 FOOT = 12
@@ -41,7 +42,7 @@ def arms_sheet(gathered: Gathered, path: Path, title: str, scores: dict[str, str
     """
     sights, columns = gathered.sights, len(gathered.label_N)
     scale = shared_scale([sight.doublings for sight in sights])
-    blocks = [sights[i : i + ROWS_AN_INPUT] for i in range(0, len(sights), ROWS_AN_INPUT)]
+    blocks = blocks_of(sights)
     width = MARGIN + NAMES + columns * COLUMN + RIGHT
     height = HEAD + sum(_block_height(block) for block in blocks) + FOOT
 
@@ -59,6 +60,20 @@ def arms_sheet(gathered: Gathered, path: Path, title: str, scores: dict[str, str
         draw_foot(board, FOOT_WORDS)
 
     return save_board(path, width, height, draw)
+
+
+def blocks_of(sights: Sequence[Sight]) -> list[list[Sight]]:
+    """The rows below each row of images: whole arms where they fit."""
+    blocks: list[list[Sight]] = [[]]
+    for _, group in itertools.groupby(sights, key=lambda sight: sight.arm):
+        rows = list(group)
+        if blocks[-1] and len(blocks[-1]) + len(rows) > ROWS_AN_INPUT:
+            blocks.append([])
+        while len(rows) > ROWS_AN_INPUT:
+            blocks[-1:] = [rows[:ROWS_AN_INPUT], []]
+            rows = rows[ROWS_AN_INPUT:]
+        blocks[-1] += rows
+    return [block for block in blocks if block]
 
 
 def draw_inputs(board: Board, gathered: Gathered, x: float, y: float) -> None:
@@ -115,7 +130,7 @@ def draw_foot(board: Board, text: str) -> None:
     board.words(MARGIN, board.size[1] - 9, text, size=6.8, role="soft")
 
 
-def shortened(name: str, width: int = 13) -> str:
+def shortened(name: str, width: int = 14) -> str:
     """A class name that fits over a tile."""
     return name if len(name) <= width else f"{name[: width - 2]}.."
 

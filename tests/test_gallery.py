@@ -7,6 +7,7 @@ Kinds: is deterministic, obeys a property, refuses with the right words.
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from analysis.gallery import MOST_ARMS, in_order, limited, report_panels
 from analysis.gather import Settings
 from analysis.load import load
 from analysis.maps import look
+from analysis.sheet import blocks_of
 from tests.make_cells import change_record, make_cell, make_config, make_sweep
 from vitsweep.checkpoint import load_model
 from vitsweep.data import load_data
@@ -98,6 +100,16 @@ def test_difference_panel_says_distance_noise_and_attainable_p(report):
     assert "with 2 seeds p cannot go below 0.5" in panel.caption
     assert panel.table["seeds"].unique().tolist() == ["0 1"]
     assert (panel.table["patches"] == 4).all()  # the common grid of 4 x 4 and 2 x 2
+
+
+@pytest.mark.parametrize(
+    ("seeds", "blocks"), [([1, 1, 1], [3]), ([3, 3, 3], [6, 3]), ([4, 4], [4, 4]), ([8, 1], [6, 3]), ([1, 6], [1, 6])]
+)
+def test_rows_of_images_stand_above_whole_arms(seeds, blocks):
+    sights = [SimpleNamespace(arm=str(arm)) for arm, count in enumerate(seeds) for _ in range(count)]
+    made = blocks_of(sights)
+    assert [len(block) for block in made] == blocks
+    assert [sight for block in made for sight in block] == sights
 
 
 def test_gallery_of_one_arm_has_no_difference(tmp_path):
