@@ -1,4 +1,4 @@
-"""Files and mosaics of small images, written as the official archive and class folders are; real ones where they are."""
+"""Image files for tests: class folders, the official archive as Python 2 pickled it, the real CIFAR-10."""
 
 import io
 import os
