@@ -34,7 +34,9 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
     plan = plan_of(overrides, Composer(context.config_loader, config.hydra.job.config_name))
     settings = SweepConfig(**plan.cells[0].config["sweep"])
     if settings.dry_run:
-        show_plan(plan)
+        from vitsweep.price import print_plan
+
+        print_plan(plan, directory)
         return []
     witness, retry = Witness(), settings.retry == "failed"
     before = standings(directory, plan.cells, witness)
@@ -59,18 +61,6 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
             (directory / now.cell.id / "state.pt").unlink(missing_ok=True)
     conclude(after, merged, directory, task, {cell.id for cell in todo})
     return [now.status for now in after]
-
-
-def show_plan(plan: Plan) -> None:
-    """Print the plan and start nothing."""
-    try:
-        from vitsweep.price import print_plan
-    except ModuleNotFoundError:
-        for arm in plan.arms:
-            print(f"{arm['arm']}: {', '.join(arm['overrides']) or 'nothing changed'}")
-        print(f"{plan.study}: {len(plan.arms)} arms, {len(plan.seeds)} seeds, {len(plan.cells)} cells")
-    else:
-        print_plan(plan)
 
 
 def freeze(directory: Path, plan: Plan) -> Plan:
