@@ -10,19 +10,27 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["errors", "paths"],
-    ["naming", "design", "config", "record", "study", "plan", "locks", "standing", "cost", "power", "stop"],
+    ["naming", "design", "config", "record", "study", "plan", "locks", "standing", "cost", "power", "estimate", "stop"],
     ["device", "seeding", "augment", "posemb", "layers", "patchify"],
     ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "optim", "checkpoint", "progress"]
     + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "track", "wandb_piece", "wandb_sync"],
     ["evaluate"],
-    ["train", "standins", "effects", "noop"],
+    ["train", "standins", "effects", "noop", "probe"],
     ["complaints", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
-    + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "reproduce", "__main__"],
+    + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce", "__main__"],
 ]
 PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "config"}
 ROLLOUT_SIDE = {"vit", "checkpoint", "data", "augment", "seeding"}
-LIGHT = ["vitsweep.cli", "vitsweep.board", "vitsweep.compose", "vitsweep.frozen", "vitsweep.power", "analysis.load"]
+LIGHT = [
+    "vitsweep.cli",
+    "vitsweep.price",
+    "vitsweep.board",
+    "vitsweep.compose",
+    "vitsweep.frozen",
+    "vitsweep.power",
+    "analysis.load",
+]
 
 
 def imported(path: Path, package: str) -> set[str]:

@@ -1,6 +1,9 @@
-"""What a model costs: parameters, floating-point operations, tokens. Formulas, checked against torch in the tests."""
+"""What a cell costs: parameters, operations, tokens, memory, disk, steps. Formulas, measured in the tests."""
 
-from vitsweep.config import ModelConfig
+from vitsweep.config import DROPOUT_PLACES, DataConfig, ModelConfig, RecipeConfig
+
+FP32_BYTES = 4
+CIFAR10_TRAIN_IMAGES, CIFAR10_TEST_IMAGES = 50_000, 10_000
 
 
 def count_parameters(model: ModelConfig) -> int:
@@ -43,3 +46,57 @@ def batch_and_steps(num_train: int, batch_size: int) -> tuple[int, int]:
     """
     batch = min(batch_size, num_train)
     return batch, num_train // batch
+
+
+def num_images(data: DataConfig) -> tuple[int, int, int] | None:
+    """Images of train, val and test as data.divide makes them; None for a folder, which is not looked at."""
+    if data.name == "image_folder":
+        return None
+    shapes = data.name == "shapes"
+    everything, test = (data.shapes_train, data.shapes_test) if shapes else (CIFAR10_TRAIN_IMAGES, CIFAR10_TEST_IMAGES)
+    val = round(data.val_fraction * everything) if data.val == "split" else 0
+    train = everything - val
+    if data.train_limit is not None and data.train_limit < train:
+        # Validation shrinks in proportion, but not below one image for each of the ten classes.
+        val = min(val, max(round(val * data.train_limit / train), 10))
+        train = data.train_limit
+    return train, test if data.val == "test" else val, test
+
+
+def activation_bytes(model: ModelConfig, batch_size: int) -> int:
+    """What one step in fp32 keeps of its forward pass for its backward pass.
+
+    Per token of a block 8 numbers a channel (inputs and outputs of two norms, queries, keys, values, the mixed values),
+    2 a hidden channel and one attention a head and token; where there is dropout, its mask too. The last block, which
+    answers the class token alone, keeps both sides of its first norm, keys and values.
+    """
+    width, hidden, tokens = model.hidden_size, model.intermediate_size, num_tokens(model)
+    drops = {place: model.dropout_rate(place) > 0 for place in DROPOUT_PLACES}
+    channels = (8 + drops["attention_output"] + drops["mlp_output"]) * width + (2 + drops["mlp_hidden"]) * hidden
+    attention = (3 if drops["attention_probs"] else 1) * model.num_attention_heads * tokens
+    blocks = (model.num_hidden_layers - 1) * tokens * (channels + attention) + 4 * tokens * width
+    image = model.num_channels * model.image_size**2
+    return FP32_BYTES * batch_size * (image + drops["embedding"] * tokens * width + blocks)
+
+
+def training_bytes(model: ModelConfig, recipe: RecipeConfig, batch_size: int) -> int:
+    """Weights, gradients, the optimizer's state and saved activations in fp32.
+
+    On the CPU a process takes up to twice as much beside torch itself: gradients of activations, and gaps between them.
+    """
+    state = 2 + optimizer_moments(recipe)
+    return state * FP32_BYTES * count_parameters(model) + activation_bytes(model, batch_size)
+
+
+def optimizer_moments(recipe: RecipeConfig) -> int:
+    """Numbers that the optimizer keeps for each weight."""
+    return 2 if recipe.optimizer == "adamw" else int(recipe.momentum > 0)
+
+
+def checkpoint_bytes(model: ModelConfig, recipe: RecipeConfig) -> tuple[int, int]:
+    """What a cell leaves on disk when it is done (best and last weights), and state.pt besides while it trains.
+
+    The state holds weights, the best weights so far, and the optimizer's state.
+    """
+    weights = FP32_BYTES * count_parameters(model)
+    return 2 * weights, (2 + optimizer_moments(recipe)) * weights

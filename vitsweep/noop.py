@@ -7,6 +7,7 @@ that changes more than the keys it sets can account for (one that disturbs the i
 
 import dataclasses
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -180,15 +181,18 @@ def changed(baseline: Config, config: Config) -> dict[str, Any]:
     return {key: value for key, value in after.items() if before.get(key, ...) != value}
 
 
-def refuse_noops(plan: Plan) -> list[str]:
+def refuse_noops(plan: Plan, wanted: Collection[str] | None = None) -> list[str]:
     """Refuse the arms of a plan that do nothing differently; log and return what else is odd about the others.
+
+    Args:
+        wanted: names of the arms to look at; None: all.
 
     Raises:
         ConfigError: naming every such arm and its overrides.
     """
     configs = arm_configs(plan)
     baseline = configs.pop(plan.baseline)
-    findings = inspect_arms(baseline, configs)
+    findings = inspect_arms(baseline, {name: c for name, c in configs.items() if wanted is None or name in wanted})
     overrides = {row["arm"]: row["overrides"] for row in plan.arms}
     faults = [noop_sentence(found, overrides[found.arm]) for found in findings if found.is_noop]
     idle = [idle_sentence(found, key) for found in findings for key in found.idle]

@@ -59,7 +59,32 @@ def stand_in_steps(config: Config) -> tuple[Tensor, Tensor]:
 
 def two_steps(config: Config, model: nn.Module, network: Scaled, image_NCHW: Tensor, label_N: Tensor) -> Tensor:
     """All weights of a model after two training steps, the second with far larger gradients."""
-    images = ImageSet(image_NCHW=image_NCHW, label_N=label_N, id_N=torch.arange(len(label_N)))
+    setup = made_up_setup(config, model, network, image_NCHW, label_N)
+    model.train()
+    for step, scale in enumerate(SCALES):
+        network.scale = scale
+        for group in setup.optimizer.param_groups:
+            group["lr"] = STEP_LR
+        train_step(setup, config, setup.data.train.id_N, 1, step)
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def made_up_setup(
+    config: Config,
+    model: nn.Module,
+    network: nn.Module,
+    image_NCHW: Tensor,
+    label_N: Tensor,
+    precision: str = "fp32",
+) -> Setup:
+    """What train.prepare makes, with these images in place of a data set, all of them in one batch.
+
+    Args:
+        model: on its device already.
+        network: what answers, e.g. the model compiled.
+    """
+    device = image_NCHW.device
+    images = ImageSet(image_NCHW=image_NCHW, label_N=label_N, id_N=torch.arange(len(label_N), device=device))
     channels = image_NCHW.shape[1]
     data = Data(
         train=images,
@@ -72,9 +97,9 @@ def two_steps(config: Config, model: nn.Module, network: Scaled, image_NCHW: Ten
         std=[0.25] * channels,
     )
     optimizer = make_optimizer(model, config.recipe)
-    setup = Setup(
-        device=torch.device("cpu"),
-        precision="fp32",
+    return Setup(
+        device=device,
+        precision=precision,
         data=data,
         model=model,
         network=network,
@@ -83,13 +108,6 @@ def two_steps(config: Config, model: nn.Module, network: Scaled, image_NCHW: Ten
         batch_size=len(images),
         steps_per_epoch=1,
     )
-    model.train()
-    for step, scale in enumerate(SCALES):
-        network.scale = scale
-        for group in optimizer.param_groups:
-            group["lr"] = STEP_LR
-        train_step(setup, config, images.id_N, 1, step)
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
 def learning_rates(recipe: RecipeConfig, steps: int) -> Iterator[float]:

@@ -1,0 +1,95 @@
+"""The probe times real steps once a shape, and says what does not fit. On the CPU, with the smallest of models."""
+
+import pytest
+import torch
+
+from vitsweep import price, probe, train
+from vitsweep.config import to_dict
+from vitsweep.probe import NUM_STEPS, WARMUP_STEPS, Probed, probe_plan, shape_of
+from vitsweep.vit import ViT
+
+
+def plan(tiny, *overrides: str):
+    words = [*tiny, "recipe.batch_size=8", "device=cpu", *overrides]
+    return price.planned(words, price.make_loader(None), "config")[0]
+
+
+def test_probe_times_each_shape_once_by_real_steps(tiny, monkeypatch):
+    steps = []
+
+    def counting(setup, config, index_B, epoch, step):
+        steps.append((config.model.patch_size, len(index_B)))
+        return train.train_step(setup, config, index_B, epoch, step)
+
+    monkeypatch.setattr(probe, "train_step", counting)
+    found = probe_plan(plan(tiny, "model.patch_size=16,8", "recipe.lr=1e-3,2e-3"))
+    assert sorted(steps) == sorted([(16, 8), (8, 8)] * (NUM_STEPS + WARMUP_STEPS))
+    assert NUM_STEPS == 20 and len(found) == 4 and found["baseline"] is found["lr=0.002"]
+
+
+def test_probe_gives_plausible_numbers(tiny):
+    (found,) = probe_plan(plan(tiny, "seed=0")).values()
+    assert found.device == "cpu" and not found.fault
+    assert 0 < found.eval_seconds < found.step_seconds < 1
+    assert 2**26 < found.peak_bytes < 2**34  # python with torch takes over 64 MiB
+
+
+def test_probe_leaves_chance_alone(tiny):
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    probe_plan(plan(tiny, "seed=0"))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_probe_says_what_does_not_fit(tiny, monkeypatch):
+    def too_large(self, image_BCHW):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(ViT, "forward", too_large)
+    (found,) = probe_plan(plan(tiny, "seed=0")).values()
+    assert found.fault.startswith("CUDA out of memory")
+
+
+def test_probe_lets_other_faults_through(tiny, monkeypatch):
+    def broken(self, image_BCHW):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(ViT, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        probe_plan(plan(tiny, "seed=0"))
+
+
+def test_shapes_are_told_apart_by_what_takes_time(tiny):
+    cells = plan(tiny, "model.bias=true,false", "recipe.lr=1e-3,2e-3", "recipe.batch_size=8,9", "seed=0,1").cells
+    assert len({shape_of(cell.config) for cell in cells}) == 4
+
+
+def test_hours_are_steps_and_scoring(tiny):
+    made = plan(tiny, "seed=0")
+    (found,) = price.prices_of(made)
+    probed = Probed(device="cpu", step_seconds=2.0, eval_seconds=0.5)
+    train_images, val_images, test_images = 180, 20, 50
+    assert found.images == (train_images, val_images, test_images) and found.steps == 22
+    assert price.epoch_seconds(found, probed) == 22 * 2.0 + val_images * 0.5
+    assert price.cell_hours(found, probed) * 3600 == pytest.approx(2 * (22 * 2.0 + 10.0) + 2 * 250 * 0.5)
+
+
+def test_plan_with_a_probe_prints_times_and_what_does_not_fit(tiny, capsys, monkeypatch):
+    slow = Probed(device="cpu", step_seconds=2.0, eval_seconds=0.5, peak_bytes=3 * 2**30)
+    fault = Probed(device="cpu", fault="out of memory")
+    monkeypatch.setattr(probe, "probe_plan", lambda plan: {"baseline": slow, "bias=false": fault})
+    price.main([*tiny, "recipe.batch_size=8", "model.bias=true,false", "seed=0,1", "sweep.probe=true"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "2,000.0",
+        "54.0",
+        "3,072",
+        "too much",
+        "warning: bias=false does not fit on this cpu: out of memory",
+    ):
+        assert words in text
+
+
+def test_probe_of_a_plan_needs_no_other_field(tiny):
+    cell = plan(tiny, "seed=0").cells[0]
+    assert set(cell.config) == set(to_dict(probe.from_dict(cell.config)))

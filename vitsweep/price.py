@@ -1,0 +1,214 @@
+"""`python -m vitsweep plan study=NAME ...`: what a study would train, cost and be able to see; starts nothing.
+
+The same table is what sweep.dry_run=true prints. With sweep.probe=true a few real steps are timed; else no torch.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from vitsweep.cli import register
+from vitsweep.complaints import as_sentence
+from vitsweep.compose import Composer
+from vitsweep.errors import ConfigError, UserError
+from vitsweep.estimate import Price, Sight, prices_of, sight_of, warnings_of
+from vitsweep.naming import as_text, override_key
+from vitsweep.paths import conf_dir
+from vitsweep.plan import Plan, extend, read_plan
+from vitsweep.planner import plan_of
+
+if TYPE_CHECKING:
+    from vitsweep.probe import Probed
+
+WIDTH = 160  # of files and pipes
+MANY_CHANGES = 3
+MIB, GIB = 2**20, 2**30
+
+
+def main(arguments: list[str]) -> int:
+    """Print the plan of the study that the overrides describe.
+
+    Raises:
+        UserError: it cannot be planned, with all faults.
+    """
+    ask = argparse.ArgumentParser(prog="python -m vitsweep plan", description=__doc__)
+    ask.add_argument("overrides", nargs="*", help="as for a sweep: study=NAME, model.patch_size=4,8, seed=0,1,2, ...")
+    ask.add_argument("--config-dir", "-cd", help="a folder with configurations of yours, e.g. DIR/study/mine.yaml")
+    ask.add_argument("--config-name", "-cn", default="config", help="the primary configuration")
+    ask.add_argument("--multirun", "-m", action="store_true", help="allowed and meant anyway")
+    asked = ask.parse_intermixed_args(arguments)
+    try:
+        loader = make_loader(asked.config_dir)
+        plan, directory = planned(asked.overrides, loader, asked.config_name)
+    except UserError:
+        raise
+    except Exception as fault:
+        sentence = as_sentence(fault, asked.overrides)
+        if sentence is None:
+            raise
+        raise ConfigError([sentence]) from fault
+    print_plan(plan, directory)
+    return 0
+
+
+def make_loader(config_dir: str | None) -> ConfigLoader:
+    """Hydra's configuration loader for our configurations and those of a folder.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    register()
+    search_path = create_config_search_path(str(conf_dir()))
+    if config_dir is not None:
+        folder = Path(config_dir).absolute()
+        if not folder.is_dir():
+            raise ConfigError([f"--config-dir={config_dir}  is no folder; name one that holds study/<name>.yaml"])
+        search_path.append("command-line", f"file://{folder}")
+    GlobalHydra.instance().clear()
+    try:
+        return Hydra.create_main_hydra2(task_name="plan", config_search_path=search_path).config_loader
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def planned(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
+    """The plan of these overrides, and the directory that it would be run in."""
+    composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
+    tasks = [override for override in overrides if override_key(override).split(".")[0].split("/")[0] != "hydra"]
+    plan = plan_of(tasks, Composer(loader, config_name))
+    return plan, Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()
+
+
+def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = None) -> None:
+    """Print arms with their prices, what the study can see, notes and warnings.
+
+    Args:
+        directory: of the sweep, with the records and the plan of earlier starts; None: there are none.
+        probe: whether real steps are timed (imports torch); None: as the plan's own sweep.probe says.
+
+    Raises:
+        RecordError: the directory holds a study with another baseline.
+    """
+    if directory is not None and (earlier := read_plan(directory)) is not None:
+        extend(earlier, plan, directory)
+    probed: dict[str, Probed] = {}
+    if plan.cells[0].config["sweep"].get("probe") if probe is None else probe:
+        from vitsweep.probe import probe_plan
+
+        probed = probe_plan(plan)
+    prices, sight = prices_of(plan), sight_of(plan, directory)
+    warnings = warnings_of(sight) + [
+        f"{price.arm} does not fit on this {probed[price.arm].device}: {probed[price.arm].fault}"
+        for price in prices
+        if price.arm in probed and probed[price.arm].fault
+    ]
+    lines = [Text(line) for line in [*totals(prices, probed), sight_sentence(sight)]]
+    lines += [Text(f"note: {note}") for note in plan.notes]
+    lines += [Text(f"warning: {warning}", style="yellow") for warning in warnings]
+    lines += [Text(f"directory: {directory}")] if directory is not None else []
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(Group(table_of(plan, prices, probed), *lines))
+
+
+def table_of(plan: Plan, prices: list[Price], probed: "dict[str, Probed]") -> Table:
+    """One row an arm."""
+    num_seeds = f"{len(plan.seeds)} seed" + "s" * (len(plan.seeds) > 1)
+    title = f"{plan.study}: {len(plan.arms)} arms x {num_seeds} = {len(plan.cells)} cells ({plan.design})"
+    table = Table(title=title, title_justify="left")
+    headings = ["parameters", "MFLOP/image", "tokens", "memory MiB", "disk MiB"]
+    headings += ["ms/step", "s/epoch", "h/cell", "peak MiB"] if probed else []
+    table.add_column("arm", overflow="fold")
+    table.add_column("changes", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for price in prices:
+        table.add_row(price.arm, changes_text(price.changes), *figures(price, probed.get(price.arm)))
+    return table
+
+
+def changes_text(changes: dict[str, Any]) -> str:
+    """What an arm changes, in a few words."""
+    words = [f"{key.rpartition('.')[2]}={as_text(value)}" for key, value in changes.items()]
+    more = [f"and {len(words) - MANY_CHANGES} more"] if len(words) > MANY_CHANGES else []
+    return " ".join(words[:MANY_CHANGES] + more) or "-"
+
+
+def figures(price: Price, probed: "Probed | None") -> list[str]:
+    """The numbers of one row."""
+    found = [
+        f"{price.params:,}",
+        f"{price.flops_per_image / 1e6:,.0f}",
+        f"{price.tokens}",
+        f"{price.memory_bytes / MIB:,.0f}",
+        f"{price.disk_bytes / MIB:,.1f}",
+    ]
+    if probed is None:
+        return found
+    if probed.fault:
+        return [*found, "-", "-", "-", "too much"]
+    epoch, hours = epoch_seconds(price, probed), cell_hours(price, probed)
+    return [
+        *found,
+        f"{1000 * probed.step_seconds:,.1f}",
+        "-" if epoch is None else f"{epoch:,.1f}",
+        "-" if hours is None else f"{hours:,.2f}",
+        f"{probed.peak_bytes / MIB:,.0f}",
+    ]
+
+
+def epoch_seconds(price: Price, probed: "Probed") -> float | None:
+    """One epoch: its steps, and scoring the validation images; None if the images are not known."""
+    if price.images is None or price.steps is None:
+        return None
+    return price.steps * probed.step_seconds + price.images[1] * probed.eval_seconds
+
+
+def cell_hours(price: Price, probed: "Probed") -> float | None:
+    """One cell: its epochs, and scoring all images with the last and with the best weights."""
+    epoch = epoch_seconds(price, probed)
+    if epoch is None or price.images is None:
+        return None
+    return (price.epochs * epoch + 2 * sum(price.images) * probed.eval_seconds) / 3600
+
+
+def totals(prices: list[Price], probed: "dict[str, Probed]") -> list[str]:
+    """What all cells take together."""
+    disk = sum(price.cells * price.disk_bytes for price in prices) / GIB
+    state = max(price.state_bytes for price in prices) / MIB
+    said = [f"checkpoints: {disk:,.2f} GiB when all is done, and up to {state:,.0f} MiB for each cell that trains"]
+    flops = [price.training_flops for price in prices]
+    if None not in flops:
+        together = sum(price.cells * (price.training_flops or 0) for price in prices)
+        said.append(f"training: {together / 1e15:,.3g} PFLOP (three forward passes an image)")
+    said.append("memory: weights, gradients, optimizer and saved activations in fp32; a process takes up to twice that")
+    fits = {arm: found for arm, found in probed.items() if not found.fault}
+    hours = {arm: cell_hours(price, fits[arm]) for price in prices if (arm := price.arm) in fits}
+    if fits and None not in hours.values():
+        device = next(iter(fits.values())).device
+        together = sum(price.cells * (hours.get(price.arm) or 0) for price in prices)
+        said.append(f"time: {together:,.2f} hours of one {device}, by timing a few steps of each shape")
+    return said
+
+
+def sight_sentence(sight: Sight) -> str:
+    """The smallest effect that the study finds."""
+    if not sight.num_compared:
+        return "power: nothing is compared with the baseline"
+    effect = "none" if math.isinf(sight.effect) else f"{sight.effect:.2f} points"
+    family = f" after Holm over {sight.num_compared} arms" if sight.num_compared > 1 else ""
+    return (
+        f"power: the smallest difference found with 80 % probability{family} is {effect}, for {sight.num_seeds} "
+        f"seeds and a spread of {sight.spread:.2f} points ({sight.source})"
+    )
