@@ -97,10 +97,7 @@ def moderated_p(change_SNP: np.ndarray) -> np.ndarray:
         return np.full(mean_NP.shape, np.nan)
     variance_NP, freedom = change_SNP.var(0, ddof=1), S - 1
     prior_freedom, prior_variance = prior_of(variance_NP, freedom)
-    if math.isinf(prior_freedom):
-        moderated_NP = np.full_like(variance_NP, prior_variance)
-    else:
-        moderated_NP = (prior_freedom * prior_variance + freedom * variance_NP) / (prior_freedom + freedom)
+    moderated_NP = (prior_freedom * prior_variance + freedom * variance_NP) / (prior_freedom + freedom)
     # Patches are not independent, so never more degrees of freedom than all of them together can have.
     total = min(prior_freedom + freedom, freedom * variance_NP.size)
     error_NP = np.sqrt(moderated_NP / S)
@@ -109,12 +106,17 @@ def moderated_p(change_SNP: np.ndarray) -> np.ndarray:
 
 
 def prior_of(variance: np.ndarray, freedom: int) -> tuple[float, float]:
-    """Degrees of freedom and value of the variance that all patches share (Smyth 2004, section 6.2)."""
+    """Degrees of freedom and value of the variance that all patches share (Smyth 2004, section 6.2).
+
+    Deviation from the source: how much the true variances scatter is put one standard error higher than estimated. A
+    few hundred patches cannot tell equal variances from unequal ones, and taking them for equal would mark the
+    noisiest.
+    """
     logs = np.log(np.maximum(variance.ravel(), 1e-12))
     centred = logs - special.digamma(freedom / 2) + math.log(freedom / 2)
-    excess = centred.var(ddof=1) - special.polygamma(1, freedom / 2)
-    if excess <= 0:  # no patch is noisier than chance makes it look: one variance for all
-        return math.inf, math.exp(centred.mean())
+    scatter = centred.var(ddof=1)
+    error = math.sqrt(max(((centred - centred.mean()) ** 4).mean() - scatter**2, 0.0) / len(centred))
+    excess = max(scatter - special.polygamma(1, freedom / 2), 0.0) + max(error, 1e-6)
     half = optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 1e8)
     return 2 * half, math.exp(centred.mean() + special.digamma(half) - math.log(half))
 
