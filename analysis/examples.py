@@ -158,6 +158,9 @@ def two_way_interval(
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = variance**2 / (np.square(seed) / max(S - 1, 1) + np.square(image) / (N - 1))
         half = special.stdtrit(np.maximum(freedom, 1.0), 1 - stats.ALPHA / 2) * np.sqrt(variance)
+    if S > 1:
+        # New seeds and new images together are never surer than new seeds alone, whatever the approximation says.
+        half = np.maximum(half, stats.t_bound(S) * np.sqrt(seed))
     # Without any variance there is nothing to build an interval on.
     half = np.where(variance > 0, half, np.nan)
     return mean, mean - half, mean + half

@@ -118,8 +118,7 @@ def interaction_effects(
 
 
 def estimable(known: np.ndarray, product: np.ndarray, names: list) -> tuple[np.ndarray, list, list[str]]:
-    """`known` with the product columns that add something to it and to those before, their names, and a sentence for
-    each that adds nothing."""
+    """`known` and those product columns that add to it and to the ones before, their names, and notes on the rest."""
     kept: list = []
     notes = []
     X, basis = known, _orthonormal(known)

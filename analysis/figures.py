@@ -43,8 +43,7 @@ class Figure:
 
 
 def save(figure: Figure, directory: Path) -> str:
-    """Write <name>.svg, <name>-dark.svg, <name>.png, <name>-dark.png; return the SVG for the page, in CSS
-    variables."""
+    """Write SVG and PNG, light and dark (<name>-dark); return the SVG for the page, in CSS variables."""
     files = render(figure)
     svg = tidy(files["svg"].decode())
     (directory / f"{figure.name}.svg").write_text(svg, encoding="utf-8", newline="\n")

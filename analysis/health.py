@@ -10,6 +10,7 @@ from analysis.shown import duration, ranges
 from vitsweep.record import SCHEMA, package_version
 
 ALL_WELL = "Every planned run finished; nothing was left out."
+ON_TEST = "the test images (data.val=test, published practice): what was chosen on them is optimistic"
 STATUS_WORDS = {
     "planned": "not started",
     "running": "running, or killed without a word",
@@ -23,6 +24,8 @@ def health_items(selection: Selection, problems: list[str]) -> list:
     """Sentences about everything unfinished, left out or mixed, then each failed cell with its error."""
     lines = [*problems, *selection.notes, *_status_lines(selection.cells), *_missing_pairs(selection)]
     lines += _mixed(selection.cells) + _empty_metrics(selection)
+    if _validation(selection.cells) == ON_TEST:
+        lines.append(f"Validation used {ON_TEST}.")
     items: list = [Bullets(lines=lines)] if lines else [Text(text=ALL_WELL)]
     for _, cell in selection.cells.iterrows():
         error = cell["record"].error
@@ -41,14 +44,22 @@ def methods_items(selection: Selection) -> list:
         ("Seeds", ranges(sorted(set(cells["seed"])))),
         ("Metric", "test accuracy at the last epoch; test data were scored once, after training"),
         ("Design", selection.design or "plain sweep"),
-        ("Data", f"{_values(cells['data_name'])}, fingerprint {_values(cells['data_fingerprint'].str[:16])}"),
+        ("Data", f"{', '.join(data_names(cells))}; fingerprint {_values(cells['data_fingerprint'].str[:16])}"),
+        ("Images", _values(pd.Series([_counts(r.num_images) for r in done["record"]]))),
         ("Validation", _validation(cells)),
+        ("Recipe of the baseline", _recipe(selection)),
         ("Device", f"{_values(cells['device'])}, {_values(cells['precision'])}"),
         ("Code", _values(pd.Series([_code(r.code) for r in cells["record"]]))),
         ("Versions", _values(pd.Series([_versions(r.versions) for r in cells["record"]]))),
         ("Device time", f"{duration(cells['time_seconds'].sum())} over {len(done)} finished runs"),
     ]
     return [Pairs(pairs=[(name, value) for name, value in pairs if value])]
+
+
+def data_names(cells: pd.DataFrame) -> list[str]:
+    """What the images are known as, else what the configuration calls them."""
+    names = [r.data_name or str((r.config.get("data") or {}).get("name", "")) for r in cells["record"]]
+    return sorted(set(names) - {""})
 
 
 def signature(judgement: Judgement) -> str:
@@ -123,8 +134,18 @@ def _mixed(cells: pd.DataFrame) -> list[str]:
 def _validation(cells: pd.DataFrame) -> str:
     sources = {(r.config.get("data") or {}).get("val", "") for r in cells["record"]} - {""}
     if "test" in sources:
-        return "the test images (data.val=test, published practice): what was chosen on them is optimistic"
+        return ON_TEST
     return "held out of the training images" if sources else ""
+
+
+def _counts(images: dict) -> str:
+    return ", ".join(f"{number:,} {part}" for part, number in images.items())
+
+
+def _recipe(selection: Selection) -> str:
+    first = selection.cells.loc[selection.cells["arm"] == selection.baseline, "record"].iloc[0]
+    values = {name: value for name, value in (first.config.get("recipe") or {}).items() if value is not None}
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _code(code: dict) -> str:

@@ -71,8 +71,7 @@ def load(*directories: str | Path) -> Loaded:
 
 
 def read_plan(directory: Path, problems: list[str]) -> dict[str, Any] | None:
-    """The directory's plan.json, or None (with a sentence in `problems` if it is damaged or of another
-    schema)."""
+    """The directory's plan.json; None without one, and with a sentence in `problems` for an unreadable one."""
     path = directory / PLAN_NAME
     if not path.exists():
         return None

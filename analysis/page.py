@@ -9,6 +9,7 @@ nothing: style and script are inlined, the content security policy allows exactl
 import base64
 import hashlib
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -109,12 +110,8 @@ class Page:
 def to_html(page: Page) -> str:
     """The page as one HTML file."""
     style, script = (_read(name) for name in ("report.css", "report.js"))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"data_uri": _data_uri, "frame_rows": frame_rows}
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(page=page, style=style, script=script, digest=digest)
+    return _template().render(page=page, style=style, script=script, digest=digest)
 
 
 def to_markdown(page: Page, directory: Path) -> str:
@@ -132,6 +129,15 @@ def frame_rows(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:
     note = f"Every {step}th of {len(frame):,} rows; the CSV has all." if step > 1 else ""
     rows = [[_short(value) for value in row] for row in frame.iloc[::step].itertuples(index=False)]
     return [str(name) for name in frame.columns], rows, note
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"data_uri": _data_uri, "frame_rows": frame_rows}
+    return environment.get_template("report.html.j2")
 
 
 def _short(value: object) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.figures import save
-from analysis.health import signature
+from analysis.health import data_names, signature
 from analysis.judge import Judgement, judge
 from analysis.load import load
 from analysis.page import Bullets, Page, PictureItem, Text, to_html, to_markdown
@@ -49,12 +49,20 @@ def make_report(
     """
     if metric not in METRIC_NAMES:
         raise RecordError(f"--metric={metric}  is unknown; allowed: {', '.join(METRIC_NAMES)}")
-    loaded, first = load(*directories), Path(directories[0]) / REPORT_NAME
-    folder = Path(out) if out else first
+    first = Path(directories[0]) / REPORT_NAME
     kept = read_gallery(first) if gallery == "keep" else None
+    judgement = judge(load(*directories), metric)
+    return report_judgement(judgement, Path(out) if out else first, kept, gallery == "make", sort)
+
+
+def report_judgement(judgement: Judgement, folder: Path, kept: dict | None, draw_gallery: bool, sort: str) -> Path:
+    """Write the report of a judgement into `folder` and return the path of its index.html.
+
+    Args:
+        kept: the gallery to show, as read_gallery gives it; None to make one or, without `draw_gallery`, none.
+    """
     _empty(folder)
-    judgement = judge(loaded, metric)
-    pictures = kept or _made_gallery(judgement.selection, folder, gallery == "make")
+    pictures = kept or _made_gallery(judgement.selection, folder, draw_gallery)
     write_gallery(pictures, folder)
     parts = make_parts(judgement, sort, _gallery_items(pictures, folder))
     write_report(judgement, parts, folder, sort)
@@ -153,7 +161,7 @@ def _title(selection: Selection) -> str:
 
 def _lead(selection: Selection) -> str:
     cells, done = selection.cells, len(selection.done())
-    data = next((name for name in cells["data_name"] if name), "") or "data without a known name"
+    data = ", ".join(data_names(cells)) or "no data"
     counts = [(len(selection.arms), "arm"), (cells["seed"].nunique(), "seed")]
     shown = ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
     return f"{shown}, {done} of {len(cells)} runs finished; {data}."

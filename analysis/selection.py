@@ -80,7 +80,7 @@ def select(loaded: Loaded) -> Selection:
         notes=notes,
         study=str(plan.get("study") or (cells["study"].iloc[0] if len(cells) else "")),
         design=str(plan.get("design") or ""),
-        rope=float(plan.get("rope") or DEFAULT_ROPE),
+        rope=float(DEFAULT_ROPE if plan.get("rope") is None else plan["rope"]),
         published=plan.get("published") or {},
         claims=plan.get("claims") or [],
         plan=plan or None,

@@ -74,8 +74,7 @@ def spread(value_S: np.ndarray) -> float:
 
 
 def mean_interval(value_S: np.ndarray, confidence: float = 1 - ALPHA) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, lower and upper end of the t interval; the ends are NaN below two values or without any
-    spread."""
+    """Mean, lower and upper end of the t interval; the ends are NaN below two values or without spread."""
     value_S = np.asarray(value_S, float)
     n = value_S.shape[-1]
     mean = value_S.mean(axis=-1) if n else np.full(value_S.shape[:-1], np.nan)
@@ -123,17 +122,15 @@ def p_signflip(difference_S: np.ndarray) -> float:
     return float((1 + (np.abs(sign_FS @ difference_S) >= bound).sum()) / (1 + RANDOM_FLIPS))
 
 
-def holm(p_A: np.ndarray, family: int | None = None) -> np.ndarray:
-    """Holm's adjusted p over the last axis. A NaN (an arm without a p) counts in the family's size and stays
-    NaN.
+def holm(p_A: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p over the last axis.
 
-    Args:
-        family: how many comparisons the family has, when more were started than p_A shows.
+    A NaN (an arm without a p) counts in the size of the family and stays NaN.
     """
     p_A = np.asarray(p_A, float)
     known_A = np.where(np.isnan(p_A), 1.0, p_A)
     order_A = np.argsort(known_A, axis=-1, kind="stable")
-    steps_A = max(family or 0, p_A.shape[-1]) - np.arange(p_A.shape[-1])
+    steps_A = p_A.shape[-1] - np.arange(p_A.shape[-1])
     stepped_A = np.maximum.accumulate(np.take_along_axis(known_A, order_A, -1) * steps_A, axis=-1)
     adjusted_A = np.empty_like(known_A)
     np.put_along_axis(adjusted_A, order_A, np.minimum(stepped_A, 1.0), -1)

@@ -65,9 +65,11 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         Column("published, %", lambda r: decimals(r["published"]), "published"),
         Column("family", lambda r: text(r["family"]), "family", numeric=False),
     ]
-    caption = (
-        f"Every arm against {judgement.selection.baseline or 'the baseline'}: {_words(judgement.metric)}, last epoch."
-    )
+    base = judgement.selection.baseline or "the baseline"
+    caption = f"{_words(judgement.metric).capitalize()} at the last epoch"
+    if compared:
+        caption += f", every arm against {base}. Intervals are for this test set; effects also use the runs of {base}"
+    caption += "."
     return Table(
         name="arms",
         title="Comparison of the arms",
@@ -200,18 +202,6 @@ def image_table(judgement: Judgement) -> Table:
         "of the shared seeds."
     )
     return Table(name="images", title="Test images", caption=caption, frame=judgement.images, columns=columns)
-
-
-def class_table(judgement: Judgement) -> Table:
-    """Per-class effects with their intervals."""
-    columns = [
-        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
-        Column("class", lambda r: r["class"], "class", numeric=False, keep=True),
-        Column("seeds", lambda r: whole(r["n"]), "n"),
-        Column("effect [95 % interval]", lambda r: estimate(r["delta"], r["ci_low"], r["ci_high"]), "delta", keep=True),
-    ]
-    caption = "Effect on each class, unadjusted intervals over seeds. Exploratory."
-    return Table(name="classes", title="Classes", caption=caption, frame=judgement.classes, columns=columns)
 
 
 def run_table(selection: Selection) -> Table:

@@ -59,6 +59,8 @@ class Table:
     @cached_property
     def _shown_places(self) -> list[int]:
         texts = self._all_texts
+        if len(self.rows) == 1:
+            return [i for i, column in enumerate(self.columns) if column.keep or texts[i][0] not in (NOTHING, "")]
         return [i for i, column in enumerate(self.columns) if column.keep or len(set(texts[i])) > 1]
 
     @property

@@ -19,7 +19,7 @@ import numpy as np
 from analysis.examples import TOLERANCE, read_correct
 from analysis.judge import Judgement, judge
 from analysis.load import load
-from analysis.report import GALLERY_NAME, REPORT_NAME, make_report
+from analysis.report import GALLERY_NAME, REPORT_NAME, read_gallery, report_judgement
 from analysis.results import RESULTS_NAME, input_hashes, report_options
 from vitsweep.errors import RecordError
 
@@ -49,7 +49,7 @@ def verify(directory: str | Path) -> list[str]:
     ]
     faults += wrong_predictions(judgement) + wrong_epochs(judgement)
     with tempfile.TemporaryDirectory() as fresh:
-        make_report(directory, out=fresh, gallery="keep", **options)
+        report_judgement(judgement, Path(fresh), read_gallery(old), False, options["sort"])
         faults += drift(old, Path(fresh))
     return list(dict.fromkeys(faults))
 

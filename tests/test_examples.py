@@ -13,7 +13,7 @@ import statsmodels.formula.api as formulas
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import mcnemar as known_mcnemar
 
-from analysis import examples
+from analysis import examples, stats
 from analysis.load import load
 from analysis.selection import select
 from tests.make_records import make_cell, make_record, make_sweep
@@ -67,6 +67,13 @@ def test_interval_for_new_images_is_wider_than_for_new_seeds_alone(difference):
     seed, _, _ = examples.variance_parts(difference)
     _, low, high = examples.two_way(difference, np.random.default_rng(0))
     assert high - low > 2 * 1.96 * math.sqrt(seed)
+
+
+def test_interval_for_new_images_is_never_narrower_than_for_new_seeds(difference):
+    two = difference[:2]
+    mean, low, high = examples.two_way(two, np.random.default_rng(0))
+    _, seed_low, seed_high = stats.mean_interval(two.mean(axis=1))
+    assert low <= seed_low + 1e-12 and seed_high - 1e-12 <= high
 
 
 def test_single_run_has_an_interval_over_images_alone():

@@ -103,10 +103,10 @@ def test_inlined_figure_follows_the_theme_and_has_a_name(judgement, tmp_path):
 
 
 def test_ids_and_their_uses_agree_and_carry_the_figures_name(judgement, tmp_path):
-    svg = figures.save(all_figures(judgement)["curves"], tmp_path)
+    svg = figures.save(all_figures(judgement)["gap"], tmp_path)
     ids = re.findall(r'id="([^"]+)"', svg)
     used = re.findall(r'(?:href="#|url\(#)([^")]+)', svg)
-    assert len(ids) == len(set(ids)) and all(i.startswith("curves-") for i in ids)
+    assert len(ids) == len(set(ids)) and ids and all(i.startswith("gap-") for i in ids)
     assert set(used) <= set(ids)
 
 
@@ -117,11 +117,11 @@ def test_svg_has_no_date_no_program_and_no_address(judgement):
 
 
 def test_figure_gives_the_same_bytes_twice(judgement):
-    figure = all_figures(judgement)["curves"]
+    figure = all_figures(judgement)["gap"]
     assert figures.render(figure) == figures.render(figure)
 
 
-@pytest.mark.parametrize("name", ["effects", "seeds", "curves", "gap", "cost", "main-effects", "classes"])
+@pytest.mark.parametrize("name", ["effects", "seeds", "gap", "cost", "main-effects", "classes"])
 def test_darkened_figure_is_the_figure_drawn_in_the_dark_theme(judgement, name):
     figure = all_figures(judgement)[name]
     images = []

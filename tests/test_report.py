@@ -327,12 +327,23 @@ def test_mixed_machines_and_commits_are_named(undrawn, tmp_path):
     assert "Some runs come from a checkout with uncommitted changes." in text
 
 
-def test_callback_writes_the_report_of_the_sweep_directory(undrawn, tmp_path):
+def test_callback_writes_the_report_of_the_sweep_directory(undrawn, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "analysis.gallery", None)
     directory = make_sweep(tmp_path, ARMS, epochs=1)
     ReportAtTheEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(directory)}}}))
     assert (directory / "report/index.html").exists()
 
 
-def test_callback_survives_a_report_that_fails_and_names_the_command(tmp_path, caplog):
-    ReportAtTheEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "gone")}}}))
-    assert "No report (RecordError:" in caplog.text and "Try: python -m analysis report" in caplog.text
+def test_callback_survives_a_report_that_fails_and_names_the_command(tmp_path, caplog, monkeypatch):
+    def fail(directory):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(report, "make_report", fail)
+    directory = make_sweep(tmp_path, ARMS, epochs=1)
+    ReportAtTheEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(directory)}}}))
+    assert f"No report (OSError: no space left). Try: python -m analysis report {directory}" in caplog.text
+
+
+def test_callback_writes_no_report_of_a_dry_run(tmp_path):
+    ReportAtTheEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    assert not (tmp_path / "report").exists()

@@ -40,6 +40,11 @@ def test_column_to_keep_is_shown_even_when_equal():
     assert [c.title for c in one.shown_columns] == ["arm"]
 
 
+def test_single_row_hides_only_what_is_missing():
+    one = table(names=("a",), values=(math.nan,))
+    assert [c.title for c in one.shown_columns] == ["arm", "same"] and one.all_notes == []
+
+
 def test_table_without_rows_can_be_written():
     empty = table(names=(), values=())
     assert empty.markdown().count("|") > 0 and r"\bottomrule" in empty.latex() and empty.csv() == "arm,value,same\n"

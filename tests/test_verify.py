@@ -5,6 +5,7 @@ Kinds: properties (an untouched report verifies, a published one too), refusals 
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,20 @@ def no_drawing(monkeypatch):
     monkeypatch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
-    """A sweep with its report."""
-    directory = make_sweep(tmp_path / "sweep", ARMS, epochs=10, images=2000)
-    make_report(directory, gallery="none")
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory) -> Path:
+    """A sweep with its report, made once."""
+    directory = make_sweep(tmp_path_factory.mktemp("untouched"), ARMS, epochs=10, images=2000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
+        make_report(directory, gallery="none")
     return directory
+
+
+@pytest.fixture
+def sweep(untouched: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be tampered with."""
+    return Path(shutil.copytree(untouched, tmp_path / "sweep"))
 
 
 def cell_of(sweep: Path, arm: str = "patch_size=8", seed: int = 0) -> Path:

@@ -57,7 +57,7 @@ highest over arms and spreads; the largest Monte-Carlo standard error is {error}
 - **Power at the detectable effect**: how often the one arm that differs by the stated minimum detectable effect is
   found. 80 is promised.
 - **Seed x image interval, new images**: the thin line of the forest plot. It is meant to hold for other test images
-  too, and is somewhat wide where test images add nothing.
+  too, and is somewhat wide where test images add nothing: it is never narrower than the t interval.
 - **t interval, new images; family error, new images**: what happens to somebody who reads the comparison table as a
   statement about other test images. It fails, the more so the more seeds there are, because seeds do not average the
   test set's own chance away. Read the thin line for that.
