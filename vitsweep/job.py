@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from vitsweep.isolate import Slot
 from vitsweep.locks import is_running
 from vitsweep.stop import Interrupted
 from vitsweep.work import CODES, LOG_FORMAT, LOG_NAME, NO_SPACE, NoSpace, stop_unless, train_cell
@@ -23,6 +24,10 @@ STAY_SECONDS = 600.0
 """How long a job that Slurm wants to end waits for its end; longer than the grace time of most partitions."""
 
 
+ALL = Slot()
+"""Whatever the scheduler gives."""
+
+
 class CellJob:
     """A job that trains one cell.
 
@@ -31,20 +36,22 @@ class CellJob:
         cell_id: the cell's id in its plan.
         retry: whether a cell that failed is trained again.
         sweep: pid and start of the process that submitted it, for jobs that must not outlive it; None for Slurm's.
-        gpu: the GPU to use; None: what the scheduler gives.
+        slot: the GPU and threads to use, where no scheduler gives them.
     """
 
     def __init__(
-        self, directory: Path, cell_id: str, retry: bool, sweep: tuple[int, str] | None = None, gpu: str | None = None
+        self, directory: Path, cell_id: str, retry: bool, sweep: tuple[int, str] | None = None, slot: Slot = ALL
     ):
-        self.directory, self.cell_id, self.retry, self.sweep, self.gpu = directory, cell_id, retry, sweep, gpu
+        self.directory, self.cell_id, self.retry, self.sweep, self.slot = directory, cell_id, retry, sweep, slot
 
     def __call__(self) -> None:
         """Train the cell and leave the process."""
         if self.sweep is not None:
             stop_unless(lambda: is_running(*self.sweep))
-        if self.gpu is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
+        if self.slot.gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.slot.gpu
+        if self.slot.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(self.slot.threads)  # torch comes later and reads it
         self.start_log()
         try:
             code = CODES[train_cell(self.directory, self.cell_id, retry=self.retry)]

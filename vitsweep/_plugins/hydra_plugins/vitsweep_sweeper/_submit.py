@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 
 from vitsweep.board import LineBoard
 from vitsweep.frozen import CellTask
-from vitsweep.isolate import Deaths, make_slots
-from vitsweep.job import CellJob
+from vitsweep.isolate import Deaths, Slot, make_slots
+from vitsweep.job import ALL, CellJob
 from vitsweep.locks import born
 from vitsweep.plan import Cell
 from vitsweep.standing import standing
@@ -37,27 +37,30 @@ class Jobs:
 
     Args:
         work: the sweep.
-        room: how many may be under way; the rest waits here.
+        slots: room for as many as may be under way; the rest waits here.
     """
 
-    def __init__(self, work: Sweep, room: int):
-        self.work, self.room = work, room
+    def __init__(self, work: Sweep, slots: list[Slot]):
+        self.work, self.free = work, list(slots)
         launcher = make_launcher(work, CellTask(work.retry, isolate=False))  # for its settings alone
         self.cluster = launcher._EXECUTOR
         self.executor = make_executor(self.cluster, launcher.params)
-        self.handed: dict[str, tuple[Cell, Any]] = {}
+        self.handed: dict[str, tuple[Cell, Any, Slot]] = {}
         self.missed: Counter[str] = Counter()
 
     def submit(self, cells: list[Cell]) -> None:
         """Hand over as many of the cells as there is room for, as one job array."""
-        cells = cells[: self.room - len(self.handed)]
+        cells = cells[: len(self.free)]
         if not cells:
             return
+        slots, self.free = self.free[: len(cells)], self.free[len(cells) :]
         sweep = (os.getpid(), born(os.getpid())) if self.cluster == "local" else None
-        jobs = [CellJob(self.work.directory, cell.id, self.work.retry, sweep) for cell in cells]
+        jobs = [
+            CellJob(self.work.directory, c.id, self.work.retry, sweep, s) for c, s in zip(cells, slots, strict=True)
+        ]
         handles = self.executor.submit_array(jobs) if len(jobs) > 1 else [self.executor.submit(jobs[0])]
-        for cell, handle in zip(cells, handles, strict=True):
-            self.handed[cell.id] = (cell, handle)
+        for cell, handle, slot in zip(cells, handles, slots, strict=True):
+            self.handed[cell.id] = (cell, handle, slot)
             self.missed[cell.id] = 0
         log.info("submitted %d cells, %s", len(cells), ", ".join(h.job_id for h in handles[:3]))
 
@@ -65,19 +68,21 @@ class Jobs:
         """The cells whose jobs have ended since the last time. A job is missed twice before that is believed."""
         there = self.in_queue()
         found = []
-        for cell, handle in list(self.handed.values()):
+        for cell, handle, slot in list(self.handed.values()):
             if there is None or handle.job_id in there:
                 self.missed[cell.id] = 0
                 continue
             self.missed[cell.id] += 1
             if self.missed[cell.id] > 1:
-                found.append(self.handed.pop(cell.id)[0])
+                del self.handed[cell.id]
+                self.free.append(slot)
+                found.append(cell)
         return found
 
     def in_queue(self) -> set[str] | None:
         """Ids of the jobs that wait or run; None if Slurm does not answer."""
         if self.cluster == "local":
-            return {handle.job_id for _, handle in self.handed.values() if not handle.done()}
+            return {handle.job_id for _, handle, _ in self.handed.values() if not handle.done()}
         command = ["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i"]
         try:
             told = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -87,7 +92,7 @@ class Jobs:
 
     def cancel(self) -> None:
         """Take the jobs out of the queue; those that run save their state."""
-        handles = [handle for _, handle in self.handed.values()]
+        handles = [handle for _, handle, _ in self.handed.values()]
         if not handles:
             return
         if self.cluster == "slurm":
@@ -124,7 +129,7 @@ def run_jobs(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
     """
     is_local = work.config.hydra.launcher._target_.endswith("LocalLauncher")
     on_cpu = all(cell.config["device"] == "cpu" for cell in cells)
-    jobs = Jobs(work, len(make_slots(work.settings.jobs, len(cells), on_cpu)) if is_local else len(cells))
+    jobs = Jobs(work, make_slots(work.settings.jobs, len(cells), on_cpu) if is_local else [ALL] * len(cells))
     waiting, deaths = list(cells), Deaths()
     try:
         while waiting or jobs.handed:
@@ -133,7 +138,7 @@ def run_jobs(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
             waiting = [cell for cell in waiting if cell.id not in jobs.handed]
             time.sleep(POLL_SECONDS)
             waiting += [cell for cell in jobs.over() if is_left(work, cell, deaths, board)]
-            for cell, _ in jobs.handed.values():
+            for cell, _, _ in jobs.handed.values():
                 board.tell(standing(work.directory, cell, work.witness))
             board.tell(None)
     except BaseException:
