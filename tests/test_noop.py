@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitsweep import checkpoint, standins, vit
+from vitsweep import checkpoint, noop, standins, train, vit
 from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig
 from vitsweep.design import Spec
 from vitsweep.effects import EFFECTS, Baseline
@@ -19,6 +19,7 @@ from vitsweep.errors import ConfigError
 from vitsweep.noop import EXPECTED, Finding, inspect_arms, refuse_noops
 from vitsweep.optim import Schedule
 from vitsweep.plan import make_plan
+from vitsweep.record import write_record
 from vitsweep.study import named_arms
 
 
@@ -270,6 +271,38 @@ def test_arm_that_changes_a_key_that_it_does_not_name_is_a_warning():
 def test_arm_whose_images_cannot_be_divided_is_refused():
     with pytest.raises(ConfigError, match=r"data.train_limit=49000  is more than there are.*\[arm train_limit=49000\]"):
         refuse_noops(plan_of("data.train_limit=49000"))
+
+
+@pytest.fixture
+def sweep(vitsweep_main, tiny, monkeypatch):
+    """A sweep in this process whose cells are done at once."""
+
+    def done(config, record, directory):
+        record.status, record.metrics = "done", {"final": {"test/accuracy": 0.5}}
+        write_record(directory, record)
+        return record
+
+    monkeypatch.setattr(train, "run_cell", done)
+    return lambda *words: vitsweep_main("-m", *tiny, "sweep.isolate=none", "~hydra.callbacks.report", *words)
+
+
+def test_sweep_is_refused_before_anything_is_written(sweep, tmp_path):
+    code, _, err = sweep("recipe.momentum=0.9,0.5")
+    assert code == 2 and "`recipe.momentum=0.5` of arm momentum=0.5  changes nothing" in err
+    assert not list(tmp_path.rglob("plan.json")) and "Traceback" not in err
+
+
+def test_sweep_without_the_check_runs_what_changes_nothing(sweep):
+    assert sweep("recipe.momentum=0.9,0.5", "sweep.check=false")[0] == 0
+
+
+def test_sweep_checks_an_arm_once(sweep, monkeypatch):
+    checked = []
+    monkeypatch.setattr(noop, "refuse_noops", lambda plan, wanted: checked.append(sorted(wanted)))
+    assert sweep("recipe.lr=1e-3,2e-3", "seed=0")[0] == 0
+    assert sweep("recipe.lr=1e-3,2e-3", "seed=0,1")[0] == 0  # other seeds, no new arm
+    assert sweep("recipe.lr=1e-3,2e-3,3e-3", "seed=0")[0] == 0
+    assert checked == [["lr=0.002"], ["lr=0.003"]]
 
 
 def test_noop_detector_looks_at_fifteen_arms_of_the_starting_model_in_a_few_seconds():

@@ -15,7 +15,7 @@ from vitsweep.config import SweepConfig
 from vitsweep.locks import Witness, bury, guarded, remove_temporaries
 from vitsweep.nursery import worker_environment
 from vitsweep.paths import PACKAGE_DIR
-from vitsweep.plan import Plan, extend, read_plan, write_plan
+from vitsweep.plan import Cell, Plan, extend, read_plan, write_plan
 from vitsweep.planner import plan_of
 from vitsweep.standing import Standing, standings
 from vitsweep.stop import StopSignals
@@ -33,21 +33,24 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
     directory = Path(config.hydra.sweep.dir).absolute()
     plan = plan_of(overrides, Composer(context.config_loader, config.hydra.job.config_name))
     settings = SweepConfig(**plan.cells[0].config["sweep"])
-    if settings.dry_run:
+    if settings.dry_run or settings.probe:
         from vitsweep.price import print_plan
 
-        print_plan(plan, directory)
+        print_plan(plan, directory, settings.probe)
+    if settings.dry_run:
         return []
     witness, retry = Witness(), settings.retry == "failed"
     before = standings(directory, plan.cells, witness)
     todo = [now.cell for now in before if now.is_wanted(retry)]
+    if settings.check:
+        check(directory, plan, todo)
     merged = freeze(directory, plan)
     done = sum(now.status == "done" for now in before)
     log.info("%s: %d cells, %d done already, %d to do, in %s", plan.study, len(before), done, len(todo), directory)
     if todo:
         prepare(config, directory)
         work = Sweep(config=config, context=context, directory=directory, settings=settings, witness=witness)
-        with StopSignals(), make_board(before) as board:
+        with StopSignals(), make_board(before, directory) as board:
             run_cells(work, todo, board)
     after = standings(directory, plan.cells, witness) if todo else before
     for now in after:
@@ -61,6 +64,21 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
             (directory / now.cell.id / "state.pt").unlink(missing_ok=True)
     conclude(after, merged, directory, task, {cell.id for cell in todo})
     return [now.status for now in after]
+
+
+def check(directory: Path, plan: Plan, todo: list[Cell]) -> None:
+    """Compare what the arms to be trained do with what the baseline does; those of an earlier start passed then.
+
+    Raises:
+        ConfigError: arms that change nothing.
+    """
+    earlier = read_plan(directory)
+    known = {cell.config_hash for cell in earlier.cells} if earlier else set()
+    new = {cell.arm for cell in todo if cell.role == "arm" and cell.config_hash not in known}
+    if new:
+        from vitsweep.noop import refuse_noops  # late: it imports torch
+
+        refuse_noops(plan, new)
 
 
 def freeze(directory: Path, plan: Plan) -> Plan:
