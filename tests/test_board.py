@@ -9,7 +9,7 @@ from rich.console import Console
 from tests.made_plans import made_plan
 from vitsweep import board
 from vitsweep.board import LineBoard, LiveBoard, duration, final_table, make_board
-from vitsweep.record import METRIC_NAMES
+from vitsweep.record import METRIC_NAMES, append_row
 from vitsweep.standing import Standing
 from vitsweep.work import new_record
 
@@ -35,9 +35,9 @@ def planned(plan) -> list[Standing]:
     return [Standing(cell=cell, status="planned") for cell in plan.cells]
 
 
-def test_line_for_every_cell_that_ended(plan, caplog):
+def test_line_for_every_cell_that_ended(plan, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    lines = LineBoard(planned(plan))
+    lines = LineBoard(planned(plan), tmp_path)
     lines.tell(Standing(cell=plan.cells[0], status="running"))
     lines.tell(ended(plan, 0))
     lines.tell(ended(plan, 1, "failed", error={"type": "ValueError", "message": "broken"}))
@@ -47,10 +47,10 @@ def test_line_for_every_cell_that_ended(plan, caplog):
     assert second.endswith("b seed 0: failed (ValueError: broken)")
 
 
-def test_time_left_counts_on_all_slots(plan, monkeypatch):
+def test_time_left_counts_on_all_slots(plan, tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    lines = LineBoard(planned(plan))
+    lines = LineBoard(planned(plan), tmp_path)
     for cell in plan.cells[:2]:
         lines.tell(Standing(cell=cell, status="running"))
     assert lines.seconds_left() == 0.0  # nothing has ended yet, so nobody knows
@@ -60,25 +60,36 @@ def test_time_left_counts_on_all_slots(plan, monkeypatch):
     assert lines.seconds_left() == 60.0  # two cells left, two at a time, a minute each
 
 
-def test_cells_done_before_do_not_count_as_fast(plan):
-    lines = LineBoard([ended(plan, 0), *planned(plan)[1:]])
+def test_time_left_is_guessed_from_the_epochs_of_running_cells(plan, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    lines = LineBoard(planned(plan)[1:2], tmp_path)  # two epochs
+    (tmp_path / plan.cells[1].id).mkdir(parents=True)
+    lines.tell(Standing(cell=plan.cells[1], status="running"))
+    clock[0] = 30.0
+    append_row(tmp_path / plan.cells[1].id, {"epoch": 1})
+    assert lines.seconds_left() == 60.0
+
+
+def test_cells_done_before_do_not_count_as_fast(plan, tmp_path):
+    lines = LineBoard([ended(plan, 0), *planned(plan)[1:]], tmp_path)
     assert lines.summary() == "1/4 done, 0 running, 0 failed"
 
 
-def test_live_board_shows_running_cells_and_leaves_lines_of_ended_ones(plan, monkeypatch):
+def test_live_board_shows_running_cells_and_leaves_lines_of_ended_ones(plan, tmp_path, monkeypatch):
     screen = Console(record=True, width=120, force_terminal=True)
     monkeypatch.setattr(board, "Console", lambda **_: screen)
-    with LiveBoard(planned(plan)) as live:
+    with LiveBoard(planned(plan), tmp_path) as live:
         live.tell(Standing(cell=plan.cells[1], status="running"))
         live.tell(ended(plan, 0))
         live.tell(None)
-        assert live.rows() == [f"  {plan.cells[1].id}  0 s"]
+        assert live.rows() == [f"  {plan.cells[1].id}  epoch 0/2  0 s"]
     assert "a seed 0: done, test accuracy 25.00%, 90 s" in screen.export_text()
 
 
-def test_board_is_live_only_where_a_person_looks(plan, monkeypatch):
+def test_board_is_live_only_where_a_person_looks(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(board.sys.stderr, "isatty", lambda: False, raising=False)
-    assert type(make_board(planned(plan))) is LineBoard
+    assert type(make_board(planned(plan), tmp_path)) is LineBoard
 
 
 def test_final_table_has_every_arm_and_every_cell_that_is_missing(plan, tmp_path):

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitsweep.plan import Cell, Plan
-from vitsweep.record import Record
+from vitsweep.record import Record, read_rows
 from vitsweep.standing import ENDED_BADLY, Standing
 
 log = logging.getLogger(__name__)
@@ -27,12 +27,15 @@ class LineBoard:
 
     Args:
         standings: where the sweep's cells stand at the start.
+        directory: the sweep's, where running cells leave a row an epoch.
     """
 
-    def __init__(self, standings: list[Standing]):
+    def __init__(self, standings: list[Standing], directory: Path):
+        self.directory = directory
         self.statuses = {now.cell.id: now.status for now in standings}
+        self.num_epochs = {now.cell.id: now.cell.config["recipe"]["epochs"] for now in standings}
         self.most_at_once = 1
-        self.began: dict[str, float] = {}
+        self.began: dict[str, tuple[float, int]] = {}  # id -> when, and the epochs that were finished then
         self.seconds: list[float] = []
 
     def __enter__(self) -> "LineBoard":
@@ -47,10 +50,11 @@ class LineBoard:
             return
         before, self.statuses[now.cell.id] = self.statuses.get(now.cell.id), now.status
         if now.status == "running":
-            self.began.setdefault(now.cell.id, time.monotonic())
+            if now.cell.id not in self.began:
+                self.began[now.cell.id] = (time.monotonic(), self.epoch(now.cell.id))
             self.most_at_once = max(self.most_at_once, len(self.began))
         elif now.cell.id in self.began:
-            began = self.began.pop(now.cell.id)
+            began, _ = self.began.pop(now.cell.id)
             self.seconds += [time.monotonic() - began] if now.status in ENDED else []
         if now.status != before:
             self.changed(now)
@@ -69,9 +73,21 @@ class LineBoard:
         return ", ".join(parts + ([f"about {duration(left)} left"] if left else []))
 
     def seconds_left(self) -> float:
-        """From the mean duration of the cells that have ended since the start; 0 while none has, or none is left."""
+        """From the durations of the cells that have ended since the start, else from the running ones; 0: not known."""
         left = sum(status not in ENDED for status in self.statuses.values())
-        return mean(self.seconds) * left / self.most_at_once if self.seconds else 0.0
+        durations = self.seconds or [seconds for seconds in map(self.expected_seconds, self.began) if seconds]
+        return mean(durations) * left / self.most_at_once if durations else 0.0
+
+    def expected_seconds(self, cell_id: str) -> float:
+        """How long a whole cell takes at the pace of this one; 0 before it has finished an epoch here."""
+        began, first_epoch = self.began[cell_id]
+        epochs = self.epoch(cell_id) - first_epoch
+        return (time.monotonic() - began) / epochs * self.num_epochs[cell_id] if epochs > 0 else 0.0
+
+    def epoch(self, cell_id: str) -> int:
+        """Epochs that a cell has finished."""
+        rows = read_rows(self.directory / cell_id)
+        return rows[-1]["epoch"] if rows else 0
 
 
 class LiveBoard(LineBoard):
@@ -98,12 +114,15 @@ class LiveBoard(LineBoard):
     def rows(self) -> list[str]:
         """A line for each running cell; as many as a screen bears."""
         running = [id for id, status in self.statuses.items() if status == "running"][:16]
-        return [f"  {id}  {duration(time.monotonic() - self.began[id])}" for id in running]
+        return [
+            f"  {id}  epoch {self.epoch(id)}/{self.num_epochs[id]}  {duration(time.monotonic() - self.began[id][0])}"
+            for id in running
+        ]
 
 
-def make_board(standings: list[Standing]) -> LineBoard:
+def make_board(standings: list[Standing], directory: Path) -> LineBoard:
     """A live board if a person is looking, else lines."""
-    return (LiveBoard if sys.stderr.isatty() else LineBoard)(standings)
+    return (LiveBoard if sys.stderr.isatty() else LineBoard)(standings, directory)
 
 
 def outcome(now: Standing) -> str:

@@ -87,7 +87,7 @@ def train(directory: Path, plan: Plan) -> int:
     settings, witness = SweepConfig(**plan.cells[0].config["sweep"]), Witness()
     before = standings(directory, plan.cells, witness)
     todo = [now.cell for now in before if now.is_wanted(retry=False)]
-    with StopSignals(), make_board(before) as board:
+    with StopSignals(), make_board(before, directory) as board:
         run_in_processes(directory, todo, settings, board.tell, witness)
     after = standings(directory, plan.cells, witness)
     Console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
