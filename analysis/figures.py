@@ -59,9 +59,9 @@ def render(figure: Figure) -> dict[str, bytes]:
         canvas = plt.figure(figsize=figure.size, layout="constrained")
         try:
             figure.draw(canvas, colour)
-            canvas.draw_without_rendering()
             # The layout is found once; finding it again for each file takes longer than drawing.
-            canvas.set_layout_engine("none")
+            canvas.get_layout_engine().execute(canvas)
+            canvas.set_layout_engine(None)
             files = {kind: _saved(canvas, kind) for kind in ("svg", "png")}
             darken(canvas)
             return files | {"dark png": _saved(canvas, "png")}
