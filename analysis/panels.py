@@ -252,7 +252,8 @@ def faithful_panel(frame: pd.DataFrame, settings: Settings, folder: Path) -> Pan
     gaps = frame[(frame["metric"] == "gap") & (frame["missing"] == frame["missing"].iloc[0])]
     cells = gaps.groupby(["arm", "seed"], sort=False)
     beaten = {null: int((gaps[gaps["null"] == null]["low"] > 0).sum()) for null in dict.fromkeys(gaps["null"])}
-    words = "; ".join(f"{count} of {cells.ngroups} models beat the {null} order" for null, count in beaten.items())
+    names = {"random": "a random order", "centre": "a centred Gaussian", "mean map": "the mean map"}
+    words = "; ".join(f"{count} of {cells.ngroups} models beat {names[null]}" for null, count in beaten.items())
     caption = (
         f"Does the model need the patches that the map points at? {title_of(settings)}, {gaps['n'].iloc[0]} test "
         "images, insertion minus deletion of patches, minus the same of a null map, paired by image, 95 % t "
