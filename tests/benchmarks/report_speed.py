@@ -29,15 +29,17 @@ def measure(directory: Path) -> dict[str, float]:
     from analysis.load import load
     from analysis.report import make_report
 
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     load(directory)
-    loaded = time.perf_counter()
+    loaded, loaded_cpu = time.perf_counter(), time.process_time()
     page = make_report(directory, gallery="none")
-    done = time.perf_counter()
+    done, done_cpu = time.perf_counter(), time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
         "load_seconds": loaded - start,
         "report_seconds": done - loaded,
+        "load_cpu_seconds": loaded_cpu - start_cpu,
+        "report_cpu_seconds": done_cpu - loaded_cpu,
         "peak_gib": peak,
         "page_mb": page.stat().st_size / 1e6,
     }
@@ -65,8 +67,9 @@ def main() -> int:
         make(Path(folder), given.arms, given.seeds, given.epochs, given.images)
         command = [sys.executable, __file__, "--measure", folder]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    for name, limit in LIMITS.items():
-        print(f"{name:15} {found[name]:8.2f}   limit {limit:g}")
+    for name, value in found.items():
+        # On a busy machine the wall time says little; the CPU time is then what an idle one would need at most.
+        print(f"{name:20} {value:8.2f}   {f'limit {LIMITS[name]:g}' if name in LIMITS else ''}".rstrip())
     return int(any(found[name] > limit for name, limit in LIMITS.items()))
 
 
