@@ -31,7 +31,8 @@ EPOCHS, NUM_CELLS = 150, 40
 VICTIMS = ["cell"] * 18 + ["parent"] * 8 + ["nursery"] * 4  # 30 in all
 OVERRIDES = f"""
     data=shapes data.shapes_train=200 data.shapes_test=50 model.num_hidden_layers=1 model.hidden_size=16
-    model.num_attention_heads=2 model.intermediate_size=16 model.patch_size=16 tracker=none ~hydra.callbacks.report
+    model.num_attention_heads=2 model.intermediate_size=16 model.patch_size=16 tracker=none sweep.check=false
+    ~hydra.callbacks.report
     recipe.epochs={EPOCHS} recipe.lr=1e-3,2e-3,3e-3,4e-3 checkpoint_seconds=0.1 device=cpu
     sweep.jobs=2 sweep.retry=failed
 """.split()

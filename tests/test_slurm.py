@@ -34,7 +34,8 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parent.parent
 TINY = """
     data=shapes data.shapes_train=200 data.shapes_test=50 model.num_hidden_layers=1 model.hidden_size=16
-    model.num_attention_heads=2 model.intermediate_size=16 model.patch_size=16 tracker=none ~hydra.callbacks.report
+    model.num_attention_heads=2 model.intermediate_size=16 model.patch_size=16 tracker=none sweep.check=false
+    ~hydra.callbacks.report
     hydra/launcher=submitit_slurm hydra.launcher.partition=main hydra.launcher.timeout_min=60
     hydra.launcher.cpus_per_task=2 hydra.launcher.mem_gb=1
 """.split()
