@@ -1,18 +1,21 @@
 """Other people's faults as our sentences: Hydra's, OmegaConf's and YAML's complaints become one line with a remedy."""
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from vitsweep.config import Config, flat, to_dict
+from vitsweep.config import Config
+from vitsweep.design import StudyConfig
 from vitsweep.errors import UserError
 from vitsweep.paths import conf_dir
 
-TYPE_NAMES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "String": "a text"}
+KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list", dict: "a mapping"}
 
 
 def as_sentence(fault: BaseException, overrides: Sequence[str] = ()) -> str | None:
@@ -26,8 +29,10 @@ def as_sentence(fault: BaseException, overrides: Sequence[str] = ()) -> str | No
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
-        if isinstance(link, yaml.MarkedYAMLError):
+        if isinstance(link, yaml.YAMLError):
             return _yaml(link)
+        if isinstance(link, UnicodeDecodeError):
+            return f"a configuration file is no UTF-8 text (byte {link.start}: {link.reason}); save it as UTF-8"
     told = [link for link in chain if isinstance(link, OmegaConfBaseException) and link.full_key]
     if told:
         return _omegaconf(told[0], str(fault))
@@ -56,7 +61,9 @@ def _is_hydras(fault: BaseException) -> bool:
     return trace is not None and "hydra" in trace.tb_frame.f_globals.get("__name__", "").split(".")[0]
 
 
-def _yaml(fault: yaml.MarkedYAMLError) -> str:
+def _yaml(fault: yaml.YAMLError) -> str:
+    if not isinstance(fault, yaml.MarkedYAMLError):
+        return f"a configuration file is no YAML: {' '.join(str(fault).split())}; correct it there"
     mark = fault.problem_mark or fault.context_mark
     where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a configuration file"
     return f"{where}: {fault.problem or fault.context}; correct the YAML there"
@@ -64,43 +71,112 @@ def _yaml(fault: yaml.MarkedYAMLError) -> str:
 
 def _omegaconf(fault: OmegaConfBaseException, context: str) -> str:
     key, text = fault.full_key or "", str(fault).splitlines()[0]
-    not_converted = r"Value '(.*)' of type '.*' (?:could not be converted to|is not a valid|.* to) ?(\w+)?"
-    if match := re.search(not_converted, text):
-        value, wanted = match.groups()
-        return f"{key}={value}  must be {TYPE_NAMES.get(wanted or '', wanted)}"
-    if "not in" in text or "not a" in text:
-        near = _near(key)
-        return f"{key}  is unknown{near}; see --cfg job for all keys"
     where = re.search(r"In '([^']+)'", context)
-    return f"{f'{where[1]}.yaml: ' if where else ''}{key}  {text}"
+    prefix = f"{where[1]}.yaml: " if where else ""
+    if match := re.search(r"[Ii]nterpolation key '([^']*)' not found", text):
+        return f"{prefix}{key}  refers to {match[1]}, which is unknown; see --cfg job for all keys"
+    if match := re.search(r"Environment variable '([^']*)' not found", text):
+        return f"{prefix}{key}  needs the environment variable {match[1]}; set it, or give {key} a value"
+    if match := re.search(r"Unsupported interpolation type (.*)", text):
+        return f"{prefix}{key}  uses the resolver {match[1]}, which is unknown; give {key} a value"
+    if "does not support deletion" in text:
+        return f"~{key}  cannot be taken away; give it a value: {key}=..."
+    if (value := _refused_value(text)) is not None and kind_of(key):
+        return f"{prefix}{key}={value}  must be {kind_of(key)}"
+    if "not in" in text or "not a" in text:
+        return f"{prefix}{key}  is unknown{near(key)}; see --cfg job for all keys"
+    return f"{prefix}{key}  {text}"
+
+
+def _refused_value(text: str) -> str | None:
+    if "is not Optional" in text or "Incompatible value 'None'" in text:
+        return "null"
+    match = re.search(r"Value '(.*)' (?:of type|is not a valid)", text) or re.search(r"to string: '(.*)'", text)
+    return match[1] if match else None
+
+
+def kind_of(key: str) -> str:
+    """What a key's value must be, in words; nothing for an unknown key."""
+    kind: Any = Config
+    for name in key.split("."):
+        parts = [part for part in (*get_args(kind), kind) if dataclasses.is_dataclass(part)]
+        if not parts or name not in (hints := get_type_hints(parts[0])):
+            return ""
+        kind = hints[name]
+    is_optional = type(None) in get_args(kind)
+    parts = get_args(kind) if is_optional else (get_origin(kind) or kind,)
+    words = [KINDS[part] for part in parts if part in KINDS]
+    return " or ".join(words[:1] + ["null"] * is_optional)
 
 
 def _hydra(fault: BaseException, overrides: Sequence[str]) -> str:
     text = re.sub(r"\s*See https?://\S+ for details", "", str(fault))
-    if text.startswith("Config group override must be a string"):
-        return "\n".join(_number_for_group(override) for override in overrides if _number_for_group(override)) or text
-    if match := re.match(r"Could not override '([^']+)'", text):
-        key = match[1]
-        return f"{key}  is unknown{_near(key)}; see --cfg job for all keys"
-    if isinstance(fault, MissingConfigException) and "Available options" in text:
-        group, _, option = (fault.missing_cfg_file or "").rpartition("/")
-        options = fault.options or []
-        return f"{group}={option}  is unknown; allowed: {', '.join(sorted(options))}"
     if isinstance(fault, OverrideParseException):
-        return f"{fault.override}  cannot be read: {' '.join(text.split())}; an override is key=value"
+        problem = " ".join(text.split("\n", 1)[-1].split(" expecting ")[0].split())
+        problem = "it has no =" if "missing EQUAL" in problem else problem
+        return f"{fault.override}  cannot be read ({problem}); an override is key=value, special characters in quotes"
+    if isinstance(fault, MissingConfigException):
+        return _missing(fault, text)
+    if text.startswith("Config group override must be a string"):
+        return "\n".join(sentence for override in overrides if (sentence := _no_option(override))) or text
+    for pattern, sentence in HYDRA_SENTENCES.items():
+        if match := re.match(pattern, text):
+            return sentence.format(*match.groups(), near=near(match[1]))
     return " ".join(text.split())
 
 
-def _number_for_group(override: str) -> str:
-    group, _, value = override.partition("=")
+HYDRA_SENTENCES = {
+    r"Could not override '([^']+)'": "{0}  is unknown{near}; see --cfg job for all keys",
+    r"Could not append to config\. An item is already at '([^']+)'": "+{0}  is there already; drop the + to change it",
+    r"Could not delete from config\. '([^']+)'": "~{0}  is unknown{near}; there is nothing to take away",
+    r"Could not delete '([^']+)'": "~{0}  is not chosen, so it cannot be taken away",
+    r"Override (\S+) looks like a config group": "{0}  is no config group, so it has no package; drop @ and its word",
+    r"Additional config directory '([^']+)' not found": "--config-dir={0}  is no folder; name one that is there",
+    r"In '([^']+)': ConfigTypeError.*Cannot merge": "{0}.yaml  has a list where a mapping belongs, or a mapping where "
+    "a list belongs; compare it with a file of that group in conf/",
+}
+
+
+def _missing(fault: MissingConfigException, text: str) -> str:
+    group, _, option = (fault.missing_cfg_file or "").rpartition("/")
+    if "primary config" in text or not group:
+        return f"--config-name={fault.missing_cfg_file}  is not there; leave it out for config.yaml"
+    allowed = (
+        f"; allowed: {', '.join(sorted(fault.options))}" if fault.options else "; no such config group has options"
+    )
+    return f"{group}={option}  is unknown{allowed}"
+
+
+def _no_option(override: str) -> str:
+    group, _, value = override.lstrip("+").partition("=")
     folder = conf_dir() / group
-    if not folder.is_dir() or re.search("[A-Za-z]", value):
+    if not group:
+        return f"{override}  cannot be read; an override is key=value"
+    if not folder.is_dir() or isinstance(yaml.safe_load(value), str):
         return ""
     allowed = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
     return f"{override}  must be the name of an option; allowed: {allowed}"
 
 
-def _near(key: str) -> str:
-    keys = list(flat(to_dict(Config())))
-    close = difflib.get_close_matches(key, keys, n=1) or [k for k in keys if k.endswith(f".{key}")][:1]
-    return f"; did you mean {close[0]}?" if close else ""
+def near(key: str) -> str:
+    """`; did you mean ...?` with the key or group that is most like an unknown one, or nothing."""
+    last = re.split(r"[./]", key)[-1]
+    separator = "/" if "/" in key else "."
+    known = sorted(known_keys(), key=lambda k: separator not in k)  # the user's own spelling first
+    same_last = [k for k in known if re.split(r"[./]", k)[-1] == last and k != key]
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+    parts = {re.split(r"[./]", k)[-1]: k for k in reversed(known)}
+    close_last = [parts[word] for word in difflib.get_close_matches(last, parts, n=1, cutoff=0.8)]
+    found = [k for k in (*same_last[:1], *close, *close_last) if k != key]
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def known_keys() -> list[str]:
+    """All keys of the configuration, dotted, and all config groups, with slashes."""
+    keys = []
+    for field in dataclasses.fields(Config):
+        kind = StudyConfig if field.name == "study" else field.type
+        inner = [f"{field.name}.{f.name}" for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+        keys += inner or [field.name]
+    groups = [path.relative_to(conf_dir()).as_posix() for path in sorted(conf_dir().rglob("*")) if path.is_dir()]
+    return keys + groups

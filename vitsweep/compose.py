@@ -47,6 +47,7 @@ class Composer:
         """
         try:
             choices = tuple(o for o in overrides if self.is_group(o))
+            refuse_sweeps([self.parse(o) for o in overrides])
             values = [self.parse(o) for o in overrides if not self.is_group(o)]
             config = self.template(choices).with_values(values)
             if config is not None:
@@ -133,3 +134,18 @@ class Composer:
             raise ConfigError([f"{override}  has no list of values; allowed: a,b  choice()  range()  glob()"])
         key = parsed.get_key_element()
         return [f"{key}={value}" for value in parsed.sweep_string_iterator()]
+
+
+def refuse_sweeps(overrides: list[Override]) -> None:
+    """A configuration has one value of each key.
+
+    Raises:
+        ConfigError: some override is `a=1,2`.
+    """
+    faults = [
+        f"{override.input_line}  names several values where one belongs; give one"
+        for override in overrides
+        if override.is_sweep_override()
+    ]
+    if faults:
+        raise ConfigError(faults)

@@ -194,15 +194,15 @@ class RecipeConfig:
         if not (self.lr > 0 and math.isfinite(self.lr)):
             found.append(f"recipe.lr={self.lr}  must be a positive number")
         for name in ("weight_decay", "warmup_epochs", "plateau_patience", "crop_padding"):
-            if getattr(self, name) < 0:
-                found.append(f"recipe.{name}={getattr(self, name)}  must not be negative")
+            if not 0 <= getattr(self, name) < math.inf:  # nan compares as false
+                found.append(f"recipe.{name}={getattr(self, name)}  must be finite and not negative")
         for name in ("momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 found.append(f"recipe.{name}={getattr(self, name)}  must lie in [0, 1)")
         if not 0 < self.plateau_factor < 1:
             found.append(f"recipe.plateau_factor={self.plateau_factor}  must lie in (0, 1)")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            found.append(f"recipe.clip_norm={self.clip_norm}  must be positive, or null for no clipping")
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            found.append(f"recipe.clip_norm={self.clip_norm}  must be positive and finite, or null for no clipping")
         if self.warmup_epochs > self.epochs > 0:
             found.append(f"recipe.warmup_epochs={self.warmup_epochs}  is longer than recipe.epochs={self.epochs}")
         return found
@@ -305,7 +305,7 @@ class Config:
             found.append(f"seed={self.seed}  must lie in 0 .. 2**32 - 1")
         found += _not_among("device", self.device, DEVICES) + _not_among("precision", self.precision, PRECISIONS)
         found += _not_among("compile", self.compile, SWITCHES)
-        if self.checkpoint_seconds < 0:
+        if not self.checkpoint_seconds >= 0:
             found.append(f"checkpoint_seconds={self.checkpoint_seconds}  must not be negative")
         if self.data.name == "shapes" and (self.model.image_size != 32 or self.model.num_channels != 3):
             found.append("data=shapes  has 32x32 RGB images; use model.image_size=32 model.num_channels=3")

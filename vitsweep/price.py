@@ -75,7 +75,7 @@ def make_loader(config_dir: str | None) -> ConfigLoader:
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
             raise ConfigError([f"--config-dir={config_dir}  is no folder; name one that holds study/<name>.yaml"])
-        search_path.append("command-line", f"file://{folder}")
+        search_path.append("command-line", f"file://{folder}", anchor="main")
     GlobalHydra.instance().clear()
     try:
         return Hydra.create_main_hydra2(task_name="plan", config_search_path=search_path).config_loader
