@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.columns import cell_measures, faithfulness
 from analysis.faithful import MISSING
-from analysis.gather import Gathered, Settings, Sight, attempt, gather, sights_over_training
+from analysis.gather import Gathered, Settings, Sight, attempt, gather, one_line, sights_over_training
 from analysis.panels import (
     Panel,
     difference_panel,
@@ -58,7 +58,7 @@ def report_panels(cells: pd.DataFrame, report_dir: Path) -> Gallery:
         cells = limited(in_order(cells), gallery.notes)
         gathered = gather(cells, settings)
     except (UserError, OSError) as fault:
-        gallery.notes.append(f"No rollout gallery: {fault}")
+        gallery.notes.append(f"No rollout gallery: {one_line(fault)}.")
         return gallery
     gallery.notes += gathered.notes
     one_each = first_seeds(gathered)
@@ -136,7 +136,7 @@ def reading(gathered: Gathered, sight: Sight, settings: Settings, use) -> dict:
 
 
 def suffix(sight: Sight) -> str:
-    """Part of a file name; nothing for the baseline's seed 0, whose panel is in the report."""
+    """Part of a file name that tells which cell."""
     safe = "".join(c if c.isalnum() or c in "=+.-" else "_" for c in sight.arm)
     return f"-{safe}-seed{sight.seed}"
 

@@ -147,7 +147,9 @@ def data_of(record: Record) -> "Data":
     from vitsweep import config
     from vitsweep.data import load_data
 
-    data = load_data(config.from_dict(record.config))
+    wanted = config.from_dict(record.config)
+    wanted.data.download = False  # a report must not fetch a data set
+    data = load_data(wanted)
     if data.fingerprint != record.data_fingerprint:
         raise UserError(
             f"The images now found ({data.fingerprint[:8]}) are not those that the cells were trained on "
@@ -221,6 +223,8 @@ def look_through(model: Any, normalisation: dict, gathered: Gathered, settings: 
     told, there = maps.logit_NK.shape[1], len(gathered.classes)
     if told != there:
         raise UserError(f"the model tells {told} classes apart, the data have {there}")
+    if not np.isfinite(maps.logit_NK).all():
+        raise UserError("the model's logits are not finite")
     return Sight(
         arm=row["arm"],
         role=row["role"],

@@ -150,6 +150,26 @@ def test_gallery_refuses_attention_that_is_not_finite(tmp_path):
     assert "No picture of baseline, seed 0: attention  holds NaN" in note_of(tmp_path / "sweep", tmp_path)
 
 
+def test_gallery_refuses_logits_that_are_not_finite(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    path = one_cell(tmp_path) / "best.safetensors"
+    weights = load_file(path)
+    weights["head.bias"].fill_(torch.nan)
+    save_file(weights, path)
+    assert note_of(tmp_path / "sweep", tmp_path).endswith("seed 0: the model's logits are not finite.")
+
+
+def test_gallery_without_the_images_says_so_and_downloads_nothing(tmp_path, monkeypatch):
+    directory = one_cell(tmp_path)
+    config = json.loads((directory / "record.json").read_text())["config"]
+    absent = {"name": "cifar10", "root": str(tmp_path / "nothing here"), "download": True}
+    change_record(directory, config=config | {"data": config["data"] | absent})
+    note = note_of(tmp_path / "sweep", tmp_path)
+    assert note.startswith("No rollout gallery: ")
+    assert "nothing here" in note
+
+
 def test_gallery_refuses_other_images_than_those_trained_on(tmp_path):
     change_record(one_cell(tmp_path), data_fingerprint="0" * 64)
     assert "are not those that the cells were trained on (00000000)" in note_of(tmp_path / "sweep", tmp_path)
