@@ -31,7 +31,8 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
         RecordError: the sweep directory belongs to another study.
     """
     directory = Path(config.hydra.sweep.dir).absolute()
-    plan = plan_of(overrides, Composer(context.config_loader, config.hydra.job.config_name))
+    composer = Composer(context.config_loader, config.hydra.job.config_name, list(config.hydra.overrides.hydra))
+    plan = plan_of(overrides, composer)
     settings = SweepConfig(**plan.cells[0].config["sweep"])
     if settings.dry_run or settings.probe:
         from vitsweep.price import print_plan
@@ -53,15 +54,7 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
         with StopSignals(), make_board(before, directory) as board:
             run_cells(work, todo, board)
     after = standings(directory, plan.cells, witness) if todo else before
-    for now in after:
-        if (
-            now.is_locked
-            and now.status != "running"
-            and bury(directory / now.cell.id, witness)
-            and now.status == "done"
-        ):
-            # Killed in the moment between its last record and the removal of its state, which nobody needs any more.
-            (directory / now.cell.id / "state.pt").unlink(missing_ok=True)
+    clear_away(directory, after, witness)
     conclude(after, merged, directory, task, {cell.id for cell in todo})
     return [now.status for now in after]
 
@@ -81,15 +74,20 @@ def check(directory: Path, plan: Plan, todo: list[Cell]) -> None:
         refuse_noops(plan, new)
 
 
+def clear_away(directory: Path, after: list[Standing], witness: Witness) -> None:
+    """Remove the locks of owners that were killed in the moment between a cell's last record and its end."""
+    for now in after:
+        if now.is_locked and now.status != "running" and bury(directory / now.cell.id, witness):
+            if now.status == "done":
+                (directory / now.cell.id / "state.pt").unlink(missing_ok=True)  # nobody needs it any more
+
+
 def freeze(directory: Path, plan: Plan) -> Plan:
     """Write plan.json, with everything that an earlier plan there had beyond this one.
 
     Raises:
         RecordError: the earlier plan has another baseline.
     """
-    earlier = read_plan(directory)
-    if earlier is not None:
-        extend(earlier, plan, directory)  # refuses before anything is written
     directory.mkdir(parents=True, exist_ok=True)
     with guarded(directory):  # two starts at once must not lose each other's cells
         remove_temporaries(directory)
