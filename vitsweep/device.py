@@ -1,8 +1,8 @@
 """Which device and precision a cell uses, and what they are called in the record."""
 
 import os
+import re
 import resource
-import sys
 from pathlib import Path
 
 import torch
@@ -59,5 +59,7 @@ def peak_gib(device: torch.device) -> float:
     """Peak memory in GiB: of the GPU's allocator, else of this process since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # macOS counts bytes, Linux KiB
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux; ru_maxrss would be inherited from the process that started this one
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # macOS, which counts bytes
