@@ -100,7 +100,7 @@ def test_complaint_about_bytes_that_are_no_text_says_how_to_save_them():
     with pytest.raises(UnicodeDecodeError) as fault:
         b"a: \xff".decode()
     assert as_sentence(fault.value) == (
-        "a configuration file is no UTF-8 text (byte 3: invalid start byte); save it as UTF-8"
+        "a configuration file  is no UTF-8 text (byte 3: invalid start byte); save it as UTF-8"
     )
 
 

@@ -16,7 +16,7 @@ FLOORS = [
     + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "track", "wandb_piece", "wandb_sync"],
     ["evaluate"],
     ["train", "standins", "effects", "noop", "probe"],
-    ["complaints", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
+    ["complaints", "study_file", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
     + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce", "__main__"],
 ]
 PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}

@@ -174,7 +174,7 @@ def test_study_excludes_what_matches_all_of_an_entry():
     study = StudyConfig(name="s", design="grid", factors=OFAT, exclude=[{"patch": 8, "depth": 2}])
     arms, notes = study_arms([], study, compose)
     assert [arm.levels for arm in arms] == [{}, {"depth": "2"}, {"patch": "8"}]
-    assert "1 arms excluded" in notes
+    assert "1 arm excluded" in notes
 
 
 @pytest.mark.parametrize(

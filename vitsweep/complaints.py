@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
@@ -13,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vitsweep.config import Config
 from vitsweep.design import StudyConfig
 from vitsweep.errors import UserError
+from vitsweep.naming import as_text
 from vitsweep.paths import conf_dir
 
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list", dict: "a mapping"}
@@ -32,7 +34,7 @@ def as_sentence(fault: BaseException, overrides: Sequence[str] = ()) -> str | No
         if isinstance(link, yaml.YAMLError):
             return _yaml(link)
         if isinstance(link, UnicodeDecodeError):
-            return f"a configuration file is no UTF-8 text (byte {link.start}: {link.reason}); save it as UTF-8"
+            return f"{_no_text(overrides)}  is no UTF-8 text (byte {link.start}: {link.reason}); save it as UTF-8"
     told = [link for link in chain if isinstance(link, OmegaConfBaseException) and link.full_key]
     if told:
         return _omegaconf(told[0], str(fault))
@@ -83,7 +85,9 @@ def _omegaconf(fault: OmegaConfBaseException, context: str) -> str:
         return f"~{key}  cannot be taken away; give it a value: {key}=..."
     if (value := _refused_value(text)) is not None and kind_of(key):
         return f"{prefix}{key}={value}  must be {kind_of(key)}"
-    if "not in" in text or "not a" in text:
+    if text.startswith("Invalid value assigned") and kind_of(key):
+        return f"{prefix}{key}  must be {kind_of(key)}"
+    if re.search(r"Key '.*' not in", text):
         return f"{prefix}{key}  is unknown{near(key)}; see --cfg job for all keys"
     return f"{prefix}{key}  {text}"
 
@@ -119,6 +123,8 @@ def _hydra(fault: BaseException, overrides: Sequence[str]) -> str:
         return _missing(fault, text)
     if text.startswith("Config group override must be a string"):
         return "\n".join(sentence for override in overrides if (sentence := _no_option(override))) or text
+    if match := re.match(r"In '([^']+)': ConfigTypeError[\s\S]*Cannot merge", text):
+        return _wrong_kind(match[1], overrides)
     for pattern, sentence in HYDRA_SENTENCES.items():
         if match := re.match(pattern, text):
             return sentence.format(*match.groups(), near=near(match[1]))
@@ -132,8 +138,6 @@ HYDRA_SENTENCES = {
     r"Could not delete '([^']+)'": "~{0}  is not chosen, so it cannot be taken away",
     r"Override (\S+) looks like a config group": "{0}  is no config group, so it has no package; drop @ and its word",
     r"Additional config directory '([^']+)' not found": "--config-dir={0}  is no folder; name one that is there",
-    r"In '([^']+)': ConfigTypeError.*Cannot merge": "{0}.yaml  has a list where a mapping belongs, or a mapping where "
-    "a list belongs; compare it with a file of that group in conf/",
 }
 
 
@@ -145,6 +149,59 @@ def _missing(fault: MissingConfigException, text: str) -> str:
         f"; allowed: {', '.join(sorted(fault.options))}" if fault.options else "; no such config group has options"
     )
     return f"{group}={option}  is unknown{allowed}"
+
+
+def _wrong_kind(name: str, overrides: Sequence[str]) -> str:
+    """OmegaConf's complaint about a list in place of a mapping names no key, so the file is looked at once more."""
+    path = _file_of(name, overrides)
+    found = misfits(yaml.safe_load(path.read_text(encoding="utf-8")), f"{name}.yaml") if path else []
+    if found and name.startswith("study/"):
+        return "\n".join(found)
+    return f"{name}.yaml  has a list where a mapping belongs, or the other way round; compare it with files in conf/"
+
+
+def _no_text(overrides: Sequence[str]) -> str:
+    """The first configuration file that the overrides choose and that is no UTF-8 text."""
+    for override in overrides:
+        group, _, option = override.lstrip("+").partition("=")
+        path = _file_of(f"{group}/{option}", overrides)
+        try:
+            _ = path.read_text(encoding="utf-8") if path else ""
+        except UnicodeDecodeError:
+            return f"{group}/{option}.yaml"
+    return "a configuration file"
+
+
+def _file_of(name: str, arguments: Sequence[str]) -> Path | None:
+    """Where an option's file lies: in our configurations or in the folder that --config-dir names."""
+    folders = [conf_dir()]
+    for place, argument in enumerate(arguments):
+        option, _, folder = argument.partition("=")
+        if option in ("--config-dir", "-cd"):
+            folders.append(Path(folder or "".join(arguments[place + 1 : place + 2])))
+    return next((path for folder in folders if (path := folder / f"{name}.yaml").is_file()), None)
+
+
+def misfits(content: Any, file: str) -> list[str]:
+    """A sentence for every entry of a study file that is unknown, or a list in place of a mapping, or the like.
+
+    Args:
+        content: the file as YAML gives it.
+        file: what it is called in the sentences.
+    """
+    if not isinstance(content, dict):
+        kind = KINDS.get(type(content), "nothing")
+        return [f"{file}  must be a mapping (name: ..., factors: ..., design: ..., seeds: ...), not {kind}"]
+    allowed = [f.name for f in dataclasses.fields(StudyConfig)]
+    found = []
+    for name, value in content.items():
+        key = f"study.{name}"
+        wanted = {"a list": list, "a mapping": dict}.get(kind_of(key))
+        if name not in allowed:
+            found.append(f"{file}: {key}  is unknown{near(key)}; allowed: {', '.join(sorted(allowed))}")
+        elif wanted and not isinstance(value, wanted) and not str(value).startswith("${"):
+            found.append(f"{file}: {key}={as_text(value)}  must be {kind_of(key)}")
+    return found
 
 
 def _no_option(override: str) -> str:

@@ -5,6 +5,7 @@ plain is composed by Hydra itself.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -19,6 +20,7 @@ from vitsweep.complaints import as_sentence
 from vitsweep.config import Config, checked, from_omegaconf
 from vitsweep.design import StudyConfig
 from vitsweep.errors import ConfigError
+from vitsweep.naming import override_key
 from vitsweep.template import Template
 
 
@@ -28,10 +30,12 @@ class Composer:
     Args:
         loader: Hydra's configuration loader.
         config_name: the primary configuration's name.
+        hydras: Hydra's own overrides; of these the search path counts.
     """
 
-    def __init__(self, loader: ConfigLoader, config_name: str | None):
+    def __init__(self, loader: ConfigLoader, config_name: str | None, hydras: Sequence[str] = ()):
         self.loader, self.config_name = loader, config_name
+        self.hydras = [override for override in hydras if override_key(override) == "hydra.searchpath"]
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
         self.groups: dict[str, bool] = {}
@@ -93,11 +97,15 @@ class Composer:
     def base(self, choices: tuple[str, ...]) -> DictConfig:
         """What Hydra composes of the group choices alone, without its own node."""
         if choices not in self.composed:
-            composed = self.loader.load_configuration(self.config_name, list(choices), run_mode=RunMode.RUN)
+            composed = self.load(list(choices))
             with open_dict(composed):
                 del composed["hydra"]
             self.composed[choices] = composed
         return self.composed[choices]
+
+    def load(self, overrides: list[str]) -> DictConfig:
+        """Hydra's own composition."""
+        return self.loader.load_configuration(self.config_name, self.hydras + overrides, run_mode=RunMode.RUN)
 
     def study(self, overrides: list[str]) -> StudyConfig | None:
         """The study that `study=NAME` and `study.key=value` describe, or None.
@@ -108,8 +116,11 @@ class Composer:
         if not overrides:
             return None
         try:
-            composed = self.loader.load_configuration(self.config_name, overrides, run_mode=RunMode.RUN)
+            refuse_sweeps([self.parse(o) for o in overrides])
+            composed = self.load(overrides)
             return None if composed.study is None else OmegaConf.to_object(composed.study)
+        except ConfigError:
+            raise
         except Exception as fault:
             sentence = as_sentence(fault, overrides)
             if sentence is None:

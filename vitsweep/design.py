@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitsweep.errors import ConfigError
+from vitsweep.naming import as_text
 
 BASE = "base"  # the label of a factor's level in the baseline
+NUM_SEEDS = 2**32  # seeds are smaller than this
 
 
 @dataclass(kw_only=True)
@@ -303,9 +305,16 @@ def seeds_of(seeds: Any) -> list[int]:
     Raises:
         ConfigError: no integers, none at all, or one twice.
     """
-    found = list(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
-    if not isinstance(found, list) or not found or not all(isinstance(seed, int) for seed in found):
-        raise ConfigError([f"study.seeds={seeds}  must be a list of integers or how many there are"])
+    found = list(range(seeds)) if is_integer(seeds) else seeds
+    if not isinstance(found, list) or not found or not all(is_integer(s) and 0 <= s < NUM_SEEDS for s in found):
+        raise ConfigError(
+            [f"study.seeds={as_text(seeds)}  must be a list of integers in 0 .. 2**32 - 1, or how many there are"]
+        )
     if len(set(found)) < len(found):
-        raise ConfigError([f"study.seeds={seeds}  names a seed twice; each seed is one replicate"])
+        raise ConfigError([f"study.seeds={as_text(seeds)}  names a seed twice; each seed is one replicate"])
     return found
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is a whole number; true and false, which Python counts among them, are not."""
+    return isinstance(value, int) and not isinstance(value, bool)

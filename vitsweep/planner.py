@@ -10,11 +10,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from vitsweep.compose import Composer
-from vitsweep.design import Spec, StudyConfig, aliases, seeds_of
+from vitsweep.design import NUM_SEEDS, Spec, StudyConfig, aliases, factors_of, seeds_of, specs_of
 from vitsweep.errors import ConfigError
-from vitsweep.naming import override_key, override_value, short_key, sweep_name
+from vitsweep.naming import as_text, override_key, override_value, short_key, sweep_name
 from vitsweep.plan import Plan, make_plan, plan_hash
 from vitsweep.study import Arm, named_arms, refuse_equal_arms, study_arms, sweep_arms
+from vitsweep.study_file import doubled_faults, level_faults, rule_faults, written_levels
 
 
 def plan_of(overrides: list[str], composer: Composer) -> Plan:
@@ -35,20 +36,28 @@ def plan_of(overrides: list[str], composer: Composer) -> Plan:
 
 
 def divided(overrides: list[str], composer: Composer) -> tuple[list[str], dict[str, list[str]], list[int] | None]:
-    """Overrides of all arms, swept ones as key -> single overrides, and the seeds, None if the line names none."""
+    """Overrides of all arms, swept ones as key -> single overrides, and the seeds, None if the line names none.
+
+    Raises:
+        ConfigError: a swept key is given twice.
+    """
     fixed: list[str] = []
     factors: dict[str, list[str]] = {}
     seeds = None
+    given: dict[str, str] = {}
     for override in overrides:
         if is_of_study(override):
             continue
-        levels = composer.levels(override)
-        if override_key(override) == "seed":
+        levels, key = composer.levels(override), override_key(override)
+        other = given.setdefault(key, override)
+        if other is not override and (levels or key in factors):
+            raise ConfigError([f"`{other}` and `{override}`  are both given; a swept key can be given once"])
+        if key == "seed":
             seeds = seed_numbers(levels or [override])
         elif levels is None:
             fixed.append(override)
         else:
-            factors[override_key(override)] = levels
+            factors[key] = levels
     return fixed, factors, seeds
 
 
@@ -61,12 +70,12 @@ def seed_numbers(levels: list[str]) -> list[int]:
     """The seeds of `seed=0`, `seed=1`, ...
 
     Raises:
-        ConfigError: one is no integer, or comes twice.
+        ConfigError: one is no seed, or comes twice.
     """
     texts = [override_value(level) for level in levels]
-    if not all(re.fullmatch(r"\d+", text) for text in texts):
-        raise ConfigError([f"seed={','.join(texts)}  must be integers"])
-    if len(set(texts)) < len(texts):
+    if not all(re.fullmatch(r"\d+", text) and int(text) < NUM_SEEDS for text in texts):
+        raise ConfigError([f"seed={','.join(texts)}  must be integers in 0 .. 2**32 - 1"])
+    if len({int(text) for text in texts}) < len(texts):
         raise ConfigError([f"seed={','.join(texts)}  names a seed twice; each seed is one replicate"])
     return [int(text) for text in texts]
 
@@ -75,6 +84,7 @@ def plain_plan(
     overrides: list[str], fixed: list[str], factors: dict[str, list[str]], seeds: list[int] | None, composer: Composer
 ) -> Plan:
     """The study that a plain `-m` describes: swept keys are the factors of a grid."""
+    refuse(shadow_faults(fixed, [(key, (level,)) for key, found in factors.items() for level in found], composer))
     arms = sweep_arms(fixed, factors, composer)
     refuse_shadowed(fixed, arms, composer)
     labels = {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
@@ -85,16 +95,19 @@ def study_plan(
     study: StudyConfig, fixed: list[str], factors: dict[str, list[str]], seeds: list[int] | None, composer: Composer
 ) -> Plan:
     """The plan of a study file; overrides beside it act on all arms, swept ones multiply the study."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", study.name):
-        raise ConfigError([f"study.name={study.name!r}  must be letters, digits, . _ or -; it names the directory"])
     ours = {override_key(o) for o in fixed} | set(factors)
+    refuse(rule_faults(study))
+    refuse(level_faults(study, ours))
+    if study.design != "path":  # there a later step may well change what an earlier one has set
+        refuse(doubled_faults(specs_of(study, factors_of(study) if study.design != "list" else {})))
     base = [o for o in study.baseline if override_key(o) not in ours] + fixed
     versions = [list(version) for version in itertools.product(*factors.values())]
     arms: list[Arm] = []
     notes: list[str] = []
     for version in versions:
+        # Before arms are compared: a level that is undone would look like the baseline's own.
+        refuse(shadow_faults(base + version, written_levels(study), composer))
         found, said = study_arms(base + version, study, composer)
-        refuse_overridden(ours, found)
         arms += [dataclasses.replace(arm, overrides=version + arm.overrides) for arm in found]
         notes += [note for note in said if note not in notes]
     if len(versions) > 1:
@@ -105,14 +118,25 @@ def study_plan(
     labels |= {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
     plan = make_plan(study.name, study.design, base, arms, seeds or seeds_of(study.seeds), labels)
     if study.design == "fraction":
-        notes += [
-            f"cannot be told apart: {row}" for row in aliases(len(study.factors), study.resolution, list(study.factors))
-        ]
+        names = list(study.factors)
+        notes += [f"cannot be told apart: {row}" for row in aliases(len(names), study.resolution, names)]
+    names = {arm.name for arm in arms}
+    notes += [f"study.published.{arm} is of no arm here" for arm in study.published if arm not in names]
     plan.notes, plan.rope, plan.published = notes, study.rope, plain(study.published)
     plan.claims = plain(study.claims)
     plan.claims_hash = claims_hash(plan.claims)
     plan.plan_hash = plan_hash(plan)
     return plan
+
+
+def refuse(faults: list[str]) -> None:
+    """Raise ConfigError if there are faults.
+
+    Raises:
+        ConfigError: with all of them, each once.
+    """
+    if faults:
+        raise ConfigError(list(dict.fromkeys(faults)))
 
 
 def multiplied(arms: list[Arm]) -> list[Arm]:
@@ -129,41 +153,33 @@ def swept_levels(arm: Arm) -> dict[str, str]:
     return {short_key(o): override_value(o) for o in arm.overrides}
 
 
-def refuse_overridden(ours: set[str], arms: list[Arm]) -> None:
-    """An arm must not set a key that the command line sets for all arms: one of the two would be without effect.
-
-    Raises:
-        ConfigError: naming both.
-    """
-    faults = [
-        f"{key}=...  on the command line is set for all arms, but arm {arm.name} sets `{override}`; drop one of them"
-        for arm in arms
-        for override in arm.overrides
-        if (key := override_key(override)) in ours
-    ]
-    if faults:
-        raise ConfigError(faults)
-
-
 def refuse_shadowed(base: list[str], arms: list[Arm], composer: Composer) -> None:
     """In Hydra a value beats a group, whatever the order: a group choice that a value undoes is refused.
 
     Raises:
         ConfigError: naming the group choice and the value.
     """
+    refuse(shadow_faults(base, [(f"arm {arm.name}", tuple(arm.overrides)) for arm in arms], composer))
+
+
+def shadow_faults(base: list[str], levels: list[tuple[str, tuple[str, ...]]], composer: Composer) -> list[str]:
+    """A sentence for every group choice that a value undoes.
+
+    Args:
+        base: overrides that all have.
+        levels: what they are called, and their overrides.
+    """
     faults = []
-    for arm in arms:
-        overrides = [*base, *arm.overrides]
-        values = {override_key(o): o for o in overrides if not composer.is_group(o)}
-        for choice in (o for o in arm.overrides if composer.is_group(o)):
+    for name, own in levels:
+        values = {override_key(o): o for o in (*base, *own) if not composer.is_group(o)}
+        for choice in (o for o in own if composer.is_group(o)):
             for key, wanted in composer.contents(choice).items():
                 value = values.get(key)
                 if value is not None and composer.parse(value).value() != wanted:
                     faults.append(
-                        f"`{choice}` of arm {arm.name} sets {key}={wanted}, but `{value}` beats it; drop one of them"
+                        f"`{choice}` of {name}  sets {key}={as_text(wanted)}, but `{value}` beats it; drop one of them"
                     )
-    if faults:
-        raise ConfigError(list(dict.fromkeys(faults)))
+    return faults
 
 
 def plain(values: Any) -> Any:

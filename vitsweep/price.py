@@ -5,6 +5,7 @@ The same table is what sweep.dry_run=true prints. With sweep.probe=true a few re
 
 import argparse
 import math
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> int:
     except UserError:
         raise
     except Exception as fault:
-        sentence = as_sentence(fault, asked.overrides)
+        sentence = as_sentence(fault, arguments)
         if sentence is None:
             raise
         raise ConfigError([sentence]) from fault
@@ -86,8 +87,8 @@ def make_loader(config_dir: str | None) -> ConfigLoader:
 def planned(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
     """The plan of these overrides, and the directory that it would be run in."""
     composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
-    tasks = [override for override in overrides if override_key(override).split(".")[0].split("/")[0] != "hydra"]
-    plan = plan_of(tasks, Composer(loader, config_name))
+    hydras = [override for override in overrides if re.split(r"[./]", override_key(override))[0] == "hydra"]
+    plan = plan_of([o for o in overrides if o not in hydras], Composer(loader, config_name, hydras))
     return plan, Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()
 
 

@@ -103,7 +103,7 @@ def timed(config: Config, device: torch.device) -> Probed:
         device=device_name(device),
         step_seconds=step_seconds,
         eval_seconds=(time.perf_counter() - began) / len(images),
-        peak_bytes=peak_bytes(device),
+        peak_bytes=round(peak_gib(device) * GIB),
     )
 
 
@@ -117,19 +117,10 @@ def seconds_of_steps(setup: Setup, config: Config, count: int) -> float:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Let peak_bytes count from now on, as far as the system can forget."""
+    """Let peak_gib count from now on, as far as the system can forget."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         with suppress(OSError):  # a container may forbid it: then the largest shape so far is told
             Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_bytes(device: torch.device) -> int:
-    """The peak since reset_peak."""
-    if device.type == "cpu" and sys.platform == "linux":
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return round(peak_gib(device) * GIB)

@@ -131,7 +131,8 @@ def without_excluded(specs: list[Spec], exclude: list[Any], notes: list[str]) ->
     if len(kept) < 2 <= len(specs):
         raise ConfigError(["study.exclude  leaves only the baseline; exclude less"])
     if len(kept) < len(specs):
-        notes.append(f"{len(specs) - len(kept)} arms excluded")
+        count = len(specs) - len(kept)
+        notes.append(f"{count} arm{'s' * (count > 1)} excluded")
     return kept
 
 
