@@ -16,7 +16,7 @@ import pytest
 from tests.made_plans import made_plan, made_record
 from vitsweep import isolate, nursery
 from vitsweep.isolate import Pool, Slot, make_slots, visible_gpus
-from vitsweep.locks import LOCK_NAME, Witness, is_running
+from vitsweep.locks import LOCK_NAME, Owner, Witness, is_running
 from vitsweep.plan import Plan
 from vitsweep.standing import Standing, standings
 from vitsweep.work import NoSpace
@@ -209,6 +209,11 @@ with StopSignals(), Pool(directory, [Slot(), Slot()], False, lambda now: None, W
 """
 
 
+def pids(owners: list[Owner]) -> list[int]:
+    """The processes of the owners."""
+    return [owner.pid for owner in owners]
+
+
 @pytest.fixture
 def parent(tmp_path: Path):
     """A sweep in another process with two long cells under way: its directory, plan, process, and the cells' owners."""
@@ -229,6 +234,13 @@ def test_no_process_survives_the_sweep(parent, signum):
     process.wait(timeout=30)
     wait_for(lambda: not any(is_running(owner.pid, owner.born) for owner in owners))
     assert statuses(directory, plan) == ["interrupted"] * 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux's way to choose a victim")
+def test_cell_is_the_kernels_first_choice_when_memory_runs_out(parent):
+    _, _, process, owners = parent
+    of_sweep, *of_cells = (int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in [process.pid, *pids(owners)])
+    assert all(score > of_sweep for score in of_cells)
 
 
 def test_stopped_sweep_leaves_no_lock(parent):

@@ -137,7 +137,8 @@ def long_cell(*overrides: str) -> list[str]:
 def test_study_is_complete_and_uses_both_nodes(slurm, tmp_path):
     finish(start(tmp_path, "recipe.epochs=100", "seed=0,1", "recipe.lr=1e-3,2e-3"), tmp_path)
     assert [now.status for now in found(tmp_path)] == ["done"] * 4
-    nodes = set(re.findall(r" NodeList=(\S+)", slurm("scontrol", "show", "job", "-o")))
+    jobs = [line for line in slurm("scontrol", "show", "job", "-o").splitlines() if "Partition=main" in line]
+    nodes = {node for line in jobs for node in re.findall(r" NodeList=(\S+)", line)}
     assert nodes == {"n1", "n2"}
 
 

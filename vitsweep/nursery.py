@@ -155,6 +155,8 @@ def become(order: dict[str, Any]) -> int:
 
     work.watch_parent(order["parent"])
     os.setsid()
+    with suppress(OSError):  # when memory runs out, the kernel is to take the cell and not the sweep
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     os.environ.update(order["environment"])
     redirect(Path(order["directory"], order["cell"], work.LOG_NAME))
     if order["threads"] is not None:

@@ -5,7 +5,10 @@ the jobs are submitted and watched by _submit. Every other launcher is called as
 """
 
 import logging
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,14 +90,37 @@ def run_through_hydra(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
         batch = batch[:1] if is_basic else batch
         if not batch:
             time.sleep(LOOK_SECONDS)
-        for cell in batch:
-            board.tell(Standing(cell=cell, status="running"))
-        call(launcher, batch, number, is_basic)
+        if is_basic:
+            for cell in batch:
+                board.tell(Standing(cell=cell, status="running"))
+            call(launcher, batch, number, is_basic)
+        else:
+            with watching(work, batch, board):
+                call(launcher, batch, number, is_basic)
         number += len(batch)
         if task.disk_full is not None:
             raise task.disk_full
         left = [cell for cell in batch if is_left(work, cell, deaths, board)]
         waiting = [cell for cell in waiting if cell not in batch or cell in left]
+
+
+@contextmanager
+def watching(work: Sweep, batch: list[Cell], board: LineBoard) -> Iterator[None]:
+    """Keep the board up to date by looking at the disk, while a launcher is busy and tells nothing."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            for cell in batch:
+                board.tell(standing(work.directory, cell, work.witness))
+
+    thread = threading.Thread(target=watch, name="board", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def call(launcher: Launcher, batch: list[Cell], number: int, is_basic: bool) -> None:
