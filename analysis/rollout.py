@@ -112,13 +112,16 @@ def calibrated_alpha(residual_BTD: Tensor, branch_BTD: Tensor) -> Tensor:
 def _through(row_BRT: Tensor, attention: Tensor, alpha: float | Tensor, fusion: str, keep: float) -> Tensor:
     """Rows times A^ of one layer."""
     fused_BTT = fuse(attention.to(row_BRT.dtype), fusion, keep)
+    is_stochastic = fusion == "mean" and keep == 1
+    if is_stochastic and isinstance(alpha, float):
+        return torch.baddbmm(row_BRT, row_BRT, fused_BTT, beta=alpha, alpha=1 - alpha)
     if isinstance(alpha, Tensor):
         alpha = alpha.to(row_BRT).unsqueeze(1)  # (B, T) -> (B, 1, T), the query's own weight
     stays_BRT, moves_BRT = row_BRT * alpha, row_BRT * (1 - alpha)
-    if fusion == "mean" and keep == 1:
+    if is_stochastic:
         return torch.baddbmm(stays_BRT, moves_BRT, fused_BTT)
-    # The row sums divide the carried mass, which is the same as dividing the matrix's rows and T times
-    # cheaper. A row of zeros (min over heads that share no key) stands for the identity.
+    # The row sums divide the carried mass, which is the same as dividing the matrix's rows and T times cheaper. A row
+    # of zeros (min over heads that share no key) stands for the identity.
     sum_B1T = fused_BTT.sum(-1).unsqueeze(1)
     empty_B1T = sum_B1T == 0
     stays_BRT = stays_BRT + moves_BRT * empty_B1T
@@ -143,6 +146,8 @@ def _start(attention: list[Tensor], readout: Tensor) -> Tensor:
 
 def _per_layer(alpha: Alpha, num_layers: int, shape: tuple[int, int]) -> list[float | Tensor]:
     """One alpha for each layer: a number, or a tensor of `shape` (B, T)."""
+    if isinstance(alpha, int | float) and 0 <= alpha <= 1:
+        return [float(alpha)] * num_layers
     alphas = [alpha] * num_layers if isinstance(alpha, int | float) else list(alpha)
     if len(alphas) != num_layers:
         raise RolloutError(f"alpha  has {len(alphas)} values; needed: one, or one for each of {num_layers} layers")
