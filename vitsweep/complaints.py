@@ -87,6 +87,8 @@ def _omegaconf(fault: OmegaConfBaseException, context: str) -> str:
         return f"{prefix}{key}={value}  must be {kind_of(key)}"
     if text.startswith("Invalid value assigned") and kind_of(key):
         return f"{prefix}{key}  must be {kind_of(key)}"
+    if "is not in struct" in text:
+        return f"{prefix}{key}  is not there yet; put a + before it to add it"
     if re.search(r"Key '.*' not in", text):
         return f"{prefix}{key}  is unknown{near(key)}; see --cfg job for all keys"
     return f"{prefix}{key}  {text}"

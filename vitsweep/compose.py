@@ -122,7 +122,8 @@ class Composer:
         except ConfigError:
             raise
         except Exception as fault:
-            sentence = as_sentence(fault, overrides)
+            folders = [source.path for source in self.loader.get_sources() if source.scheme() == "file"]
+            sentence = as_sentence(fault, [*overrides, *(f"--config-dir={folder}" for folder in folders)])
             if sentence is None:
                 raise
             raise ConfigError([sentence]) from fault

@@ -84,9 +84,10 @@ def plain_plan(
     overrides: list[str], fixed: list[str], factors: dict[str, list[str]], seeds: list[int] | None, composer: Composer
 ) -> Plan:
     """The study that a plain `-m` describes: swept keys are the factors of a grid."""
-    refuse(shadow_faults(fixed, [(key, (level,)) for key, found in factors.items() for level in found], composer))
+    # Before arms are compared: a choice that is undone would make two of them equal.
+    combinations = [(" ".join(levels), levels) for levels in itertools.product(*factors.values())]
+    refuse(shadow_faults(fixed, combinations, composer))
     arms = sweep_arms(fixed, factors, composer)
-    refuse_shadowed(fixed, arms, composer)
     labels = {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
     return make_plan(sweep_name(overrides), "grid", fixed, arms, seeds or [arms[0].config.seed], labels)
 
@@ -98,21 +99,22 @@ def study_plan(
     ours = {override_key(o) for o in fixed} | set(factors)
     refuse(rule_faults(study))
     refuse(level_faults(study, ours))
+    specs = specs_of(study, factors_of(study) if study.design != "list" else {})
     if study.design != "path":  # there a later step may well change what an earlier one has set
-        refuse(doubled_faults(specs_of(study, factors_of(study) if study.design != "list" else {})))
+        refuse(doubled_faults(specs))
+    together = [(f"arm {arm_label(spec)}", spec.overrides) for spec in specs if len(spec.levels) > 1]
     base = [o for o in study.baseline if override_key(o) not in ours] + fixed
     versions = [list(version) for version in itertools.product(*factors.values())]
     arms: list[Arm] = []
     notes: list[str] = []
     for version in versions:
         # Before arms are compared: a level that is undone would look like the baseline's own.
-        refuse(shadow_faults(base + version, written_levels(study), composer))
+        refuse(shadow_faults(base + version, written_levels(study) + together, composer))
         found, said = study_arms(base + version, study, composer)
         arms += [dataclasses.replace(arm, overrides=version + arm.overrides) for arm in found]
         notes += [note for note in said if note not in notes]
     if len(versions) > 1:
         arms = multiplied(arms)
-    refuse_shadowed(base, arms, composer)
     labels = {name: [arm.levels[name] for arm in arms if name in arm.levels] for name in study.factors}
     labels = {name: list(dict.fromkeys(found)) for name, found in labels.items()}
     labels |= {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
@@ -127,6 +129,11 @@ def study_plan(
     plan.claims_hash = claims_hash(plan.claims)
     plan.plan_hash = plan_hash(plan)
     return plan
+
+
+def arm_label(spec: Spec) -> str:
+    """What an arm is called before it has a name: `a=p8+b=16`."""
+    return "+".join(f"{factor}={level}" for factor, level in spec.levels.items())
 
 
 def refuse(faults: list[str]) -> None:
@@ -153,17 +160,8 @@ def swept_levels(arm: Arm) -> dict[str, str]:
     return {short_key(o): override_value(o) for o in arm.overrides}
 
 
-def refuse_shadowed(base: list[str], arms: list[Arm], composer: Composer) -> None:
-    """In Hydra a value beats a group, whatever the order: a group choice that a value undoes is refused.
-
-    Raises:
-        ConfigError: naming the group choice and the value.
-    """
-    refuse(shadow_faults(base, [(f"arm {arm.name}", tuple(arm.overrides)) for arm in arms], composer))
-
-
 def shadow_faults(base: list[str], levels: list[tuple[str, tuple[str, ...]]], composer: Composer) -> list[str]:
-    """A sentence for every group choice that a value undoes.
+    """A sentence for every group choice that a value undoes: in Hydra a value beats a group, whatever the order.
 
     Args:
         base: overrides that all have.

@@ -86,9 +86,9 @@ def make_loader(config_dir: str | None) -> ConfigLoader:
 
 def planned(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
     """The plan of these overrides, and the directory that it would be run in."""
-    composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
     hydras = [override for override in overrides if re.split(r"[./]", override_key(override))[0] == "hydra"]
     plan = plan_of([o for o in overrides if o not in hydras], Composer(loader, config_name, hydras))
+    composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
     return plan, Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()
 
 
