@@ -21,6 +21,7 @@ from omegaconf import DictConfig, open_dict
 from vitsweep.isolate import Pool, Slot
 from vitsweep.locks import Witness
 from vitsweep.standing import standing
+from vitsweep.stop import Interrupted
 from vitsweep.work import NoSpace, planned, train_cell, watch_parent
 
 CELL_KEY = "cell"
@@ -107,6 +108,10 @@ class CellTask:
             return self.in_child(directory, cell_id)
         except NoSpace as fault:
             self.disk_full = fault
+            raise
+        except Interrupted as event:
+            if self.watching == os.getpid() and os.getppid() != self.sweep:
+                os._exit(128 + event.signum)  # the launcher's worker would wait for more work, and nobody is there
             raise
 
     def in_child(self, directory: Path, cell_id: str) -> str:

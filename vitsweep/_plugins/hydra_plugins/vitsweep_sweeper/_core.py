@@ -51,8 +51,12 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
     if todo:
         prepare(config, directory)
         work = Sweep(config=config, context=context, directory=directory, settings=settings, witness=witness)
-        with StopSignals(), make_board(before, directory) as board:
-            run_cells(work, todo, board)
+        try:
+            with StopSignals(), make_board(before, directory) as board:
+                run_cells(work, todo, board)
+        except KeyboardInterrupt:
+            clear_away(directory, standings(directory, plan.cells, witness), witness)  # of workers stopped by force
+            raise
     after = standings(directory, plan.cells, witness) if todo else before
     clear_away(directory, after, witness)
     conclude(after, merged, directory, task, {cell.id for cell in todo})
@@ -75,7 +79,7 @@ def check(directory: Path, plan: Plan, todo: list[Cell]) -> None:
 
 
 def clear_away(directory: Path, after: list[Standing], witness: Witness) -> None:
-    """Remove the locks of owners that were killed in the moment between a cell's last record and its end."""
+    """Remove the locks of owners that were killed, and the state of a cell that was done by then."""
     for now in after:
         if now.is_locked and now.status != "running" and bury(directory / now.cell.id, witness):
             if now.status == "done":
