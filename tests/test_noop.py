@@ -28,6 +28,7 @@ def make(base: str = "", changes: str = "") -> Config:
     config = Config(
         model=ModelConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48),
         data=DataConfig(root="/nowhere"),
+        recipe=RecipeConfig(epochs=20),
     )
     for word in f"{base} {changes}".split():
         (group, name), value = word.partition("=")[0].split("."), word.partition("=")[2]
@@ -68,7 +69,7 @@ ACTING = {
     "data.val_fraction=0.2": {"data", "length", "schedule"},
     "data.split_seed=1": {"data"},
     "data.train_limit=1000": {"data", "length", "schedule"},
-    "recipe.epochs=50": {"length"},
+    "recipe.epochs=12": {"length"},
     "recipe.batch_size=64": {"length", "schedule"},
     "recipe.optimizer=sgd": {"step"},
     "recipe.lr=1.0e-4": {"schedule"},
@@ -87,7 +88,7 @@ ACTING = {
 # Keys that act under another baseline only.
 ACTING_THERE = [
     ("recipe.optimizer=sgd", "recipe.momentum=0.5", {"step"}),
-    ("recipe.schedule=cosine", "recipe.epochs=50", {"length", "schedule"}),
+    ("recipe.schedule=cosine", "recipe.epochs=12", {"length", "schedule"}),
     ("data.name=shapes", "data.shapes_train=2000", {"data", "length", "schedule"}),
     ("data.name=shapes", "data.shapes_test=500", {"data"}),
 ]
@@ -247,7 +248,7 @@ def test_arms_that_change_nothing_are_all_named():
 
 
 def test_arms_that_act_pass_without_a_word():
-    assert refuse_noops(plan_of("model.patch_size=8", "recipe.epochs=50", "data.val=test")) == []
+    assert refuse_noops(plan_of("model.patch_size=8", "recipe.epochs=12", "data.val=test")) == []
 
 
 def test_key_that_does_nothing_beside_others_is_a_warning():

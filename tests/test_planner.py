@@ -485,7 +485,7 @@ def test_study_file_that_is_no_text_is_refused(folder, composer):
         (["study.seeds=1,2"], "study.seeds=1,2  names several values where one belongs; give one"),
         (
             ["model.hidden_size=64,128", "model.hidden_size=32"],
-            "`model.hidden_size=64,128` and `model.hidden_size=32`  are both given; a swept key can be given once",
+            "model.hidden_size=32  comes after a sweep of model.hidden_size and would undo it; drop one of them",
         ),
         (
             ["model.hidden_size=interval(1,3)"],
@@ -501,6 +501,12 @@ def test_study_file_that_is_no_text_is_refused(folder, composer):
 def test_command_line_beside_a_study_is_refused_with_both_named(refusal, overrides, sentence):
     factors = {"lr": ["recipe.lr=2e-3"], "patch": ["model/patch_size=p8"]}
     assert refusal(*overrides, factors=factors) == [sentence]
+
+
+def test_sweep_takes_the_place_of_an_earlier_value(composer):
+    made = plan_of(["model.hidden_size=32", "recipe.lr=1", "model.hidden_size=64,128"], composer)
+    assert [c.model.hidden_size for c in configs(made).values()] == [64, 128]
+    assert made.cells[0].overrides == ["recipe.lr=1", "model.hidden_size=64", "seed=0"]
 
 
 def test_group_that_a_value_beats_is_refused_in_a_plain_sweep_too(composer):

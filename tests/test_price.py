@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from statistics import stdev
 
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from tests.make_records import make_record, make_sweep
 from vitsweep import price
 from vitsweep.checkpoint import save_model, save_state
+from vitsweep.compose import Composer
 from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig
 from vitsweep.cost import activation_bytes, batch_and_steps, checkpoint_bytes, num_images, training_bytes
 from vitsweep.data import divide
@@ -34,6 +36,8 @@ from vitsweep.estimate import (
     warnings_of,
 )
 from vitsweep.optim import make_optimizer
+from vitsweep.plan import write_plan
+from vitsweep.planner import plan_of
 from vitsweep.vit import ViT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,6 +82,8 @@ import re, torch
 from torch.nn import functional as F
 from vitsweep.config import ModelConfig, RecipeConfig
 from vitsweep.optim import make_optimizer
+from vitsweep.plan import write_plan
+from vitsweep.planner import plan_of
 from vitsweep.vit import ViT
 torch.set_num_threads(1)
 
@@ -105,7 +111,8 @@ def test_training_bytes_are_within_a_factor_of_two_and_a_half_of_a_process_peak(
 
 @pytest.mark.parametrize("optimizer, momentum", [("adamw", 0.9), ("sgd", 0.9), ("sgd", 0.0)])
 def test_checkpoint_bytes_are_those_of_the_files(tmp_path, optimizer, momentum):
-    config = Config(recipe=RecipeConfig(optimizer=optimizer, momentum=momentum))
+    sizes = {"hidden_size": 128, "num_hidden_layers": 4}
+    config = Config(model=ModelConfig(**sizes), recipe=RecipeConfig(optimizer=optimizer, momentum=momentum))
     model = ViT(config.model)
     for name in ("best", "last"):
         save_model(tmp_path / f"{name}.safetensors", model.state_dict(), config)
@@ -230,8 +237,13 @@ def test_seeds_named_for_the_exact_test_are_the_fewest():
         assert sight(needed, arms).smallest_p <= 0.05 < sight(needed - 1, arms).smallest_p
 
 
+@cache
+def composer() -> Composer:
+    return Composer(price.make_loader(None), "config")
+
+
 def plan(*overrides: str):
-    return price.planned(["model.patch_size=4,8", "seed=0,1", *overrides], price.make_loader(None), "config")[0]
+    return plan_of(["model.patch_size=4,8", "seed=0,1", *overrides], composer())
 
 
 def test_prices_follow_the_plan():
@@ -276,8 +288,6 @@ def test_plan_starts_nothing(capsys, tmp_path):
 
 
 def test_plan_refuses_a_directory_with_another_baseline(capsys, tmp_path):
-    from vitsweep.plan import write_plan
-
     write_plan(tmp_path, plan())
     with pytest.raises(RecordError, match="holds a study with another baseline"):
         price.main(["model.patch_size=4,8", "recipe.lr=5e-3", f"hydra.sweep.dir={tmp_path}"])

@@ -1,17 +1,25 @@
 """The probe times real steps once a shape, and says what does not fit. On the CPU, with the smallest of models."""
 
+from functools import cache
+
 import pytest
 import torch
 
 from vitsweep import price, probe, train
+from vitsweep.compose import Composer
 from vitsweep.config import to_dict
+from vitsweep.planner import plan_of
 from vitsweep.probe import NUM_STEPS, WARMUP_STEPS, Probed, probe_plan, shape_of
 from vitsweep.vit import ViT
 
 
+@cache
+def composer() -> Composer:
+    return Composer(price.make_loader(None), "config")
+
+
 def plan(tiny, *overrides: str):
-    words = [*tiny, "recipe.batch_size=8", "device=cpu", *overrides]
-    return price.planned(words, price.make_loader(None), "config")[0]
+    return plan_of([*tiny, "recipe.batch_size=8", "device=cpu", *overrides], composer())
 
 
 def test_probe_times_each_shape_once_by_real_steps(tiny, monkeypatch):

@@ -38,25 +38,26 @@ def plan_of(overrides: list[str], composer: Composer) -> Plan:
 def divided(overrides: list[str], composer: Composer) -> tuple[list[str], dict[str, list[str]], list[int] | None]:
     """Overrides of all arms, swept ones as key -> single overrides, and the seeds, None if the line names none.
 
+    Of a key that is given twice the last counts, as everywhere in Hydra; but a sweep must not be undone in silence.
+
     Raises:
-        ConfigError: a swept key is given twice.
+        ConfigError: a value is given after a sweep of the same key.
     """
     fixed: list[str] = []
     factors: dict[str, list[str]] = {}
     seeds = None
-    given: dict[str, str] = {}
     for override in overrides:
         if is_of_study(override):
             continue
         levels, key = composer.levels(override), override_key(override)
-        other = given.setdefault(key, override)
-        if other is not override and (levels or key in factors):
-            raise ConfigError([f"`{other}` and `{override}`  are both given; a swept key can be given once"])
+        if levels is None and key in factors:
+            raise ConfigError([f"{override}  comes after a sweep of {key} and would undo it; drop one of them"])
         if key == "seed":
             seeds = seed_numbers(levels or [override])
         elif levels is None:
             fixed.append(override)
         else:
+            fixed = [other for other in fixed if override_key(other) != key]
             factors[key] = levels
     return fixed, factors, seeds
 
