@@ -65,7 +65,8 @@ def test_sweep_with_groups_has_the_same_cells_as_with_values(vitsweep_main, tiny
 
 
 def test_sweep_refuses_every_bad_cell_at_once_and_starts_nothing(vitsweep_main, tiny):
-    code, _, err = vitsweep_main("-m", "model.patch_size=5,7", *tiny[1:])
+    others = [o for o in tiny if not o.startswith("model.patch_size")]
+    code, _, err = vitsweep_main("-m", "model.patch_size=5,7", *others)
     assert code == 2 and "model.patch_size=5  does not divide" in err and "model.patch_size=7  does not divide" in err
     assert "Traceback" not in err and not Path("outputs").exists()
 
