@@ -1,0 +1,158 @@
+"""The sentence of every rule of the configuration: key=value, two blanks, the rule, what is allowed or what to do.
+
+Refuses with the right words; and the table is complete: each line that makes a sentence is reached, each key that a
+helper judges is tried.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+from typing import Any
+
+import pytest
+
+from vitsweep import config as configuration
+from vitsweep.config import Config, ConfigError, checked
+
+AT_LEAST_ONE = "must be at least 1"
+FINITE = "must be finite and not negative"
+RULES = {
+    "model.image_size=0": [
+        f"model.image_size=0  {AT_LEAST_ONE}",
+        "data=cifar10  has 32x32 RGB images; use "
+        "model.image_size=32 model.num_channels=3, or data=image_folder, which resizes",
+    ],
+    "model.patch_size=0": [f"model.patch_size=0  {AT_LEAST_ONE}"],
+    "model.patch_size=5": ["model.patch_size=5  does not divide model.image_size=32; allowed: 1, 2, 4, 8, 16, 32"],
+    "model.num_channels=0": [
+        f"model.num_channels=0  {AT_LEAST_ONE}",
+        "data=cifar10  has 32x32 RGB images; use model.image_size=32 model.num_channels=3, or data=image_folder, "
+        "which resizes",
+        "model.num_channels=0  must be 3 (colour) or 1 (grey)",
+    ],
+    "model.hidden_size=0": [f"model.hidden_size=0  {AT_LEAST_ONE}"],
+    "model.hidden_size=100": [
+        "model.hidden_size=100  is not divisible by model.num_attention_heads=8; "
+        "allowed heads: 1, 2, 4, 5, 10, 20, 25, 50, 100"
+    ],
+    "model.num_hidden_layers=0": [f"model.num_hidden_layers=0  {AT_LEAST_ONE}"],
+    "model.num_attention_heads=0": [f"model.num_attention_heads=0  {AT_LEAST_ONE}"],
+    "model.intermediate_size=0": [f"model.intermediate_size=0  {AT_LEAST_ONE}"],
+    "model.num_classes=1": [
+        "model.num_classes=1  must be at least 2",
+        "model.num_classes=1  must be 10 for data=cifar10",
+    ],
+    "model.patchify_method='cnn'": ["model.patchify_method=cnn  is unknown; allowed: conv, linear"],
+    "model.hidden_dropout_prob=1.0": ["model.hidden_dropout_prob=1.0  must lie in [0, 1)"],
+    "model.head_dropout_prob=float('nan')": ["model.head_dropout_prob=nan  must lie in [0, 1)"],
+    "data.name='mnist'": ["data.name=mnist  is unknown; allowed: cifar10, image_folder, shapes"],
+    "data.val='train'": ["data.val=train  is unknown; allowed: split, test"],
+    "data.val_fraction=1.0": ["data.val_fraction=1.0  must lie in (0, 1)"],
+    "data.train_limit=0": ["data.train_limit=0  must be at least 1, or null for all images"],
+    "data.root=None": ["data.root=null  must name the folder where CIFAR-10 is, or where it is to be put"],
+    "data.name='image_folder'; data.root=None": [
+        "data.root=null  must name the folder that holds train/<class>/ and test/<class>/"
+    ],
+    "data.name='shapes'; data.shapes_train=19": ["data.shapes_train=19  must be at least 20"],
+    "data.name='shapes'; data.shapes_test=19": ["data.shapes_test=19  must be at least 20"],
+    "data.name='shapes'; model.image_size=64": [
+        "data=shapes  has 32x32 RGB images; use model.image_size=32 model.num_channels=3"
+    ],
+    "recipe.epochs=0": [f"recipe.epochs=0  {AT_LEAST_ONE}"],
+    "recipe.batch_size=0": [f"recipe.batch_size=0  {AT_LEAST_ONE}"],
+    "recipe.optimizer='adam'": ["recipe.optimizer=adam  is unknown; allowed: adamw, sgd"],
+    "recipe.schedule='step'": ["recipe.schedule=step  is unknown; allowed: constant, cosine, plateau"],
+    "recipe.lr=0.0": ["recipe.lr=0.0  must be a positive number"],
+    "recipe.lr=float('inf')": ["recipe.lr=inf  must be a positive number"],
+    "recipe.weight_decay=float('nan')": [f"recipe.weight_decay=nan  {FINITE}"],
+    "recipe.warmup_epochs=-1.0": [f"recipe.warmup_epochs=-1.0  {FINITE}"],
+    "recipe.warmup_epochs=101.0": ["recipe.warmup_epochs=101.0  is longer than recipe.epochs=100"],
+    "recipe.plateau_patience=-1": [f"recipe.plateau_patience=-1  {FINITE}"],
+    "recipe.crop_padding=-1": [f"recipe.crop_padding=-1  {FINITE}"],
+    "recipe.momentum=1.0": ["recipe.momentum=1.0  must lie in [0, 1)"],
+    "recipe.label_smoothing=1.0": ["recipe.label_smoothing=1.0  must lie in [0, 1)"],
+    "recipe.plateau_factor=1.0": ["recipe.plateau_factor=1.0  must lie in (0, 1)"],
+    "recipe.clip_norm=0.0": ["recipe.clip_norm=0.0  must be positive and finite, or null for no clipping"],
+    "tracker.name='mlflow'": ["tracker.name=mlflow  is unknown; allowed: none, wandb"],
+    "tracker.mode='on'": ["tracker.mode=on  is unknown; allowed: auto, disabled, offline, online"],
+    "tracker.project='a/b'": ["tracker.project=a/b  must have 1 to 128 characters and none of / \\ # ? % :"],
+    "tracker.patience_seconds=0.1": ["tracker.patience_seconds=0.1  must be at least 0.5"],
+    "sweep.retry='all'": ["sweep.retry=all  is unknown; allowed: failed, none"],
+    "sweep.isolate='thread'": ["sweep.isolate=thread  is unknown; allowed: none, process"],
+    "sweep.jobs='0'": ["sweep.jobs=0  must be auto or a number of at least 1"],
+    "sweep.jobs='2'; sweep.isolate='none'": ["sweep.jobs=2  needs a process for each cell; use sweep.isolate=process"],
+    "seed=-1": ["seed=-1  must lie in 0 .. 2**32 - 1"],
+    "device='tpu'": ["device=tpu  is unknown; allowed: auto, cpu, cuda, mps"],
+    "precision='fp16'": ["precision=fp16  is unknown; allowed: auto, bf16, fp32"],
+    "compile='yes'": ["compile=yes  is unknown; allowed: auto, off, on"],
+    "checkpoint_seconds=-1.0": ["checkpoint_seconds=-1.0  must not be negative"],
+    "checkpoint_seconds=float('nan')": ["checkpoint_seconds=nan  must not be negative"],
+}
+
+
+def changed(changes: str) -> Config:
+    """The default configuration with Python assignments made to it."""
+    config = Config()
+    config.data.root = "/somewhere"
+    for change in changes.split("; "):
+        exec(f"config.{change}", {"config": config})
+    return config
+
+
+@pytest.mark.parametrize("changes", RULES)
+def test_rule_is_told_in_one_sentence(changes):
+    with pytest.raises(ConfigError) as refusal:
+        checked(changed(changes))
+    assert refusal.value.faults == RULES[changes]
+
+
+def test_sentences_have_one_form():
+    for sentence in (sentence for found in RULES.values() for sentence in found):
+        key, rule = re.fullmatch(r"(\S+=\S*)  (\S.*\S)", sentence).groups()
+        assert rule[0].islower() and not rule.endswith(".") and sentence.isascii() and key
+
+
+def test_every_line_that_makes_a_sentence_is_reached():
+    source, first = inspect.getsource(configuration), set()
+    lines = {n for n, text in enumerate(source.splitlines(), 1) if "found.append(" in text}
+
+    def watch(frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != configuration.__file__ or frame.f_code.co_name != "faults":
+            return None
+        first.add(frame.f_lineno)
+        return watch
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        for changes in RULES:
+            changed(changes).faults()
+    finally:
+        sys.settrace(before)
+    assert lines and lines <= first, f"no row reaches line {sorted(lines - first)} of config.py"
+
+
+def test_every_key_that_a_helper_judges_is_tried():
+    judged = set()
+    for call in (node for node in ast.walk(ast.parse(inspect.getsource(configuration))) if isinstance(node, ast.Call)):
+        name = getattr(call.func, "id", "")
+        words = [
+            n.value for a in call.args for n in ast.walk(a) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+        ]
+        if name == "_not_among":
+            judged.add(words[0])
+        elif name in ("_below", "_below_one") and words:
+            judged |= {f"{words[0]}.{word}" for word in words[1:]}
+    told = {sentence.partition("=")[0] for found in RULES.values() for sentence in found}
+    assert len(judged) > 15 and judged <= told, f"no row tries {sorted(judged - told)}"
+
+
+def test_default_configuration_breaks_no_rule():
+    assert changed("seed=0").faults() == []
+
+
+@pytest.mark.parametrize("group", [f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type)])
+def test_every_group_has_rules(group):
+    assert callable(getattr(Config(), group).faults)
