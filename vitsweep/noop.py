@@ -192,7 +192,9 @@ def refuse_noops(plan: Plan, wanted: Collection[str] | None = None) -> list[str]
     """
     configs = arm_configs(plan)
     baseline = configs.pop(plan.baseline)
-    findings = inspect_arms(baseline, {name: c for name, c in configs.items() if wanted is None or name in wanted})
+    looked_at = {name: config for name, config in configs.items() if wanted is None or name in wanted}
+    log.info("%s: comparing %d arms with the baseline (sweep.check)", plan.study, len(looked_at))
+    findings = inspect_arms(baseline, looked_at)
     overrides = {row["arm"]: row["overrides"] for row in plan.arms}
     faults = [noop_sentence(found, overrides[found.arm]) for found in findings if found.is_noop]
     idle = [idle_sentence(found, key) for found in findings for key in found.idle]

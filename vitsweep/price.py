@@ -33,7 +33,7 @@ from vitsweep.planner import plan_of
 if TYPE_CHECKING:
     from vitsweep.probe import Probed
 
-WIDTH = 160  # of files and pipes
+WIDTH = 200  # of files and pipes
 MANY_CHANGES = 3
 MIB, GIB = 2**20, 2**30
 
@@ -164,7 +164,7 @@ def figures(price: Price, probed: "Probed | None") -> list[str]:
         *found,
         f"{1000 * probed.step_seconds:,.1f}",
         "-" if epoch is None else f"{epoch:,.1f}",
-        "-" if hours is None else f"{hours:,.2f}",
+        "-" if hours is None else f"{hours:,.3g}",
         f"{probed.peak_bytes / MIB:,.0f}",
     ]
 
@@ -199,7 +199,7 @@ def totals(prices: list[Price], probed: "dict[str, Probed]") -> list[str]:
     if fits and None not in hours.values():
         device = next(iter(fits.values())).device
         together = sum(price.cells * (hours.get(price.arm) or 0) for price in prices)
-        said.append(f"time: {together:,.2f} hours of one {device}, by timing a few steps of each shape")
+        said.append(f"time: {together:,.3g} hours of one {device}, by timing a few steps of each shape")
     return said
 
 

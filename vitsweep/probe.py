@@ -76,7 +76,7 @@ def probe(config: Config) -> Probed:
     device = pick_device(config.device)
     try:
         reset_peak(device)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             return timed(config, device)
     except (torch.OutOfMemoryError, RuntimeError) as fault:
         if "memory" not in str(fault):
