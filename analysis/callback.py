@@ -22,6 +22,9 @@ class ReportAtTheEnd(Callback):
         directory = Path(str(config.hydra.sweep.dir))
         if not (directory / "plan.json").exists():
             return  # a dry run: nothing was planned for good, so there is nothing to report
+        if is_newer_than_its_records(directory):
+            log.info("Report: %s (nothing new)", directory / "report/index.html")
+            return
         try:
             from analysis.report import make_report
 
@@ -33,3 +36,13 @@ class ReportAtTheEnd(Callback):
                 fault,
                 directory,
             )
+
+
+def is_newer_than_its_records(directory: Path) -> bool:
+    """Whether the report was written after every record, so that drawing it again would change nothing."""
+    page = directory / "report" / "index.html"
+    if not page.exists():
+        return False
+    written = page.stat().st_mtime
+    records = (directory / "plan.json", *directory.glob("*/seed=*/record.json"))
+    return all(record.stat().st_mtime < written for record in records)
