@@ -29,6 +29,7 @@ class Choices:
     def __init__(self, loader: ConfigLoader, config_name: str | None):
         self.loader, self.config_name = loader, config_name
         self.files: dict[str, Any] = {}
+        self.known: dict[tuple[str, str], dict[str, Any]] = {}
         self.defaults = self.plain_defaults()
 
     def winners(self, choices: list[Override]) -> dict[str, int] | None:
@@ -50,6 +51,12 @@ class Choices:
 
     def contents(self, group: str, option: str) -> dict[str, Any]:
         """Dotted key -> value of what an option's file itself sets, wherever its package puts it."""
+        if (group, option) not in self.known:
+            self.known[group, option] = self.read_contents(group, option)
+        return self.known[group, option]
+
+    def read_contents(self, group: str, option: str) -> dict[str, Any]:
+        """contents, which remembers them."""
         file = self.file(f"{group}/{option}")
         if file is None or not OmegaConf.is_dict(file.config):
             return {}

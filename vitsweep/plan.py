@@ -90,8 +90,9 @@ def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
 
 def plan_hash(plan: Plan) -> str:
     """SHA-256 of the plan without its own hash."""
-    values = dataclasses.asdict(dataclasses.replace(plan, plan_hash=""))
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    values = vars(dataclasses.replace(plan, plan_hash=""))
+    text = json.dumps(values, sort_keys=True, default=vars)  # vars of the cells: asdict would copy all of a large plan
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_plan(directory: Path, plan: Plan) -> None:
