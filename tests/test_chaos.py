@@ -39,13 +39,6 @@ OVERRIDES = f"""
 SEEDS = "seed=range(0,10)"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def only_on_request(request: pytest.FixtureRequest) -> None:
-    """Skip unless the mark is asked for."""
-    if "chaos" not in request.config.getoption("markexpr"):
-        pytest.skip("takes minutes; run it with -m chaos")
-
-
 @pytest.fixture
 def disk(tmp_path: Path):
     """A disk of 16 MiB of its own."""

@@ -42,13 +42,6 @@ TINY = """
 EPOCHS = 1000  # of a cell that is still at work when something happens to it: some 15 s
 
 
-@pytest.fixture(scope="module", autouse=True)
-def only_on_request(request: pytest.FixtureRequest) -> None:
-    """Skip unless the mark is asked for."""
-    if "slurm" not in request.config.getoption("markexpr"):
-        pytest.skip("takes minutes; run it with -m slurm")
-
-
 @pytest.fixture(scope="module")
 def cluster():
     """SLURM_CONF of a cluster with the nodes n1 and n2, each with room for one cell."""

@@ -15,8 +15,8 @@ ONE_BITS = {torch.bfloat16: 0x3F80, torch.float16: 0x3C00, torch.float32: 0x3F80
 def keep_mask(shape: torch.Size, dtype: torch.dtype, num_dropped: int) -> Tensor:
     """Ones and zeros, a zero with probability num_dropped / LEVELS, from raw random words and integer arithmetic.
 
-    Drawn from torch's global CPU stream. Comparisons would give booleans, whose conversion takes five times as long as
-    everything here together (0.3 s of a step of 1.5 s on one core, batch 64, bf16).
+    Drawn from torch's global CPU stream. Comparisons would give booleans, whose conversion to bf16 alone takes longer
+    than everything here together.
     """
     count = shape.numel()
     bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_().view(torch.int16)[:count]
