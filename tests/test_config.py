@@ -167,6 +167,7 @@ def test_config_options_are_pinned():
     keys = sorted(configuration.flat(to_dict(Config())))
     assert len(keys) == len(set(keys))
     assert [k for k in keys if "." not in k] == [
+        "checkpoint_every_epochs",
         "checkpoint_seconds",
         "compile",
         "deterministic",

@@ -88,6 +88,7 @@ RULES = {
     "precision='fp16'": ["precision=fp16  is unknown; allowed: auto, bf16, fp32"],
     "compile='yes'": ["compile=yes  is unknown; allowed: auto, off, on"],
     "checkpoint_seconds=-1.0": ["checkpoint_seconds=-1.0  must not be negative"],
+    "checkpoint_every_epochs=-1": ["checkpoint_every_epochs=-1  must not be negative; 0 keeps none"],
     "checkpoint_seconds=float('nan')": ["checkpoint_seconds=nan  must not be negative"],
 }
 

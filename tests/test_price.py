@@ -122,7 +122,9 @@ def test_checkpoint_bytes_are_those_of_the_files(tmp_path, optimizer, momentum):
     steps.step()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     save_state(tmp_path, {"model": model.state_dict(), "optimizer": steps.state_dict(), "best_weights": weights})
-    done, state = checkpoint_bytes(config.model, config.recipe)
+    for epoch in range(1, 1 + config.recipe.epochs // 30):
+        save_model(tmp_path / f"epoch-{epoch}.safetensors", model.state_dict(), config)
+    done, state = checkpoint_bytes(config.model, config.recipe, every_epochs=30)
     assert sum(path.stat().st_size for path in tmp_path.glob("*.safetensors")) == pytest.approx(done, rel=0.01)
     assert (tmp_path / "state.pt").stat().st_size == pytest.approx(state, rel=0.01)
 

@@ -149,6 +149,17 @@ def test_prune_all_removes_the_best_checkpoint_too(study):
     assert sorted(path.name for path in (directory / plan.cells[0].id).iterdir()) == ["record.json"]
 
 
+def test_prune_removes_the_weights_of_single_epochs_of_finished_cells_alone(study, capsys):
+    directory, plan = study
+    folders = [directory / cell.id / "checkpoints" for cell in (plan.cells[0], plan.cells[2])]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "epoch-001.safetensors").write_bytes(b"x")
+    prune.main([str(directory)])
+    assert [folder.exists() for folder in folders] == [False, True]
+    assert "2 checkpoints of 1 finished cells removed" in capsys.readouterr().out
+
+
 def test_extend_freezes_more_replicates_beside_the_old_ones(study):
     directory, plan = study
     assert extend.main([str(directory), "seeds=3", "--plan"]) == 0

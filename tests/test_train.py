@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 
 import vitsweep
+from vitsweep.checkpoint import drop_epochs
 from vitsweep.errors import RecordError
-from vitsweep.record import read_record, read_rows
+from vitsweep.record import epoch_checkpoints, read_record, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 40  # enough for a signal to arrive in the middle
@@ -108,6 +109,22 @@ def test_predictions_agree_with_the_record_and_with_the_loaded_model(trained):
     assert np.array_equal(test.id_N.numpy(), predictions["id"])
 
 
+def test_weights_of_every_second_epoch_are_kept_on_request(vitsweep_main, tiny, tmp_path):
+    cell = tmp_path / "cell"
+    vitsweep_main(*tiny, "recipe.epochs=5", "checkpoint_every_epochs=2", f"hydra.run.dir={cell}")
+    kept = epoch_checkpoints(cell)
+    assert [path.name for path in kept.values()] == ["epoch-002.safetensors", "epoch-004.safetensors"]
+    assert not same(safetensors.torch.load_file(kept[4]), weights(cell))
+
+
+def test_weights_of_epochs_that_are_trained_again_are_removed(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for epoch in (1, 2, 1000):
+        (tmp_path / "checkpoints" / f"epoch-{epoch:03d}.safetensors").touch()
+    drop_epochs(tmp_path, last_epoch=1)
+    assert list(epoch_checkpoints(tmp_path)) == [1]
+
+
 def test_load_model_refuses_an_unknown_checkpoint(trained):
     with pytest.raises(RecordError, match="which=first  is unknown; allowed: best, last"):
         vitsweep.load_model(trained, "first")
@@ -157,7 +174,7 @@ def test_signal_saves_and_the_same_command_goes_on(tiny, tmp_path, signum, code)
 
 def test_kill_and_the_same_command_give_the_undisturbed_result(tiny, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    overrides = [*tiny, f"recipe.epochs={EPOCHS}", "recipe.schedule=cosine"]
+    overrides = [*tiny, f"recipe.epochs={EPOCHS}", "recipe.schedule=cosine", "checkpoint_every_epochs=20"]
     assert start(whole, *overrides).wait() == 0
     for epoch in (2, 12):
         process = start(broken, *overrides)
@@ -169,6 +186,8 @@ def test_kill_and_the_same_command_give_the_undisturbed_result(tiny, tmp_path):
     keys = ("epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
     curves = [[[row[key] for key in keys] for row in read_rows(folder)] for folder in (whole, broken)]
     assert curves[0] == curves[1]
+    kept = [{epoch: path.read_bytes() for epoch, path in epoch_checkpoints(f).items()} for f in (whole, broken)]
+    assert kept[0] == kept[1] and list(kept[0]) == [20, 40]
     assert same(weights(whole), weights(broken)) and same(weights(whole, "best"), weights(broken, "best"))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitsweep import config as configuration
 from vitsweep.errors import RecordError
-from vitsweep.record import read_record, write_atomically
+from vitsweep.record import EPOCHS_FOLDER, epoch_checkpoints, read_record, write_atomically
 from vitsweep.vit import ViT
 
 STATE_NAME = "state.pt"
@@ -50,6 +50,21 @@ def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
     except (RuntimeError, safetensors.SafetensorError) as fault:
         raise RecordError(f"{path}  does not fit the record's configuration: {fault}") from fault
     return model.eval()
+
+
+def keep_epoch(directory: Path, epoch: int, model: nn.Module, config: configuration.Config) -> None:
+    """Write the weights as `checkpoints/epoch-007.safetensors`, if the configuration asks for this epoch."""
+    if config.checkpoint_every_epochs and epoch % config.checkpoint_every_epochs == 0:
+        folder = directory / EPOCHS_FOLDER
+        folder.mkdir(exist_ok=True)
+        save_model(folder / f"epoch-{epoch:03d}.safetensors", model.state_dict(), config)
+
+
+def drop_epochs(directory: Path, last_epoch: int) -> None:
+    """Remove the weights of epochs after `last_epoch`: they are trained again."""
+    for epoch, path in epoch_checkpoints(directory).items():
+        if epoch > last_epoch:
+            path.unlink()
 
 
 def save_state(directory: Path, state: dict[str, Any]) -> None:

@@ -296,6 +296,8 @@ class Config:
     """Whether kernels that could differ between two equal runs are avoided."""
     checkpoint_seconds: float = 30.0
     """Save the state for resuming at most this often, seconds."""
+    checkpoint_every_epochs: int = 0
+    """Keep the weights of every so many epochs in `checkpoints/`, for the gallery's view over training; 0: of none."""
 
     def faults(self) -> list[str]:
         """A sentence for every rule that these values break, all groups together."""
@@ -307,6 +309,8 @@ class Config:
         found += _not_among("compile", self.compile, SWITCHES)
         if not self.checkpoint_seconds >= 0:
             found.append(f"checkpoint_seconds={self.checkpoint_seconds}  must not be negative")
+        if self.checkpoint_every_epochs < 0:
+            found.append(f"checkpoint_every_epochs={self.checkpoint_every_epochs}  must not be negative; 0 keeps none")
         if self.data.name == "shapes" and (self.model.image_size != 32 or self.model.num_channels != 3):
             found.append("data=shapes  has 32x32 RGB images; use model.image_size=32 model.num_channels=3")
         if self.data.name == "cifar10" and (self.model.image_size != 32 or self.model.num_channels != 3):

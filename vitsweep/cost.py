@@ -93,10 +93,14 @@ def optimizer_moments(recipe: RecipeConfig) -> int:
     return 2 if recipe.optimizer == "adamw" else int(recipe.momentum > 0)
 
 
-def checkpoint_bytes(model: ModelConfig, recipe: RecipeConfig) -> tuple[int, int]:
+def checkpoint_bytes(model: ModelConfig, recipe: RecipeConfig, every_epochs: int = 0) -> tuple[int, int]:
     """What a cell leaves on disk when it is done (best and last weights), and state.pt besides while it trains.
 
     The state holds weights, the best weights so far, and the optimizer's state.
+
+    Args:
+        every_epochs: whose weights are left as well (checkpoint_every_epochs); 0: of none.
     """
     weights = FP32_BYTES * count_parameters(model)
-    return 2 * weights, (2 + optimizer_moments(recipe)) * weights
+    kept = recipe.epochs // every_epochs if every_epochs else 0
+    return (2 + kept) * weights, (2 + optimizer_moments(recipe)) * weights

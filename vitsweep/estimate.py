@@ -119,7 +119,7 @@ def price_of(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cell
     model, recipe = ModelConfig(**config["model"]), RecipeConfig(**config["recipe"])
     images = num_images(DataConfig(**config["data"]))
     batch_size, steps = batch_and_steps(images[0], recipe.batch_size) if images else (recipe.batch_size, None)
-    disk_bytes, state_bytes = checkpoint_bytes(model, recipe)
+    disk_bytes, state_bytes = checkpoint_bytes(model, recipe, config.get("checkpoint_every_epochs", 0))
     return Price(
         arm=arm,
         changes=changes,

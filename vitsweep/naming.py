@@ -13,6 +13,7 @@ NOT_SCIENCE = (
     "compile",
     "deterministic",
     "checkpoint_seconds",
+    "checkpoint_every_epochs",
     "study",
     "sweep",
     "hydra",

@@ -1,13 +1,14 @@
 """`python -m vitsweep prune DIR [--all]`: make room by removing checkpoints; records, curves and predictions stay.
 
-Of each finished cell last.safetensors goes, with --all best.safetensors too (then load_model and the attention maps
-have nothing to load). A state that somebody could go on from is never touched.
+Of each finished cell last.safetensors and the weights of single epochs go, with --all best.safetensors too (then
+load_model and the attention maps have nothing to load). A state that somebody could go on from is never touched.
 """
 
 from pathlib import Path
 
 from vitsweep.errors import UserError
 from vitsweep.locks import CellLock, Witness
+from vitsweep.record import EPOCHS_FOLDER, epoch_checkpoints
 from vitsweep.standing import standings
 from vitsweep.status import sweep_directory, the_plan
 
@@ -27,12 +28,16 @@ def main(arguments: list[str]) -> int:
 
 
 def remove(folder: Path, names: list[str]) -> list[int]:
-    """Remove the files and return the bytes of each; none if somebody is at the cell."""
+    """Remove the files and those of single epochs; return the bytes of each, none if somebody is at the cell."""
     with CellLock(folder) as lock:
         if not lock.acquire():
             return []
         there = [folder / name for name in names if (folder / name).exists()]
+        there += epoch_checkpoints(folder).values()
         sizes = [path.stat().st_size for path in there]
         for path in there:
             path.unlink()
+        epochs = folder / EPOCHS_FOLDER
+        if epochs.exists() and not any(epochs.iterdir()):
+            epochs.rmdir()
     return sizes

@@ -27,6 +27,7 @@ RECORD_NAME = "record.json"
 METRICS_NAME = "metrics.jsonl"
 PREDICTIONS_NAME = "predictions.npz"
 PLAN_NAME = "plan.json"
+EPOCHS_FOLDER = "checkpoints"
 STATUSES = ("planned", "running", "interrupted", "done", "failed", "diverged")
 METRIC_NAMES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
 
@@ -182,6 +183,12 @@ def keep_rows(directory: Path, last_epoch: int) -> list[dict[str, Any]]:
     rows = [row for row in read_rows(directory) if row["epoch"] <= last_epoch]
     write_atomically(directory / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return rows
+
+
+def epoch_checkpoints(directory: Path) -> dict[int, Path]:
+    """Epoch -> its weights, of the epochs that were kept, in order; see checkpoint_every_epochs."""
+    kept = (directory / EPOCHS_FOLDER).glob("epoch-*.safetensors")
+    return dict(sorted((int(path.stem.removeprefix("epoch-")), path) for path in kept))
 
 
 def finite(value: Any) -> Any:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitsweep.augment import augment, normalise
-from vitsweep.checkpoint import drop_state, load_state, make_model, save_model, save_state
+from vitsweep.checkpoint import drop_epochs, drop_state, keep_epoch, load_state, make_model, save_model, save_state
 from vitsweep.config import Config
 from vitsweep.cost import batch_and_steps, flops_per_image
 from vitsweep.data import Data, load_data
@@ -136,6 +136,7 @@ def fit(
     describe(record, setup)
     progress = resume(setup, directory, record)
     speeds = [row["images_per_second"] for row in keep_rows(directory, progress.epoch)]
+    drop_epochs(directory, progress.epoch)
     tracker.start(record, directory)
     keep("running")
     saved_at = time.monotonic()
@@ -198,6 +199,7 @@ def fit(
             }
             setup.schedule.after_epoch(val.loss)
             append_row(directory, row)
+            keep_epoch(directory, epoch, setup.model, config)
             tracker.log(row)
             display.epoch(row)
             speeds.append(row["images_per_second"])
