@@ -5,10 +5,11 @@ import time
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from tests.made_plans import made_plan
 from vitsweep import board
-from vitsweep.board import LineBoard, LiveBoard, duration, final_table, make_board
+from vitsweep.board import LineBoard, LiveBoard, duration, final_table, make_board, table_console
 from vitsweep.record import METRIC_NAMES, append_row
 from vitsweep.standing import Standing
 from vitsweep.work import new_record
@@ -105,3 +106,12 @@ def test_final_table_has_every_arm_and_every_cell_that_is_missing(plan, tmp_path
 @pytest.mark.parametrize(("seconds", "words"), [(3, "3 s"), (99, "99 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_duration_is_as_exact_as_anybody_wants(seconds, words):
     assert duration(seconds) == words
+
+
+def test_table_that_goes_into_a_file_is_not_cut(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    arm = "patch_size=8+lr=0.002+num_hidden_layers=10+hidden_dropout_prob=0.1+patchify_method=linear"
+    table = Table("arm")
+    table.add_row(arm)
+    table_console().print(table)
+    assert arm in capsys.readouterr().out

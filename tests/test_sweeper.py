@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -263,16 +262,8 @@ def test_read_only_directory_is_one_sentence(sweep, training, monkeypatch):
     assert code == 2 and "cannot be written (Read-only file system)" in err and "Traceback" not in err
 
 
-def test_overhead_of_a_cell_in_this_process_is_small(sweep, training):
-    sweep(seed="range(0,2)")
-    began = time.process_time()
-    sweep(seed="range(0,12)")
-    assert len(training.ran) == 24
-    assert (time.process_time() - began - 0.5) / 20 <= 0.15  # half a second for the start itself
-
-
-def test_thousand_finished_cells_are_skipped_in_seconds(sweep, training):
-    """CPU seconds, since the machine may be busy with other things."""
+def test_thousand_finished_cells_are_skipped(sweep, training):
+    """How fast: tests/benchmarks/engine.py."""
     many = {"lr": "range(0.001,0.1005,0.001)", "seed": "range(0,10)"}
     training.ends["lr=0.002", 0] = Interrupted()
     sweep(**many)
@@ -283,9 +274,7 @@ def test_thousand_finished_cells_are_skipped_in_seconds(sweep, training):
         own = {"arm": cell.arm, "seed": cell.seed, "config": cell.config, "config_hash": cell.config_hash}
         (SWEEP / cell.id).mkdir(parents=True, exist_ok=True)
         (SWEEP / cell.id / "record.json").write_text(json.dumps(done | own))
-    began = time.process_time()
     assert sweep(**many)[0] == 0
-    assert time.process_time() - began <= 5
     assert len(training.ran) == 2
 
 

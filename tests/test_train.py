@@ -16,6 +16,7 @@ import torch
 import vitsweep
 from vitsweep.checkpoint import drop_epochs
 from vitsweep.errors import RecordError
+from vitsweep.locks import CellLock
 from vitsweep.record import epoch_checkpoints, read_record, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -189,6 +190,14 @@ def test_kill_and_the_same_command_give_the_undisturbed_result(tiny, tmp_path):
     kept = [{epoch: path.read_bytes() for epoch, path in epoch_checkpoints(f).items()} for f in (whole, broken)]
     assert kept[0] == kept[1] and list(kept[0]) == [20, 40]
     assert same(weights(whole), weights(broken)) and same(weights(whole, "best"), weights(broken, "best"))
+
+
+def test_directory_that_somebody_trains_in_is_refused(vitsweep_main, tiny, tmp_path):
+    with CellLock(tmp_path / "cell") as lock:
+        lock.acquire()
+        code, _, err = vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'cell'}")
+    assert code == 2 and "is being trained in by another process" in err and "Traceback" not in err
+    assert not (tmp_path / "cell/record.json").exists()
 
 
 def test_loss_that_is_not_finite_stops_before_the_step(vitsweep_main, tiny, tmp_path):

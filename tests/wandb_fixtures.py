@@ -13,7 +13,12 @@ from vitsweep.wandb_client import release_service
 
 @pytest.fixture(autouse=True)
 def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody's netrc, settings or environment."""
+    """Nobody's netrc, settings or environment, and no helper process of an earlier test.
+
+    Its address is in the environment too (WANDB_SERVICE): restored by monkeypatch after the helper has ended, it would
+    send every later run to a helper that is gone.
+    """
+    release_service()
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         if not name.endswith("_DIR"):
             monkeypatch.delenv(name)

@@ -20,6 +20,13 @@ from vitsweep.standing import ENDED_BADLY, Standing
 log = logging.getLogger(__name__)
 
 ENDED = ("done", *ENDED_BADLY)
+PIPED_WIDTH = 200
+"""Columns of a table that goes into a file or another program: arms have long names, and rich would assume 80."""
+
+
+def table_console() -> Console:
+    """Where tables are printed: as wide as the terminal, or wide enough for any table where there is none."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 class LineBoard:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from vitsweep.complaints import as_sentence
 from vitsweep.config import Config, config_hash, from_omegaconf, to_dict
 from vitsweep.errors import RecordError
+from vitsweep.locks import CellLock
 from vitsweep.naming import short_key, single_name, sweep_name
 from vitsweep.paths import add_plugin_path, conf_dir
 from vitsweep.record import Record, read_record
@@ -92,8 +93,19 @@ def train(config: Config, record: Record, directory: Path) -> str:
     """Train a cell unless its directory says that it is done; returns its status.
 
     Raises:
-        RecordError: the directory holds another cell, which must not be overwritten.
+        RecordError: the directory holds another cell, which must not be overwritten, or somebody is training in it.
     """
+    with CellLock(directory) as lock:
+        if not lock.acquire():
+            raise RecordError(
+                f"hydra.run.dir={directory}  is being trained in by another process; "
+                "wait for its end, or choose another hydra.run.dir=..."
+            )
+        return train_alone(config, record, directory)
+
+
+def train_alone(config: Config, record: Record, directory: Path) -> str:
+    """Train a cell whose directory is locked for us."""
     earlier = earlier_record(directory, record)
     if earlier is not None and earlier.status == "done":
         log.info("%s seed %d is done already: %s", record.arm, record.seed, directory)

@@ -9,9 +9,7 @@ import logging
 import re
 from pathlib import Path
 
-from rich.console import Console
-
-from vitsweep.board import final_table, make_board
+from vitsweep.board import final_table, make_board, table_console
 from vitsweep.config import SweepConfig
 from vitsweep.design import seeds_of
 from vitsweep.errors import ConfigError, UserError
@@ -90,5 +88,5 @@ def train(directory: Path, plan: Plan) -> int:
     with StopSignals(), make_board(before, directory) as board:
         run_in_processes(directory, todo, settings, board.tell, witness)
     after = standings(directory, plan.cells, witness)
-    Console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
+    table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
     return 0 if all(now.status == "done" for now in after) else 1

@@ -89,9 +89,12 @@ def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
 
 
 def plan_hash(plan: Plan) -> str:
-    """SHA-256 of the plan without its own hash."""
-    values = vars(dataclasses.replace(plan, plan_hash=""))
-    text = json.dumps(values, sort_keys=True, default=vars)  # vars of the cells: asdict would copy all of a large plan
+    """SHA-256 of what is studied: the plan without its own hash and without how and where its cells are run."""
+    # A cell's science is its config_hash; device, tracker, sweep settings and paths may differ from start to start.
+    cells = [[cell.id, cell.role, cell.levels, cell.config["seed"], cell.config_hash] for cell in plan.cells]
+    arms = [{key: value for key, value in arm.items() if key != "overrides"} for arm in plan.arms]
+    values = vars(plan) | {"plan_hash": "", "cells": cells, "arms": arms}
+    text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

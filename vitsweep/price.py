@@ -6,7 +6,6 @@ The same table is what sweep.dry_run=true prints. With sweep.probe=true a few re
 import argparse
 import math
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,11 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from vitsweep.board import table_console
 from vitsweep.cli import register
 from vitsweep.complaints import as_sentence
 from vitsweep.compose import Composer
@@ -33,7 +33,6 @@ from vitsweep.planner import plan_of
 if TYPE_CHECKING:
     from vitsweep.probe import Probed
 
-WIDTH = 200  # of files and pipes
 MANY_CHANGES = 3
 MIB, GIB = 2**20, 2**30
 
@@ -119,8 +118,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     lines += [Text(f"note: {note}") for note in plan.notes]
     lines += [Text(f"warning: {warning}", style="yellow") for warning in warnings]
     lines += [Text(f"directory: {directory}")] if directory is not None else []
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(Group(table_of(plan, prices, probed), *lines))
+    table_console().print(Group(table_of(plan, prices, probed), *lines))
 
 
 def table_of(plan: Plan, prices: list[Price], probed: "dict[str, Probed]") -> Table:

@@ -3,15 +3,14 @@
 Reads plan.json, records and locks, and writes nothing.
 """
 
-import sys
 import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from vitsweep.board import table_console
 from vitsweep.errors import RecordError, UserError
 from vitsweep.locks import LOCK_NAME, STALE_SECONDS, Witness
 from vitsweep.plan import Plan, read_plan
@@ -27,7 +26,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("usage: python -m vitsweep status DIR")
     plan = the_plan(directory)
     found = standings(directory, plan.cells, Witness())
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = table_console()
     console.print(table_of(found, directory, plan.study))
     count = Counter(now.status for now in found)
     console.print(", ".join(f"{count[status]} {status}" for status in sorted(count)) + f" of {len(found)} cells")

@@ -7,9 +7,8 @@ from pathlib import Path
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.vitsweep_sweeper._engines import Sweep, run_cells
 from omegaconf import DictConfig, open_dict
-from rich.console import Console
 
-from vitsweep.board import final_table, make_board
+from vitsweep.board import final_table, make_board, table_console
 from vitsweep.compose import Composer
 from vitsweep.config import SweepConfig
 from vitsweep.locks import Witness, bury, guarded, remove_temporaries
@@ -112,7 +111,7 @@ def prepare(config: DictConfig, directory: Path) -> None:
 
 def conclude(after: list[Standing], plan: Plan, directory: Path, task: TaskFunction, tried: set[str]) -> None:
     """Print the table of this command's cells and set the exit code."""
-    Console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
+    table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
     task.exit_code = 0 if all(now.status == "done" for now in after) else 1
     for now in after:
         if now.refusal and now.cell.id in tried:

@@ -1,17 +1,14 @@
-"""The promise about large sweeps (tests/benchmarks/report_speed.py), guarded at a tenth of its size.
+"""The promise about the page of a large sweep (tests/benchmarks/report_speed.py), guarded at a tenth of its size.
 
-Kind: property. CPU seconds are counted, so that a busy machine does not fail the test; figures are not drawn, since
-their cost does not grow with the sweep.
+Kind: property. Figures are not drawn, since their size does not grow with the sweep. Times are the benchmark's.
 """
 
 import importlib.util
-import time
 from pathlib import Path
 
 import pytest
 
 from analysis import report
-from analysis.load import load
 
 BENCHMARK = Path(__file__).resolve().parent / "benchmarks" / "report_speed.py"
 TENTH = 0.1
@@ -33,17 +30,7 @@ def sweep(benchmark, tmp_path_factory) -> Path:
     return directory
 
 
-def test_loading_a_hundred_cells_takes_a_tenth_of_the_promise(benchmark, sweep):
-    load(sweep)
-    start = time.process_time()
-    load(sweep)
-    assert time.process_time() - start < benchmark.LIMITS["load_seconds"] * TENTH
-
-
-def test_report_of_a_hundred_cells_is_quick_and_small(benchmark, sweep, monkeypatch):
+def test_report_of_a_hundred_cells_is_small(benchmark, sweep, monkeypatch):
     monkeypatch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
-    report.make_report(sweep, gallery="none")
-    start = time.process_time()
     page = report.make_report(sweep, gallery="none")
-    assert time.process_time() - start < benchmark.LIMITS["report_seconds"] * TENTH
     assert page.stat().st_size < benchmark.LIMITS["page_mb"] * 1e6 * TENTH
