@@ -195,7 +195,7 @@ def sights_over_training(row: dict, record: Record, gathered: Gathered, settings
     import safetensors.torch
 
     from vitsweep import config
-    from vitsweep.checkpoint import make_model
+    from vitsweep.models import make_model
 
     kept = sorted((Path(row["directory"]) / "checkpoints").glob("epoch-*.safetensors"), key=epoch_of)
     places = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MAX_EPOCHS)).round().astype(int))

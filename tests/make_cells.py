@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from vitsweep import config as configuration
-from vitsweep.checkpoint import make_model, save_model
+from vitsweep.checkpoint import save_model
 from vitsweep.data import Data, load_data
+from vitsweep.models import make_model
 from vitsweep.record import Record, read_record, write_record
 
 TINY = {

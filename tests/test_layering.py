@@ -10,9 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["errors", "paths"],
-    ["naming", "design", "config", "record", "study", "plan", "locks", "standing", "cost", "power", "estimate", "stop"],
+    ["naming", "design", "config", "record", "study", "plan", "locks", "standing"]
+    + ["convolutions", "cost", "power", "estimate", "stop"],
     ["device", "seeding", "augment", "posemb", "layers", "patchify"],
-    ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "optim", "checkpoint", "progress"]
+    ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "resnet", "models"]
+    + ["optim", "checkpoint", "progress"]
     + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "track", "wandb_piece", "wandb_sync"],
     ["evaluate"],
     ["train", "standins", "effects", "noop", "probe"],
@@ -21,7 +23,7 @@ FLOORS = [
 ]
 PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "config"}
-ROLLOUT_SIDE = {"vit", "checkpoint", "data", "augment", "seeding"}
+ROLLOUT_SIDE = {"vit", "models", "checkpoint", "data", "augment", "seeding"}
 LIGHT = [
     "vitsweep.cli",
     "vitsweep.price",

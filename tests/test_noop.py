@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitsweep import checkpoint, noop, standins, train, vit
+from vitsweep import models, noop, standins, train, vit
 from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig
 from vitsweep.design import Spec
 from vitsweep.effects import EFFECTS, Baseline
@@ -45,7 +45,9 @@ def inspect(changes: str, base: str = "") -> Finding:
 
 
 # One row a key: what is changed, and all that this must change.
+RESNET = "model.name=resnet model.num_hidden_layers=4 model.num_attention_heads=8 model.intermediate_size=512"
 ACTING = {
+    RESNET: {"weights", "evaluation", "training"},
     "model.image_size=16 data.name=image_folder": {"images", "weights", "evaluation", "training"},
     "model.patch_size=8": {"weights", "initialisation", "evaluation", "training"},
     "model.num_classes=7 data.name=image_folder": {"data", "length", "schedule", "weights", "evaluation", "training"},
@@ -169,7 +171,7 @@ def test_leak_of_one_stream_of_chance_for_all_weights_is_found(monkeypatch):
             for parameter in self.parameters():
                 nn.init.normal_(parameter, std=0.02)
 
-    monkeypatch.setattr(checkpoint, "ViT", Leaky)
+    monkeypatch.setitem(models.NETWORKS, "vit", Leaky)
     assert "initialisation elsewhere" in inspect("model.patch_size=8").unexpected
 
 
@@ -179,7 +181,7 @@ def test_leak_of_a_patchify_method_that_computes_something_else_is_found(monkeyp
             factor = 1.01 if self.config.patchify_method == "linear" else 1.0
             return factor * super().forward(image_BCHW)
 
-    monkeypatch.setattr(checkpoint, "ViT", Other)
+    monkeypatch.setitem(models.NETWORKS, "vit", Other)
     assert set(inspect("model.patchify_method=linear").unexpected) == {"evaluation", "training"}
 
 

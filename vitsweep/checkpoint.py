@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vitsweep import config as configuration
 from vitsweep.errors import RecordError
+from vitsweep.models import make_model
 from vitsweep.record import EPOCHS_FOLDER, epoch_checkpoints, read_record, write_atomically
-from vitsweep.vit import ViT
 
 STATE_NAME = "state.pt"
 
@@ -22,11 +22,6 @@ def save_model(path: Path, weights: dict[str, Tensor], config: configuration.Con
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     model = configuration.to_dict(config)["model"]
     write_atomically(path, safetensors.torch.save(tensors, metadata={"model": json.dumps(model)}))
-
-
-def make_model(config: configuration.Config) -> nn.Module:
-    """The network of a configuration, with the weights that its seed draws."""
-    return ViT(config.model, config.seed)
 
 
 def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:

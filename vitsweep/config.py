@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from vitsweep.design import StudyConfig
 from vitsweep.errors import ConfigError
 
+NETWORKS = ("resnet", "vit")
 PATCHIFY_METHODS = ("conv", "linear")
 DATA_SETS = ("cifar10", "image_folder", "shapes")
 VALIDATION_SOURCES = ("split", "test")
@@ -32,13 +33,19 @@ PRECISIONS = ("auto", "bf16", "fp32")
 RETRIES = ("failed", "none")
 ISOLATIONS = ("none", "process")
 SWITCHES = ("auto", "off", "on")
+RESNET_READS = ("name", "image_size", "num_classes", "num_channels", "hidden_size", "num_hidden_layers")
 DROPOUT_PLACES = ("embedding", "attention_probs", "attention_output", "mlp_hidden", "mlp_output", "head")
 
 
 @dataclass(kw_only=True)
 class ModelConfig:
-    """The Vision Transformer; the defaults are the starting configuration, the names Hugging Face's ViTConfig."""
+    """The network; the defaults are the starting configuration, the names Hugging Face's ViTConfig.
 
+    A resnet reads RESNET_READS alone; the other fields, which it would ignore, must then have their default values.
+    """
+
+    name: str = "vit"
+    """vit (the Vision Transformer) or resnet (a convolutional network of equal size, to compare with)."""
     image_size: int = 32
     """Height and width of the square input, pixels."""
     patch_size: int = 4
@@ -50,9 +57,9 @@ class ModelConfig:
     patchify_method: str = "conv"
     """How patches become tokens: conv (kernel = stride = patch) or linear (unfold, then one matrix)."""
     hidden_size: int = 256
-    """Width of a token; divisible by num_attention_heads."""
+    """Width of a token, divisible by num_attention_heads; of a resnet's last stage, divisible by 8."""
     num_hidden_layers: int = 8
-    """Transformer blocks, one after another."""
+    """Transformer blocks, one after another; of a resnet residual blocks, divisible by 4."""
     num_attention_heads: int = 8
     """Attention heads in each block."""
     intermediate_size: int = 512
@@ -94,6 +101,9 @@ class ModelConfig:
         )
         if self.num_classes < 2:
             found.append(f"model.num_classes={self.num_classes}  must be at least 2")
+        found += _not_among("model.name", self.name, NETWORKS)
+        if self.name == "resnet":
+            return found + self.resnet_faults()
         if self.patch_size > 0 and self.image_size > 0 and self.image_size % self.patch_size:
             fits = [p for p in range(1, self.image_size + 1) if self.image_size % p == 0]
             found.append(
@@ -111,6 +121,22 @@ class ModelConfig:
             rate = getattr(self, f"{name}_dropout_prob")
             if rate is not None and not 0 <= rate < 1:
                 found.append(f"model.{name}_dropout_prob={rate}  must lie in [0, 1)")
+        return found
+
+    def resnet_faults(self) -> list[str]:
+        """A sentence for every value that a resnet cannot be built with, or would not read."""
+        found = []
+        for name, divisor in (("hidden_size", 8), ("num_hidden_layers", 4)):
+            if getattr(self, name) > 0 and getattr(self, name) % divisor:
+                found.append(f"model.{name}={getattr(self, name)}  must be divisible by {divisor} for model=resnet")
+        for unread in dataclasses.fields(self):
+            value = getattr(self, unread.name)
+            if unread.name not in RESNET_READS and value != unread.default:
+                default = "null" if unread.default is None else unread.default
+                found.append(
+                    f"model.{unread.name}={value}  is not read by model=resnet; leave it out, "
+                    f"or set it back to {default} beside model=resnet"
+                )
         return found
 
 
@@ -373,13 +399,17 @@ def checked(config: Config) -> Config:
 def science(config: Config) -> dict[str, Any]:
     """What decides the result, apart from the seed: model, data and recipe, dropout rates filled in, no paths.
 
-    `hidden_dropout_prob` is left out, since it only fills the places and the places are listed.
+    `hidden_dropout_prob` is left out, since it only fills the places and the places are listed; so is `name` of a vit,
+    which has the hash that it had when there was no other network.
     """
     # dict(vars()) rather than dataclasses.asdict, which takes ten times as long: the groups hold plain values alone.
     model = dict(vars(config.model))
-    del model["hidden_dropout_prob"]
-    for place in DROPOUT_PLACES:
-        model[f"{place}_dropout_prob"] = config.model.dropout_rate(place)
+    if config.model.name == "resnet":
+        model = {name: model[name] for name in RESNET_READS}
+    else:
+        del model["name"], model["hidden_dropout_prob"]
+        for place in DROPOUT_PLACES:
+            model[f"{place}_dropout_prob"] = config.model.dropout_rate(place)
     data = dict(vars(config.data))
     for name in ("root", "download"):
         del data[name]

@@ -1,6 +1,7 @@
 """What a cell costs: parameters, operations, tokens, memory, disk, steps. Formulas, measured in the tests."""
 
 from vitsweep.config import DROPOUT_PLACES, DataConfig, ModelConfig, RecipeConfig
+from vitsweep.convolutions import resnet_activations, resnet_flops, resnet_parameters
 
 FP32_BYTES = 4
 CIFAR10_TRAIN_IMAGES, CIFAR10_TEST_IMAGES = 50_000, 10_000
@@ -8,6 +9,8 @@ CIFAR10_TRAIN_IMAGES, CIFAR10_TEST_IMAGES = 50_000, 10_000
 
 def count_parameters(model: ModelConfig) -> int:
     """Trainable parameters."""
+    if model.name == "resnet":
+        return resnet_parameters(model)
     width, hidden, classes = model.hidden_size, model.intermediate_size, model.num_classes
     patch_inputs = model.num_channels * model.patch_size**2
     biases = 3 * width + width + hidden + width if model.bias else 0
@@ -17,8 +20,8 @@ def count_parameters(model: ModelConfig) -> int:
 
 
 def num_tokens(model: ModelConfig) -> int:
-    """Tokens of one image, class token included."""
-    return model.num_patches + 1
+    """Tokens of one image, class token included; a resnet has none."""
+    return 0 if model.name == "resnet" else model.num_patches + 1
 
 
 def flops_per_image(model: ModelConfig) -> int:
@@ -26,6 +29,8 @@ def flops_per_image(model: ModelConfig) -> int:
 
     As the model computes it: the last block answers the class token alone.
     """
+    if model.name == "resnet":
+        return resnet_flops(model)
     width, tokens = model.hidden_size, num_tokens(model)
     patchify = model.num_patches * model.num_channels * model.patch_size**2 * width
     blocks = (model.num_hidden_layers - 1) * block_products(model, tokens) + block_products(model, 1)
@@ -70,6 +75,8 @@ def activation_bytes(model: ModelConfig, batch_size: int) -> int:
     2 a hidden channel and one attention a head and token; where there is dropout, its mask too. The last block, which
     answers the class token alone, keeps both sides of its first norm, keys and values.
     """
+    if model.name == "resnet":
+        return FP32_BYTES * batch_size * resnet_activations(model)
     width, hidden, tokens = model.hidden_size, model.intermediate_size, num_tokens(model)
     drops = {place: model.dropout_rate(place) > 0 for place in DROPOUT_PLACES}
     channels = (8 + drops["attention_output"] + drops["mlp_output"]) * width + (2 + drops["mlp_hidden"]) * hidden

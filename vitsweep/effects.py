@@ -14,9 +14,9 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from vitsweep.checkpoint import make_model
 from vitsweep.config import Config, config_hash, science
 from vitsweep.cost import batch_and_steps
+from vitsweep.models import make_model
 from vitsweep.seeding import make_generator
 from vitsweep.standins import (
     NOISE,

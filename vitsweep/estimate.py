@@ -50,6 +50,7 @@ class Price:
     flops_per_image: int
     """Forward pass; a training step takes three times as many for each image."""
     tokens: int
+    """Class token included; 0 for a resnet."""
     images: tuple[int, int, int] | None
     """Images of train, val and test; None for a folder, which is not looked at."""
     batch_size: int

@@ -25,6 +25,7 @@ NETWORK = {"weights", "evaluation"}
 COURSE = {"data", "length", "schedule"}
 DROPOUT = {"training"}
 EXPECTED = {
+    "model.name": NETWORK,
     "model.image_size": NETWORK | {"images"},
     "model.patch_size": NETWORK | {"initialisation"},
     "model.num_classes": NETWORK | COURSE,

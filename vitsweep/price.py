@@ -149,7 +149,7 @@ def figures(price: Price, probed: "Probed | None") -> list[str]:
     found = [
         f"{price.params:,}",
         f"{price.flops_per_image / 1e6:,.0f}",
-        f"{price.tokens}",
+        f"{price.tokens}" if price.tokens else "-",
         f"{price.memory_bytes / MIB:,.0f}",
         f"{price.disk_bytes / MIB:,.1f}",
     ]

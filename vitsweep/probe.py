@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from vitsweep.checkpoint import make_model
 from vitsweep.config import Config, from_dict, science
 from vitsweep.device import device_name, make_deterministic, peak_gib, pick_device, pick_precision
 from vitsweep.evaluate import evaluate
+from vitsweep.models import make_model
 from vitsweep.plan import Plan
 from vitsweep.standins import made_up_images, made_up_setup
 from vitsweep.train import Setup, compiles, train_step

@@ -213,6 +213,6 @@ def arm_name(baseline: Config, config: Config, levels: dict[str, str]) -> str:
     """The arm's slug: the leaves that differ, or, when they are many (a group was chosen), its levels."""
     changed = differences(baseline, config)
     parts = {key.rpartition(".")[2]: as_text(value) for key, value in changed.items()}
-    if len(parts) > 2 or not parts:
+    if len(parts) > 2 or not parts or "model.name" in changed:
         parts = levels
     return slug("+".join(f"{key}={value}" for key, value in parts.items()))

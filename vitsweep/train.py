@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitsweep.augment import augment, normalise
-from vitsweep.checkpoint import drop_epochs, drop_state, keep_epoch, load_state, make_model, save_model, save_state
+from vitsweep.checkpoint import drop_epochs, drop_state, keep_epoch, load_state, save_model, save_state
 from vitsweep.config import Config
 from vitsweep.cost import batch_and_steps, flops_per_image
 from vitsweep.data import Data, load_data
 from vitsweep.device import device_name, make_deterministic, peak_gib, pick_device, pick_precision
 from vitsweep.errors import NonFiniteLoss, UserError
 from vitsweep.evaluate import evaluate, save_predictions, score
+from vitsweep.models import make_model
 from vitsweep.optim import Schedule, make_optimizer
 from vitsweep.progress import make_progress
 from vitsweep.record import Record, append_row, code_identity, keep_rows, library_versions, now, write_record

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vitsweep.config import ModelConfig
+from vitsweep.errors import ConfigError
 from vitsweep.layers import Attention, Block, Dropout, Mlp
 from vitsweep.patchify import make_patchify
 from vitsweep.seeding import make_generator
@@ -29,6 +30,7 @@ class ViT(nn.Module):
         seed: draws the weights, each parameter from a stream of its own, so that arms share what they have in common.
     """
 
+    has_attention = True
     num_prefix_tokens = 1
 
     def __init__(self, config: ModelConfig, seed: int = 0):
@@ -123,7 +125,12 @@ def capture_attention(model: ViT, reduce: Callable[[Tensor], Tensor] | None = No
         model: watched from outside; its result is not changed.
         reduce: applied to each block's attention at once, for instance a mean over heads, so that all heads of all
             blocks need not be held in memory. None: kept as it is.
+
+    Raises:
+        ConfigError: the model has no attention.
     """
+    if not model.has_attention:
+        raise ConfigError([f"model={model.config.name}  has no attention to look at; allowed: model=vit"])
     seen: list[Tensor] = []
     attentions: list[Attention] = [block.attention for block in model.blocks]
     modes = [(module, module.training) for module in model.modules()]

@@ -22,9 +22,10 @@ from analysis.__main__ import main as analysis_main
 from analysis.maps import CHUNK, look
 from analysis.rollout import fuse, rollout
 from vitsweep.augment import normalise
-from vitsweep.checkpoint import make_model, save_model
+from vitsweep.checkpoint import save_model
 from vitsweep.config import Config, ModelConfig, config_hash, from_dict, to_dict
 from vitsweep.data import load_data
+from vitsweep.models import make_model
 from vitsweep.record import Record, write_record
 from vitsweep.vit import ViT
 
