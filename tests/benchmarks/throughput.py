@@ -1,8 +1,8 @@
 """Training throughput against timm, vit-pytorch and Hugging Face, interleaved in one run.
 
 All train the starting configuration on the same images with the same batch, precision, loss and fused AdamW; the
-figure that counts is the ratio to the fastest peer. Peers put dropout where they have it: timm at all of our places, vit-pytorch
-at all but the head, Hugging Face at all but the MLP's hidden layer and the head.
+figure that counts is the ratio to the fastest peer. Peers put dropout where they have it: timm at all of our places,
+vit-pytorch at all but the head, Hugging Face at all but the MLP's hidden layer and the head.
 
     python tests/benchmarks/throughput.py --precision bf16 --dropout 0.2 --rounds 5
 """
