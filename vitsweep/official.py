@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,6 +53,7 @@ def download_archive(folder: Path) -> Path:
     from torchvision.datasets import CIFAR10  # late: a second to import, and mostly not needed
     from torchvision.datasets.utils import download_url
 
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # where a firewall swallows everything, torchvision waits for minutes
@@ -61,6 +63,9 @@ def download_archive(folder: Path) -> Path:
             return (Path(beside) / ARCHIVE).rename(folder / ARCHIVE)
     finally:
         socket.setdefaulttimeout(timeout)
+        with suppress(OSError):  # not empty: the archive has come, or somebody else's files
+            for place in made:
+                place.rmdir()
 
 
 class ArrayUnpickler(pickle.Unpickler):
