@@ -93,8 +93,5 @@ def _ways_out(root: Path, reason: str) -> str:
 
 def _can_write(folder: Path) -> bool:
     """Whether files can be put there, the folder being made if need be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
