@@ -37,7 +37,11 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
         default="make",
         help="rollout gallery: make it (needs torch), keep the last report's pictures, or none",
     )
-    report.add_argument("--metric", default="test/accuracy", help="what arms are compared by (default: test/accuracy)")
+    report.add_argument(
+        "--metric",
+        default="test/accuracy",
+        help="what arms are compared by: test/accuracy (default), test/loss, ..., rollout/entropy, ...",
+    )
     report.add_argument("--sort", choices=("planned", "effect"), default="planned", help="order of the arms")
     report.set_defaults(run=_report)
     verify = commands.add_parser("verify", help="recompute every number of a report; exit code 1 if one differs")

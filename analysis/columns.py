@@ -1,62 +1,95 @@
-"""Rollout measures as columns of a study: per cell, and per arm as paired differences to the baseline.
+"""Rollout measures as columns of a study, and faithfulness: what needs each cell's model and many images.
 
 `rollout/<measure>` stands for a cell's mean over the same test images; seeds are the replicates, as for accuracy.
+Measures are kept beside the checkpoint (kept_measures.py), so only what is new is looked at.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from analysis import faithful
+from analysis import faithful, kept_measures
 from analysis.chosen import Chosen, spread_over_classes
-from analysis.gather import Settings, attempt, comparable, data_of
+from analysis.gather import Settings, attempt, comparable, data_of, one_line
 from analysis.measures import agreement, density, measure, summary
 from vitsweep.errors import UserError
-from vitsweep.record import read_record
+from vitsweep.record import Record, read_record
+
+if TYPE_CHECKING:
+    from vitsweep.data import Data
 
 
 def cell_measures(cells: pd.DataFrame, settings: Settings, count: int) -> tuple[pd.DataFrame, list[str]]:
     """A row a finished cell: directory, arm, role, seed and its `rollout/...` columns; and notes of what is missing.
 
     Raises:
-        UserError: no finished cell, or no data.
+        UserError: no finished cell, or nothing is known of any cell and there are no data.
     """
-    rows, notes, densities = [], [], {}
-    for row, record, data, chosen in opened(cells, count, notes):
-        made = attempt(lambda r=row, c=record, d=data, h=chosen: _measured(r, c, d, h, settings), _tell(row), notes)
-        if made:
-            rows.append(made[0])
-            densities[(row["arm"], row["seed"])] = made[1]
+    kept, notes = comparable(finished(cells))
+    asked = [
+        kept_measures.question(Path(row["directory"]), record, settings.which, settings.alpha, count)
+        for row, record in kept
+    ]
+    answers = [kept_measures.recall(Path(row["directory"]), key) for (row, _), key in zip(kept, asked, strict=True)]
+    if None in answers:
+        answers = _completed(kept, asked, answers, settings, count, notes)
+    rows, densities = [], {}
+    for (row, _), answer in zip(kept, answers, strict=True):
+        if answer is not None:
+            rows.append({name: row[name] for name in ("directory", "arm", "role", "seed")} | answer[0])
+            densities[(row["arm"], row["seed"])] = answer[1]
     frame = pd.DataFrame(rows)
     if len(frame):
+        frame["images"] = frame["images"].astype(int)
         keys = zip(frame["arm"], frame["seed"], strict=True)
         frame["rollout/seed_agreement"] = [_agreement(densities, arm, seed) for arm, seed in keys]
     return frame, notes
 
 
-def opened(cells: pd.DataFrame, count: int, notes: list[str]):
-    """Yield (row, record, data, chosen images) of each finished cell that shares the first one's data."""
+def finished(cells: pd.DataFrame) -> list[tuple[dict, Record]]:
+    """The finished cells with their records.
+
+    Raises:
+        UserError: there is none.
+    """
     done = [(row, read_record(Path(row["directory"]))) for row in cells[cells["status"] == "done"].to_dict("records")]
     if not done:
         raise UserError("No cell has finished, so there is no model to look through.")
-    data = data_of(done[0][1])
-    kept, foreign = comparable(done)
-    notes += foreign
+    return done
+
+
+def _completed(
+    kept: list[tuple[dict, Record]], asked: list[str], answers: list, settings: Settings, count: int, notes: list[str]
+) -> list:
+    """The answers with those filled in that can be made now; a note for each that cannot."""
+    try:
+        data = data_of(kept[0][1])
+    except (UserError, OSError) as fault:
+        if not any(answers):
+            raise
+        notes.append(f"{answers.count(None)} of {len(answers)} cells have no rollout measures: {one_line(fault)}.")
+        return answers
     chosen = spread_over_classes(data.test.label_N.cpu().numpy(), min(count, len(data.test)))
-    for row, record in kept:
-        yield row, record, data, chosen
+    made = list(answers)
+    for place, ((row, record), key) in enumerate(zip(kept, asked, strict=True)):
+        if answers[place] is None:
+            made[place] = attempt(lambda r=row, c=record: _measured(r, c, data, chosen, settings), _tell(row), notes)
+            if made[place] is not None:
+                kept_measures.keep(Path(row["directory"]), key, *made[place])
+    return made
 
 
-def _measured(row: dict, record, data, chosen: Chosen, settings: Settings) -> tuple[dict, np.ndarray]:
+def _measured(row: dict, record: Record, data: "Data", chosen: Chosen, settings: Settings) -> tuple[dict, np.ndarray]:
     from vitsweep.checkpoint import load_model
 
     model = load_model(row["directory"], settings.which)
     image_NCHW = data.test.image_NCHW[chosen.place_N]
     frame, _, patch_NP = measure(model, image_NCHW, record.normalisation, alpha=settings.alpha)
-    keys = {name: row[name] for name in ("directory", "arm", "role", "seed")}
-    return keys | {"images": len(frame)} | summary(frame), density(patch_NP)
+    # Single precision is what is kept, and a report must say the same from memory as at first sight.
+    return {"images": len(frame)} | summary(frame), density(patch_NP).astype(np.float32)
 
 
 def _agreement(densities: dict, arm: str, seed: int) -> float:
@@ -75,16 +108,19 @@ def faithfulness(
         missing: how patches are taken away, one or both of faithful.MISSING; each costs some 70 forward passes an
             image.
     """
-    parts, notes = [], []
-    for row, record, data, chosen in opened(cells, count, notes):
-        made = attempt(
-            lambda r=row, c=record, d=data, h=chosen: _judged(r, c, d, h, settings, missing), _tell(row), notes
-        )
+    kept, notes = comparable(finished(cells))
+    data = data_of(kept[0][1])
+    chosen = spread_over_classes(data.test.label_N.cpu().numpy(), min(count, len(data.test)))
+    parts = []
+    for row, record in kept:
+        made = attempt(lambda r=row, c=record: _judged(r, c, data, chosen, settings, missing), _tell(row), notes)
         parts += [made] if made is not None else []
     return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), notes
 
 
-def _judged(row: dict, record, data, chosen: Chosen, settings: Settings, missing: Sequence[str]) -> pd.DataFrame:
+def _judged(
+    row: dict, record: Record, data: "Data", chosen: Chosen, settings: Settings, missing: Sequence[str]
+) -> pd.DataFrame:
     from analysis.maps import look
     from vitsweep.checkpoint import load_model
 
@@ -115,21 +151,6 @@ def _pointed(patch_NP: np.ndarray, model, box_N4: np.ndarray, seed: int) -> pd.D
         numbers = {"difference": change.mean(), "low": low, "high": high, "n": len(change)}
         rows.append({"null": null, "metric": "pointing", "missing": "", **numbers, "hits": played["map"].mean()})
     return pd.DataFrame(rows).assign(chance=played["chance"].mean())
-
-
-def against_baseline(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Each arm minus the baseline, paired by seed: mean, t interval, number of pairs, a row an arm and measure."""
-    names = [name for name in frame.columns if name.startswith("rollout/")]
-    base = frame[frame["arm"] == baseline].set_index("seed")
-    rows = []
-    for arm in dict.fromkeys(frame["arm"]):
-        of_arm = frame[frame["arm"] == arm].set_index("seed")
-        for name in names if arm != baseline else []:
-            change = (of_arm[name] - base[name]).dropna().to_numpy()
-            low, high = faithful.mean_interval(change)
-            mean = change.mean() if len(change) else np.nan
-            rows.append({"arm": arm, "measure": name, "difference": mean, "low": low, "high": high, "n": len(change)})
-    return pd.DataFrame(rows, columns=["arm", "measure", "difference", "low", "high", "n"])
 
 
 def _tell(row: dict) -> str:

@@ -31,21 +31,36 @@ TITLES = {
 def measures_figure(frame: pd.DataFrame, baseline: str, path: Path) -> Path:
     """One small axes a measure: a point a seed, a bar at the mean, an arm a line; the baseline's mean goes
     through."""
-    names = [name for name in frame.columns if name.startswith("rollout/") and frame[name].notna().any()]
     arms = list(dict.fromkeys(frame["arm"]))
-    rows = -(-len(names) // COLUMNS)
     with theme("light") as colour:
-        size = (2.1 + 2.2 * COLUMNS, rows * (0.75 + 0.2 * len(arms)) + 0.3)
+        size = figure_inches(len(measured_names(frame)), len(arms))
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True)
-        for name, ax in zip(names, axes.flat, strict=False):
-            draw_measure(frame, name, arms, baseline, ax=ax, colour=colour)
-        for ax in axes.flat[len(names) :]:
-            ax.axis("off")
-        axes[0, 0].set_ylim(len(arms) - 0.5, -0.5)
+        draw_measures(figure, frame, arms, baseline, colour)
         figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
     return path
+
+
+def measured_names(frame: pd.DataFrame) -> list[str]:
+    """The measures that some cell has."""
+    return [name for name in frame.columns if name.startswith("rollout/") and frame[name].notna().any()]
+
+
+def figure_inches(num_measures: int, num_arms: int) -> tuple[float, float]:
+    """Width and height that let every arm be read."""
+    rows = -(-num_measures // COLUMNS)
+    return 2.1 + 2.2 * COLUMNS, rows * (0.75 + 0.2 * num_arms) + 0.3
+
+
+def draw_measures(figure: Any, frame: pd.DataFrame, arms: list[str], baseline: str, colour: dict[str, str]) -> None:
+    """All measures on an empty figure."""
+    names = measured_names(frame)
+    axes = figure.subplots(-(-len(names) // COLUMNS), COLUMNS, squeeze=False, sharey=True)
+    for name, ax in zip(names, axes.flat, strict=False):
+        draw_measure(frame, name, arms, baseline, ax=ax, colour=colour)
+    for ax in axes.flat[len(names) :]:
+        ax.axis("off")
+    axes[0, 0].set_ylim(len(arms) - 0.5, -0.5)
 
 
 def draw_measure(
@@ -53,7 +68,9 @@ def draw_measure(
 ) -> Any:
     """One measure of all arms."""
     for place, arm in enumerate(arms):
-        values = frame.loc[frame["arm"] == arm, name].to_numpy()
+        values = frame.loc[frame["arm"] == arm, name].dropna().to_numpy()
+        if not len(values):
+            continue
         own = colour["s0"] if arm == baseline else colour["s1"]
         ax.plot(values, np.full(len(values), place), "o", markersize=3.5, color=own, alpha=0.6, markeredgewidth=0)
         ax.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=own, linewidth=1.8, solid_capstyle="butt")

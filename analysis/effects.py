@@ -29,14 +29,19 @@ def unit(metric: str) -> float:
 
 
 def direction(metric: str) -> int:
-    """1 when more is better, -1 for losses."""
-    return -1 if metric.endswith("loss") else 1
+    """1 when more is better, -1 for losses, 0 for rollout measures: neither more nor less of them is better."""
+    return 0 if metric.startswith("rollout/") else -1 if metric.endswith("loss") else 1
+
+
+def column_of(metric: str, when: str = "final") -> str:
+    """The cells' column: metrics are known of the last and the best epoch, rollout measures of one checkpoint."""
+    return metric if metric.startswith("rollout/") else f"{when}/{metric}"
 
 
 def seed_values(selection: Selection, metric: str = DEFAULT_METRIC, when: str = "final") -> pd.DataFrame:
     """(seeds, arms): the metric of each finished cell in shown units; NaN where there is none."""
     done = selection.done()
-    values = done.pivot(index="seed", columns="arm", values=f"{when}/{metric}") * unit(metric)
+    values = done.pivot(index="seed", columns="arm", values=column_of(metric, when)) * unit(metric)
     return values.reindex(columns=selection.arms)
 
 

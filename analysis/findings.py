@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.effects import unit
 from analysis.factorial import additive_p
 from analysis.judge import Judgement, placebo_rows, unadjusted_error
+from analysis.measures import COLUMNS
 from analysis.selection import DEFAULT_METRIC, Selection
 from analysis.shown import decimals, interval, p_value, ranges, signed, whole
 
@@ -41,7 +42,8 @@ def _baseline(base: pd.Series, metric: str) -> str:
     name = "The baseline" if base["arm"] == "baseline" else f"The baseline, {base['arm']},"
     if not base["n"]:
         return f"{name} has no finished run with a {what}, so no arm can be judged."
-    mean = f"{name} reaches a {what} of {decimals(base['mean'], places)}{sign}"
+    verb = "has" if metric in COLUMNS else "reaches"
+    mean = f"{name} {verb} a {what} of {decimals(base['mean'], places)}{sign}"
     if base["n"] == 1:
         return f"{mean} (one seed)."
     return f"{mean} (mean of {base['n']} seeds, standard deviation {decimals(base['sd'], places)}{sd_unit})."
@@ -62,18 +64,20 @@ def _arms(judgement: Judgement) -> list[str]:
     arms = effects[(effects["role"] == "arm") & (effects["arm"] != selection.baseline)]
     of = {verdict: rows for verdict, rows in arms.groupby("verdict", sort=False)}
     rope = selection.rope if unit(judgement.metric) == 100.0 else math.nan
-    said = [_decided(of[v], words, rope) for v, words in (("helps", "Better"), ("hurts", "Worse")) if v in of]
+    points = unit(judgement.metric) == 100.0
+    titles = {"helps": "Better than", "hurts": "Worse than", "differs": "Different from"}
+    said = [_decided(of[verdict], words, rope, points) for verdict, words in titles.items() if verdict in of]
     if "equivalent" in of:
         named = _names(of["equivalent"])
         said.append(f"Equivalent to it within {selection.rope:g} points (two one-sided tests, 5 %): {named}.")
     if "undecided" in of:
-        parts = "; ".join(_undecided(row) for _, row in _largest(of["undecided"]).iterrows())
+        parts = "; ".join(_undecided(row, points) for _, row in _largest(of["undecided"]).iterrows())
         said.append(
             f"The data do not decide about {parts}{_more(of['undecided'])}: neither a difference nor its absence is "
             "shown."
         )
     if "single" in of:
-        parts = "; ".join(f"{r['arm']} {_size(r)}" for _, r in _largest(of["single"]).iterrows())
+        parts = "; ".join(f"{r['arm']} {_size(r, points)}" for _, r in _largest(of["single"]).iterrows())
         said.append(
             "With one shared seed there is a difference but no measure of how sure it is: "
             f"{parts}{_more(of['single'])}."
@@ -84,18 +88,18 @@ def _arms(judgement: Judgement) -> list[str]:
     return said
 
 
-def _decided(rows: pd.DataFrame, word: str, rope: float) -> str:
+def _decided(rows: pd.DataFrame, words: str, rope: float, points: bool) -> str:
     parts = []
     for _, row in _largest(rows).iterrows():
         small = f", less than {rope:g} points" if max(abs(row["ci_low"]), abs(row["ci_high"])) < rope else ""
-        parts.append(f"{row['arm']} by {_size(row)} (Holm p {_with_sign(row['p_holm'])}{small})")
-    return f"{word} than the baseline: {'; '.join(parts)}{_more(rows)}."
+        parts.append(f"{row['arm']} by {_size(row, points)} (Holm p {_with_sign(row['p_holm'])}{small})")
+    return f"{words} the baseline: {'; '.join(parts)}{_more(rows)}."
 
 
-def _undecided(row: pd.Series) -> str:
+def _undecided(row: pd.Series, points: bool) -> str:
     needed = row["seeds_needed"]
     cost = "" if math.isnan(needed) else f", about {whole(needed)} seeds would decide"
-    return f"{row['arm']} ({_size(row)}{cost})"
+    return f"{row['arm']} ({_size(row, points)}{cost})"
 
 
 def _health(selection: Selection) -> str:
@@ -108,12 +112,13 @@ def _health(selection: Selection) -> str:
 
 
 def _placebo(judgement: Judgement) -> list[str]:
-    said = []
+    said, points = [], unit(judgement.metric) == 100.0
     for _, row in placebo_rows(judgement).iterrows():
         p = f", p {_with_sign(row['p'])}" if not math.isnan(row["p"]) else ""
         name = "The placebo" if row["arm"] == "placebo" else f"The placebo {row['arm']}"
         said.append(
-            f"{name} (the baseline with other random streams) got an effect of {_size(row)}{p}, which is chance."
+            f"{name} (the baseline with other random streams) got an effect of {_size(row, points)}{p}, which is "
+            "chance."
         )
     return said[:1]
 
@@ -182,8 +187,9 @@ def seeds_sentence(judgement: Judgement) -> str:
     return f"{shown} With {int(pairs)} pairs the sign-flip p cannot be below {2 ** (1 - int(pairs)):.3g}."
 
 
-def _size(row: pd.Series) -> str:
-    return f"{signed(row['delta'])} points {interval(row['ci_low'], row['ci_high'])}".strip()
+def _size(row: pd.Series, points: bool) -> str:
+    places, words = (2, " points") if points else (4, "")
+    return f"{signed(row['delta'], places)}{words} {interval(row['ci_low'], row['ci_high'], places)}".strip()
 
 
 def _largest(rows: pd.DataFrame) -> pd.DataFrame:

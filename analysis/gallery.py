@@ -29,10 +29,12 @@ from vitsweep.record import read_record
 VIEWS = ("sheet", "pairs", "difference", "layers", "heads", "training", "measures", "faithful")
 PICTURES = {"sheet", "pairs", "difference", "layers", "heads", "training"}
 VARIANT_NAMES = ("calibrated", "last", "max", "min", "relevance", "rollout", "topk")
+NO_GALLERY = "No rollout gallery: {}."
 MOST_ARMS, MOST_CELLS = 24, 120
 """Shown in the report; beyond them it would take minutes. The command line knows no such limit."""
-MEASURED_IMAGES, JUDGED_IMAGES = 1000, 64
-"""Test images of the views `measures` and `faithful`, spread over the classes, unless --count says otherwise."""
+MEASURED_IMAGES, JUDGED_IMAGES = 500, 64
+"""Test images of the measures (view and report) and of the view `faithful`, spread over the classes, unless --count
+says otherwise."""
 
 
 @dataclass(kw_only=True)
@@ -58,7 +60,7 @@ def report_panels(cells: pd.DataFrame, report_dir: Path) -> Gallery:
         cells = limited(in_order(cells), gallery.notes)
         gathered = gather(cells, settings)
     except (UserError, OSError) as fault:
-        gallery.notes.append(f"No rollout gallery: {one_line(fault)}.")
+        gallery.notes.append(NO_GALLERY.format(one_line(fault)))
         return gallery
     gallery.notes += gathered.notes
     one_each = first_seeds(gathered)
@@ -68,6 +70,22 @@ def report_panels(cells: pd.DataFrame, report_dir: Path) -> Gallery:
     film = attempt(lambda: film_panel(gathered, one_each.sights[0], settings, figures), "the blocks", gallery.notes)
     gallery.panels += [film] if film else []
     return gallery
+
+
+def report_measures(cells: pd.DataFrame) -> tuple[pd.DataFrame | None, list[str]]:
+    """The rollout measures by `cell` of the cells that the report shows; None if there are none; and notes.
+
+    Args:
+        cells: as for report_panels, with `cell`.
+    """
+    notes: list[str] = []
+    try:
+        cells = limited(in_order(cells), notes)
+        frame, more = cell_measures(cells, Settings(), MEASURED_IMAGES)
+    except (UserError, OSError) as fault:
+        return None, [*notes, NO_GALLERY.format(one_line(fault))]
+    frame = frame.merge(cells[["directory", "cell"]], on="directory") if len(frame) else None
+    return frame, notes + more
 
 
 def in_order(cells: pd.DataFrame) -> pd.DataFrame:
@@ -150,7 +168,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--view", nargs="+", choices=VIEWS, default=["sheet", "pairs", "difference", "layers"])
     parser.add_argument("--variant", choices=VARIANT_NAMES, default="rollout", help="kind of map")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the residual path, 0 to 1")
-    parser.add_argument("--count", type=int, help="test images that measures (1000) and faithful (64) use")
+    parser.add_argument("--count", type=int, help="test images that measures (500) and faithful (64) use")
     parser.add_argument(
         "--missing", nargs="+", choices=MISSING, default=["drop"], help="how faithful takes patches away"
     )
@@ -247,7 +265,9 @@ def training_panels(
     row = {"arm": sight.arm, "role": sight.role, "seed": sight.seed, "directory": sight.directory}
     found = attempt(lambda: sights_over_training(row, record, gathered, settings), tell, notes)
     if not found:
-        notes += [f"No picture of {tell}: no checkpoints/epoch-*.safetensors were kept."] if found == [] else []
+        notes += (
+            [f"No rollout of {tell}: its epochs were not kept; see checkpoint_every_epochs."] if found == [] else []
+        )
         return []
     return [sheet_panel(only(gathered, found), settings, folder, {}, name=f"rollout-training{suffix(sight)}")]
 

@@ -16,7 +16,7 @@ from analysis.chosen import Chosen, choose
 from analysis.measures import density, lift
 from analysis.overlay import doublings
 from vitsweep.errors import UserError
-from vitsweep.record import Record, read_record
+from vitsweep.record import Record, epoch_checkpoints, read_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +129,7 @@ def attempt(make: Callable[[], Any], tell: str, notes: list[str]) -> Any:
     try:
         return make()
     except (UserError, OSError) as fault:
-        notes.append(f"No picture of {tell}: {one_line(fault)}.")
+        notes.append(f"No rollout of {tell}: {one_line(fault)}.")
         return None
 
 
@@ -191,26 +191,25 @@ def sight_of(row: dict, record: Record, gathered: Gathered, settings: Settings) 
 
 
 def sights_over_training(row: dict, record: Record, gathered: Gathered, settings: Settings) -> list[Sight]:
-    """One cell's views at the epochs whose weights were kept in `checkpoints/`, at most MAX_EPOCHS, evenly spaced."""
+    """One cell's views before training and after the epochs whose weights were kept, at most MAX_EPOCHS, evenly spaced.
+
+    Empty if none were kept.
+    """
     import safetensors.torch
 
     from vitsweep import config
     from vitsweep.models import make_model
 
-    kept = sorted((Path(row["directory"]) / "checkpoints").glob("epoch-*.safetensors"), key=epoch_of)
-    places = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MAX_EPOCHS)).round().astype(int))
-    model = make_model(config.from_dict(record.config)) if kept else None
-    sights = []
-    for path in (kept[place] for place in places):
-        model.load_state_dict(safetensors.torch.load_file(path))
-        shown = row | {"shown_epoch": epoch_of(path)}
-        sights.append(look_through(model, record.normalisation, gathered, settings, shown))
+    kept = epoch_checkpoints(Path(row["directory"]))
+    if not kept:
+        return []
+    model = make_model(config.from_dict(record.config))  # with the weights that training began with: epoch 0
+    sights = [look_through(model, record.normalisation, gathered, settings, row | {"shown_epoch": 0})]
+    places = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MAX_EPOCHS - 1)).round().astype(int))
+    for epoch in (list(kept)[place] for place in places):
+        model.load_state_dict(safetensors.torch.load_file(kept[epoch]))
+        sights.append(look_through(model, record.normalisation, gathered, settings, row | {"shown_epoch": epoch}))
     return sights
-
-
-def epoch_of(path: Path) -> int:
-    """The number in `epoch-0012.safetensors`."""
-    return int(path.stem.split("-")[-1])
 
 
 def look_through(model: Any, normalisation: dict, gathered: Gathered, settings: Settings, row: dict) -> Sight:

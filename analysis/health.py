@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis.effects import seed_values
 from analysis.judge import Judgement
+from analysis.measures import COLUMNS
 from analysis.page import Bullets, Fold, Pairs, Text
 from analysis.selection import Selection
 from analysis.shown import duration, ranges
@@ -70,7 +71,7 @@ def signature(judgement: Judgement) -> str:
     seeds = len(set(cells["seed"]))
     parts = {
         "metric": judgement.metric,
-        "epoch": "last",
+        "epoch": "best" if judgement.metric in COLUMNS else "last",
         "data": known[0][:8] if known else "unknown",
         "seeds": seeds,
         "paired": "seed",

@@ -13,6 +13,7 @@ from analysis.effects import arm_effects, unit
 from analysis.examples import Examples, class_effects, image_effects, read_examples
 from analysis.factorial import Factorial, analyse
 from analysis.load import Loaded
+from analysis.measure_effects import joined, measure_effects
 from analysis.selection import DEFAULT_METRIC, Selection, select
 from vitsweep.power import detectable_effect
 
@@ -47,11 +48,18 @@ class Judgement:
     examples: Examples | None
     images: pd.DataFrame
     classes: pd.DataFrame
+    measures: pd.DataFrame
+    """The rollout measures' differences; empty if nothing was measured."""
 
 
-def judge(loaded: Loaded, metric: str = DEFAULT_METRIC) -> Judgement:
-    """All numbers about `metric` (at the last epoch), from what was loaded."""
+def judge(loaded: Loaded, metric: str = DEFAULT_METRIC, measures: pd.DataFrame | None = None) -> Judgement:
+    """All numbers about `metric` (at the last epoch), from what was loaded.
+
+    Args:
+        measures: rollout measures by `cell`, which need the models and are made elsewhere; None: there are none.
+    """
     selection = select(loaded)
+    selection.cells = joined(selection.cells, measures, metric)
     claims, claimed = judge_claims(selection)
     effects = arm_effects(selection, metric, claimed if metric == DEFAULT_METRIC else None)
     examples = read_examples(selection)
@@ -69,6 +77,7 @@ def judge(loaded: Loaded, metric: str = DEFAULT_METRIC) -> Judgement:
         examples=examples,
         images=image_effects(examples, selection) if examples else empty,
         classes=class_effects(examples, selection) if examples else empty,
+        measures=measure_effects(selection),
     )
 
 

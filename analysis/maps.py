@@ -139,9 +139,14 @@ def walk(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def has_attention(model: nn.Module) -> bool:
+    """Whether the model says that there is attention to look at: the one rule, for galleries, measures and pictures."""
+    return getattr(model, "has_attention", False)
+
+
 def check_fits(model: nn.Module, image_NCHW: Tensor) -> None:
     """Refuse a model without attention and images of another size."""
-    if not (hasattr(model, "blocks") and hasattr(model, "readout")):
+    if not has_attention(model):
         raise RolloutError(f"model={type(model).__name__}  has no attention blocks, so there is no rollout of it")
     needed = (model.config.num_channels, model.config.image_size, model.config.image_size)
     if tuple(image_NCHW.shape[1:]) != needed:

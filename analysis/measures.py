@@ -31,7 +31,10 @@ WORDS = {
     "distance_px": "mean attention distance between patches, all blocks and heads, pixels",
     "specificity": "1 minus the rank correlation with the mean map of all images; 0: the same map for every image",
     "flip_consistency": "1 minus the total variation between map of the mirrored and mirrored map; 1: equal",
+    "seed_agreement": "1 minus the mean total variation between the maps of an arm's seeds; 1: the same maps",
 }
+COLUMNS = tuple(f"rollout/{name}" for name in WORDS)
+"""How they are called as columns of a study."""
 
 
 def density(patch_NP: np.ndarray) -> np.ndarray:

@@ -225,14 +225,14 @@ def _alone(gathered: Gathered, sight: Sight) -> Gathered:
 
 def measures_panel(frame: pd.DataFrame, baseline: str, settings: Settings, folder: Path) -> Panel:
     """The measures of all cells as columns of the study."""
-    from analysis.columns import against_baseline
     from analysis.draw_measures import measures_figure
+    from analysis.measure_effects import against_baseline
 
     path = measures_figure(frame, baseline, folder / "rollout-measures.png")
     changes = against_baseline(frame, baseline)
-    clear = changes[(changes["low"] > 0) | (changes["high"] < 0)]
+    clear = changes[(changes["ci_low"] > 0) | (changes["ci_high"] < 0)]
     words = [
-        f"{row.arm} {row.measure} {row.difference:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
+        f"{row.arm} {row.measure} {row.delta:+.3g} [{row.ci_low:+.3g}, {row.ci_high:+.3g}]"
         for row in clear.itertuples(index=False)
     ]
     caption = (

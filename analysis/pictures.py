@@ -27,7 +27,7 @@ FOLDER = "pictures"
 
 
 def draw_cell(directory: Path, model: "nn.Module", data: "Data") -> list[tuple[str, Path, str]]:
-    """Draw both pictures into the cell's `pictures` folder: (name, PNG, caption) of each.
+    """Draw both pictures into the cell's `pictures` folder: (name, PNG, caption) of each; no rollout without attention.
 
     Args:
         directory: the cell's, with its record and its rows.
@@ -35,8 +35,10 @@ def draw_cell(directory: Path, model: "nn.Module", data: "Data") -> list[tuple[s
         data: the cell's images, on the model's device.
 
     Raises:
-        UserError: the model has no attention, or its attention is not finite.
+        UserError: the model's attention is not finite.
     """
+    from analysis.maps import has_attention
+
     folder = Path(directory) / FOLDER
     folder.mkdir(exist_ok=True)
     record = read_record(Path(directory))
@@ -45,6 +47,8 @@ def draw_cell(directory: Path, model: "nn.Module", data: "Data") -> list[tuple[s
     if rows:
         path = training_graph(rows, f"{record.arm}, seed {record.seed}", folder / "training.png")
         pictures.append(("training", path, graph_caption(rows)))
+    if not has_attention(model):
+        return pictures
     path, caption = rollout_sheet(record, Path(directory), model, data, folder / "rollout.png")
     return [*pictures, ("rollout", path, caption)]
 

@@ -2,11 +2,13 @@
 
 Equal records give equal bytes: no dates, no machine's paths, fixed random streams. The rollout gallery is the one part
 that needs torch and checkpoints; without them the page says so and everything else is there. What it made is noted in
-gallery.json, so that a report can be made again where the checkpoints are not (`gallery="keep"`).
+gallery.json, with the rollout measures of each cell, so that a report can be made again where the checkpoints are not
+(`gallery="keep"`).
 """
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,14 +16,15 @@ import pandas as pd
 from analysis.figures import save
 from analysis.health import data_names, signature
 from analysis.judge import Judgement, judge
-from analysis.load import load
+from analysis.load import Loaded, load
+from analysis.measures import COLUMNS
 from analysis.page import Bullets, Page, PictureItem, Text, to_html, to_markdown
 from analysis.results import RESULTS_NAME, results_json
 from analysis.sections import Parts, make_parts
-from analysis.selection import DEFAULT_METRIC, Selection
+from analysis.selection import DEFAULT_METRIC, Selection, select
 from analysis.tables import frame_csv
 from vitsweep.errors import RecordError
-from vitsweep.record import METRIC_NAMES
+from vitsweep.record import METRIC_NAMES, finite
 
 REPORT_NAME = "report"
 GALLERY_NAME = "gallery.json"
@@ -41,28 +44,43 @@ def make_report(
     Args:
         out: folder to write; None for `report` in the first directory.
         gallery: make (needs torch and checkpoints), keep (the pictures of the report in the first directory) or none.
-        metric: what arms are compared by, at the last epoch.
+        metric: what arms are compared by, at the last epoch; or a rollout measure, of the best checkpoint.
         sort: order of the comparison table: planned, or effect.
 
     Raises:
         RecordError: a directory does not exist, or there is no such metric.
     """
-    if metric not in METRIC_NAMES:
-        raise RecordError(f"--metric={metric}  is unknown; allowed: {', '.join(METRIC_NAMES)}")
+    check_metric(metric, gallery)
     first = Path(directories[0]) / REPORT_NAME
     kept = read_gallery(first) if gallery == "keep" else None
-    judgement = judge(load(*directories), metric)
-    return report_judgement(judgement, Path(out) if out else first, kept, gallery == "make", sort)
+    loaded = load(*directories)
+    measures, notes = _made_measures(loaded) if gallery == "make" else (kept_measures(kept), [])
+    judgement = judge(loaded, metric, measures)
+    return report_judgement(judgement, Path(out) if out else first, kept, gallery == "make", sort, notes)
 
 
-def report_judgement(judgement: Judgement, folder: Path, kept: dict | None, draw_gallery: bool, sort: str) -> Path:
+def check_metric(metric: str, gallery: str) -> None:
+    """Refuse a metric that there is not, and a rollout measure where nothing is measured."""
+    allowed = (*METRIC_NAMES, *COLUMNS)
+    if metric not in allowed:
+        raise RecordError(f"--metric={metric}  is unknown; allowed: {', '.join(allowed)}")
+    if metric in COLUMNS and gallery == "none":
+        raise RecordError(f"--metric={metric}  needs the rollout measures; use --gallery make, or keep")
+
+
+def report_judgement(
+    judgement: Judgement, folder: Path, kept: dict | None, draw_gallery: bool, sort: str, notes: Sequence[str] = ()
+) -> Path:
     """Write the report of a judgement into `folder` and return the path of its index.html.
 
     Args:
         kept: the gallery to show, as read_gallery gives it; None to make one or, without `draw_gallery`, none.
+        notes: what is to be said about the rollout measures.
     """
     _empty(folder)
     pictures = kept or _made_gallery(judgement.selection, folder, draw_gallery)
+    pictures["notes"] = list(dict.fromkeys([*pictures["notes"], *notes]))
+    pictures["measures"] = _measure_rows(judgement.selection.cells)
     write_gallery(pictures, folder)
     parts = make_parts(judgement, sort, _gallery_items(pictures, folder))
     write_report(judgement, parts, folder, sort)
@@ -101,6 +119,33 @@ def read_gallery(folder: Path) -> dict | None:
     return known
 
 
+def kept_measures(kept: dict | None) -> pd.DataFrame | None:
+    """The rollout measures by cell that an earlier report was made with; None if it had none."""
+    rows = (kept or {}).get("measures")
+    return pd.DataFrame(rows) if rows else None
+
+
+def _measure_rows(cells: pd.DataFrame) -> list[dict]:
+    """What kept_measures gives back: the measured cells, empty values as null."""
+    names = [name for name in COLUMNS if name in cells]
+    measured = cells.loc[cells[names].notna().any(axis=1), ["cell", *names]] if names else cells.iloc[:0]
+    return finite(measured.to_dict("records"))
+
+
+def _made_measures(loaded: Loaded) -> tuple[pd.DataFrame | None, list[str]]:
+    """The rollout measures of the cells that will be compared; None and a sentence when there are none."""
+    try:
+        from analysis.gallery import report_measures
+
+        return report_measures(select(loaded).cells.drop(columns="record"))
+    except Exception as fault:  # measures must never cost the report its accuracies
+        return None, [_broken(fault)]
+
+
+def _broken(fault: Exception) -> str:
+    return f"The rollout gallery could not be made ({type(fault).__name__}: {fault})."
+
+
 def _made_gallery(selection: Selection, folder: Path, wanted: bool) -> dict:
     """Panels and notes of the rollout gallery; one sentence when it cannot be made."""
     if not wanted:
@@ -110,7 +155,7 @@ def _made_gallery(selection: Selection, folder: Path, wanted: bool) -> dict:
 
         made = report_panels(selection.cells.drop(columns="record"), folder)
     except Exception as fault:  # pictures must never cost the report its numbers
-        return {"panels": [], "notes": [f"The rollout gallery could not be made ({type(fault).__name__}: {fault})."]}
+        return {"panels": [], "notes": [_broken(fault)]}
     panels = [
         {
             "name": Path(panel.path).stem,
@@ -130,7 +175,8 @@ def write_gallery(pictures: dict, folder: Path) -> None:
         (folder / "figures" / f"{panel['name']}.png").write_bytes(panel["png"])
         (folder / "figures" / f"{panel['name']}.csv").write_text(panel["csv"], encoding="utf-8", newline="\n")
     words = [{key: panel[key] for key in ("name", "caption", "alt")} for panel in pictures["panels"]]
-    text = json.dumps({"panels": words, "notes": pictures["notes"]}, indent=1) + "\n"
+    values = {"panels": words, "notes": pictures["notes"], "measures": pictures.get("measures", [])}
+    text = json.dumps(values, indent=1) + "\n"
     (folder / GALLERY_NAME).write_text(text, encoding="utf-8", newline="\n")
 
 

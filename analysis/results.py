@@ -39,6 +39,7 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
         "best_epoch": _rows(judgement.best, cells),
         "images": _rows(judgement.images, cells, selection.baseline),
         "classes": _rows(judgement.classes, cells, selection.baseline),
+        "measures": _rows(judgement.measures, cells, selection.baseline),
         "power": vars(power) if power else None,
     }
     return json.dumps(finite(values), indent=1) + "\n"

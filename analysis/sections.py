@@ -9,9 +9,16 @@ from analysis.figures import Figure
 from analysis.findings import findings, placebo_sentences, seeds_sentence
 from analysis.health import health_items, methods_items
 from analysis.judge import Judgement
+from analysis.measure_items import measure_figure, measure_table, measure_words
 from analysis.page import Bullets, FigureItem, Section, TableItem, Text
 from analysis.shown import decimals
 from analysis.tables import Table
+
+MEASURED = (
+    "Rollout measures: of the weights with the lowest validation loss, heads averaged, alpha 0.5, means over the same "
+    "test images for every run; definitions and sources in docs/rollout.md. Agreement between seeds has no interval, "
+    "since each of its values uses all seeds."
+)
 
 
 @dataclass(kw_only=True)
@@ -33,7 +40,7 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
         Section(id="factors", title="Factors", items=_factors(judgement, runs)),
         Section(id="training", title="Training", items=_training(judgement, runs)),
         Section(id="images", title="Test images and classes", items=_images(judgement, runs)),
-        Section(id="gallery", title="Where the models look", items=gallery),
+        Section(id="gallery", title="Where the models look", items=[*gallery, *_measures(judgement, runs)]),
         Section(id="health", title="Health", items=health_items(judgement.selection, judgement.problems)),
         Section(id="methods", title="Methods", items=_methods(judgement)),
         Section(id="runs", title="Runs", items=[TableItem(table=study_tables.run_table(judgement.selection))]),
@@ -103,6 +110,14 @@ def _images(judgement: Judgement, runs: dict[str, str]) -> list:
     return [TableItem(table=t) for t in tables] + ([_drawn(figure)] if figure else [])
 
 
+def _measures(judgement: Judgement, runs: dict[str, str]) -> list:
+    if judgement.measures.empty:
+        return []
+    figure = measure_figure(judgement)
+    items: list = [_drawn(figure)] if figure else []
+    return [*items, TableItem(table=measure_table(judgement, runs)), measure_words(judgement)]
+
+
 def _methods(judgement: Judgement) -> list:
     items = methods_items(judgement.selection)
     lines = [
@@ -112,12 +127,14 @@ def _methods(judgement: Judgement) -> list:
         "Interval: 95 % paired t interval over shared seeds, not adjusted for the number of arms. p: paired t test; "
         "Holm p: adjusted over all arms that were started, failed ones included, or over the claims if there are any; "
         "sign-flip p: every pattern of signs up to 16 seeds.",
-        "Verdict: helps or hurts if Holm p < 0.05; else equivalent if two one-sided t tests at 5 % place the "
-        f"difference within {judgement.selection.rope:g} points; else undecided, which is not a finding of no effect.",
+        "Verdict: helps or hurts (of a rollout measure: differs) if Holm p < 0.05; else equivalent if two one-sided t "
+        f"tests at 5 % place the difference within {judgement.selection.rope:g} points; else undecided, which is not a "
+        "finding of no effect.",
         "Seeds to decide: the fewest that reach 80 % power if the observed difference and spread were the true ones; a "
         "rough guide at few seeds.",
         "Intervals for new test images: seeds and images resampled together; methods and coverage in docs/calibration.",
     ]
+    lines += [MEASURED] if len(judgement.measures) else []
     power = judgement.power
     if power and not math.isinf(power.effect):
         lines.append(

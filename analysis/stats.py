@@ -47,13 +47,13 @@ def compare(difference_S: np.ndarray, rope: float, sign: int = 1) -> Paired:
     Args:
         difference_S: arm minus baseline for each shared seed; may be empty.
         rope: differences smaller than this do not matter; NaN for no equivalence test.
-        sign: 1 when more is better, -1 when less is (losses).
+        sign: 1 when more is better, -1 when less is (losses), 0 when neither is.
     """
     n = len(difference_S)
     delta, low, high = (float(x) for x in mean_interval(difference_S))
     sd = spread(difference_S)
     size = delta / sd if n > 1 and sd > 0 else math.nan
-    better = (difference_S * sign > 0).mean() + (difference_S == 0).mean() / 2 if n else math.nan
+    better = (difference_S * sign > 0).mean() + (difference_S == 0).mean() / 2 if n and sign else math.nan
     return Paired(
         n=n,
         delta=delta,
@@ -138,11 +138,11 @@ def holm(p_A: np.ndarray) -> np.ndarray:
 
 
 def verdict(result: Paired, p_holm: float, sign: int = 1) -> str:
-    """helps, hurts, equivalent or undecided; single for one seed, missing for none."""
+    """helps, hurts (differs, with sign 0), equivalent or undecided; single for one seed, missing for none."""
     if result.n < 2:
         return "single" if result.n else "missing"
     if p_holm < ALPHA:
-        return "helps" if result.delta * sign > 0 else "hurts"
+        return "differs" if not sign else "helps" if result.delta * sign > 0 else "hurts"
     return "equivalent" if result.p_equivalent < ALPHA else "undecided"
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.effects import unit
 from analysis.judge import Judgement
+from analysis.measures import COLUMNS
 from analysis.selection import Selection
 from analysis.shown import (
     NOTHING,
@@ -38,7 +39,7 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
     if sort == "effect":
         order = frame["delta"].sort_values(ascending=False, kind="stable", na_position="last").index
         frame = frame.loc[[*frame.index[:1], *(i for i in order if i not in frame.index[:1])]]
-    places, name = (2, f"{_words(judgement.metric)}, %") if percent else (4, _words(judgement.metric))
+    places, name = _places(judgement.metric), _words(judgement.metric) + (", %" if percent else "")
     compared = len(frame) > 1
     columns = [
         Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
@@ -66,7 +67,8 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         Column("family", lambda r: text(r["family"]), "family", numeric=False),
     ]
     base = judgement.selection.baseline or "the baseline"
-    caption = f"{_words(judgement.metric).capitalize()} at the last epoch"
+    moment = "with the lowest validation loss" if judgement.metric in COLUMNS else "at the last epoch"
+    caption = f"{_words(judgement.metric).capitalize()} {moment}"
     if compared:
         caption += f", every arm against {base}. Intervals are for this test set; effects also use the runs of {base}"
     caption += "."
@@ -95,13 +97,17 @@ def claim_table(judgement: Judgement) -> Table:
 
 def main_table(judgement: Judgement) -> Table:
     """Main effects of the factors' levels."""
+    places = _places(judgement.metric)
     columns = [
         Column("factor", lambda r: r["factor"], "factor", numeric=False, keep=True),
         Column("level", lambda r: r["level"], "level", numeric=False, keep=True),
         Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
-        Column("mean", lambda r: decimals(r["mean"]), "mean", keep=True),
+        Column("mean", lambda r: decimals(r["mean"], places), "mean", keep=True),
         Column(
-            "effect [95 % interval]", lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"]), "effect", keep=True
+            "effect [95 % interval]",
+            lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"], places),
+            "effect",
+            keep=True,
         ),
         Column("p, unadjusted", lambda r: p_value(r["p"]), "p", keep=True),
     ]
@@ -113,13 +119,14 @@ def main_table(judgement: Judgement) -> Table:
 
 def interaction_table(judgement: Judgement) -> Table:
     """What two levels together do beyond the sum of what they do alone."""
+    places = _places(judgement.metric)
     columns = [
         Column("factors", lambda r: r["factors"], "factors", numeric=False, keep=True),
         Column("levels", lambda r: r["levels"], "levels", numeric=False, keep=True),
         Column("runs", lambda r: whole(r["n"]), "n"),
         Column(
             "interaction [95 % interval]",
-            lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"]),
+            lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"], places),
             "effect",
             keep=True,
         ),
@@ -246,10 +253,14 @@ def _unsigned(value: float, low: float, high: float) -> str:
     return shown if math.isnan(low) else f"{shown} [{decimals(low, 1)}, {decimals(high, 1)}]"
 
 
+def _places(metric: str) -> int:
+    return 2 if unit(metric) == 100.0 else 4
+
+
 def _percent(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{value:.1f} %"
 
 
 def _words(metric: str) -> str:
     part, _, name = metric.partition("/")
-    return f"{ {'train': 'training', 'val': 'validation'}.get(part, part) } {name}".strip()
+    return f"{ {'train': 'training', 'val': 'validation'}.get(part, part) } {name.replace('_', ' ')}".strip()

@@ -2,7 +2,8 @@
 
 It takes a sweep directory or a published one. The whole report is made again beside the old one and compared: numbers
 in CSV and JSON with a tolerance of 1e-9, texts exactly, pictures not at all (fonts differ between machines; the numbers
-behind each figure are in its CSV). The rollout gallery's own numbers need the models, so they are taken as they are.
+behind each figure are in its CSV). The rollout gallery's own numbers and each cell's rollout measures need the models,
+so they are taken as they are; what is computed from the measures is recomputed.
 """
 
 import csv
@@ -19,7 +20,7 @@ import numpy as np
 from analysis.examples import TOLERANCE, read_correct
 from analysis.judge import Judgement, judge
 from analysis.load import load
-from analysis.report import GALLERY_NAME, REPORT_NAME, read_gallery, report_judgement
+from analysis.report import GALLERY_NAME, REPORT_NAME, kept_measures, read_gallery, report_judgement
 from analysis.results import RESULTS_NAME, input_hashes, report_options
 from vitsweep.errors import RecordError
 
@@ -40,7 +41,8 @@ def verify(directory: str | Path) -> list[str]:
     if not (old / RESULTS_NAME).exists():
         raise RecordError(f"{old}  holds no report; make it with `python -m analysis report {directory}`")
     options = report_options(old)
-    judgement = judge(load(directory), options["metric"])
+    gallery = read_gallery(old)
+    judgement = judge(load(directory), options["metric"], kept_measures(gallery))
     faults = [
         *judgement.problems,
         *missing_seeds(judgement),
@@ -49,7 +51,7 @@ def verify(directory: str | Path) -> list[str]:
     ]
     faults += wrong_predictions(judgement) + wrong_epochs(judgement)
     with tempfile.TemporaryDirectory() as fresh:
-        report_judgement(judgement, Path(fresh), read_gallery(old), False, options["sort"])
+        report_judgement(judgement, Path(fresh), gallery, False, options["sort"])
         faults += drift(old, Path(fresh))
     return list(dict.fromkeys(faults))
 

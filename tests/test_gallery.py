@@ -129,7 +129,7 @@ def test_gallery_without_a_finished_cell_says_so(tmp_path):
 def test_gallery_without_checkpoints_names_what_is_missing(tmp_path):
     (one_cell(tmp_path) / "best.safetensors").unlink()
     note = note_of(tmp_path / "sweep", tmp_path)
-    assert "No picture of baseline, seed 0" in note and "best.safetensors" in note
+    assert "No rollout of baseline, seed 0" in note and "best.safetensors" in note
 
 
 def test_gallery_leaves_out_a_cell_without_checkpoint_and_shows_the_others(tmp_path):
@@ -137,7 +137,7 @@ def test_gallery_leaves_out_a_cell_without_checkpoint_and_shows_the_others(tmp_p
     (folder / "patch_size=16" / "seed=0" / "best.safetensors").unlink()
     panels, notes = panels_of(folder, tmp_path)
     assert panels["rollout"].table["arm"].unique().tolist() == ["baseline"]
-    assert len(notes) == 1 and notes[0].startswith("No picture of patch_size=16, seed 0")
+    assert len(notes) == 1 and notes[0].startswith("No rollout of patch_size=16, seed 0")
 
 
 def test_gallery_refuses_attention_that_is_not_finite(tmp_path):
@@ -147,7 +147,7 @@ def test_gallery_refuses_attention_that_is_not_finite(tmp_path):
     weights = load_file(path)
     weights["blocks.0.attention.qkv.weight"].fill_(torch.nan)
     save_file(weights, path)
-    assert "No picture of baseline, seed 0: attention  holds NaN" in note_of(tmp_path / "sweep", tmp_path)
+    assert "No rollout of baseline, seed 0: attention  holds NaN" in note_of(tmp_path / "sweep", tmp_path)
 
 
 def test_gallery_refuses_logits_that_are_not_finite(tmp_path):
@@ -236,24 +236,23 @@ def test_command_draws_every_view_with_words_and_numbers(sweep, tmp_path, capsys
     for name in pictures:
         assert (tmp_path / name).with_suffix(".csv").exists() and (tmp_path / name).with_suffix(".txt").exists()
     assert printed[-1] == (
-        "No picture of patch_size=16, seed 0, over training: no checkpoints/epoch-*.safetensors were kept."
+        "No rollout of patch_size=16, seed 0, over training: its epochs were not kept; see checkpoint_every_epochs."
     )
 
 
 def keep_epochs(directory):
     folder = directory / "checkpoints"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for epoch in (1, 2, 10):
-        (folder / f"epoch-{epoch}.safetensors").write_bytes((directory / "last.safetensors").read_bytes())
+        (folder / f"epoch-{epoch:03d}.safetensors").write_bytes((directory / "last.safetensors").read_bytes())
 
 
 def test_command_shows_training_in_the_order_of_epochs(sweep, tmp_path):
-    if not (sweep / "baseline" / "seed=0" / "checkpoints").exists():
-        keep_epochs(sweep / "baseline" / "seed=0")
+    keep_epochs(sweep / "baseline" / "seed=0")
     arguments = ["gallery", str(sweep), "--arms", "baseline", "--images", "1", "--view", "training"]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     lines = (tmp_path / "rollout-training-baseline-seed0.csv").read_text().splitlines()
-    assert [line.split(",")[2] for line in lines] == ["epoch", "1", "2", "10"]
+    assert [line.split(",")[2] for line in lines] == ["epoch", "0", "1", "2", "10"]
 
 
 @pytest.mark.parametrize("variant", ["rollout", "max", "min", "topk", "calibrated", "last", "relevance"])
@@ -285,7 +284,8 @@ def test_command_refuses(sweep, tmp_path, capsys, arguments, words):
 
 
 def test_columns_are_means_over_the_same_images(sweep):
-    from analysis.columns import against_baseline, cell_measures
+    from analysis.columns import cell_measures
+    from analysis.measure_effects import against_baseline
 
     frame, notes = cell_measures(in_order(load(sweep).cells), Settings(), 6)
     assert not notes
@@ -293,12 +293,12 @@ def test_columns_are_means_over_the_same_images(sweep):
     assert frame["rollout/entropy"].between(0, 1).all()
     agreement = frame.set_index(["arm", "seed"])["rollout/seed_agreement"]
     assert agreement["baseline", 0] == pytest.approx(agreement["baseline", 1])
-    changes = against_baseline(frame, "baseline").set_index("measure")
+    changes = against_baseline(frame, "baseline").set_index(["measure", "arm"]).loc[:, "patch_size=16", :]
     of_arm, of_base = (
         frame[frame["arm"] == arm]["rollout/max_lift"].to_numpy() for arm in ("patch_size=16", "baseline")
     )
-    assert changes.loc["rollout/max_lift", "difference"] == pytest.approx((of_arm - of_base).mean())
-    assert (changes["n"] == 2).all()
+    assert changes.loc["rollout/max_lift", "delta"] == pytest.approx((of_arm - of_base).mean())
+    assert (changes["pairs"] == 2).all()
 
 
 def test_importing_the_gallery_imports_no_torch():

@@ -110,7 +110,7 @@ def images(count):
 
 def test_measure_gives_every_column_in_its_range():
     frame, distance_SH, _ = measures.measure(sharp_vit(), images(6), PLAIN)
-    assert list(frame.columns) == list(measures.WORDS)
+    assert [*frame.columns, "seed_agreement"] == list(measures.WORDS)
     shares = ["entropy", "prefix_mass", "mixing", "flip_consistency"]
     assert ((frame[shares] >= 0) & (frame[shares] <= 1)).all().all()
     assert (frame["max_lift"] >= 1).all()

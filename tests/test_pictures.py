@@ -6,6 +6,7 @@ Kinds: is deterministic, obeys a property.
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
+import torch
 
 from analysis.pictures import best_row, draw_cell, graph_caption
 from tests.make_cells import make_cell, make_config, write_rows
@@ -47,6 +48,11 @@ def test_draw_cell_without_rows_shows_the_rollout_alone(tmp_path, cell):
     directory = make_cell(tmp_path / "cell", "baseline", 0, data=cell[2])
     (directory / "metrics.jsonl").unlink()
     assert [name for name, _, _ in draw_cell(directory, *cell[1:])] == ["rollout"]
+
+
+def test_draw_cell_of_a_model_without_attention_shows_the_training_alone(cell):
+    pictures = draw_cell(cell[0], torch.nn.Conv2d(3, 10, 3), cell[2])
+    assert [name for name, _, _ in pictures] == ["training"]
 
 
 def test_draw_cell_after_a_single_epoch(tmp_path, cell):
