@@ -1,0 +1,114 @@
+"""The studies of the starting point's remarks: arms, claims, price and power are what their files say.
+
+Kinds: properties (every claim finds its arms, the small forms share what they should), and numbers of the files' heads
+computed again.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from analysis.claims import claim_fault, find_arm
+from vitsweep.compose import Composer
+from vitsweep.config import Config, RecipeConfig
+from vitsweep.estimate import prices_of
+from vitsweep.paths import conf_dir
+from vitsweep.plan import Plan
+from vitsweep.planner import plan_of
+from vitsweep.power import detectable_effect
+from vitsweep.price import make_loader
+
+STUDIES = ["readme", "readme_small", "readme_small_augmented"]
+IMAGES_PER_SECOND = 80  # of the baseline's training on one core: what the small study's head assumes
+SMALL_ARMS = ["baseline", "patch_size=8", "num_hidden_layers=2", "dropout=none", "model=resnet", "placebo"]
+
+
+@pytest.fixture(scope="module")
+def plans() -> dict[str, Plan]:
+    composer = Composer(make_loader(None), "config")
+    return {name: plan_of([f"study={name}"], composer) for name in STUDIES}
+
+
+def head(name: str) -> str:
+    """The comment that a study file opens with, on one line."""
+    lines = (Path(conf_dir()) / "study" / f"{name}.yaml").read_text().splitlines()
+    return " ".join(" ".join(line.lstrip("# ") for line in lines if line.startswith("#")).split())
+
+
+def arms(plan: Plan) -> list[str]:
+    return [row["arm"] for row in plan.arms]
+
+
+def claimed_arms(claim: dict) -> list[str]:
+    found = [claim.get("arm", []), claim.get("than", [])]
+    return [name for names in found for name in ([names] if isinstance(names, str) else names)]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_readme_study_states_five_claims_whose_arms_it_has(plans, name):
+    plan = plans[name]
+    assert len(plan.claims) == 5
+    levels = {row["arm"]: row["levels"] for row in plan.arms}
+    roles = {row["arm"]: row["role"] for row in plan.arms}
+    selection = SimpleNamespace(arms=arms(plan), levels=levels, roles=roles, baseline=plan.baseline)
+    for claim in (c for c in plan.claims if c.get("testable", True)):
+        assert not claim_fault(claim)
+        assert all(find_arm(arm, selection) for arm in claimed_arms(claim)), claim
+
+
+def test_readme_study_has_the_arms_that_were_asked_for(plans):
+    depths = [f"num_hidden_layers={n}" for n in (2, 4, 6, 10)]
+    dropouts = [f"dropout={place}" for place in ("none", "embedding", "attention", "mlp", "head")]
+    others = ["patchify_method=linear", "model=resnet", "placebo"]
+    assert arms(plans["readme"]) == ["baseline", "patch_size=8", *depths, *dropouts, *others]
+    assert "dropout=everywhere is the baseline's own level" in plans["readme"].notes
+    assert plans["readme"].seeds == [0, 1, 2, 3, 4]
+    assert plans["readme"].published == {"baseline": 76.12}
+
+
+def test_readme_study_starts_from_the_default_configuration(plans):
+    baseline = next(cell.config for cell in plans["readme"].cells if cell.arm == "baseline")
+    default = Config()
+    assert (baseline["model"], baseline["recipe"]) == (vars(default.model), vars(default.recipe))
+
+
+@pytest.mark.parametrize("name", STUDIES[1:])
+def test_small_readme_study_has_the_arms_of_the_claims_in_the_same_words(plans, name):
+    assert arms(plans[name]) == SMALL_ARMS
+    assert [c["claim"] for c in plans[name].claims] == [c["claim"] for c in plans["readme"].claims]
+    assert "testable" in plans[name].claims[3]
+
+
+def test_small_studies_differ_in_the_recipe_alone(plans):
+    plain, augmented = plans["readme_small"], plans["readme_small_augmented"]
+    assert (plain.seeds, plain.claims) == (augmented.seeds, augmented.claims)
+    for one, other in zip(plain.cells, augmented.cells, strict=True):
+        assert (one.arm, one.seed) == (other.arm, other.seed)
+        assert one.config["model"] == other.config["model"] and one.config["data"] == other.config["data"]
+        same = ("epochs", "batch_size", "optimizer", "crop_padding", "horizontal_flip")
+        assert [one.config["recipe"][key] for key in same] == [other.config["recipe"][key] for key in same]
+    recipe = RecipeConfig(**augmented.cells[0].config["recipe"])
+    assert (recipe.schedule, recipe.label_smoothing, recipe.warmup_epochs, recipe.lr) == ("cosine", 0.1, 1.0, 5e-4)
+
+
+def test_small_readme_study_costs_what_its_head_says(plans):
+    prices = prices_of(plans["readme_small"])
+    baseline = prices[0]
+    trained = baseline.epochs * baseline.steps * baseline.batch_size
+    train, val, test = baseline.images
+    scored = baseline.epochs * val + 2 * (train + val + test)
+    work = sum(price.cells * price.flops_per_image for price in prices) / baseline.flops_per_image
+    hours = work * (trained + scored / 3) / IMAGES_PER_SECOND / 3600
+    assert f"trains on {round(trained, -3):,} images and scores {round(scored, -3):,}" in head("readme_small")
+    assert f"the six arms cost {work / baseline.cells:.1f} baselines" in head("readme_small")
+    assert f"all cells together {hours:.0f} core-hours" in head("readme_small") and hours <= 4
+
+
+def test_heads_of_the_readme_studies_state_what_they_can_find():
+    small = [f"{detectable_effect(n, 1.0, 4):.1f}" for n in (8, 6, 3)]
+    assert f"finds differences of {small[0]} standard deviations" in head("readme_small")
+    assert "with six {}, with three {}".format(*small[1:]) in head("readme_small")
+    full = [f"{detectable_effect(5, 1.0, family):.1f}" for family in (5, 12)]
+    assert f"differences of {full[0]} standard deviations" in head("readme")
+    assert f"and of {full[1]} among all twelve arms" in head("readme")
