@@ -17,7 +17,7 @@ FLOORS = [
     + ["optim", "checkpoint", "progress"]
     + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "track", "wandb_piece", "wandb_sync"],
     ["evaluate"],
-    ["train", "standins", "effects", "noop", "probe"],
+    ["train", "pack", "standins", "effects", "noop", "probe"],
     ["complaints", "study_file", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
     + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce", "__main__"],
 ]

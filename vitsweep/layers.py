@@ -12,22 +12,30 @@ LEVELS = 2**15  # a dropout rate is rounded to 1 / LEVELS
 ONE_BITS = {torch.bfloat16: 0x3F80, torch.float16: 0x3C00, torch.float32: 0x3F800000}
 
 
-def keep_mask(shape: torch.Size, dtype: torch.dtype, num_dropped: int) -> Tensor:
-    """Ones and zeros, a zero with probability num_dropped / LEVELS, from raw random words and integer arithmetic.
+def num_words(count: int) -> int:
+    """Random words of 64 bits that a mask of `count` elements takes, 16 bits each."""
+    return (count + 3) // 4
 
-    Drawn from torch's global CPU stream. Comparisons would give booleans, whose conversion to bf16 alone takes longer
-    than everything here together.
+
+def keep_mask(shape: torch.Size, dtype: torch.dtype, num_dropped: int) -> Tensor:
+    """Ones and zeros, a zero with probability num_dropped / LEVELS, drawn from torch's global CPU stream."""
+    bits = torch.empty(num_words(shape.numel()), dtype=torch.int64).random_().view(torch.int16)
+    return mask_of_bits(bits[: shape.numel()].view(shape), dtype, num_dropped)
+
+
+def mask_of_bits(bits: Tensor, dtype: torch.dtype, num_dropped: int | Tensor) -> Tensor:
+    """The mask that random bits (int16, overwritten) say, by integer arithmetic.
+
+    Comparisons would give booleans, whose conversion to bf16 alone takes longer than everything here together.
     """
-    count = shape.numel()
-    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_().view(torch.int16)[:count]
     # Of each 16 bits 15 are random (random_ leaves the sign of the 64 zero). num_dropped - 1 - bits is negative where
     # the element is kept, and shifting smears its sign over the word.
     keep = bits.bitwise_and_(LEVELS - 1).neg_().add_(num_dropped - 1).bitwise_right_shift_(15)
     if dtype == torch.float32:
         keep = keep.to(torch.int32)
     if dtype in ONE_BITS:
-        return keep.bitwise_and_(ONE_BITS[dtype]).view(dtype).view(shape)
-    return keep.neg_().to(dtype).view(shape)
+        return keep.bitwise_and_(ONE_BITS[dtype]).view(dtype)
+    return keep.neg_().to(dtype)
 
 
 class _WordDropout(torch.autograd.Function):
@@ -51,6 +59,10 @@ class Dropout(nn.Module):
 
     On the CPU the rate is rounded to 1/32,768 and the scale follows the rounded rate, so the mean is kept exactly.
 
+    `mask` and `scale` are None, or are given from outside (pack.py): then they decide, and nothing is drawn here. This
+    is how several models, each with randomness of its own, can be one program under torch.func.vmap; whatever else is
+    to be trained in a pack must run under vmap too (an autograd Function: setup_context and generate_vmap_rule).
+
     Args:
         rate: share of elements dropped, in [0, 1).
     """
@@ -58,16 +70,25 @@ class Dropout(nn.Module):
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
+        self.register_buffer("mask", None, persistent=False)
+        self.register_buffer("scale", None, persistent=False)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.mask is not None:
+            return (x * self.scale).to(x.dtype) * self.mask
         if not self.training or self.rate == 0:
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.rate, training=True)
-        return _WordDropout.apply(x, min(round(self.rate * LEVELS), LEVELS - 1))
+        return _WordDropout.apply(x, num_dropped(self.rate))
+
+
+def num_dropped(rate: float) -> int:
+    """A rate in steps of 1 / LEVELS."""
+    return min(round(rate * LEVELS), LEVELS - 1)
 
 
 class Attention(nn.Module):
@@ -109,11 +130,11 @@ class Attention(nn.Module):
 
     def mix(self, q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor) -> Tensor:
         """Each query's average of the values, before the projection."""
-        if q_BNLE.device.type != "cpu" and self.watch is None:
+        if q_BNLE.device.type != "cpu" and self.watch is None and self.probs_dropout.mask is None:
             rate = self.probs_dropout.rate if self.training else 0.0
             return F.scaled_dot_product_attention(q_BNLE, k_BNLE, v_BNLE, dropout_p=rate)
-        # On the CPU, and whenever somebody watches, the products are explicit: the fused kernel's backward pass is
-        # slower there at these sizes, and it never shows the probabilities.
+        # On the CPU, and whenever somebody watches or gives a mask, the products are explicit: the fused kernel's
+        # backward pass is slower there at these sizes, it never shows the probabilities and draws its mask itself.
         scale = q_BNLE.shape[-1] ** -0.5
         score_BNLL = (q_BNLE * scale) @ k_BNLE.transpose(-2, -1)
         if self.watch is None:

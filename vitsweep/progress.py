@@ -76,7 +76,9 @@ def summary(row: dict[str, Any]) -> str:
     return f"loss {row['train/loss']:.3f}  train {row['train/accuracy']:.1%}  val {row['val/accuracy']:.1%}{speed}"
 
 
-def make_progress(title: str, epochs: int, steps_per_epoch: int, first_epoch: int) -> LineProgress:
-    """A bar if a person is looking, else lines."""
-    kind = BarProgress if sys.stderr.isatty() else LineProgress
+def make_progress(
+    title: str, epochs: int, steps_per_epoch: int, first_epoch: int, as_lines: bool = False
+) -> LineProgress:
+    """A bar if a person is looking, else lines; those always where several cells are trained together."""
+    kind = BarProgress if sys.stderr.isatty() and not as_lines else LineProgress
     return kind(title, epochs, steps_per_epoch, first_epoch)

@@ -80,8 +80,8 @@ class Record:
     """bf16 or fp32, as used."""
     threads: int = 0
     """CPU threads of torch."""
-    pack: int = 1
-    """How many cells were trained together in one program."""
+    pack: dict[str, Any] = field(default_factory=dict)
+    """Cells trained as one program with this one: `cells` (`arm seed=n`), this one's `place` from 0; empty: alone."""
     params: int = 0
     """Trainable parameters."""
     flops_per_image: int = 0
@@ -99,9 +99,10 @@ class Record:
     time_seconds: float = 0.0
     """Wall time over all attempts."""
     images_per_second: float | None = None
-    """Training images over training-step seconds, augmentation included, evaluation excluded; median over epochs."""
+    """Training images over training-step seconds, augmentation included, evaluation excluded; median over epochs.
+    In a pack of K the cell's own share: its images over the seconds that the steps of all K took."""
     peak_gib: float | None = None
-    """Peak memory: of the GPU, else of the process."""
+    """Peak memory: of the GPU, else of the process, with everything that is trained in it."""
     error: dict[str, str] | None = None
     """type, message and traceback of what ended the cell."""
     wandb: list[dict[str, str]] = field(default_factory=list)

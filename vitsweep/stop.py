@@ -32,7 +32,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.requested: int | None = None
-        self.deferred = False
+        self.deferred = 0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -47,12 +47,12 @@ class StopSignals:
 
     @contextmanager
     def deferring(self) -> Iterator[None]:
-        """A stretch in which the first signal waits for the loop to ask."""
-        self.deferred = True
+        """A stretch in which the first signal waits for the loop to ask; those of several cells may overlap."""
+        self.deferred += 1
         try:
             yield
         finally:
-            self.deferred = False
+            self.deferred -= 1
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.deferred and self.requested is None:

@@ -178,7 +178,7 @@ class WandbTracker:
             # Only a run that is under way on the server is gone on with. Otherwise one of that id is written over:
             # right for a piece that has all rows, and then sending it twice changes nothing.
             resume="allow" if resuming and mode != "offline" else None,
-            reinit="finish_previous",
+            reinit="create_new",
             allow_val_change=True,
             settings=make_settings(patience, self.config.share_host),
         )

@@ -1,5 +1,8 @@
 """fit(): trains one cell, read top to bottom. run_cell(): the same with its record, tracker and every way to end.
 
+fit() takes no step itself: it yields each one that it wants and is sent what came of it. So the same lines serve a cell
+that is trained alone (drive, below) and several that are trained as one program (pack.py).
+
 Randomness never depends on the past: order, augmentation and dropout are drawn from streams named after the seed, the
 epoch and the step, so a cell that was killed and goes on ends with the weights of an undisturbed one.
 """
@@ -9,7 +12,7 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -54,6 +57,27 @@ class Setup:
 
 
 @dataclasses.dataclass(kw_only=True)
+class Step:
+    """The optimizer step that a cell wants next; epochs are counted from 1, steps of an epoch from 0."""
+
+    setup: Setup
+    config: Config
+    index_B: Tensor
+    """Training images, on the device."""
+    epoch: int
+    step: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it ends an epoch."""
+        return self.step + 1 == self.setup.steps_per_epoch
+
+
+Training = Generator[Step, tuple[Tensor, float], None]
+"""A cell that is trained: yields steps, is sent what train_step returns and how many seconds it took."""
+
+
+@dataclasses.dataclass(kw_only=True)
 class Progress:
     """How far training has come; together with the weights and the optimizer it is the state that is saved."""
 
@@ -86,6 +110,42 @@ def run_cell(config: Config, record: Record, directory: Path) -> Record:
         Interrupted: a signal asked for the end; the record says `interrupted` and the state is saved.
         UserError: the data or the device are not there; the record says `failed`.
     """
+    with StopSignals() as stop:
+        drive(attempt(config, record, directory, stop))
+    return record
+
+
+def drive(training: Training) -> None:
+    """Take the steps of one cell, one after another; a fault in a step is the cell's own."""
+    go_on, answer = training.send, None
+    while True:
+        try:
+            wanted = go_on(answer)
+        except StopIteration:
+            return
+        try:
+            began = time.monotonic()
+            totals_2 = train_step(wanted.setup, wanted.config, wanted.index_B, wanted.epoch, wanted.step)
+            if wanted.is_last:
+                totals_2.tolist()  # waits for the GPU
+            go_on, answer = training.send, (totals_2, time.monotonic() - began)
+        except BaseException as fault:
+            go_on, answer = training.throw, fault
+
+
+def attempt(
+    config: Config,
+    record: Record,
+    directory: Path,
+    stop: StopSignals,
+    load: Callable[[Config], Data] = load_data,
+) -> Training:
+    """One cell's training with its record, tracker and every way to end; see run_cell.
+
+    Args:
+        stop: the signals, in force.
+        load: where the images come from.
+    """
     tracker = make_tracker(config.tracker)
     earlier_seconds, began = record.time_seconds, time.monotonic()
 
@@ -97,30 +157,28 @@ def run_cell(config: Config, record: Record, directory: Path) -> Record:
     record.started, record.finished = record.started or now(), ""
     record.attempts += 1
     keep("running")
-    with StopSignals() as stop:
-        try:
-            fit(config, record, directory, tracker, stop, keep)
-            ended: tuple = ("done",)
-        except Interrupted as event:
-            ended = ("interrupted", event)
-        except UserError as fault:
-            ended = ("failed", fault)
-        except NonFiniteLoss as fault:
-            ended = ("diverged", fault)
-            log.error("%s seed %d diverged: %s", record.arm, record.seed, fault)
-        except Exception as fault:
-            ended = ("failed", fault)
-            log.exception("%s seed %d failed", record.arm, record.seed)
-        record.finished = now()
-        keep(*ended)  # before the tracker, which may wait for a network
-        tracker.finish(record)
-        record.wandb += [run for run in tracker.runs if run not in record.wandb]
-        keep(*ended)
-    if record.status != "done" and isinstance(ended[1], Interrupted | UserError):
-        raise ended[1]
+    try:
+        yield from fit(config, record, directory, tracker, stop, keep, load)
+        ended: tuple = ("done",)
+    except Interrupted as event:
+        ended = ("interrupted", event)
+    except UserError as fault:
+        ended = ("failed", fault)
+    except NonFiniteLoss as fault:
+        ended = ("diverged", fault)
+        log.error("%s seed %d diverged: %s", record.arm, record.seed, fault)
+    except Exception as fault:
+        ended = ("failed", fault)
+        log.exception("%s seed %d failed", record.arm, record.seed)
+    record.finished = now()
+    keep(*ended)  # before the tracker, which may wait for a network
+    tracker.finish(record)
+    record.wandb += [run for run in tracker.runs if run not in record.wandb]
+    keep(*ended)
     if record.status == "done":
         drop_state(directory)
-    return record
+    elif isinstance(ended[1], Interrupted | UserError):
+        raise ended[1]
 
 
 def fit(
@@ -130,10 +188,11 @@ def fit(
     tracker: Tracker,
     stop: StopSignals,
     keep: Callable[[str], None],
-) -> None:
+    load: Callable[[Config], Data],
+) -> Training:
     """Train the model of `config`, leave checkpoints and predictions, fill in the record; see run_cell."""
     # 1. Prepare, and go on from a saved state if there is one.
-    setup = prepare(config)
+    setup = prepare(config, load)
     describe(record, setup)
     progress = resume(setup, directory, record)
     speeds = [row["images_per_second"] for row in keep_rows(directory, progress.epoch)]
@@ -157,7 +216,8 @@ def fit(
 
     arm = record.arm if len(record.arm) <= 40 else f"{record.arm[:37]}..."
     title, epochs = f"{arm} seed {record.seed}", config.recipe.epochs
-    with make_progress(title, epochs, setup.steps_per_epoch, progress.epoch) as display, stop.deferring():
+    display = make_progress(title, epochs, setup.steps_per_epoch, progress.epoch, as_lines=bool(record.pack))
+    with display, stop.deferring():
         for epoch in range(progress.epoch + 1, epochs + 1):
             # 2. Train for an epoch.
             epoch_began = time.monotonic()
@@ -166,18 +226,17 @@ def fit(
             first_step, step_seconds = progress.step, 0.0
             setup.model.train()
             for step in range(first_step, setup.steps_per_epoch):
-                step_began = time.monotonic()
                 index_B = order_N[step * setup.batch_size : (step + 1) * setup.batch_size]
-                totals_2 += train_step(setup, config, index_B, epoch, step)
-                step_seconds += time.monotonic() - step_began
+                wanted = Step(setup=setup, config=config, index_B=index_B, epoch=epoch, step=step)
+                found_2, seconds = yield wanted
+                totals_2 += found_2
+                step_seconds += seconds
                 progress.step = step + 1
                 display.step(epoch, progress.step)
                 if stop.requested or time.monotonic() - saved_at >= config.checkpoint_seconds:
                     progress.totals = totals_2.tolist()
                     save_if_due()
-            waiting_began = time.monotonic()
-            loss_sum, num_right = totals_2.tolist()  # waits for the GPU
-            step_seconds += time.monotonic() - waiting_began
+            loss_sum, num_right = totals_2.tolist()
             if not math.isfinite(loss_sum):
                 raise NonFiniteLoss(f"the training loss became {loss_sum} in epoch {epoch}")
 
@@ -223,12 +282,12 @@ def fit(
         tracker.image(name, path, caption)
 
 
-def prepare(config: Config) -> Setup:
+def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup:
     """Device, data, model with its seed's weights, optimizer and schedule."""
     device = pick_device(config.device)
     if config.deterministic:
         make_deterministic(device)
-    data = load_data(config).to(device)
+    data = load(config).to(device)
     model = make_model(config).to(device)
     optimizer = make_optimizer(model, config.recipe)
     batch_size, steps_per_epoch = batch_and_steps(len(data.train), config.recipe.batch_size)
@@ -261,26 +320,45 @@ def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: 
     Raises:
         NonFiniteLoss: before the weights were touched (on cuda the step is skipped, and the epoch's end raises).
     """
-    recipe, train = config.recipe, setup.data.train
     # Streams of this very step, so that going on in the middle of an epoch changes nothing.
     torch.manual_seed(derive(config.seed, "dropout", epoch, step))
+    image_BCHW, label_B = training_batch(setup, config, index_B, epoch, step)
+    with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+        logit_BK = setup.network(image_BCHW).float()
+    loss = F.cross_entropy(logit_BK, label_B, label_smoothing=config.recipe.label_smoothing)
+    setup.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    update(setup, config, loss, epoch, step)
+    return totals_of(loss, logit_BK, label_B)
+
+
+def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+    """Augmented, normalised images (B, C, H, W) and labels (B,) of a step."""
+    recipe, train = config.recipe, setup.data.train
     image_BCHW = augment(
         train.image_NCHW[index_B],
         make_generator(config.seed, "augment", epoch, step, device=setup.device),
         crop_padding=recipe.crop_padding,
         horizontal_flip=recipe.horizontal_flip,
     )
-    label_B = train.label_N[index_B]
-    with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
-        logit_BK = setup.network(normalise(image_BCHW, setup.data.mean, setup.data.std)).float()
-    loss = F.cross_entropy(logit_BK, label_B, label_smoothing=recipe.label_smoothing)
-    setup.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if recipe.clip_norm is not None:
-        nn.utils.clip_grad_norm_(setup.model.parameters(), recipe.clip_norm)
+    return normalise(image_BCHW, setup.data.mean, setup.data.std), train.label_N[index_B]
+
+
+def update(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) -> None:
+    """Change the weights by their gradients, as the recipe says, and move the learning rate on.
+
+    Raises:
+        NonFiniteLoss: see train_step.
+    """
+    if config.recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(setup.model.parameters(), config.recipe.clip_norm)
     guard_step(setup, loss, epoch, step)
     setup.optimizer.step()
     setup.schedule.after_step()
+
+
+def totals_of(loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor:
+    """Summed loss and number right of a batch, (2,), on the device."""
     return torch.stack([loss.detach() * len(label_B), (logit_BK.argmax(-1) == label_B).sum()])
 
 
