@@ -96,7 +96,8 @@ def tidy(svg: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
+    # Inside tags only: between them stand words, such as the numbers of an axis.
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d{2})\d+", r"\1", tag.group()), svg)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match.group() if match.group(1) in used else "", svg)
     return re.sub(r"\n\s*", "\n", svg).rstrip() + "\n"

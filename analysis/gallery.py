@@ -22,6 +22,7 @@ from analysis.panels import (
     measures_panel,
     pairs_panel,
     sheet_panel,
+    training_panel,
 )
 from vitsweep.errors import UserError
 from vitsweep.record import read_record
@@ -269,7 +270,7 @@ def training_panels(
             [f"No rollout of {tell}: its epochs were not kept; see checkpoint_every_epochs."] if found == [] else []
         )
         return []
-    return [sheet_panel(only(gathered, found), settings, folder, {}, name=f"rollout-training{suffix(sight)}")]
+    return [training_panel(only(gathered, found), settings, folder, f"rollout-training{suffix(sight)}")]
 
 
 def head_panels(gathered: Gathered, sight: Sight, settings: Settings, folder: Path) -> list[Panel]:

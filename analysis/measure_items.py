@@ -16,6 +16,11 @@ from analysis.tables import Column, Table
 DIGITS = 4
 """Significant digits of the largest mean of a measure; its other numbers have as many places."""
 
+OTHER_GRIDS = (
+    "Arms have patches of different size: centre, spread and distance are in pixels and can be compared; the other "
+    "measures also depend on how many patches there are."
+)
+
 
 def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
     """A row a measure and arm: mean over seeds and paired difference to the baseline.
@@ -47,6 +52,7 @@ def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
         caption=caption,
         frame=frame,
         columns=columns,
+        notes=[OTHER_GRIDS] if len(_patch_sizes(judgement)) > 1 else [],
         runs=[runs.get(arm, "") for arm in frame["arm"]],
     )
 
@@ -81,6 +87,12 @@ def measure_figure(judgement: Judgement) -> Figure | None:
     )
 
 
+def _patch_sizes(judgement: Judgement) -> set[int]:
+    done = judgement.selection.done()
+    measured = done[[name for name in COLUMNS if name in done]].notna().any(axis=1)
+    return {(record.config.get("model") or {}).get("patch_size") for record in done.loc[measured, "record"]}
+
+
 def _short(name: str) -> str:
     return name.removeprefix("rollout/").replace("_px", ", px").replace("_", " ")
 
@@ -92,7 +104,11 @@ def _places(means: pd.Series) -> int:
 
 def _mean_and_sd(row: dict, places: int) -> str:
     shown = decimals(row["mean"], places)
-    return shown if math.isnan(row["sd"]) else f"{shown} {PLUS_MINUS} {decimals(row['sd'], places)}"
+    return (
+        shown
+        if math.isnan(row["sd"]) or row["measure"] == UNTESTED
+        else f"{shown} {PLUS_MINUS} {decimals(row['sd'], places)}"
+    )
 
 
 def _change(row: dict, places: int) -> str:

@@ -58,21 +58,32 @@ def sheet_panel(
     return Panel(name=name, path=path, caption=caption, alt=_sheet_alt(table, gathered), table=table)
 
 
+def training_panel(gathered: Gathered, settings: Settings, folder: Path, name: str) -> Panel:
+    """One model's sights at several epochs, on the same images."""
+    table, first = behind(gathered), gathered.sights[0]
+    title = f"Rollout over training: {first.arm}, seed {first.seed}"
+    path = arms_sheet(gathered, folder / f"{name}.png", title, rows_an_input=len(gathered.sights))
+    strongest = table.groupby("epoch")["max_lift"].mean()
+    caption = (
+        f"{first.arm}, seed {first.seed}, over training: weights before the first epoch (0) and after those named. "
+        f"{title_of(settings)}. {gathered.rule} One scale for all rows; a grey overlay is a nearly uniform map. Below "
+        "each overlay prediction and confidence, in bold red where it is wrong."
+    )
+    steps = ", ".join(f"x{value:.3g} (epoch {epoch})" for epoch, value in strongest.items())
+    alt = f"Overlays of attention maps over training. Strongest patch on average: {steps}."
+    return Panel(name=name, path=path, caption=caption, alt=alt, table=table)
+
+
 def _sheet_alt(table: pd.DataFrame, gathered: Gathered) -> str:
-    keys = ["arm", "seed", *(["epoch"] if "epoch" in table else [])]
-    groups = table.assign(right=table["label"] == table["predicted"]).groupby(keys, sort=False)
+    groups = table.assign(right=table["label"] == table["predicted"]).groupby(["arm", "seed"], sort=False)
     most, right = groups["max_lift"].mean(), groups["right"].sum()
     rows = [
-        f"{_row_name(key)}: {right[key]} of {len(gathered.label_N)} right, strongest patch on average x{most[key]:.3g} "
-        "its uniform share"
+        f"{key[0]} seed {key[1]}: {right[key]} of {len(gathered.label_N)} right, strongest patch on average "
+        f"x{most[key]:.3g} its uniform share"
         for key in most.index[:12]
     ]
     more = f"; {len(most) - 12} more rows in the table" if len(most) > 12 else ""
     return f"Overlays of attention maps on {len(gathered.label_N)} test images. {'; '.join(rows)}{more}."
-
-
-def _row_name(key: tuple) -> str:
-    return f"{key[0]} seed {key[1]}" + (f" epoch {key[2]}" if len(key) > 2 else "")
 
 
 def difference_panel(

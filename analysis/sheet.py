@@ -31,7 +31,13 @@ FOOT_WORDS = "Yellow: more than a uniform share, blue: less; one scale for all. 
 LIFT_WORDS = "patch's share / uniform"
 
 
-def arms_sheet(gathered: Gathered, path: Path, title: str, scores: dict[str, str] | None = None) -> Path:
+def arms_sheet(
+    gathered: Gathered,
+    path: Path,
+    title: str,
+    scores: dict[str, str] | None = None,
+    rows_an_input: int = ROWS_AN_INPUT,
+) -> Path:
     """Write the sheet of all sights.
 
     Args:
@@ -39,10 +45,11 @@ def arms_sheet(gathered: Gathered, path: Path, title: str, scores: dict[str, str
         path: the PNG to write.
         title: what the maps are.
         scores: cell directory -> a few words for its row, such as the accuracy.
+        rows_an_input: rows of overlays below one row of images, at most.
     """
     sights, columns = gathered.sights, len(gathered.label_N)
     scale = shared_scale([sight.doublings for sight in sights])
-    blocks = blocks_of(sights)
+    blocks = blocks_of(sights, rows_an_input)
     width = MARGIN + NAMES + columns * COLUMN + RIGHT
     height = HEAD + sum(_block_height(block) for block in blocks) + FOOT
 
@@ -62,16 +69,16 @@ def arms_sheet(gathered: Gathered, path: Path, title: str, scores: dict[str, str
     return save_board(path, width, height, draw)
 
 
-def blocks_of(sights: Sequence[Sight]) -> list[list[Sight]]:
+def blocks_of(sights: Sequence[Sight], most: int = ROWS_AN_INPUT) -> list[list[Sight]]:
     """The rows below each row of images: whole arms where they fit."""
     blocks: list[list[Sight]] = [[]]
     for _, group in itertools.groupby(sights, key=lambda sight: sight.arm):
         rows = list(group)
-        if blocks[-1] and len(blocks[-1]) + len(rows) > ROWS_AN_INPUT:
+        if blocks[-1] and len(blocks[-1]) + len(rows) > most:
             blocks.append([])
-        while len(rows) > ROWS_AN_INPUT:
-            blocks[-1:] = [rows[:ROWS_AN_INPUT], []]
-            rows = rows[ROWS_AN_INPUT:]
+        while len(rows) > most:
+            blocks[-1:] = [rows[:most], []]
+            rows = rows[most:]
         blocks[-1] += rows
     return [block for block in blocks if block]
 
@@ -107,8 +114,10 @@ def draw_prediction(board: Board, x: float, y: float, name: str, confidence: flo
 def draw_name(board: Board, sight: Sight, y: float, score: str) -> None:
     """Who looks: arm, seed, grid, and how it scored."""
     rows, columns = sight.maps.grid
-    when = f"seed {sight.seed}" if sight.epoch is None else f"seed {sight.seed}, epoch {sight.epoch}"
-    stack(board, y, wrapped(sight.arm, 17), [when, f"{rows} x {columns} patches", *([score] if score else [])])
+    name, small = wrapped(sight.arm, 17), [f"seed {sight.seed}", f"{rows} x {columns} patches"]
+    if sight.epoch is not None:  # the title says who
+        name, small = [f"epoch {sight.epoch}" if sight.epoch else "untrained"], []
+    stack(board, y, name, [*small, *([score] if score else [])])
 
 
 def stack(board: Board, y: float, lines: list[str], small: list[str]) -> None:

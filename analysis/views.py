@@ -58,7 +58,8 @@ def difference_sheet(gathered: Gathered, differences: Sequence[Difference], base
 
 def _draw_difference_name(board: Board, difference: Difference, y: float) -> None:
     count, total = int(difference.exceeds_NP.sum()), difference.exceeds_NP.size
-    found = f"{count} of {total} marked" if len(difference.seeds) > 1 else "one seed: no test"
+    marked = f"{count} of {total} framed" if count else "none beyond noise"
+    found = marked if len(difference.seeds) > 1 else "one seed: no test"
     seeds = f"{len(difference.seeds)} seed{'s' if len(difference.seeds) > 1 else ''}"
     stack(board, y, wrapped(difference.arm, 17), [seeds, found])
 

@@ -76,6 +76,24 @@ def test_captured_attention_is_fp32_also_when_the_model_runs_in_bf16():
         torch.testing.assert_close(matrix.sum(-1), torch.ones(matrix.shape[:-1]))
 
 
+@pytest.mark.parametrize("autocast", [True, False])
+def test_attention_and_rollout_of_a_bf16_model_are_exact_to_fp32(autocast):
+    """Against fp64 arithmetic on the queries and keys that the bf16 model really has."""
+    model = tiny_vit() if autocast else tiny_vit().bfloat16()
+    image_BCHW = torch.randn(2, 3, 32, 32, dtype=torch.float32 if autocast else torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        attention, split, _ = tapped(model, image_BCHW)
+    assert split[0].dtype == torch.bfloat16
+    exact = []
+    for q_BNTE, k_BNTE, _ in (parts.double() for parts in split):
+        exact.append((q_BNTE @ k_BNTE.transpose(-2, -1) / q_BNTE.shape[-1] ** 0.5).softmax(-1))
+    for matrix, expected in zip(attention, exact, strict=True):
+        assert matrix.dtype == torch.float32
+        torch.testing.assert_close(matrix.double(), expected, rtol=0, atol=1e-5)
+    found, expected = rollout(attention, model.readout()), rollout(exact, model.readout().double())
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+
+
 def test_capture_does_not_change_the_result():
     model, image = tiny_vit().eval(), torch.randn(2, 3, 32, 32)
     with torch.no_grad():

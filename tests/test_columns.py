@@ -11,7 +11,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy import stats as scipy_stats
 
 from analysis import columns, report
@@ -158,6 +157,13 @@ def test_report_adjusts_over_all_differences_and_gives_no_verdict(reported):
     assert "verdict" not in rows[0]
 
 
+def test_report_says_which_measures_depend_on_the_grid(reported):
+    assert (
+        "Arms have patches of different size: centre, spread and distance"
+        in (reported / "report/report.md").read_text()
+    )
+
+
 def test_agreement_between_seeds_has_a_difference_and_no_interval(reported):
     (row,) = [r for r in table(reported) if r["measure"] == UNTESTED and r["arm"] != "baseline"]
     assert row["delta"] and not row["ci_low"] and not row["p"] and not row["p_holm"]
@@ -187,19 +193,13 @@ def test_cells_without_measures_get_empty_columns():
     assert joined(cells, None).equals(cells)
 
 
-def test_model_without_attention_leaves_its_columns_empty_and_is_named(sweep, monkeypatch):
-    from vitsweep import checkpoint
-
-    load_vit = checkpoint.load_model
-
-    def loaded(directory, which):
-        return torch.nn.Conv2d(3, 10, 3) if "patch_size" in str(directory) else load_vit(directory, which)
-
-    monkeypatch.setattr("vitsweep.checkpoint.load_model", loaded)
-    frame, notes = report_measures(load(sweep).cells)
-    assert frame["arm"].unique().tolist() == ["baseline"]
-    assert len(notes) == 2
-    assert notes[0].startswith("No rollout of patch_size=16, seed 0: model=Conv2d  has no attention blocks")
+def test_model_without_attention_leaves_its_columns_empty_and_is_named(tmp_path):
+    directory = make_sweep(tmp_path, {"baseline": {}, "model=resnet": {"name": "resnet"}}, seeds=1)
+    frame, notes = report_measures(load(directory).cells)
+    assert frame["arm"].tolist() == ["baseline"]
+    assert notes == [
+        "No rollout of model=resnet, seed 0: model=ResNet  has no attention blocks, so there is no rollout of it."
+    ]
 
 
 def test_arms_can_be_judged_by_a_measure(reported, undrawn, blind, tmp_path):

@@ -208,3 +208,8 @@ def test_many_arms_are_cut_to_the_largest_effects():
     effects = pd.DataFrame({"arm": arms, "delta": [math.nan, *range(30)]})
     kept = figures.at_most(arms, "baseline", effects)
     assert kept == ["baseline", *(f"a{i}" for i in range(19, 30))]
+
+
+def test_tidy_cuts_coordinates_and_leaves_words_alone():
+    svg = '<svg><g id="a"><path d="M 1.23456 7"/><text x="0.98765">0.9912</text></g></svg>'
+    assert figures.tidy(svg) == '<svg><g><path d="M 1.23 7"/><text x="0.98">0.9912</text></g></svg>\n'

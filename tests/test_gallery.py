@@ -190,12 +190,14 @@ def test_gallery_refuses_a_checkpoint_of_another_model(tmp_path, changes, words)
     assert words in note_of(tmp_path / "sweep", tmp_path)
 
 
-def test_gallery_refuses_a_model_without_attention(tmp_path, monkeypatch):
+def test_gallery_leaves_out_a_model_without_attention_and_names_it(tmp_path):
     one_cell(tmp_path)
-    resnet = torch.nn.Conv2d(3, 10, 3)
-    monkeypatch.setattr("vitsweep.checkpoint.load_model", lambda *_: resnet)
-    note = note_of(tmp_path / "sweep", tmp_path)
-    assert "model=Conv2d  has no attention blocks, so there is no rollout of it" in note
+    make_cell(tmp_path / "sweep" / "resnet", "resnet", 0, name="resnet")
+    panels, notes = panels_of(tmp_path / "sweep", tmp_path)
+    assert panels["rollout"].table["arm"].unique().tolist() == ["baseline"]
+    assert notes == [
+        "No rollout of resnet, seed 0: model=ResNet  has no attention blocks, so there is no rollout of it."
+    ]
 
 
 def test_gallery_refuses_a_model_of_another_class_count(tmp_path, monkeypatch):
@@ -253,6 +255,30 @@ def test_command_shows_training_in_the_order_of_epochs(sweep, tmp_path):
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     lines = (tmp_path / "rollout-training-baseline-seed0.csv").read_text().splitlines()
     assert [line.split(",")[2] for line in lines] == ["epoch", "0", "1", "2", "10"]
+
+
+def test_training_view_says_whose_weights_it_shows_and_how_contrast_grew(sweep, tmp_path):
+    keep_epochs(sweep / "baseline" / "seed=0")
+    main(["gallery", str(sweep), "--arms", "baseline", "--images", "1", "--view", "training", "--out", str(tmp_path)])
+    caption, _, alt = (tmp_path / "rollout-training-baseline-seed0.txt").read_text().splitlines()
+    assert "weights before the first epoch (0) and after those named" in caption
+    assert "lowest validation loss" not in caption
+    assert (
+        alt.startswith("Overlays of attention maps over training. Strongest patch on average: x")
+        and "(epoch 10)" in alt
+    )
+
+
+def test_training_view_begins_with_the_weights_that_training_began_with(sweep, tmp_path):
+    from vitsweep.models import make_model
+
+    keep_epochs(sweep / "baseline" / "seed=0")
+    main(["gallery", str(sweep), "--arms", "baseline", "--images", "1", "--view", "training", "--out", str(tmp_path)])
+    row = pd.read_csv(tmp_path / "rollout-training-baseline-seed0.csv").iloc[0]
+    data = load_data(make_config())
+    image_NCHW = data.test.image_NCHW[row["image"]].unsqueeze(0)
+    found = look(make_model(make_config()), image_NCHW, {"mean": data.mean, "std": data.std})
+    assert row["max_lift"] == pytest.approx(16 * found.patches.max() / found.patches.sum(), rel=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["rollout", "max", "min", "topk", "calibrated", "last", "relevance"])

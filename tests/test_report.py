@@ -180,6 +180,17 @@ def test_kept_gallery_shows_the_last_reports_pictures(undrawn, tmp_path):
     assert (figures / "rollout.png").read_bytes() == b"pixels"
 
 
+def test_pictures_are_shown_at_half_their_pixels(undrawn, tmp_path):
+    directory = make_sweep(tmp_path, ARMS)
+    figures = directory / "report/figures"
+    figures.mkdir(parents=True)
+    (figures / "rollout.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (640).to_bytes(4, "big") + bytes(20))
+    (figures / "rollout.csv").write_text("arm\nbaseline\n")
+    gallery = {"panels": [{"name": "rollout", "caption": "C", "alt": "A picture"}], "notes": []}
+    (directory / "report/gallery.json").write_text(json.dumps(gallery))
+    assert [a["width"] for t, a in page_of(directory, gallery="keep").tags if t == "img"] == ["320"]
+
+
 def test_report_without_gallery_imports_no_torch(sweep, tmp_path):
     code = (
         "import sys; from analysis.__main__ import main; from analysis import report;"

@@ -136,12 +136,14 @@ class Attention(nn.Module):
         # On the CPU, and whenever somebody watches or gives a mask, the products are explicit: the fused kernel's
         # backward pass is slower there at these sizes, it never shows the probabilities and draws its mask itself.
         scale = q_BNLE.shape[-1] ** -0.5
-        score_BNLL = (q_BNLE * scale) @ k_BNLE.transpose(-2, -1)
         if self.watch is None:
-            prob_BNLL = score_BNLL.softmax(-1)
+            prob_BNLL = ((q_BNLE * scale) @ k_BNLE.transpose(-2, -1)).softmax(-1)
         else:
-            # The very tensor that is used on, so that gradients by it exist, in no less than fp32.
-            prob_BNLL = score_BNLL.softmax(-1, dtype=torch.promote_types(score_BNLL.dtype, torch.float32))
+            # The very tensor that is used on, so that gradients by it exist; scores and softmax in no less than fp32,
+            # as in the fused kernels, also under autocast.
+            wide = torch.promote_types(q_BNLE.dtype, torch.float32)
+            with torch.autocast(q_BNLE.device.type, enabled=False):
+                prob_BNLL = ((q_BNLE.to(wide) * scale) @ k_BNLE.to(wide).transpose(-2, -1)).softmax(-1)
             self.watch(prob_BNLL)
         return self.probs_dropout(prob_BNLL.to(v_BNLE.dtype)) @ v_BNLE
 
