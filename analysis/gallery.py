@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.columns import cell_measures, faithfulness
 from analysis.faithful import MISSING
-from analysis.gather import Gathered, Settings, Sight, attempt, gather, one_line, sights_over_training
+from analysis.gather import Gathered, Settings, Sight, attempt, gather, merged, one_line, sights_over_training
 from analysis.panels import (
     Panel,
     difference_panel,
@@ -70,6 +70,7 @@ def report_panels(cells: pd.DataFrame, report_dir: Path) -> Gallery:
     gallery.panels += [changed] if changed else []
     film = attempt(lambda: film_panel(gathered, one_each.sights[0], settings, figures), "the blocks", gallery.notes)
     gallery.panels += [film] if film else []
+    gallery.notes = merged(gallery.notes)
     return gallery
 
 
@@ -83,10 +84,11 @@ def report_measures(cells: pd.DataFrame) -> tuple[pd.DataFrame | None, list[str]
     try:
         cells = limited(in_order(cells), notes)
         frame, more = cell_measures(cells, Settings(), MEASURED_IMAGES)
+        if frame.empty:
+            raise UserError(" ".join(merged(more)))
     except (UserError, OSError) as fault:
         return None, [*notes, NO_GALLERY.format(one_line(fault))]
-    frame = frame.merge(cells[["directory", "cell"]], on="directory") if len(frame) else None
-    return frame, notes + more
+    return frame.merge(cells[["directory", "cell"]], on="directory"), merged(notes + more)
 
 
 def in_order(cells: pd.DataFrame) -> pd.DataFrame:
@@ -195,7 +197,7 @@ def main(given: argparse.Namespace) -> int:
         panel.path.with_suffix(".txt").write_text(f"{panel.caption}\n\n{panel.alt}\n", encoding="utf-8")
         panel.table.to_csv(panel.path.with_suffix(".csv"), index=False, float_format="%.6g")
         print(panel.path)
-    for note in gallery.notes:
+    for note in merged(gallery.notes):
         print(note)
     return 0 if gallery.panels else 1
 

@@ -4,6 +4,7 @@ One model is in memory at a time. Cells that were trained on other data than the
 image, so they are left out and named.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 from analysis.chosen import Chosen, choose
 from analysis.measures import density, lift
 from analysis.overlay import doublings
+from analysis.shown import ranges
 from vitsweep.errors import UserError
 from vitsweep.record import Record, epoch_checkpoints, read_record
 
@@ -120,7 +122,7 @@ def gather(cells: pd.DataFrame, settings: Settings) -> Gathered:
         found = attempt(lambda row=row, record=record: sight_of(row, record, gathered, settings), tell, notes)
         gathered.sights += [found] if found else []
     if not gathered.sights:
-        raise UserError(" ".join(notes))
+        raise UserError(" ".join(merged(notes)))
     return gathered
 
 
@@ -131,6 +133,19 @@ def attempt(make: Callable[[], Any], tell: str, notes: list[str]) -> Any:
     except (UserError, OSError) as fault:
         notes.append(f"No rollout of {tell}: {one_line(fault)}.")
         return None
+
+
+def merged(notes: list[str]) -> list[str]:
+    """The notes in their order, those of several seeds of an arm as one."""
+    groups: dict[tuple, list[int]] = {}
+    for note in notes:
+        parts = re.fullmatch(r"(No rollout of .*), seed (\d+)(: .*)", note)
+        groups.setdefault((parts[1], parts[3]) if parts else (note,), []).extend([int(parts[2])] if parts else [])
+    words = []
+    for key, seeds in groups.items():
+        which = f", seed{'s' if len(set(seeds)) > 1 else ''} {ranges(sorted(set(seeds)))}" if seeds else ""
+        words.append(which.join(key) if seeds else key[0])
+    return words
 
 
 def one_line(fault: Exception) -> str:

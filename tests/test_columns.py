@@ -157,6 +157,16 @@ def test_report_adjusts_over_all_differences_and_gives_no_verdict(reported):
     assert "verdict" not in rows[0]
 
 
+def test_study_without_attention_is_told_so_once(tmp_path, undrawn):
+    directory = make_sweep(tmp_path, {"baseline": {"name": "resnet"}}, seeds=2)
+    page = make_report(directory)
+    notes = json.loads((page.parent / "gallery.json").read_text())["notes"]
+    assert notes == [
+        "No rollout gallery: No rollout of baseline, seeds 0-1: model=ResNet  has no attention blocks, so there is no "
+        "rollout of it."
+    ]
+
+
 def test_report_says_which_measures_depend_on_the_grid(reported):
     assert (
         "Arms have patches of different size: centre, spread and distance"

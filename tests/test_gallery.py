@@ -15,7 +15,7 @@ import torch
 
 from analysis.__main__ import main
 from analysis.gallery import MOST_ARMS, in_order, limited, report_panels
-from analysis.gather import Settings
+from analysis.gather import Settings, merged
 from analysis.load import load
 from analysis.maps import look
 from analysis.sheet import blocks_of
@@ -216,6 +216,19 @@ def test_cells_on_other_data_are_named_and_left_out(tmp_path):
     panels, notes = panels_of(folder, tmp_path)
     assert notes == ["Trained on other data, so not shown: patch_size=16 seed 0."]
     assert panels["rollout"].table["arm"].unique().tolist() == ["baseline"]
+
+
+def test_notes_of_several_seeds_become_one():
+    notes = [
+        "One.",
+        *(f"No rollout of a, seed {seed}: gone." for seed in (0, 1, 2, 7)),
+        "No rollout of a, seed 1: odd.",
+    ]
+    assert merged([*notes, "One."]) == [
+        "One.",
+        "No rollout of a, seeds 0-2, 7: gone.",
+        "No rollout of a, seed 1: odd.",
+    ]
 
 
 def test_report_shows_no_more_arms_than_it_can_wait_for(sweep):
