@@ -1,5 +1,6 @@
 """docs/results/sitting.sh: a study goes on from nothing but its archive, which holds records and no checkpoints."""
 
+import json
 import os
 import subprocess
 import sys
@@ -42,6 +43,9 @@ def test_sitting_goes_on_from_the_archive_alone(tmp_path):
     assert len(after) == 8 and before.items() <= after.items()  # trained once, to the byte
     found = [read_record(tmp_path / "two" / "sweep" / Path(name).parent) for name in after]
     assert {(record.seed, record.status) for record in found} == {(0, "done"), (1, "done")}
+    # The second machine has no weights of the cells that the first one drew.
+    drawn = [json.loads((tmp_path / name / "sweep/report/gallery.json").read_text()) for name in ("one", "two")]
+    assert drawn[0] == drawn[1]
     with tarfile.open(archive) as packed:
         kinds = {Path(name).suffix for name in packed.getnames()}
         assert {".json", ".jsonl", ".npz", ".html"} <= kinds and not kinds & {".safetensors", ".pt", ".log"}

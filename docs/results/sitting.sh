@@ -4,10 +4,12 @@
 #   docs/results/sitting.sh ARCHIVE.tar.gz MINUTES study=NAME [OVERRIDES ...]
 #   docs/results/sitting.sh readme.tar.gz 9 study=readme data.root=/where/cifar10/is
 #
-# For machines that are lent for minutes and come back empty: cells that the archive holds are not trained again. It keeps
-# plan, records, curves, predictions and the report, no checkpoints; so a cell that the end of a sitting interrupts is
-# trained anew unless the next sitting is on the same machine, and galleries show cells of the last sitting.
-# Needs GNU tar and timeout. PYTHON names the interpreter, SWEEP_DIR the directory (outputs/NAME).
+# For machines that are lent for minutes and come back empty: cells that the archive holds are not trained again. It
+# keeps plan, records, curves, predictions and the report, no checkpoints; so a cell that a sitting's end interrupts is
+# trained anew unless the next sitting is on the same machine. The report is written after the minutes are over; its
+# gallery is drawn in the first sitting, which alone has those cells' weights, and kept in all others.
+# Needs GNU tar and timeout. PYTHON names the interpreter, SWEEP_DIR the directory (outputs/NAME), GALLERY what
+# becomes of the gallery: make, keep or none.
 # Exit code: that of the study (0: all cells are done), 124 when the minutes were over first. MINUTES 0: no end.
 set -euo pipefail
 if [ $# -lt 3 ] || [[ ! $2 =~ ^[0-9]+$ ]] || [[ $3 != study=* ]]; then
@@ -23,17 +25,22 @@ if [ -f "$archive" ]; then
   tar -xzf "$archive" -C "$sweep" --skip-old-files  # what this machine has is at least as new
 fi
 
-# SIGTERM makes the study save and stop; who has not stopped after a minute is killed, and the records are kept as they are.
+# SIGTERM makes the study save and stop; what has not stopped a minute later is killed, its records stay.
 code=0
 timeout --signal=TERM --kill-after=60 "${minutes}m" \
-  "${PYTHON:-python}" "$checkout/run.py" -m "$@" hydra.sweep.dir="$sweep" || code=$?
+  "${PYTHON:-python}" "$checkout/run.py" -m "$@" hydra.sweep.dir="$sweep" "~hydra.callbacks.report" || code=$?
 
 [ -f "$sweep/plan.json" ] || exit "$code"  # refused before anything was planned
 
+gallery=make
+if [ -f "$sweep/report/gallery.json" ]; then gallery=keep; fi
+(cd "$checkout" && "${PYTHON:-python}" -m analysis report "$sweep" --gallery "${GALLERY:-$gallery}") ||
+  echo "no report; the records are kept all the same" >&2
+
 list=$(mktemp)
 trap 'rm -f "$list" "$archive.new"' EXIT
-(cd "$sweep" && find . -type f \
-  \( -name plan.json -o -name record.json -o -name metrics.jsonl -o -name predictions.npz -o -path './report/*' \)) > "$list"
+(cd "$sweep" && find . -type f \( -name plan.json -o -name record.json -o -name metrics.jsonl \
+  -o -name predictions.npz -o -path './report/*' \)) > "$list"
 tar -czf "$archive.new" -C "$sweep" -T "$list"
 mv "$archive.new" "$archive"
 echo "$archive: $(grep -c '/record.json$' "$list") records, $(du -h "$archive" | cut -f1)"
