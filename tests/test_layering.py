@@ -12,7 +12,7 @@ FLOORS = [
     ["errors", "paths"],
     ["naming", "design", "config", "record", "study", "plan", "locks", "standing"]
     + ["convolutions", "cost", "power", "estimate", "stop"],
-    ["device", "seeding", "augment", "posemb", "layers", "patchify"],
+    ["device", "seeding", "augment", "posemb", "cpu_ops", "layers", "patchify"],
     ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "resnet", "models"]
     + ["optim", "checkpoint", "progress"]
     + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "track", "wandb_piece", "wandb_sync"],

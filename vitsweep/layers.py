@@ -8,60 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEVELS = 2**15  # a dropout rate is rounded to 1 / LEVELS
-ONE_BITS = {torch.bfloat16: 0x3F80, torch.float16: 0x3C00, torch.float32: 0x3F800000}
-
-
-def num_words(count: int) -> int:
-    """Random words of 64 bits that a mask of `count` elements takes, 16 bits each."""
-    return (count + 3) // 4
-
-
-def keep_mask(shape: torch.Size, dtype: torch.dtype, num_dropped: int) -> Tensor:
-    """Ones and zeros, a zero with probability num_dropped / LEVELS, drawn from torch's global CPU stream."""
-    bits = torch.empty(num_words(shape.numel()), dtype=torch.int64).random_().view(torch.int16)
-    return mask_of_bits(bits[: shape.numel()].view(shape), dtype, num_dropped)
-
-
-def mask_of_bits(bits: Tensor, dtype: torch.dtype, num_dropped: int | Tensor) -> Tensor:
-    """The mask that random bits (int16, overwritten) say, by integer arithmetic.
-
-    Comparisons would give booleans, whose conversion to bf16 alone takes longer than everything here together.
-    """
-    # Of each 16 bits 15 are random (random_ leaves the sign of the 64 zero). num_dropped - 1 - bits is negative where
-    # the element is kept, and shifting smears its sign over the word.
-    keep = bits.bitwise_and_(LEVELS - 1).neg_().add_(num_dropped - 1).bitwise_right_shift_(15)
-    if dtype == torch.float32:
-        keep = keep.to(torch.int32)
-    if dtype in ONE_BITS:
-        return keep.bitwise_and_(ONE_BITS[dtype]).view(dtype)
-    return keep.neg_().to(dtype)
-
-
-class _WordDropout(torch.autograd.Function):
-    """Dropout with keep_mask; scales by the rate as rounded, so that the mean is kept exactly."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, num_dropped: int) -> Tensor:
-        mask = keep_mask(x.shape, x.dtype, num_dropped)
-        ctx.save_for_backward(mask)
-        ctx.scale = LEVELS / (LEVELS - num_dropped)
-        return (x * mask).mul_(ctx.scale)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        return (gradient * mask).mul_(ctx.scale), None
+from vitsweep.cpu_ops import attend, dropout, is_fast, linear
 
 
 class Dropout(nn.Module):
     """Zeroes elements at `rate` and scales the others to keep the mean; does nothing in eval mode or at rate 0.
 
-    On the CPU the rate is rounded to 1/32,768 and the scale follows the rounded rate, so the mean is kept exactly.
+    On the CPU the rate is rounded to 1/65,536 and the scale follows the rounded rate, so the mean is kept exactly.
 
     `mask` and `scale` are None, or are given from outside (pack.py): then they decide, and nothing is drawn here. This
     is how several models, each with randomness of its own, can be one program under torch.func.vmap; whatever else is
-    to be trained in a pack must run under vmap too (an autograd Function: setup_context and generate_vmap_rule).
+    to be trained in a pack must run under vmap too (cpu_ops steps aside there).
 
     Args:
         rate: share of elements dropped, in [0, 1).
@@ -81,14 +38,14 @@ class Dropout(nn.Module):
             return (x * self.scale).to(x.dtype) * self.mask
         if not self.training or self.rate == 0:
             return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.rate, training=True)
-        return _WordDropout.apply(x, num_dropped(self.rate))
+        return dropout(x, self.rate) if is_fast(x) else F.dropout(x, self.rate, training=True)
 
 
-def num_dropped(rate: float) -> int:
-    """A rate in steps of 1 / LEVELS."""
-    return min(round(rate * LEVELS), LEVELS - 1)
+class Linear(nn.Linear):
+    """nn.Linear, on the CPU by cpu_ops.linear."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
 
 
 class Attention(nn.Module):
@@ -100,41 +57,42 @@ class Attention(nn.Module):
     def __init__(self, hidden_size: int, num_heads: int, *, bias: bool, probs_dropout: float, output_dropout: float):
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=bias)
+        self.qkv = Linear(hidden_size, 3 * hidden_size, bias=bias)
         self.probs_dropout = Dropout(probs_dropout)
-        self.projection = nn.Linear(hidden_size, hidden_size, bias=bias)
+        self.projection = Linear(hidden_size, hidden_size, bias=bias)
         self.output_dropout = Dropout(output_dropout)
         self.watch = None
 
     def forward(self, token_BLD: Tensor, num_read: int | None = None) -> Tensor:
         """What each token takes from all; with `num_read` only that many tokens, the first ones, are answered."""
         if num_read is None or self.watch is not None:
-            q_BLD, k_BLD, v_BLD = self.qkv(token_BLD).chunk(3, dim=-1)
+            q_BNLE, k_BNLE, v_BNLE = self.by_head(self.qkv(token_BLD), 3)
         else:
-            q_BLD, k_BLD, v_BLD = self.few_queries(token_BLD, num_read)
-        mixed_BNLE = self.mix(*(self.by_head(x_BLD) for x_BLD in (q_BLD, k_BLD, v_BLD)))
-        mixed_BLD = mixed_BNLE.transpose(1, 2).flatten(2)
+            q_BNLE, k_BNLE, v_BNLE = self.few_queries(token_BLD, num_read)
+        mixed_BLD = self.mix(q_BNLE, k_BNLE, v_BNLE).transpose(1, 2).flatten(2)
         return self.output_dropout(self.projection(mixed_BLD))[:, :num_read]
 
-    def by_head(self, x_BLD: Tensor) -> Tensor:
-        """BLD -> BNLE."""
-        return x_BLD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+    def by_head(self, x_BLD: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """The parts that lie side by side in the last dimension, each (B, N, L, E)."""
+        return x_BLD.unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
-    def few_queries(self, token_BLD: Tensor, num_read: int) -> tuple[Tensor, Tensor, Tensor]:
+    def few_queries(self, token_BLD: Tensor, num_read: int) -> tuple[Tensor, ...]:
         """Queries of the first tokens, keys and values of all."""
         D = token_BLD.shape[-1]
         weight_q, weight_kv = self.qkv.weight.split([D, 2 * D])
         bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split([D, 2 * D])
-        q_BLD = F.linear(token_BLD[:, :num_read], weight_q, bias_q)
-        return q_BLD, *F.linear(token_BLD, weight_kv, bias_kv).chunk(2, dim=-1)
+        q_BLD = linear(token_BLD[:, :num_read], weight_q, bias_q)
+        return *self.by_head(q_BLD, 1), *self.by_head(linear(token_BLD, weight_kv, bias_kv), 2)
 
     def mix(self, q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor) -> Tensor:
         """Each query's average of the values, before the projection."""
-        if q_BNLE.device.type != "cpu" and self.watch is None and self.probs_dropout.mask is None:
+        if self.watch is None and self.probs_dropout.mask is None:
             rate = self.probs_dropout.rate if self.training else 0.0
-            return F.scaled_dot_product_attention(q_BNLE, k_BNLE, v_BNLE, dropout_p=rate)
-        # On the CPU, and whenever somebody watches or gives a mask, the products are explicit: the fused kernel's
-        # backward pass is slower there at these sizes, it never shows the probabilities and draws its mask itself.
+            if is_fast(q_BNLE, k_BNLE, v_BNLE):
+                return attend(q_BNLE, k_BNLE, v_BNLE, rate)
+            if q_BNLE.device.type != "cpu":  # there the fused kernel's backward pass is slow at these sizes
+                return F.scaled_dot_product_attention(q_BNLE, k_BNLE, v_BNLE, dropout_p=rate)
+        # Whenever somebody watches or gives a mask: a fused kernel never shows the probabilities and draws its own.
         scale = q_BNLE.shape[-1] ** -0.5
         if self.watch is None:
             prob_BNLL = ((q_BNLE * scale) @ k_BNLE.transpose(-2, -1)).softmax(-1)
@@ -161,9 +119,9 @@ class Mlp(nn.Module):
         output_dropout: float,
     ):
         super().__init__()
-        self.hidden = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.hidden = Linear(hidden_size, intermediate_size, bias=bias)
         self.hidden_dropout = Dropout(hidden_dropout)
-        self.output = nn.Linear(intermediate_size, hidden_size, bias=bias)
+        self.output = Linear(intermediate_size, hidden_size, bias=bias)
         self.output_dropout = Dropout(output_dropout)
 
     def forward(self, token_BLD: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ Dropout masks are drawn outside, each cell's from its own stream and in the orde
 the CPU they are bit by bit those of the same cell alone.
 """
 
-# Shape letters: M models (cells of the pack), B batch, C colour channels, H W pixels, K classes, R random words.
+# Shape letters: M models (cells of the pack), B batch, C colour channels, H W pixels, K classes, R random levels.
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import ceil
 from pathlib import Path
 
@@ -25,9 +25,10 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from vitsweep.config import Config
+from vitsweep.cpu_ops import LEVELS, draw_levels, dropped_levels, mask_of_levels
 from vitsweep.data import load_data
 from vitsweep.device import pick_device
-from vitsweep.layers import LEVELS, Dropout, mask_of_bits, num_dropped, num_words
+from vitsweep.layers import Dropout
 from vitsweep.record import Record
 from vitsweep.seeding import make_generator
 from vitsweep.stop import Interrupted, StopSignals
@@ -231,30 +232,28 @@ def masks_of(places: list[Place], steps: list[Step]) -> dict[str, Tensor]:
     if not dropping:
         return {}
     device = steps[0].setup.device
-    counts = [num_words(place.shape.numel()) for place, _ in dropping]
-    word_MR = torch.stack(
-        [random_words(step, counts, [rate_M[m] > 0 for _, rate_M in dropping]) for m, step in enumerate(steps)]
+    counts = [place.shape.numel() for place, _ in dropping]
+    level_MR = torch.stack(
+        [random_levels(step, counts, [rate_M[m] > 0 for _, rate_M in dropping]) for m, step in enumerate(steps)]
     )
     found = {}
-    for (place, rate_M), part_MR in zip(dropping, word_MR.split(counts, dim=1), strict=True):
-        dropped_M = torch.tensor([num_dropped(rate) for rate in rate_M], dtype=torch.int16, device=device)
-        bits = part_MR.view(torch.int16)[:, : place.shape.numel()].view(len(steps), *place.shape)
-        found[f"{place.name}.mask"] = mask_of_bits(bits, place.dtype, dropped_M.view(-1, *[1] * len(place.shape)))
-        found[f"{place.name}.scale"] = (LEVELS / (LEVELS - dropped_M.float())).unsqueeze(1)
+    for (place, rate_M), part_MR in zip(dropping, level_MR.split(counts, dim=1), strict=True):
+        dropped_M = torch.tensor([dropped_levels(rate) for rate in rate_M], dtype=torch.int32, device=device)
+        level = part_MR.reshape(len(steps), *place.shape)
+        # Where a cell drops nothing its levels are all 0, less than any that is dropped.
+        keep = mask_of_levels(level, dropped_M.clamp(min=1).view(-1, *[1] * len(place.shape)))
+        found[f"{place.name}.mask"] = keep.neg_().to(place.dtype)
+        found[f"{place.name}.scale"] = (LEVELS / (LEVELS - dropped_M)).unsqueeze(1)
     return found
 
 
-def random_words(step: Step, counts: list[int], is_dropping: list[bool]) -> Tensor:
-    """Random words (R,), so many for each place; one that drops nothing takes none from the cell's stream."""
+def random_levels(step: Step, counts: list[int], is_dropping: list[bool]) -> Tensor:
+    """Random levels (R,), so many for each place; one that drops nothing takes none from the cell's stream."""
     device = step.setup.device
     generator = make_generator(step.config.seed, "dropout", step.epoch, step.step, device=device)
-    wanted = [count for count, drops in zip(counts, is_dropping, strict=True) if drops]
-    drawn_R = torch.empty(sum(wanted), dtype=torch.int64, device=device).random_(generator=generator)
-    if all(is_dropping):
-        return drawn_R
-    parts = iter(drawn_R.split(wanted))
-    zeros = drawn_R.new_zeros
-    return torch.cat([next(parts) if drops else zeros(n) for n, drops in zip(counts, is_dropping, strict=True)])
+    zeros = partial(torch.zeros, dtype=torch.int16, device=device)
+    wanted = zip(counts, is_dropping, strict=True)
+    return torch.cat([draw_levels(count, generator) if drops else zeros(count) for count, drops in wanted])
 
 
 def is_out_of_memory(fault: BaseException) -> bool:

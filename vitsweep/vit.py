@@ -50,8 +50,9 @@ class ViT(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, C, H, W)."""
         patch_BLD = self.patchify(image_BCHW)
-        class_B1D = self.class_token.expand(len(patch_BLD), -1, -1)
-        token_BTD = torch.cat([class_B1D.to(patch_BLD.dtype), patch_BLD], dim=1) + self.position_1TD
+        dtype = patch_BLD.dtype
+        class_B1D = self.class_token.to(dtype).expand(len(patch_BLD), -1, -1)
+        token_BTD = torch.cat([class_B1D, patch_BLD], dim=1) + self.position_1TD.to(dtype)
         token_BTD = self.embedding_dropout(token_BTD)
         for block in self.blocks[:-1]:
             token_BTD = block(token_BTD)

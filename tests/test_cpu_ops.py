@@ -1,0 +1,104 @@
+"""Our CPU operators agree with torch's own, values and gradients, in both precisions and also where they step aside."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vitsweep.cpu_ops import LEVELS, attend, draw_levels, keep_mask, linear, mask_bits, mask_of_levels
+
+
+def with_gradients(function, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    """The result and the gradients by all inputs, each output element weighted differently."""
+    inputs = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    result = function(*inputs)
+    weight = torch.linspace(-1, 1, result.numel()).view(result.shape)
+    return [result.detach(), *torch.autograd.grad((result.float() * weight).sum(), inputs)]
+
+
+def assert_agree(ours, reference, inputs, **tolerance) -> None:
+    for got, wanted in zip(with_gradients(ours, *inputs), with_gradients(reference, *inputs), strict=True):
+        torch.testing.assert_close(got, wanted, **tolerance)
+
+
+def linear_inputs() -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(2, 5, 16), torch.randn(24, 16), torch.randn(24)]
+
+
+def test_linear_agrees_with_torch_in_fp32():
+    assert_agree(linear, F.linear, linear_inputs())
+
+
+def test_linear_agrees_with_torch_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_agree(linear, F.linear, linear_inputs(), rtol=0.02, atol=0.02)
+
+
+def test_linear_steps_aside_for_fp64():
+    assert_agree(linear, F.linear, [tensor.double() for tensor in linear_inputs()])
+
+
+def test_linear_needs_no_bias():
+    assert_agree(lambda x, w: linear(x, w, None), F.linear, linear_inputs()[:2])
+
+
+def test_linear_runs_under_vmap():
+    x, weight, bias = linear_inputs()
+    stacked = torch.stack([weight, 2 * weight])
+    got = torch.func.vmap(linear, in_dims=(None, 0, None))(x, stacked, bias)
+    torch.testing.assert_close(got[1], F.linear(x, 2 * weight, bias))
+
+
+def attention_inputs(queries: int = 9) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(2, 4, length, 8) for length in (queries, 9, 9)]
+
+
+@pytest.mark.parametrize("queries", [1, 9])
+def test_attend_agrees_with_torchs_fused_kernel(queries):
+    inputs = attention_inputs(queries)
+    assert_agree(lambda q, k, v: attend(q, k, v, 0.0), F.scaled_dot_product_attention, inputs)
+
+
+def test_attend_agrees_with_torchs_fused_kernel_in_bf16():
+    inputs = [tensor.bfloat16() for tensor in attention_inputs()]
+    assert_agree(lambda q, k, v: attend(q, k, v, 0.0), F.scaled_dot_product_attention, inputs, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.7])
+def test_attend_with_dropout_agrees_with_the_formula_under_the_same_mask(rate):
+    num_dropped = round(rate * LEVELS)
+
+    def formula(q, k, v):
+        torch.manual_seed(3)
+        prob = (q @ k.transpose(-2, -1) / 8**0.5).softmax(-1)
+        keep = -keep_mask(prob, num_dropped).float() * LEVELS / (LEVELS - num_dropped)
+        return (prob * keep) @ v
+
+    def ours(q, k, v):
+        torch.manual_seed(3)
+        return attend(q, k, v, rate)
+
+    assert_agree(ours, formula, attention_inputs())
+
+
+def test_levels_fill_the_whole_range_evenly():
+    torch.manual_seed(0)
+    count = torch.bincount((draw_levels(160_000).int() + LEVELS // 2) >> 12, minlength=16)
+    assert (count - 10_000).abs().max() < 4 * (160_000 * 15 / 256) ** 0.5
+
+
+def test_levels_follow_the_generator():
+    one, same, other = (draw_levels(100, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("num_dropped", [1, 100, LEVELS - 1])
+def test_mask_drops_exactly_that_many_levels(num_dropped):
+    every = torch.arange(-LEVELS // 2, LEVELS // 2).to(torch.int16)
+    assert (mask_of_levels(every, num_dropped) == 0).sum() == num_dropped
+
+
+def test_masking_keeps_bits_or_leaves_zero():
+    x = torch.tensor([1.5, -2.25, float("inf")])
+    assert mask_bits(x, torch.tensor([-1, 0, 0], dtype=torch.int32)).tolist() == [1.5, 0.0, 0.0]

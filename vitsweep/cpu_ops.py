@@ -1,0 +1,154 @@
+"""What torch computes too, in fewer passes over memory on a CPU: dropout, linear layers, attention; with gradients.
+
+A training step there spends its time in matrix products and in moving activations. Measured against torch's own
+operators in docs/results/speed/log.md.
+
+Shapes: B batch, N heads, L tokens, E = D / N, R rows (all leading dimensions as one), I inputs, O outputs.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+LEVELS = 2**16  # a dropout rate is rounded to 1 / LEVELS
+WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
+
+
+def dropped_levels(rate: float) -> int:
+    """How many of LEVELS are dropped at `rate`, in 0 .. 1; at least one is kept."""
+    return min(round(rate * LEVELS), LEVELS - 1)
+
+
+def draw_levels(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """int16 numbers (count,), uniform over all LEVELS values, on the generator's device.
+
+    Args:
+        generator: None: torch's global CPU stream.
+    """
+    if generator is not None and generator.device.type != "cpu":
+        words = torch.empty((count + 3) // 4, dtype=torch.int64, device=generator.device)
+        return words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
+    # numpy's stream takes half of torch's time; torch's gives it its seed.
+    seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))
+    words = np.random.PCG64DXSM(seed).random_raw((count + 3) // 4)
+    return torch.from_numpy(words.view(np.int16))[:count]
+
+
+def mask_of_levels(level: Tensor, num_dropped: int | Tensor) -> Tensor:
+    """`level` (int16, overwritten) as a mask: -1, all bits set, where an element is kept, 0 where it is dropped.
+
+    By integer arithmetic: comparisons would give booleans, whose conversion alone takes longer than all of this.
+
+    Args:
+        num_dropped: highest levels that are dropped, 1 .. LEVELS - 1; a tensor: int32, broadcast over `level`.
+    """
+    first_dropped = LEVELS // 2 - num_dropped
+    if isinstance(first_dropped, Tensor):
+        first_dropped = first_dropped.to(level.dtype)
+    return level.clamp_(first_dropped - 1, first_dropped).sub_(first_dropped)
+
+
+def keep_mask(x: Tensor, num_dropped: int) -> Tensor:
+    """A mask for `x`, drawn from torch's global stream, in integers as wide as the elements of `x`."""
+    return mask_of_levels(draw_levels(x.numel()), num_dropped).view(x.shape).to(WORDS[x.element_size()])
+
+
+def mask_bits(x: Tensor, keep: Tensor) -> Tensor:
+    """A copy of `x` with zeros where `keep` says so."""
+    return x.contiguous().view(keep.dtype).bitwise_and(keep).view(x.dtype)
+
+
+def is_fast(*tensors: Tensor | None) -> bool:
+    """Whether the operators here can take these tensors: on the CPU, and not several at once under torch.func.vmap."""
+    there = [tensor for tensor in tensors if tensor is not None]
+    return all(t.device.type == "cpu" and not torch._C._functorch.is_batchedtensor(t) for t in there)
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, num_dropped: int) -> Tensor:
+        keep = keep_mask(x, num_dropped)
+        ctx.save_for_backward(keep)
+        ctx.scale = LEVELS / (LEVELS - num_dropped)
+        return mask_bits(x, keep).mul_(ctx.scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (keep,) = ctx.saved_tensors
+        return mask_bits(gradient, keep).mul_(ctx.scale), None
+
+
+def dropout(x: Tensor, rate: float) -> Tensor:
+    """Dropout whose scale follows the rate as rounded, so that the mean is kept exactly."""
+    return _Dropout.apply(x, max(dropped_levels(rate), 1))
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, dtype: torch.dtype) -> Tensor:
+        x, weight_OI = x.to(dtype), weight_OI.to(dtype)
+        ctx.save_for_backward(x, weight_OI)
+        return product(x, weight_OI, bias_O)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight_OI = ctx.saved_tensors
+        gradient_RO = gradient.flatten(0, -2).contiguous()
+        needs = ctx.needs_input_grad
+        gradient_x = product(gradient_RO, weight_OI.t().contiguous()).view(x.shape) if needs[0] else None
+        gradient_OI = (gradient_RO.t() @ x.flatten(0, -2)).float() if needs[1] else None
+        gradient_O = gradient_RO.sum(0).float() if needs[2] else None
+        return gradient_x, gradient_OI, gradient_O, None
+
+
+def product(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """`x @ weight.t() + bias` by oneDNN, which adds the bias inside; in fp32 it beats MKL on AMD processors, too."""
+    bias_O = None if bias_O is None else bias_O.to(x.dtype)
+    return torch.ops.mkldnn._linear_pointwise(x, weight_OI, bias_O, "none", [], "")
+
+
+def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    """F.linear of fp32 weights, in autocast's precision or in that of `x`."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    is_known = weight_OI.dtype == torch.float32 and dtype in (torch.float32, torch.bfloat16)
+    if not (is_known and is_fast(x, weight_OI, bias_O) and torch.backends.mkldnn.is_available()):
+        return F.linear(x, weight_OI, bias_O)
+    return _Linear.apply(x, weight_OI, bias_O, dtype)
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor, num_dropped: int) -> Tensor:
+        q, k, v = (x.flatten(0, 1).contiguous() for x in (q_BNLE, k_BNLE, v_BNLE))
+        ctx.scale, ctx.keep_scale = q.shape[-1] ** -0.5, LEVELS / (LEVELS - num_dropped)
+        prob = torch.baddbmm(q.new_empty(1), q, k.transpose(1, 2), beta=0, alpha=ctx.scale).softmax(-1)
+        keep = keep_mask(prob, num_dropped) if num_dropped else None
+        kept = mask_bits(prob, keep) if num_dropped else prob
+        ctx.save_for_backward(q, k, v, prob, keep)
+        return torch.baddbmm(v.new_empty(1), kept, v, beta=0, alpha=ctx.keep_scale).view(q_BNLE.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient_BNLE: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, prob, keep = ctx.saved_tensors
+        gradient = gradient_BNLE.flatten(0, 1).contiguous()
+        zero = gradient.new_empty(1)
+        kept = prob if keep is None else mask_bits(prob, keep)
+        gradient_v = torch.baddbmm(zero, kept.transpose(1, 2), gradient, beta=0, alpha=ctx.keep_scale)
+        gradient_prob = torch.baddbmm(zero, gradient, v.transpose(1, 2), beta=0, alpha=ctx.keep_scale)
+        if keep is not None:
+            gradient_prob = mask_bits(gradient_prob, keep)
+        gradient_score = torch._softmax_backward_data(gradient_prob, prob, -1, prob.dtype)
+        gradient_q = torch.baddbmm(zero, gradient_score, k, beta=0, alpha=ctx.scale)
+        gradient_k = torch.baddbmm(zero, gradient_score.transpose(1, 2), q, beta=0, alpha=ctx.scale)
+        shape = (*gradient_BNLE.shape[:2], -1, gradient_BNLE.shape[-1])
+        return gradient_q.view(shape), gradient_k.view(shape), gradient_v.view(shape), None
+
+
+def attend(q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor, rate: float) -> Tensor:
+    """Scaled dot-product attention with dropout, by explicit products."""
+    return _Attend.apply(q_BNLE, k_BNLE, v_BNLE, dropped_levels(rate) if rate else 0)
