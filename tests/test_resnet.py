@@ -17,10 +17,11 @@ from vitsweep.cost import activation_bytes, count_parameters, flops_per_image, n
 from vitsweep.evaluate import evaluate
 from vitsweep.models import NETWORKS, make_model
 from vitsweep.optim import make_optimizer
+from vitsweep.pack import Together
 from vitsweep.record import Record, write_record
 from vitsweep.resnet import ResNet
 from vitsweep.standins import made_up_images, made_up_setup
-from vitsweep.train import train_step
+from vitsweep.train import Step, train_step
 from vitsweep.vit import ViT, capture_attention
 
 ARM = ModelConfig(name="resnet", num_hidden_layers=12)
@@ -129,6 +130,19 @@ def test_resnet_comes_back_from_disk_with_its_running_statistics(tmp_path):
     write_record(tmp_path, record)
     save_model(tmp_path / "best.safetensors", model.state_dict(), config)
     torch.testing.assert_close(vitsweep.load_model(tmp_path)(images()), model.eval()(images()))
+
+
+def test_resnets_that_are_trained_together_are_what_each_is_alone():
+    models, steps = [], []
+    for seed in (0, 1):
+        config = Config(model=SMALL, seed=seed)
+        models.append(make_model(config))
+        setup = made_up_setup(config, models[-1], models[-1], made_up_images(config, 16), torch.arange(16) % 10)
+        steps.append(Step(setup=setup, config=config, index_B=setup.data.train.id_N, epoch=1, step=0))
+    Together(2).take(steps)
+    for seed, model in enumerate(models):
+        alone = trained(steps=1, seed=seed).state_dict()
+        assert all(torch.equal(alone[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_weight_decay_of_resnet_acts_on_kernels_and_head_alone():

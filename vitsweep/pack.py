@@ -130,7 +130,8 @@ class Together:
         while len(answers) < len(steps):
             left = steps[len(answers) :]
             part = left[: ceil(len(left) / ceil(len(left) / self.size))]
-            if len(part) == 1:
+            # A batch norm's running statistics would be changed by the attempt alone; such cells take their own steps.
+            if len(part) == 1 or next(part[0].setup.model.buffers(), None) is not None:
                 answers.append(alone(part[0]))
                 continue
             try:
