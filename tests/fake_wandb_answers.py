@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import math
+import random
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -297,14 +299,34 @@ class Answers:
         if any(json.loads(v.get("runState") or "{}").values()):
             return []
         if sweep["queue"] is None:
-            parameters = config["parameters"].items()
-            axes = [[(key, value) for value in p.get("values", [p.get("value")])] for key, p in parameters]
-            sweep["queue"] = [dict(point) for point in itertools.product(*axes)]
+            sweep["queue"] = points(config)
         if not sweep["queue"]:
             return [{"type": "exit"}]
         arguments = {key: {"value": value} for key, value in sweep["queue"].pop(0).items()}
         run_id = f"{sweep_id}run{len(self.runs)}"
         return [{"type": "run", "run_id": run_id, "program": config.get("program"), "args": arguments}]
+
+
+def points(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a sweep asks for: all combinations, or `run_cap` random points from a fixed seed."""
+    parameters = config["parameters"].items()
+    if config["method"] == "grid":
+        axes = [[(key, value) for value in p.get("values", [p.get("value")])] for key, p in parameters]
+        return [dict(point) for point in itertools.product(*axes)]
+    generator = random.Random(0)
+    return [{key: drawn(p, generator) for key, p in parameters} for _ in range(config["run_cap"])]
+
+
+def drawn(parameter: dict[str, Any], generator: random.Random) -> Any:
+    """A random value of a parameter, as the real server draws it."""
+    if "values" in parameter:
+        return generator.choice(parameter["values"])
+    low, high = parameter["min"], parameter["max"]
+    if parameter["distribution"] == "int_uniform":
+        return generator.randint(low, high)
+    if parameter["distribution"] == "log_uniform_values":
+        return math.exp(generator.uniform(math.log(low), math.log(high)))
+    return generator.uniform(low, high)
 
 
 def fits(run: Run, wanted: dict[str, Any]) -> bool:

@@ -19,7 +19,8 @@ FLOORS = [
     ["evaluate"],
     ["train", "pack", "standins", "effects", "noop", "probe"],
     ["complaints", "study_file", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
-    + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce", "__main__"],
+    + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce"]
+    + ["wandb_study", "wandb_space", "wandb_sweep", "wandb_cell", "wandb_dashboard", "__main__"],
 ]
 PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "config"}

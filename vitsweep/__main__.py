@@ -2,7 +2,6 @@
 
 import sys
 from importlib import import_module
-from pathlib import Path
 
 from vitsweep.errors import UserError
 
@@ -14,8 +13,14 @@ COMMANDS = {
     "reset": ("vitsweep.reset", "DIR --failed", "let cells be trained again"),
     "prune": ("vitsweep.prune", "DIR", "remove checkpoints of finished cells"),
     "reproduce": ("vitsweep.reproduce", "CELL_DIR", "print the command that trains a cell again"),
-    "wandb": ("vitsweep.__main__", "sync DIR", "send the runs that were written offline"),
+    "wandb": ("vitsweep.__main__", "sync|sweep|dashboard", "send offline runs; W&B's sweeps and dashboards"),
     "cell": ("vitsweep.work", "DIR CELL", "train one planned cell in this process"),
+}
+WANDB_COMMANDS = {
+    "sync": "vitsweep.wandb_sync",
+    "sweep": "vitsweep.wandb_sweep",
+    "cell": "vitsweep.wandb_cell",
+    "dashboard": "vitsweep.wandb_dashboard",
 }
 
 
@@ -37,12 +42,11 @@ def main() -> int:
 
 
 def wandb(arguments: list[str]) -> int:
-    """`wandb sync DIR`."""
-    if len(arguments) != 2 or arguments[0] != "sync":
-        raise UserError("usage: python -m vitsweep wandb sync DIR")
-    from vitsweep.wandb_sync import sync
-
-    return sync(Path(arguments[1]))
+    """`wandb sync DIR`, `wandb sweep study=NAME`, `wandb dashboard study=NAME`; `wandb cell` is for W&B's agents."""
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if name not in WANDB_COMMANDS:
+        raise UserError("usage: python -m vitsweep wandb sync DIR | sweep study=NAME ... | dashboard study=NAME ...")
+    return import_module(WANDB_COMMANDS[name]).main(rest)
 
 
 def usage(code: int) -> int:

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -12,8 +13,9 @@ from omegaconf import OmegaConf
 from vitsweep.compose import Composer
 from vitsweep.design import NUM_SEEDS, Spec, StudyConfig, aliases, factors_of, seeds_of, specs_of
 from vitsweep.errors import ConfigError
+from vitsweep.locks import guarded, remove_temporaries
 from vitsweep.naming import as_text, override_key, override_value, short_key, sweep_name
-from vitsweep.plan import Plan, make_plan, plan_hash
+from vitsweep.plan import Plan, extend, make_plan, plan_hash, read_plan, write_plan
 from vitsweep.study import Arm, named_arms, refuse_equal_arms, study_arms, sweep_arms
 from vitsweep.study_file import doubled_faults, level_faults, rule_faults, written_levels
 
@@ -130,6 +132,22 @@ def study_plan(
     plan.claims_hash = claims_hash(plan.claims)
     plan.plan_hash = plan_hash(plan)
     return plan
+
+
+def freeze(directory: Path, plan: Plan) -> Plan:
+    """Write plan.json, with everything that an earlier plan there had beyond this one.
+
+    Raises:
+        RecordError: the earlier plan has another baseline.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with guarded(directory):  # two starts at once must not lose each other's cells
+        remove_temporaries(directory)
+        earlier = read_plan(directory)
+        merged = plan if earlier is None else extend(earlier, plan, directory)
+        if merged != earlier:
+            write_plan(directory, merged)
+    return merged
 
 
 def arm_label(spec: Spec) -> str:

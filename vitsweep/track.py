@@ -74,6 +74,7 @@ class WandbTracker:
         config: mode, project, entity and what may be shared.
         patience_seconds: longest wait for the server at the start, and again at the end.
         artifacts: whether the best weights and the record are logged as an artifact.
+        run_id: of the run; empty for the record's own. An agent of a W&B sweep gives its runs ids of its own anyway.
     """
 
     def __init__(
@@ -82,10 +83,12 @@ class WandbTracker:
         *,
         patience_seconds: float = PATIENCE_SECONDS,
         artifacts: bool = False,
+        run_id: str = "",
     ):
         self.config = config
         self.patience_seconds = patience_seconds
         self.artifacts = artifacts
+        self.run_id = run_id
         self.runs: list[dict[str, str]] = []
         self._run: wandb.Run | None = None
         self._directory = Path()
@@ -169,8 +172,9 @@ class WandbTracker:
     def _open(self, record: Record, mode: str, patience: float, *, resuming: bool) -> "wandb.Run":
         import wandb
 
+        arguments = run_arguments(record, self.config.share_host)
         return wandb.init(
-            **run_arguments(record, self.config.share_host),
+            **arguments | ({"id": self.run_id} if self.run_id else {}),
             dir=self._directory,
             project=self.config.project,
             entity=self.config.entity,

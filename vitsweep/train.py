@@ -173,8 +173,6 @@ def attempt(
     record.finished = now()
     keep(*ended)  # before the tracker, which may wait for a network
     tracker.finish(record)
-    record.wandb += [run for run in tracker.runs if run not in record.wandb]
-    keep(*ended)
     if record.status == "done":
         drop_state(directory)
     elif isinstance(ended[1], Interrupted | UserError):
@@ -198,6 +196,7 @@ def fit(
     speeds = [row["images_per_second"] for row in keep_rows(directory, progress.epoch)]
     drop_epochs(directory, progress.epoch)
     tracker.start(record, directory)
+    record.wandb += [run for run in tracker.runs if run not in record.wandb]
     keep("running")
     saved_at = time.monotonic()
 

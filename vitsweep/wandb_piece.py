@@ -6,6 +6,7 @@ import re
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vitsweep.config import TrackerConfig
 from vitsweep.errors import UserError
@@ -74,7 +75,7 @@ def at_rest(record: Record) -> Record:
 def lacks(piece: Piece, content: RunFile) -> str:
     """What the record has and the piece has not, in a word; empty if it is whole or no record goes with it."""
     record = piece.record
-    if record is None or run_id(record) != piece.id:
+    if record is None or piece.id not in ids_of(record):
         return ""
     if content.exit_code is None:
         return "end"
@@ -85,6 +86,11 @@ def lacks(piece: Piece, content: RunFile) -> str:
     if wants_artifact(record) and (piece.cell / BEST_MODEL).exists() and not content.artifact_paths:
         return "artifact"
     return ""
+
+
+def ids_of(record: Record) -> set[str]:
+    """The runs that tell of this record: its own, and those whose id an agent of W&B has given."""
+    return {run_id(record)} | {run["id"] for run in record.wandb}
 
 
 def wants_artifact(record: Record) -> bool:
@@ -127,24 +133,33 @@ def remake(piece: Piece, directory: Path) -> None:
     Raises:
         RuntimeError: the tracker gave up; it has said why.
     """
-    config = dataclasses.replace(tracker_config(piece.record), mode="offline")
-    tracker = WandbTracker(config, artifacts=wants_artifact(piece.record))
+    config = dataclasses.replace(tracker_config(piece.record.config), mode="offline")
     with chdir(directory):  # an artifact's files are named from the working folder
-        tracker.start(piece.record, piece.cell)
-        for name, path, caption in kept_pictures(piece.cell):
-            tracker.image(name, path, caption)
-        tracker.finish(piece.record)
+        replay(piece.record, piece.cell, config, piece.id)
     made = [found for found in find_pieces(piece.cell)[0] if found.id == piece.id and found.path != piece.path]
     if not made:
         raise RuntimeError("the run could not be made again from its record")
     piece.path = made[0].path
 
 
-def tracker_config(record: Record) -> TrackerConfig:
-    """The tracker's configuration as the cell was trained with it; what this version does not know is left out."""
+def replay(record: Record, cell: Path, config: TrackerConfig, run_id: str = "") -> list[dict[str, str]]:
+    """Tell W&B what a cell's record, rows, predictions and pictures say; returns the run's id, url and mode.
+
+    Args:
+        run_id: of the run; empty for the record's own.
+    """
+    tracker = WandbTracker(config, artifacts=wants_artifact(record), run_id=run_id)
+    tracker.start(record, cell)
+    for name, path, caption in kept_pictures(cell):
+        tracker.image(name, path, caption)
+    tracker.finish(record)
+    return tracker.runs
+
+
+def tracker_config(config: dict[str, Any]) -> TrackerConfig:
+    """The tracker's part of a resolved configuration; what this version does not know is left out."""
     known = {field.name for field in dataclasses.fields(TrackerConfig)}
-    values = record.config.get("tracker", {})
-    return TrackerConfig(**{name: value for name, value in values.items() if name in known})
+    return TrackerConfig(**{name: value for name, value in config.get("tracker", {}).items() if name in known})
 
 
 def kept_pictures(cell: Path) -> list[tuple[str, Path, str]]:

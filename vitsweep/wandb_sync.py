@@ -26,6 +26,13 @@ PIECES_A_CALL = 200  # so that the command line stays short enough for every sys
 SHOWN_AT = re.compile(r"\[[^\]]*/(?P<id>[^/\]]+)\] View run .* at (?P<url>https?://\S+)")
 
 
+def main(arguments: list[str]) -> int:
+    """`wandb sync DIR`; see sync."""
+    if len(arguments) != 1:
+        raise UserError("usage: python -m vitsweep wandb sync DIR")
+    return sync(Path(arguments[0]))
+
+
 def sync(directory: Path) -> int:
     """Send what is not sent yet, and print a line for each run.
 

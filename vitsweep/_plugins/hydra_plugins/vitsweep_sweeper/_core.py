@@ -11,11 +11,11 @@ from omegaconf import DictConfig, open_dict
 from vitsweep.board import final_table, make_board, table_console
 from vitsweep.compose import Composer
 from vitsweep.config import SweepConfig
-from vitsweep.locks import Witness, bury, guarded, remove_temporaries
+from vitsweep.locks import Witness, bury
 from vitsweep.nursery import worker_environment
 from vitsweep.paths import PACKAGE_DIR
-from vitsweep.plan import Cell, Plan, extend, read_plan, write_plan
-from vitsweep.planner import plan_of
+from vitsweep.plan import Cell, Plan, read_plan
+from vitsweep.planner import freeze, plan_of
 from vitsweep.standing import Standing, standings
 from vitsweep.stop import StopSignals
 
@@ -83,22 +83,6 @@ def clear_away(directory: Path, after: list[Standing], witness: Witness) -> None
         if now.is_locked and now.status != "running" and bury(directory / now.cell.id, witness):
             if now.status == "done":
                 (directory / now.cell.id / "state.pt").unlink(missing_ok=True)  # nobody needs it any more
-
-
-def freeze(directory: Path, plan: Plan) -> Plan:
-    """Write plan.json, with everything that an earlier plan there had beyond this one.
-
-    Raises:
-        RecordError: the earlier plan has another baseline.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    with guarded(directory):  # two starts at once must not lose each other's cells
-        remove_temporaries(directory)
-        earlier = read_plan(directory)
-        merged = plan if earlier is None else extend(earlier, plan, directory)
-        if merged != earlier:
-            write_plan(directory, merged)
-    return merged
 
 
 def prepare(config: DictConfig, directory: Path) -> None:

@@ -1,0 +1,136 @@
+"""`python -m vitsweep wandb cell STUDY -- POINT`: what a W&B agent runs: one cell, in its study's own directory.
+
+The cell is looked up in the directory's plan.json and trained under its lock, so agents, local sweeps and restarts
+share the work. Where there is no plan (another machine) it is made from STUDY. A cell that is done already is told to
+W&B again, for W&B waits for the result of every run that it has asked for.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from vitsweep.compose import Composer
+from vitsweep.config import flat
+from vitsweep.errors import ConfigError
+from vitsweep.locks import CellLock, Witness
+from vitsweep.naming import override_key, sweep_name
+from vitsweep.plan import Cell, Plan, read_plan
+from vitsweep.planner import freeze, seed_numbers
+from vitsweep.price import planned
+from vitsweep.record import read_record, write_record
+from vitsweep.stop import Interrupted
+from vitsweep.wandb_piece import replay, tracker_config
+from vitsweep.wandb_space import divided, point_plan
+from vitsweep.wandb_study import composer_of, study_parser, told
+from vitsweep.wandb_sweep import CELL_KEY, read, sweep_directory
+from vitsweep.work import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace, train_cell
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: list[str]) -> int:
+    """Train the cell that the words after `--` choose.
+
+    Returns:
+        0 also for a cell that failed or diverged: its record and its run say so, and an agent leaves for good, as if
+        all were well, after three codes other than 0 in its first minute. 2 refused, 74 disk full, 128 + signal.
+    """
+    if "--" not in arguments:
+        raise ConfigError(["wandb cell STUDY -- POINT  is what W&B's agents run; see `wandb sweep`"])
+    place = arguments.index("--")
+    ask = study_parser("cell", __doc__)
+    ask.add_argument("--tune", action="store_true", help="the point is W&B's own choice, not a planned cell")
+    asked, point = ask.parse_intermixed_args(arguments[:place]), arguments[place + 1 :]
+    with told(arguments):
+        composer = composer_of(asked)
+        directory = sweep_directory(asked, composer)
+        cell = (
+            tuned_cell(asked, composer, directory, point)
+            if asked.tune
+            else planned_cell(asked, composer, directory, point)
+        )
+    return run(directory, cell)
+
+
+def planned_cell(asked: Any, composer: Composer, directory: Path, point: list[str]) -> Cell:
+    """The cell of the study that the point names, by the frozen plan if there is one.
+
+    Raises:
+        ConfigError: the study has no such cell.
+    """
+    frozen = read_plan(directory)
+    cell = find(frozen, point, composer) if frozen else None
+    if cell is None:
+        cell = find(freeze(directory, planned(asked.overrides, composer.loader, asked.config_name)[0]), point, composer)
+    if cell is None:
+        raise ConfigError([f"{' '.join(point)}  is no cell of the study as it is now; write the sweep file anew"])
+    return cell
+
+
+def tuned_cell(asked: Any, composer: Composer, directory: Path, point: list[str]) -> Cell:
+    """The cell of a point that W&B has chosen; its arm joins the plan.
+
+    Raises:
+        ConfigError: the point breaks a rule.
+    """
+    fixed = divided(asked.overrides, composer)[1]
+    seeds = seed_numbers([o for o in [*fixed, *point] if override_key(o) == "seed"][-1:] or ["seed=0"])
+    fixed, chosen = ([o for o in part if override_key(o) != "seed"] for part in (fixed, point))
+    plan = freeze(directory, point_plan(sweep_name(asked.overrides), fixed, chosen, seeds[0], composer))
+    cell = find(plan, [*chosen, f"seed={seeds[0]}"], composer)
+    assert cell is not None
+    return cell
+
+
+def find(plan: Plan, point: list[str], composer: Composer) -> Cell | None:
+    """The planned cell that a point means: by its name, or by what it changes against the baseline and its seed."""
+    values = {override_key(o): composer.parse(o).value() for o in point}
+    if CELL_KEY.lstrip("+") in values:
+        wanted = read(str(values[CELL_KEY.lstrip("+")]))
+        return next((cell for cell in plan.cells if cell.id == wanted), None)
+    baseline = next(cell for cell in plan.cells if cell.role == "baseline")
+    seed, before = values.pop("seed", baseline.seed), flat(baseline.config)
+    changes = {key: value for key, value in values.items() if before.get(key, ...) != value}
+    arms = {arm["arm"] for arm in plan.arms if arm["changes"] == changes and arm["role"] != "placebo"}
+    return next((cell for cell in plan.cells if cell.arm in arms and cell.seed == seed), None)
+
+
+def run(directory: Path, cell: Cell) -> int:
+    """Train the cell, or tell W&B again what it gave; see main for the exit code."""
+    folder = directory / cell.id
+    folder.mkdir(parents=True, exist_ok=True)
+    handlers = [logging.FileHandler(folder / LOG_NAME), logging.StreamHandler()]
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
+    before = attempts(folder)
+    try:
+        status = train_cell(directory, cell.id)
+        if before and attempts(folder) == before and status != "busy":
+            tell_again(folder, cell)
+    except Interrupted as event:
+        log.info("%s", event)
+        return 128 + event.signum
+    except NoSpace as fault:
+        log.error("%s", fault)
+        return NO_SPACE
+    if status == "busy":
+        log.warning("%s is being trained by somebody else, who tells W&B in a run of its own", cell.id)
+    return REFUSED if status == "refused" else 0
+
+
+def attempts(folder: Path) -> int:
+    """How often the cell has been started."""
+    try:
+        return read_record(folder).attempts
+    except FileNotFoundError:
+        return 0
+
+
+def tell_again(folder: Path, cell: Cell) -> None:
+    """Give the run that W&B has asked for what the cell's record has."""
+    with CellLock(folder, Witness()) as lock:
+        if not lock.acquire():
+            return
+        record = read_record(folder)
+        log.info("%s is %s already: told W&B again", cell.id, record.status)
+        record.wandb += replay(record, folder, tracker_config(cell.config))
+        write_record(folder, record)
