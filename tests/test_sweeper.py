@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -256,8 +255,7 @@ def test_read_only_directory_is_one_sentence(sweep, training, monkeypatch):
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system", "outputs/lr")
 
-    add_plugin_path()
-    monkeypatch.setattr(import_module("hydra_plugins.vitsweep_sweeper._core"), "write_plan", refuse)
+    monkeypatch.setattr("vitsweep.planner.write_plan", refuse)
     code, _, err = sweep()
     assert code == 2 and "cannot be written (Read-only file system)" in err and "Traceback" not in err
 
