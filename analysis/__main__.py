@@ -6,6 +6,8 @@ import sys
 
 from vitsweep.errors import UserError
 
+WANDB_FORM = "wandb:ENTITY/PROJECT?group=STUDY"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -29,7 +31,7 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="command")
     report = commands.add_parser("report", help="write report/ from the records of sweep or cell directories")
-    report.add_argument("directory", nargs="+", help="a sweep's or a cell's directory")
+    report.add_argument("directory", nargs="+", help=f"a sweep's or a cell's directory, or {WANDB_FORM}")
     report.add_argument("--out", help="folder to write (default: report in the first directory)")
     report.add_argument(
         "--gallery",

@@ -1,4 +1,4 @@
-"""Records on disk -> tidy frames: `cells`, one row a cell, and `history`, one row a cell and epoch.
+"""Records on disk (or W&B's copies) -> tidy frames: `cells`, one row a cell, and `history`, one row a cell and epoch.
 
 Nothing found on disk is fatal: a damaged, foreign or too new record is left out and named in `problems`. A
 cell that the plan lists and nobody has started is a row with status `planned`, so unfinished work is visible.
@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.wandb_runs import Copies, fetch, find, is_source
 from vitsweep.errors import RecordError
 from vitsweep.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
 
@@ -50,24 +51,41 @@ class Loaded:
     """A sentence for each thing that could not be read or does not belong."""
     plans: list[dict[str, Any]] = field(default_factory=list)
     """The plan.json of each directory that has one."""
+    is_copy: bool = False
+    """Whether some of it comes from W&B, which has no predictions and no checkpoints."""
 
 
 def load(*directories: str | Path) -> Loaded:
-    """Every cell under the given sweep or cell directories.
+    """Every cell under the given sweep or cell directories, or of runs named `wandb:entity/project?group=study`.
+
+    Of a directory in which W&B's run files lie and no records, what those files say is taken.
 
     Raises:
-        RecordError: a directory does not exist.
+        RecordError: a directory does not exist, or W&B cannot be read.
     """
-    rows, history, problems, plans = [], [], [], []
-    for directory in map(Path, directories):
-        if not directory.is_dir():
+    rows, history, problems, plans, is_copy = [], [], [], [], False
+    for source in map(str, directories):
+        directory = Path(source)
+        if not is_source(source) and not directory.is_dir():
             raise RecordError(f"{directory}  is not a directory; give a sweep's or a cell's directory")
         prefix = f"{directory.name}/" if len(directories) > 1 else ""
-        plan = read_plan(directory, problems)
+        plan = None if is_source(source) else read_plan(directory, problems)
+        found = [] if is_source(source) else _read_cells(directory, prefix, history, problems)
+        copies = fetch(source) if is_source(source) else (None if found else find(directory))
+        if copies:
+            found, plan, is_copy = _copied(copies, directory, prefix, history), plan or copies.plan, True
+            problems += copies.problems
         plans += [plan] if plan else []
-        found = _read_cells(directory, prefix, history, problems)
         rows += found + _planned(directory, prefix, plan, {row["cell"] for row in found})
-    return Loaded(cells=_cell_frame(rows), history=_history_frame(history), problems=problems, plans=plans)
+    cells, epochs = _cell_frame(rows), _history_frame(history)
+    return Loaded(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy)
+
+
+def _copied(copies: Copies, directory: Path, prefix: str, history: list[dict]) -> list[dict]:
+    """Rows for the cells that W&B has; the directory of such a cell does not exist."""
+    for cell, record, epochs in copies.cells:
+        history += [row | {"cell": prefix + cell, "arm": record.arm, "seed": record.seed} for row in epochs]
+    return [_cell_row(directory / cell, prefix + cell, record) for cell, record, _ in copies.cells]
 
 
 def read_plan(directory: Path, problems: list[str]) -> dict[str, Any] | None:

@@ -23,12 +23,14 @@ from analysis.results import RESULTS_NAME, results_json
 from analysis.sections import Parts, make_parts
 from analysis.selection import DEFAULT_METRIC, Selection, select
 from analysis.tables import frame_csv
+from analysis.wandb_runs import is_source, report_folder
 from vitsweep.errors import RecordError
 from vitsweep.record import METRIC_NAMES, finite
 
 REPORT_NAME = "report"
 GALLERY_NAME = "gallery.json"
 GALLERIES = ("make", "keep", "none")
+NO_CHECKPOINTS = "W&B has no checkpoints, so there is no rollout gallery."
 NOT_ASKED = "The rollout gallery was not asked for."
 
 
@@ -42,7 +44,8 @@ def make_report(
     """Write the report of one or many sweep (or cell) directories and return the path of its index.html.
 
     Args:
-        out: folder to write; None for `report` in the first directory.
+        directories: also `wandb:entity/project?group=study`, and folders of W&B run files.
+        out: folder to write; None for `report` in the first directory, for W&B in outputs/wandb/<project>/<study>.
         gallery: make (needs torch and checkpoints), keep (the pictures of the report in the first directory) or none.
         metric: what arms are compared by, at the last epoch; or a rollout measure, of the best checkpoint.
         sort: order of the comparison table: planned, or effect.
@@ -51,9 +54,12 @@ def make_report(
         RecordError: a directory does not exist, or there is no such metric.
     """
     check_metric(metric, gallery)
-    first = Path(directories[0]) / REPORT_NAME
+    source = str(directories[0])
+    first = report_folder(source) if is_source(source) else Path(source) / REPORT_NAME
     kept = read_gallery(first) if gallery == "keep" else None
     loaded = load(*directories)
+    if loaded.is_copy and kept is None:
+        kept, gallery = {"panels": [], "notes": [NO_CHECKPOINTS]}, "keep"
     measures, notes = _made_measures(loaded) if gallery == "make" else (kept_measures(kept), [])
     judgement = judge(loaded, metric, measures)
     return report_judgement(judgement, Path(out) if out else first, kept, gallery == "make", sort, notes)

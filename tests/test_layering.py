@@ -15,15 +15,15 @@ FLOORS = [
     ["device", "seeding", "augment", "posemb", "cpu_ops", "layers", "patchify"],
     ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "resnet", "models"]
     + ["optim", "checkpoint", "progress"]
-    + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "track", "wandb_piece", "wandb_sync"],
+    + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "wandb_back", "track", "wandb_piece", "wandb_sync"],
     ["evaluate"],
     ["train", "pack", "standins", "effects", "noop", "probe"],
     ["complaints", "study_file", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
     + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce"]
-    + ["wandb_study", "wandb_space", "wandb_sweep", "wandb_cell", "wandb_dashboard", "__main__"],
+    + ["wandb_study", "wandb_space", "wandb_sweep", "wandb_cell", "wandb_panels", "wandb_dashboard", "__main__"],
 ]
 PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
-MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "config"}
+MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "config", "wandb_back", "wandb_mode"}
 ROLLOUT_SIDE = {"vit", "models", "checkpoint", "data", "augment", "seeding"}
 LIGHT = [
     "vitsweep.cli",

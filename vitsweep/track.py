@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vitsweep.config import TrackerConfig
+from vitsweep.errors import UserError
+from vitsweep.plan import Plan, read_plan
 from vitsweep.record import Record, read_rows, write_json
 from vitsweep.wandb_client import described, make_settings, release_service, within
 from vitsweep.wandb_mode import find_mode, has_key, is_reachable
@@ -172,7 +174,7 @@ class WandbTracker:
     def _open(self, record: Record, mode: str, patience: float, *, resuming: bool) -> "wandb.Run":
         import wandb
 
-        arguments = run_arguments(record, self.config.share_host)
+        arguments = run_arguments(record, self.config.share_host, plan_beside(record, self._directory))
         return wandb.init(
             **arguments | ({"id": self.run_id} if self.run_id else {}),
             dir=self._directory,
@@ -261,6 +263,15 @@ class WandbTracker:
             return
         for path in run_dir.glob("run-*.wandb"):
             path.with_name(path.name + SENT_SUFFIX).touch()
+
+
+def plan_beside(record: Record, directory: Path) -> Plan | None:
+    """The plan that the cell belongs to, if it lies where a sweep has it."""
+    try:
+        plan = read_plan(directory.absolute().parents[1])
+    except (UserError, IndexError):
+        return None
+    return plan if plan and plan.study == record.study else None
 
 
 def make_tracker(config: TrackerConfig) -> Tracker:

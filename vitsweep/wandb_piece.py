@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ from vitsweep.config import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.record import Record, read_record, read_rows
 from vitsweep.track import BEST_MODEL, PICTURES_NAME, SENT_SUFFIX, WANDB_FOLDER, WandbTracker
+from vitsweep.wandb_back import FOLDER_NAME
 from vitsweep.wandb_file import RunFile, read_run_file
 from vitsweep.wandb_run import exit_code, run_id
-
-FOLDER_NAME = re.compile(r"(?:offline-)?run-(?P<moment>\d{8}_\d{6})-[^/]+?(?:-(?P<again>\d+))?$")
 
 
 @dataclass(kw_only=True)

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from vitsweep.plan import Plan
 from vitsweep.record import PREDICTIONS_NAME, Record, finite
 
 LONGEST_TAG, LONGEST_NAME = 64, 128  # of the server; wandb itself refuses longer tags only
 EXIT_CODES = {"done": 0, "interrupted": 143}
 OTHER_EXIT_CODE = 1
 
+RECORD_KEY, PLAN_KEY = "record", "study_plan"
+FLAT_KEYS = ("arm", "seed", "study", "role", "config_hash")
 DESCRIPTION = (
     ("levels", "overrides", "plan_hash", "claims_hash", "data_fingerprint", "data_name", "classes")
     + ("normalisation", "num_images", "code", "versions", "device", "precision", "threads", "pack")
@@ -45,7 +48,7 @@ def run_id(record: Record) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def run_arguments(record: Record, share_host: bool) -> dict[str, Any]:
+def run_arguments(record: Record, share_host: bool, plan: Plan | None = None) -> dict[str, Any]:
     """Keyword arguments of wandb.init that say who the run is: id, name, group, job_type, tags, config."""
     tags = [f"{factor}={level}"[:LONGEST_TAG] for factor, level in record.levels.items()]
     return {
@@ -54,15 +57,21 @@ def run_arguments(record: Record, share_host: bool) -> dict[str, Any]:
         "group": record.study[:LONGEST_NAME],
         "job_type": record.arm[:LONGEST_NAME],
         "tags": list(dict.fromkeys(tags)),
-        "config": run_config(record, share_host),
+        "config": run_config(record, share_host, plan),
     }
 
 
-def run_config(record: Record, share_host: bool) -> dict[str, Any]:
-    """The nested configuration, the flat keys that W&B filters and groups by, and under `record` what was used."""
-    flat_keys = {name: getattr(record, name) for name in ("arm", "seed", "study", "role", "config_hash")}
+def run_config(record: Record, share_host: bool, plan: Plan | None = None) -> dict[str, Any]:
+    """The nested configuration, the flat keys that W&B filters and groups by, and what belongs to the report.
+
+    Under `record` is what was used, under `study_plan` the study's plan with only the seeds of its cells.
+    """
+    flat_keys = {name: getattr(record, name) for name in FLAT_KEYS}
     used = {name: getattr(record, name) for name in DESCRIPTION}
-    config = finite({**record.config, **flat_keys, "record": used})
+    config = finite({**record.config, **flat_keys, RECORD_KEY: used})
+    if plan is not None:
+        seeds_of = {arm["arm"]: [cell.seed for cell in plan.cells if cell.arm == arm["arm"]] for arm in plan.arms}
+        config[PLAN_KEY] = finite({k: v for k, v in vars(plan).items() if k != "cells"} | {"seeds_of": seeds_of})
     return config if share_host else without_paths(config)
 
 
