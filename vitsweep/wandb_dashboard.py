@@ -4,6 +4,7 @@ The same command again brings both up to date: where they are is kept in the stu
 is sent and the specification is printed, the same for the same study. Needs the extra `dashboards` (wandb-workspaces).
 """
 
+import importlib
 import importlib.util
 import json
 import random
@@ -96,6 +97,8 @@ def settled(make: Callable[[], Any], seed: str) -> Any:
     before = random.getstate()
     random.seed(seed)
     try:
+        importlib.import_module("wandb_workspaces.workspaces")  # draws too, the first time
+        random.seed(seed)
         return make()
     finally:
         random.setstate(before)
