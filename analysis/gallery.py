@@ -33,7 +33,7 @@ VARIANT_NAMES = ("calibrated", "last", "max", "min", "relevance", "rollout", "to
 NO_GALLERY = "No rollout gallery: {}."
 MOST_ARMS, MOST_CELLS = 24, 120
 """Shown in the report; beyond them it would take minutes. The command line knows no such limit."""
-MEASURED_IMAGES, JUDGED_IMAGES = 500, 64
+MEASURED_IMAGES, JUDGED_IMAGES = 250, 64
 """Test images of the measures (view and report) and of the view `faithful`, spread over the classes, unless --count
 says otherwise."""
 
@@ -171,7 +171,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--view", nargs="+", choices=VIEWS, default=["sheet", "pairs", "difference", "layers"])
     parser.add_argument("--variant", choices=VARIANT_NAMES, default="rollout", help="kind of map")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the residual path, 0 to 1")
-    parser.add_argument("--count", type=int, help="test images that measures (500) and faithful (64) use")
+    parser.add_argument(
+        "--count", type=int, help=f"test images that measures ({MEASURED_IMAGES}) and faithful ({JUDGED_IMAGES}) use"
+    )
     parser.add_argument(
         "--missing", nargs="+", choices=MISSING, default=["drop"], help="how faithful takes patches away"
     )

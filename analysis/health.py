@@ -6,7 +6,7 @@ from analysis.effects import seed_values
 from analysis.judge import Judgement
 from analysis.measures import COLUMNS
 from analysis.page import Bullets, Fold, Pairs, Text
-from analysis.selection import Selection
+from analysis.selection import DEFAULT_METRIC, Selection
 from analysis.shown import duration, ranges
 from vitsweep.record import SCHEMA, package_version
 
@@ -36,14 +36,15 @@ def health_items(selection: Selection, problems: list[str]) -> list:
     return items
 
 
-def methods_items(selection: Selection) -> list:
+def methods_items(selection: Selection, metric: str = DEFAULT_METRIC) -> list:
     """Protocol, data, versions and cost."""
     cells, done = selection.cells, selection.done()
     if cells.empty:
         return [Text(text="There are no cells.")]
+    moment = "of the weights with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
     pairs = [
         ("Seeds", ranges(sorted(set(cells["seed"])))),
-        ("Metric", "test accuracy at the last epoch; test data were scored once, after training"),
+        ("Metric", f"{metric.replace('/', ' ')} {moment}; test data were scored once, after training"),
         ("Design", selection.design or "plain sweep"),
         ("Data", f"{', '.join(data_names(cells))}; fingerprint {_values(cells['data_fingerprint'].str[:16])}"),
         ("Images", _values(pd.Series([_counts(r.num_images) for r in done["record"]]))),

@@ -119,7 +119,7 @@ def _measures(judgement: Judgement, runs: dict[str, str]) -> list:
 
 
 def _methods(judgement: Judgement) -> list:
-    items = methods_items(judgement.selection)
+    items = methods_items(judgement.selection, judgement.metric)
     lines = [
         seeds_sentence(judgement),
         "Estimand: the difference of mean accuracy on this test set, at these hyper-parameters, over the random "

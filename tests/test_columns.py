@@ -7,6 +7,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from scipy import stats as scipy_stats
 
 from analysis import columns, report
 from analysis.__main__ import main
-from analysis.gallery import in_order, report_measures
+from analysis.gallery import MEASURED_IMAGES, in_order, report_measures
 from analysis.gather import Settings
 from analysis.load import load
 from analysis.measure_effects import UNTESTED, joined, measure_effects
@@ -220,6 +221,7 @@ def test_arms_can_be_judged_by_a_measure(reported, undrawn, blind, tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "The baseline has a rollout/entropy of " in text
     assert "Rollout entropy with the lowest validation loss, every arm against baseline." in text
+    assert "Metric: rollout entropy of the weights with the lowest validation loss;" in text
 
 
 def test_measure_is_refused_where_nothing_is_measured(sweep, capsys):
@@ -268,3 +270,9 @@ def test_second_report_gives_the_same_bytes_from_memory(reported, undrawn, blind
     make_report(reported, out=tmp_path)
     for name in ("index.html", "results.json", "tables/measures.csv", "gallery.json"):
         assert (tmp_path / name).read_bytes() == (reported / "report" / name).read_bytes()
+
+
+def test_howto_names_the_measures_and_the_number_of_images():
+    text = (Path(__file__).resolve().parent.parent / "docs" / "rollout.md").read_text()
+    assert all(f"`{name.removeprefix('rollout/')}`" in text for name in COLUMNS)
+    assert f"over the same {MEASURED_IMAGES} test images" in text
