@@ -11,13 +11,13 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["errors", "paths"],
     ["naming", "design", "config", "record", "study", "plan", "locks", "standing"]
-    + ["convolutions", "cost", "power", "estimate", "stop"],
+    + ["convolutions", "cost", "power", "packs", "estimate", "stop"],
     ["device", "seeding", "augment", "posemb", "cpu_ops", "layers", "patchify"],
     ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "resnet", "models"]
     + ["optim", "checkpoint", "progress"]
     + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "wandb_back", "track", "wandb_piece", "wandb_sync"],
     ["evaluate"],
-    ["train", "pack", "standins", "effects", "noop", "probe"],
+    ["train", "pack", "standins", "effects", "noop", "probe", "pack_size"],
     ["complaints", "study_file", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
     + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce"]
     + ["wandb_study", "wandb_space", "wandb_sweep", "wandb_cell", "wandb_panels", "wandb_dashboard", "__main__"],

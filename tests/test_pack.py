@@ -3,26 +3,31 @@
 Kinds: agrees with the same cell trained alone, obeys a property, survives.
 """
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import safetensors.torch
+import torch
 
+from vitsweep import pack
 from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked, config_hash, to_dict
-from vitsweep.pack import run_pack
-from vitsweep.record import Record, read_rows
-from vitsweep.train import run_cell
+from vitsweep.pack import Together, run_pack
+from vitsweep.record import Record, read_record, read_rows
+from vitsweep.stop import Interrupted
+from vitsweep.train import Step, prepare, run_cell
 
 TINY = {"patch_size": 16, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 CURVE = ("epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
 
 
 def make_config(seed: int = 0, dropout: float = 0.2, model: dict | None = None, **recipe: object) -> Config:
-    """A cell of four steps an epoch."""
+    """A cell of ten steps an epoch."""
     config = Config(
         model=ModelConfig(**TINY | {"hidden_dropout_prob": dropout} | (model or {})),
         data=DataConfig(name="shapes", root=None, shapes_train=200, shapes_test=50),
-        recipe=RecipeConfig(**{"epochs": 2, "batch_size": 45} | recipe),
+        recipe=RecipeConfig(**{"epochs": 2, "batch_size": 18} | recipe),
         tracker=TrackerConfig(name="none"),
         seed=seed,
         device="cpu",
@@ -65,23 +70,179 @@ def curve(folder: Path) -> list[list[float]]:
 
 STUDIES = {
     "other seeds": [{"seed": 0}, {"seed": 1}, {"seed": 2}],
-    "other learning rates": [{"lr": 1e-3}, {"lr": 3e-3}],
-    "other weight decays": [{"weight_decay": 0.01}, {"weight_decay": 0.5}],
+    "other learning rates and weight decays": [{"lr": 1e-3}, {"lr": 3e-3}, {"weight_decay": 0.5}],
     "other dropout rates": [{"dropout": 0.1}, {"dropout": 0.5}, {"dropout": 0.0}],
     "other dropout places": [{}, {"model": {"mlp_hidden_dropout_prob": 0.0}}, {"model": {"head_dropout_prob": 0.6}}],
-    "other augmentation": [{"crop_padding": 0}, {"horizontal_flip": False}],
-    "other loss and clipping": [{"label_smoothing": 0.1}, {"clip_norm": 0.1}, {}],
-    "other optimizers": [{"optimizer": "sgd", "lr": 0.1}, {}],
-    "other schedules": [{"schedule": "cosine", "warmup_epochs": 1.0}, {"schedule": "plateau"}],
+    "no dropout": [{"dropout": 0.0}, {"dropout": 0.0, "seed": 1}],
+    "other augmentation, loss and clipping": [{"crop_padding": 0}, {"label_smoothing": 0.1}, {"clip_norm": 0.1}],
+    "other optimizers and schedules": [{"optimizer": "sgd", "lr": 0.1}, {"schedule": "cosine", "warmup_epochs": 1.0}],
 }
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_cell_of_a_pack_equals_the_same_cell_alone(tmp_path, study):
-    """20 steps (five epochs of four), dropout on unless the study says otherwise."""
-    configs = [make_config(**{"epochs": 5} | arm) for arm in STUDIES[study]]
+    """After 20 steps in fp32; with dropout too, whose masks come from the cell's own stream."""
+    configs = [make_config(**arm) for arm in STUDIES[study]]
     alone, together = trained_alone(tmp_path / "alone", configs), trained_together(tmp_path / "together", configs)
     for number in range(len(configs)):
         assert distance(alone / str(number), together / str(number)) < 1e-4
         for one, other in zip(curve(alone / str(number)), curve(together / str(number)), strict=True):
             assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_cells_of_a_pack_that_differ_in_their_seed_become_different_models(tmp_path):
+    folder = trained_together(tmp_path, [make_config(seed=0), make_config(seed=1)])
+    assert distance(folder / "0", folder / "1") > 1e-2
+
+
+def test_plateau_acts_on_the_cell_whose_loss_stands_still_alone(tmp_path):
+    eager = {"schedule": "plateau", "plateau_patience": 0, "epochs": 4}
+    folder = trained_together(tmp_path, [make_config(lr=1e-6, **eager), make_config(**eager)])
+    rates = [[row["lr"] for row in read_rows(folder / name)] for name in ("0", "1")]
+    assert rates[0][-1] < rates[0][0] and rates[1][0] == 1e-3
+    assert rates[1] == [row["lr"] for row in read_rows(trained_alone(tmp_path / "alone", [make_config(**eager)]) / "0")]
+
+
+def test_cell_that_diverges_is_frozen_and_its_neighbours_go_on(tmp_path):
+    configs = [make_config(seed=1), make_config(lr=1e30, optimizer="sgd"), make_config(seed=2)]
+    alone, together = trained_alone(tmp_path / "alone", configs), trained_together(tmp_path / "together", configs)
+    records = [read_record(together / name) for name in ("0", "1", "2")]
+    assert [record.status for record in records] == ["done", "diverged", "done"]
+    assert records[1].error["message"] == read_record(alone / "1").error["message"]
+    assert distance(alone / "0", together / "0") < 1e-4 and distance(alone / "2", together / "2") < 1e-4
+
+
+def stopping(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Send this process a SIGTERM when a pack has taken so many steps."""
+    real, taken = pack.Together.take, []
+
+    def take(self, steps):
+        taken.append(steps)
+        if len(taken) == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, steps)
+
+    monkeypatch.setattr(pack.Together, "take", take)
+
+
+def test_pack_that_is_stopped_goes_on_in_every_cell(tmp_path, monkeypatch):
+    configs = [make_config(seed=0), make_config(seed=1, lr=2e-3)]
+    whole = trained_together(tmp_path / "whole", configs)
+    with monkeypatch.context() as patch:
+        stopping(patch, after=13)
+        with pytest.raises(Interrupted):
+            trained_together(tmp_path / "broken", configs)
+    for name in ("0", "1"):
+        assert read_record(tmp_path / "broken" / name).status == "interrupted"
+    broken = trained_together(tmp_path / "broken", configs)
+    for name in ("0", "1"):
+        assert distance(whole / name, broken / name) == 0 and curve(whole / name) == curve(broken / name)
+
+
+def test_cells_at_different_steps_go_on_together(tmp_path, monkeypatch):
+    """One cell comes from the second epoch of another pack, one from nothing."""
+    configs = [make_config(seed=0), make_config(seed=1)]
+    whole, mixed = trained_alone(tmp_path / "whole", configs), tmp_path / "mixed"
+    with monkeypatch.context() as patch:
+        stopping(patch, after=13)
+        with pytest.raises(Interrupted):
+            trained_together(mixed, configs[:1])
+    trained_together(mixed, configs)
+    for name in ("0", "1"):
+        assert distance(whole / name, mixed / name) < 1e-4
+        assert [row["epoch"] for row in read_rows(mixed / name)] == [1, 2]
+
+
+def failing_above(monkeypatch: pytest.MonkeyPatch, size: int, fault: Exception) -> list[int]:
+    """Passes of more cells than `size` raise; returns the numbers of cells in the passes that were tried."""
+    real, tried = pack.Together.passes, []
+
+    def passes(self, steps):
+        tried.append(len(steps))
+        if len(steps) > size:
+            raise fault
+        return real(self, steps)
+
+    monkeypatch.setattr(pack.Together, "passes", passes)
+    return tried
+
+
+@pytest.mark.parametrize(
+    "fault", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_pack_that_does_not_fit_into_memory_is_halved(tmp_path, monkeypatch, caplog, fault):
+    configs = [make_config(seed=seed, epochs=1) for seed in range(4)]
+    alone, tried = trained_alone(tmp_path / "alone", configs), failing_above(monkeypatch, 2, fault)
+    together = trained_together(tmp_path / "together", configs)
+    assert tried[:3] == [4, 2, 2] and set(tried[1:]) == {2}
+    assert "4 cells cannot be one program (the memory does not suffice); now 2 at a time" in caplog.text
+    assert all(distance(alone / str(n), together / str(n)) < 1e-4 for n in range(4))
+
+
+def test_pack_that_vmap_does_not_know_is_trained_apart(tmp_path, monkeypatch, caplog):
+    failing_above(monkeypatch, 1, RuntimeError("no batching rule"))
+    folder = trained_together(tmp_path, [make_config(seed=0), make_config(seed=1)])
+    assert "2 cells cannot be one program (RuntimeError: no batching rule); now 1 at a time" in caplog.text
+    assert [read_record(folder / name).status for name in ("0", "1")] == ["done", "done"]
+
+
+def test_fault_of_one_cell_is_its_own(tmp_path, monkeypatch):
+    """Whatever its optimizer raises, the other cell ends well."""
+    real = pack.update
+
+    def update(setup, config, *rest):
+        if config.seed == 1:
+            raise RuntimeError("the fan fell off")
+        real(setup, config, *rest)
+
+    monkeypatch.setattr(pack, "update", update)
+    folder = trained_together(tmp_path, [make_config(seed=0), make_config(seed=1)])
+    records = [read_record(folder / name) for name in ("0", "1")]
+    assert [record.status for record in records] == ["done", "failed"]
+    assert records[1].error["message"] == "the fan fell off"
+
+
+def test_record_says_with_whom_a_cell_was_trained(tmp_path):
+    folder = trained_together(tmp_path, [make_config(seed=0), make_config(seed=1)])
+    record = read_record(folder / "1")
+    assert record.pack == {"cells": ["baseline seed=0", "baseline seed=1"], "place": 1}
+    assert record.status == "done" and record.params > 0 and record.peak_gib > 0
+
+
+def test_speed_of_a_cell_is_its_share_of_the_packs(tmp_path, monkeypatch):
+    """Every step is said to take two seconds: 18 images of each cell in two seconds."""
+    clock = iter(range(0, 10**6, 2))
+    monkeypatch.setattr(pack, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
+    folder = trained_together(tmp_path, [make_config(seed=seed) for seed in range(3)])
+    assert [read_record(folder / str(n)).images_per_second for n in range(3)] == [9.0, 9.0, 9.0]
+
+
+def test_images_are_read_once_for_all_cells(tmp_path, monkeypatch):
+    calls = []
+    real = pack.load_data
+    monkeypatch.setattr(pack, "load_data", lambda config: calls.append(config) or real(config))
+    trained_together(tmp_path, [make_config(seed=seed, epochs=1) for seed in range(3)])
+    assert len(calls) == 1
+
+
+def saved_bytes(count: int) -> int:
+    """What the forward pass of so many cells keeps for the backward pass."""
+    steps = []
+    for seed in range(count):
+        config = make_config(seed)
+        setup = prepare(config)
+        setup.model.train()
+        steps.append(Step(setup=setup, config=config, index_B=torch.arange(18), epoch=1, step=0))
+    together, storages = Together(count), {}
+    together.take(steps)  # finds the places of dropout
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: storages.__setitem__(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) or t, lambda t: t
+    ):
+        together.passes(steps)
+    return sum(storages.values())
+
+
+def test_memory_of_a_pack_is_linear_in_its_cells():
+    two, four, eight = (saved_bytes(count) for count in (2, 4, 8))
+    assert four - two == pytest.approx(2 * (two / 2), rel=0.02)
+    assert eight - four == pytest.approx(4 * (two / 2), rel=0.02)

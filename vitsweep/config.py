@@ -320,6 +320,8 @@ class Config:
     """torch.compile: auto (where it pays: on cuda), on or off."""
     deterministic: bool = True
     """Whether kernels that could differ between two equal runs are avoided."""
+    pack: str = "auto"
+    """Cells of a study trained as one program: auto (as many as fit and pay, by measuring), off, or at most so many."""
     checkpoint_seconds: float = 30.0
     """Save the state for resuming at most this often, seconds."""
     checkpoint_every_epochs: int = 0
@@ -333,6 +335,8 @@ class Config:
             found.append(f"seed={self.seed}  must lie in 0 .. 2**32 - 1")
         found += _not_among("device", self.device, DEVICES) + _not_among("precision", self.precision, PRECISIONS)
         found += _not_among("compile", self.compile, SWITCHES)
+        if self.pack not in ("auto", "off") and not (self.pack.isdigit() and int(self.pack) > 0):
+            found.append(f"pack={self.pack}  must be auto, off or a number of at least 1")
         if not self.checkpoint_seconds >= 0:
             found.append(f"checkpoint_seconds={self.checkpoint_seconds}  must not be negative")
         if self.checkpoint_every_epochs < 0:

@@ -22,9 +22,10 @@ from vitsweep.isolate import Pool, Slot
 from vitsweep.locks import Witness
 from vitsweep.standing import standing
 from vitsweep.stop import Interrupted
-from vitsweep.work import NoSpace, planned, train_cell, watch_parent
+from vitsweep.work import NoSpace, planned, train_cells, watch_parent
 
 CELL_KEY = "cell"
+BETWEEN = ","  # the ids of cells that are one job; no id has it in it
 
 
 class FrozenLoader(ConfigLoader):
@@ -44,7 +45,7 @@ class FrozenLoader(ConfigLoader):
         config = copy.deepcopy(master_config)
         with open_dict(config):
             config[CELL_KEY] = cell
-            config.hydra.sweep.subdir = cell
+            config.hydra.sweep.subdir = cell.partition(BETWEEN)[0]
             config.hydra.overrides.task = [override]
             config.hydra.job.override_dirname = cell
         return config
@@ -95,17 +96,20 @@ class CellTask:
         self.sweep = os.getpid()
         self.watching = 0
         self.disk_full: NoSpace | None = None
+        self.left: set[str] = set()  # cells that were too many for their pack, if this task ran in the sweep's process
 
     def __call__(self, composed: DictConfig) -> str:
-        """Train the cell that `+cell=<id>` names; returns its status, or busy."""
+        """Train the cells that `+cell=<id>,<id>` names; returns how they ended."""
         if self.disk_full is not None:
             return "planned"
         self.watch_sweep()
-        directory, cell_id = Path(HydraConfig.get().sweep.dir), composed[CELL_KEY]
+        directory, cell_ids = Path(HydraConfig.get().sweep.dir), composed[CELL_KEY].split(BETWEEN)
         try:
             if not self.isolate:
-                return train_cell(directory, cell_id, retry=self.retry)
-            return self.in_child(directory, cell_id)
+                ends = train_cells(directory, cell_ids, retry=self.retry)
+                self.left |= {cell_id for cell_id, end in ends.items() if end == "left"}
+                return ", ".join(ends.values())
+            return self.in_child(directory, cell_ids[0])
         except NoSpace as fault:
             self.disk_full = fault
             raise

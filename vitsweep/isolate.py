@@ -24,6 +24,7 @@ from types import TracebackType
 from vitsweep.config import SweepConfig
 from vitsweep.locks import CellLock, Witness
 from vitsweep.nursery import Nursery
+from vitsweep.packs import Packs
 from vitsweep.plan import Cell
 from vitsweep.record import write_record
 from vitsweep.standing import Standing, at_rest, record_of, standing
@@ -103,6 +104,7 @@ class Pool:
         retry: whether cells that failed are trained again.
         tell: called with each cell's standing when its process has ended, and about once a second with None.
         witness: judges who is at a cell.
+        pack: which cells are trained as one program, as configured.
     """
 
     def __init__(
@@ -112,10 +114,12 @@ class Pool:
         retry: bool,
         tell: Callable[[Standing | None], None],
         witness: Witness,
+        pack: str = "off",
     ):
         self.directory, self.retry, self.tell, self.witness = directory, retry, tell, witness
         self.free = list(slots)
-        self.running: dict[int, tuple[Cell, Slot]] = {}
+        self.packs = Packs(directory, pack, len(slots))
+        self.running: dict[int, tuple[list[Cell], Slot]] = {}
         self.waiting: deque[Cell] = deque()
         self.deaths = Deaths()
         self.refused: set[str] = set()
@@ -152,30 +156,40 @@ class Pool:
         for cell in list(self.waiting):
             if not self.free or self.disk_full:
                 return
+            if cell not in self.waiting:  # it went with an earlier one
+                continue
             now = standing(self.directory, cell, self.witness)
             if now.status == "running":
                 self.tell(now)
                 continue
             self.waiting.remove(cell)
             if now.is_wanted(self.retry) and needs(cell) not in self.refused:
-                self.start(cell)
+                self.start(self.packs.with_company(cell, self.waiting, self.is_startable))
             else:
                 self.tell(now)
 
-    def start(self, cell: Cell) -> None:
-        """Start a cell in a free slot."""
+    def is_startable(self, cell: Cell) -> bool:
+        """Whether a waiting cell could be started at once."""
+        now = standing(self.directory, cell, self.witness)
+        return now.status != "running" and now.is_wanted(self.retry) and needs(cell) not in self.refused
+
+    def start(self, cells: list[Cell]) -> None:
+        """Start a cell, or several as one program, in a free slot."""
         if self.nursery is None:
             self.nursery = Nursery()
         slot = self.free.pop(0)
         self.started += 1
-        self.running[self.started] = (cell, slot)
-        self.tell(Standing(cell=cell, status="running"))
+        self.running[self.started] = (cells, slot)
+        for cell in cells:
+            with suppress(ValueError):
+                self.waiting.remove(cell)
+            self.tell(Standing(cell=cell, status="running"))
         environment = {} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}
         with suppress(EOFError):  # hear() finds out as well, and puts everything right
             self.nursery.start(
                 self.started,
                 self.directory,
-                cell.id,
+                [cell.id for cell in cells],
                 retry=self.retry,
                 environment=environment,
                 threads=slot.threads,
@@ -193,9 +207,12 @@ class Pool:
             return True
         self.orphaned = 0 if ends else self.orphaned
         for number, code in ends:
-            cell, slot = self.running.pop(number)
+            cells, slot = self.running.pop(number)
             self.free.append(slot)
-            self.settle(cell, code)
+            if code < 0 and len(cells) > 1:
+                self.packs.halve(cells)
+            for cell in reversed(cells):  # what must go on does so in the order that it had
+                self.settle(cell, code)
         return bool(ends)
 
     def replace_nursery(self) -> None:
@@ -209,8 +226,8 @@ class Pool:
             raise RuntimeError(f"{sys.executable} -m vitsweep.nursery ends at once; try it with sweep.isolate=none")
         log.warning("the process that cells are forked from was killed; starting another")
         self.close()
-        for cell, slot in self.running.values():
-            self.waiting.appendleft(cell)
+        for cells, slot in self.running.values():
+            self.waiting.extendleft(reversed(cells))
             self.free.append(slot)
         self.running.clear()
 
@@ -221,8 +238,11 @@ class Pool:
             self.disk_full = no_space(self.directory, "no space left, or read-only")
         elif now.status == "running":  # by somebody else, or its process is just about to see that the nursery has died
             self.waiting.append(cell)
-        elif now.status in ("planned", "interrupted") and code != BUSY:
-            now = self.mourn(cell, code)
+        elif now.status in ("planned", "interrupted"):
+            if code == BUSY:  # others were at it, or it was one too many for its pack
+                self.waiting.appendleft(cell)
+            else:
+                now = self.mourn(cell, code)
         if now.refusal:
             self.refused.add(needs(cell))
         self.tell(now)
@@ -286,7 +306,8 @@ def run_in_processes(
         KeyboardInterrupt: also as Interrupted; what was under way has been stopped.
     """
     slots = make_slots(settings.jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
-    with Pool(directory, slots, settings.retry == "failed", tell, witness) as pool:
+    pack = cells[0].config.get("pack", "off")
+    with Pool(directory, slots, settings.retry == "failed", tell, witness, pack) as pool:
         pool.run(cells)
 
 

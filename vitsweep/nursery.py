@@ -5,7 +5,7 @@ This one pays once; it never trains, never touches a GPU and has no state, so ev
 and what a cell leaks or breaks ends with it. A child runs in a session of its own: Ctrl-C reaches the parent alone,
 which then asks the children to save their state.
 
-Protocol, one JSON object a line. In: {"start": n, "directory", "cell", "retry", "environment", "threads"} or
+Protocol, one JSON object a line. In: {"start": n, "directory", "cells", "retry", "environment", "threads"} or
 {"signal": n, "number": signum}. Out: {"ended": n, "code": exit code, negative for a signal}.
 """
 
@@ -43,16 +43,16 @@ class Nursery:
         self.heard = b""
         self.is_open = True
 
-    def start(self, number: int, directory: Path, cell_id: str, **rest: Any) -> None:
-        """Fork a process that trains a cell; `number` names it in all that follows.
+    def start(self, number: int, directory: Path, cell_ids: list[str], **rest: Any) -> None:
+        """Fork a process that trains a cell, or several as one program; `number` names it in all that follows.
 
         Args:
             number: chosen by the caller, never used twice.
             directory: the sweep's.
-            cell_id: the cell's id in its plan.
+            cell_ids: the cells' ids in their plan.
             rest: retry, environment (variables to set) and threads (of torch; None: as it likes).
         """
-        self._say({"start": number, "directory": str(directory), "cell": cell_id} | rest)
+        self._say({"start": number, "directory": str(directory), "cells": cell_ids} | rest)
 
     def signal(self, number: int, signum: int) -> None:
         """Send a signal to a child, if it still lives."""
@@ -158,12 +158,12 @@ def become(order: dict[str, Any]) -> int:
     with suppress(OSError):  # when memory runs out, the kernel is to take the cell and not the sweep
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     os.environ.update(order["environment"])
-    redirect(Path(order["directory"], order["cell"], work.LOG_NAME))
+    redirect(Path(order["directory"], order["cells"][0], work.LOG_NAME))
     if order["threads"] is not None:
         import torch
 
         torch.set_num_threads(order["threads"])
-    words = [order["directory"], order["cell"]] + ["--retry"] * order["retry"]
+    words = [order["directory"], *order["cells"]] + ["--retry"] * order["retry"]
     return work.main(words)
 
 

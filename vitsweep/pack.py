@@ -68,15 +68,17 @@ class Place:
     dtype: torch.dtype
 
 
-def run_pack(cells: list[tuple[Config, Record, Path]]) -> None:
+def run_pack(cells: list[tuple[Config, Record, Path]]) -> list[BaseException | None]:
     """Train cells of one shape together; each leaves its record, whatever happens to it or to the others.
 
     Args:
         cells: configuration, record and directory of each, as for train.run_cell.
 
+    Returns:
+        What the training of each cell raised, a UserError for instance; None for most, also if the cell failed.
+
     Raises:
         Interrupted: a signal asked for the end; every cell's state is saved.
-        UserError: the data or the device are not there; the records say so.
     """
     load = cache(lambda: load_data(cells[0][0]).to(pick_device(cells[0][0].device)))  # the same images for all
     together = Together(len(cells))
@@ -100,9 +102,10 @@ def run_pack(cells: list[tuple[Config, Record, Path]]) -> None:
             seconds = time.monotonic() - began
             for member, answer in zip(waiting, answers, strict=True):
                 member.hear(answer if isinstance(answer, BaseException) else (answer, seconds))
-    faults = sorted((m.fault for m in members if m.fault), key=lambda fault: not isinstance(fault, Interrupted))
-    if faults:
-        raise faults[0]
+    for member in members:
+        if isinstance(member.fault, KeyboardInterrupt):
+            raise member.fault
+    return [member.fault for member in members]
 
 
 def request_stop(stop: StopSignals, members: list[Member]) -> None:
@@ -117,10 +120,11 @@ class Together:
 
     Args:
         size: most cells in one pass. More are taken in several passes; when memory runs out it is halved.
+        may_give_way: whether it is; else the fault is raised.
     """
 
-    def __init__(self, size: int):
-        self.size = size
+    def __init__(self, size: int, may_give_way: bool = True):
+        self.size, self.may_give_way = size, may_give_way
         self.places: list[Place] | None = None
         self.forward: Callable[[dict[str, Tensor], Tensor], Tensor] | None = None
 
@@ -137,15 +141,17 @@ class Together:
             try:
                 losses, logits, labels = self.passes(part)
             except Exception as fault:  # no weight has been touched, so these steps can be taken again
-                self.give_way(fault)
+                self.give_way(len(part), fault)
                 continue
             answers += [updated(*found) for found in zip(part, losses, logits, labels, strict=True)]
         return answers
 
-    def give_way(self, fault: Exception) -> None:
-        """Fewer cells in one pass: half as many if memory ran out, else one."""
+    def give_way(self, size: int, fault: Exception) -> None:
+        """Fewer than `size` cells in one pass: half as many if memory ran out, else one."""
+        if not self.may_give_way:
+            raise fault
         is_memory = is_out_of_memory(fault)
-        size, self.size = self.size, ceil(self.size / 2) if is_memory else 1
+        self.size = ceil(size / 2) if is_memory else 1
         reason = "the memory does not suffice" if is_memory else f"{type(fault).__name__}: {fault}".partition("\n")[0]
         log.warning("%d cells cannot be one program (%s); now %d at a time", size, reason, self.size)
         if torch.cuda.is_available():
@@ -154,6 +160,8 @@ class Together:
     def passes(self, steps: list[Step]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         """Forward and backward pass of all: losses, logits (M, B, K) and labels of each; weights get gradients."""
         setup = steps[0].setup
+        if any(True for _ in setup.model.buffers()):
+            raise NotImplementedError("its running statistics belong to one model")
         images, labels = zip(
             *(training_batch(s.setup, s.config, s.index_B, s.epoch, s.step) for s in steps), strict=True
         )

@@ -26,6 +26,7 @@ from vitsweep.compose import Composer
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.estimate import Price, Sight, prices_of, sight_of, warnings_of
 from vitsweep.naming import as_text, override_key
+from vitsweep.packs import remark
 from vitsweep.paths import conf_dir
 from vitsweep.plan import Plan, extend, read_plan
 from vitsweep.planner import plan_of
@@ -115,7 +116,8 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
         if price.arm in probed and probed[price.arm].fault
     ]
     lines = [Text(line) for line in [*totals(prices, probed), sight_sentence(sight)]]
-    lines += [Text(f"note: {note}") for note in plan.notes]
+    packs = remark(plan.cells, plan.cells[0].config.get("pack", "off"))
+    lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
     lines += [Text(f"warning: {warning}", style="yellow") for warning in warnings]
     lines += [Text(f"directory: {directory}")] if directory is not None else []
     table_console().print(Group(table_of(plan, prices, probed), *lines))

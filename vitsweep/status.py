@@ -84,6 +84,8 @@ def remarks(now: Standing, directory: Path) -> str:
     """Who is at a cell, or what went wrong with it."""
     if now.status == "running" and now.owner is not None:
         who = f"process {now.owner.pid} on {now.owner.host.partition(' ')[0]}"
+        if now.record is not None and now.record.pack:
+            who += f", one of {len(now.record.pack['cells'])} cells in one program"
         # Only for people: two machines' clocks may differ, so nothing is decided by this.
         with suppress(OSError):
             silent = time.time() - (directory / now.cell.id / LOCK_NAME).stat().st_mtime

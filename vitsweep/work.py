@@ -1,9 +1,10 @@
-"""Trains one planned cell under its lock: what every engine runs, in this process or as one of its own.
+"""Trains a planned cell, or several as one program, under lock: what every engine runs, here or in another process.
 
-`python -m vitsweep cell DIR CELL` is that process of its own. What happened is told by the record; the exit code tells
-the parent the rest. torch comes late, so that a cell which is done or held by somebody else costs nothing.
+`python -m vitsweep cell DIR CELL ...` is that process of its own. What happened is told by the records; the exit code
+tells the parent the rest. torch comes late, so that a cell which is done or held by somebody else costs nothing.
 """
 
+import dataclasses
 import errno
 import logging
 import os
@@ -13,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 LOG_NAME = "run.log"
 LOG_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's own
 DONE, FAILED, REFUSED, NO_SPACE, BUSY = 0, 1, 2, 74, 75
-CODES = {"done": DONE, "failed": FAILED, "diverged": FAILED, "refused": REFUSED, "busy": BUSY}
+CODES = {"done": DONE, "failed": FAILED, "diverged": FAILED, "refused": REFUSED, "busy": BUSY, "left": BUSY}
+"""Of several cells the code is that of the one which comes last here."""
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 GRACE_SECONDS = 60.0
 """How long a cell may take to save its state after it was asked to stop."""
@@ -41,59 +43,125 @@ class NoSpace(UserError):  # noqa: N818 - an event rather than a mistake
 
 
 def train_cell(directory: Path, cell_id: str, witness: Witness | None = None, retry: bool = False) -> str:
-    """Train a cell of the plan in `directory`, unless it is done or somebody else is at it.
+    """train_cells for one cell; returns how it ended."""
+    return train_cells(directory, [cell_id], witness, retry)[cell_id]
+
+
+def train_cells(
+    directory: Path, cell_ids: list[str], witness: Witness | None = None, retry: bool = False
+) -> dict[str, str]:
+    """Train cells of the plan in `directory`, as one program if they are several, unless done or in others' hands.
 
     Args:
         directory: the sweep's.
-        cell_id: the cell's id in plan.json.
-        witness: judges whoever holds the cell.
-        retry: whether a cell that failed is trained again, from the start.
+        cell_ids: the cells' ids in plan.json; several must be of one program (packs.py).
+        witness: judges whoever holds a cell.
+        retry: whether cells that failed are trained again, from the start.
 
     Returns:
-        done, failed, diverged, refused (the record's error says what the user must change) or busy.
+        id -> done, failed, diverged, refused (the record's error says what the user must change), busy (somebody else
+        is at it) or left (so many do not go together here; to be trained later).
 
     Raises:
-        Interrupted: a signal asked for the end; the state is saved.
-        NoSpace: the disk is full; the cell can go on later.
+        Interrupted: a signal asked for the end; the states are saved.
+        NoSpace: the disk is full; the cells can go on later.
     """
-    plan, cell = planned(directory, cell_id)
+    told: dict[str, str] = {}
+    ready: dict[str, tuple[CellLock, Record]] = {}
     try:
-        with CellLock(directory / cell.id, witness) as lock:
-            if not lock.acquire():
-                return "busy"
-            before = at_rest(cell, record_of(directory, cell))
-            if not before.is_wanted(retry):
-                return before.status
-            if before.status in ENDED_BADLY and not before.refusal:
-                from vitsweep.checkpoint import drop_state
+        with ExitStack() as locks:
+            for cell_id in cell_ids:
+                plan, cell = planned(directory, cell_id)
+                lock = locks.enter_context(CellLock(directory / cell.id, witness))
+                if not lock.acquire():
+                    told[cell_id] = "busy"
+                    continue
+                before = at_rest(cell, record_of(directory, cell))
+                if not before.is_wanted(retry):
+                    told[cell_id] = before.status
+                    lock.release()
+                    continue
+                if before.status in ENDED_BADLY and not before.refusal:
+                    from vitsweep.checkpoint import drop_state
 
-                drop_state(directory / cell.id)
-            return trained(new_record(plan, cell, before.record), directory / cell.id)
+                    drop_state(directory / cell.id)
+                ready[cell_id] = (lock, new_record(plan, cell, before.record))
+            left = list(ready)[going_together(directory, [record for _, record in ready.values()]) :]
+            for cell_id in left:
+                told[cell_id] = "left"
+                ready.pop(cell_id)[0].release()
+            return told | trained({cell_id: record for cell_id, (_, record) in ready.items()}, directory)
     except OSError as fault:
         if fault.errno in DISK_FAULTS:
             raise NoSpace(no_space(directory, os.strerror(fault.errno))) from fault
         raise
 
 
-def trained(record: Record, folder: Path) -> str:
-    """Run the cell that `record` describes and return how it ended."""
-    from vitsweep.train import run_cell
+def going_together(directory: Path, records: list[Record]) -> int:
+    """How many of the cells, all of one program, are trained together now.
+
+    Raises:
+        UserError: the device is not there; then each cell is to say so by itself.
+    """
+    if len(records) < 2:
+        return len(records)
+    from vitsweep.pack_size import decided_size
 
     try:
-        run_cell(from_dict(record.config), record, folder)
-    except UserError as fault:
+        return decided_size(directory, [record.config for record in records], records[0].config["pack"])
+    except UserError:
+        return 1
+
+
+def trained(records: dict[str, Record], directory: Path) -> dict[str, str]:
+    """Run the cells that the records describe and return how each ended.
+
+    Raises:
+        NoSpace: the disk is full.
+    """
+    cells = [(from_dict(record.config), record, directory / cell_id) for cell_id, record in records.items()]
+    faults: list[BaseException | None] = [None] * len(cells)
+    if len(cells) == 1:
+        from vitsweep.train import run_cell
+
+        try:
+            run_cell(*cells[0])
+        except (UserError, SystemExit) as fault:
+            faults = [fault]
+    elif cells:
+        from vitsweep.pack import run_pack
+
+        for _, _, folder in cells[1:]:
+            point_to_log(folder, cells[0][2])
+        faults = run_pack(cells)
+    ends = {c: ended(r, directory / c, fault) for (c, r), fault in zip(records.items(), faults, strict=True)}
+    for record in records.values():
+        if fault := disk_fault(record):
+            raise NoSpace(no_space(directory, fault))
+    return ends
+
+
+def ended(record: Record, folder: Path, fault: BaseException | None) -> str:
+    """How a cell ended, of what its training raised; completes a record that could not be."""
+    if isinstance(fault, UserError):
         log.error("%s seed %d refused: %s", record.arm, record.seed, fault)
         return "refused"
-    except SystemExit as leaving:  # somebody's code in the cell asked for the end of the process; it ends the cell
-        record.status, record.error = "failed", described(leaving)
+    if isinstance(fault, SystemExit):  # somebody's code in the cell asked for the end of the process; it ends the cell
+        record.status, record.error = "failed", described(fault)
         write_record(folder, record)
-    fault = disk_fault(record)
-    if fault:
-        record.status, record.error = "interrupted", None
+    elif fault is not None:
+        raise fault
+    if disk_fault(record):
         with suppress(OSError):
-            write_record(folder, record)
-        raise NoSpace(no_space(folder, fault))
+            write_record(folder, dataclasses.replace(record, status="interrupted", error=None))
     return record.status
+
+
+def point_to_log(folder: Path, other: Path) -> None:
+    """Say in a cell's log where its lines are, which are in one process with those of another cell."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOG_NAME, "a", encoding="utf-8") as stream:
+        stream.write(f"trained as one program with other cells; the log is {other / LOG_NAME}\n")
 
 
 def planned(directory: Path, cell_id: str) -> tuple[Plan, Cell]:
@@ -159,22 +227,23 @@ def no_space(place: Path, complaint: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m vitsweep cell DIR CELL [--retry]`: train one planned cell in this process.
+    """`python -m vitsweep cell DIR CELL ... [--retry]`: train a planned cell, or several as one program.
 
     Returns:
         0 done, 1 failed, 2 refused, 74 disk full, 75 somebody else is at it, 128 + signal interrupted.
     """
     words = [word for word in arguments if word != "--retry"]
-    if len(words) != 2:
-        raise UserError("usage: python -m vitsweep cell DIR CELL [--retry]")
+    if len(words) < 2:
+        raise UserError("usage: python -m vitsweep cell DIR CELL ... [--retry]")
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, force=True)
-    return exit_code(Path(words[0]).absolute(), words[1], retry="--retry" in arguments)
+    return exit_code(Path(words[0]).absolute(), words[1:], retry="--retry" in arguments)
 
 
-def exit_code(directory: Path, cell_id: str, retry: bool = False) -> int:
-    """Train the cell and turn how it ended into an exit code."""
+def exit_code(directory: Path, cell_ids: list[str], retry: bool = False) -> int:
+    """Train the cells and turn how they ended into an exit code."""
     try:
-        return CODES[train_cell(directory, cell_id, retry=retry)]
+        found = train_cells(directory, cell_ids, retry=retry).values()
+        return CODES[max(found, key=list(CODES).index)]
     except Interrupted as event:
         log.info("%s", event)
         return 128 + event.signum

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.vitsweep_sweeper._engines import Sweep, run_cells
+from hydra_plugins.vitsweep_sweeper._engines import Sweep, run_cells, trains_packs
 from omegaconf import DictConfig, open_dict
 
 from vitsweep.board import final_table, make_board, table_console
@@ -13,6 +13,7 @@ from vitsweep.compose import Composer
 from vitsweep.config import SweepConfig
 from vitsweep.locks import Witness, bury
 from vitsweep.nursery import worker_environment
+from vitsweep.packs import remark
 from vitsweep.paths import PACKAGE_DIR
 from vitsweep.plan import Cell, Plan, read_plan
 from vitsweep.planner import freeze, plan_of
@@ -48,6 +49,7 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
     done = sum(now.status == "done" for now in before)
     log.info("%s: %d cells, %d done already, %d to do, in %s", plan.study, len(before), done, len(todo), directory)
     if todo:
+        say_packs(config, todo)
         prepare(config, directory)
         work = Sweep(config=config, context=context, directory=directory, settings=settings, witness=witness)
         try:
@@ -75,6 +77,16 @@ def check(directory: Path, plan: Plan, todo: list[Cell]) -> None:
         from vitsweep.noop import refuse_noops  # late: it imports torch
 
         refuse_noops(plan, new)
+
+
+def say_packs(config: DictConfig, todo: list[Cell]) -> None:
+    """Say which of the cells can be one program, if the user asked for packs."""
+    pack = todo[0].config["pack"]
+    if pack == "auto" or not (said := remark(todo, pack)):
+        return
+    if not trains_packs(config):
+        said = f"pack={pack}: this launcher trains every cell apart; packs need hydra/launcher=basic"
+    log.info("%s", said)
 
 
 def clear_away(directory: Path, after: list[Standing], witness: Witness) -> None:

@@ -19,9 +19,10 @@ from omegaconf import DictConfig
 
 from vitsweep.board import LineBoard
 from vitsweep.config import SweepConfig
-from vitsweep.frozen import CELL_KEY, CellTask, FrozenLoader
+from vitsweep.frozen import BETWEEN, CELL_KEY, CellTask, FrozenLoader
 from vitsweep.isolate import LOOK_SECONDS, MAX_DEATHS, Deaths, give_up, run_in_processes
 from vitsweep.locks import Witness
+from vitsweep.packs import Packs
 from vitsweep.plan import Cell
 from vitsweep.standing import Standing, standing
 
@@ -66,6 +67,11 @@ def run_cells(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
         run_through_hydra(work, cells, board)
 
 
+def trains_packs(config: DictConfig) -> bool:
+    """Whether the engine can train several cells as one program."""
+    return config.hydra.launcher._target_ == BASIC
+
+
 def make_launcher(work: Sweep, task: CellTask) -> Launcher:
     """Hydra's launcher of the configuration; jobs get their cell from plan.json instead of composing it."""
     context = HydraContext(config_loader=FrozenLoader(work.context.config_loader), callbacks=work.context.callbacks)
@@ -77,30 +83,32 @@ def run_through_hydra(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
 
     A launcher may lose jobs and results when a worker dies, so what came of each cell is read from the disk, and what
     is left over is launched again. The basic launcher gets the cells one by one: it keeps the configuration of each
-    until it returns, and cells that somebody else is at can be put off.
+    until it returns, and cells that somebody else is at can be put off. It alone trains packs.
     """
     task = CellTask(work.retry, work.settings.isolate == "process")
     launcher = make_launcher(work, task)
     is_basic = work.config.hydra.launcher._target_ == BASIC
     package = type(launcher).__module__.rpartition(".")[0]
     logging.getLogger(package).setLevel(logging.WARNING)  # the board says what is run
+    packs = Packs(work.directory, cells[0].config.get("pack", "off") if is_basic else "off")
     waiting, deaths, number = list(cells), Deaths(), 0
     while waiting:
         batch = [cell for cell in waiting if not work.witness.is_held(work.directory / cell.id)]
-        batch = batch[:1] if is_basic else batch
+        batch = packs.with_company(batch[0], batch) if is_basic and batch else batch
         if not batch:
             time.sleep(LOOK_SECONDS)
         if is_basic:
             for cell in batch:
                 board.tell(Standing(cell=cell, status="running"))
-            call(launcher, batch, number, is_basic)
+            call(launcher, [batch], number, is_basic)
         else:
             with watching(work, batch, board):
-                call(launcher, batch, number, is_basic)
+                call(launcher, [[cell] for cell in batch], number, is_basic)
         number += len(batch)
         if task.disk_full is not None:
             raise task.disk_full
-        left = [cell for cell in batch if is_left(work, cell, deaths, board)]
+        left = [cell for cell in batch if cell.id in task.left or is_left(work, cell, deaths, board)]
+        task.left.clear()
         waiting = [cell for cell in waiting if cell not in batch or cell in left]
 
 
@@ -123,11 +131,15 @@ def watching(work: Sweep, batch: list[Cell], board: LineBoard) -> Iterator[None]
         thread.join()
 
 
-def call(launcher: Launcher, batch: list[Cell], number: int, is_basic: bool) -> None:
-    """One call of the launcher. One that spreads jobs raises when a worker died; the records tell what came of each."""
+def call(launcher: Launcher, jobs: list[list[Cell]], number: int, is_basic: bool) -> None:
+    """One call of the launcher, each job one cell or a pack; the records tell what came of each.
+
+    A launcher that spreads jobs raises when a worker died.
+    """
     try:
-        if batch:
-            launcher.launch([[f"+{CELL_KEY}={cell.id}"] for cell in batch], initial_job_idx=number)
+        named = [BETWEEN.join(cell.id for cell in job) for job in jobs if job]
+        if named:
+            launcher.launch([[f"+{CELL_KEY}={names}"] for names in named], initial_job_idx=number)
     except Exception as fault:
         if is_basic:
             raise

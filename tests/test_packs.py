@@ -1,0 +1,232 @@
+"""Which cells go together: what they must share, how many, what is said, and that packs run under every own engine.
+
+Kinds: obeys a property, refuses with the right words, survives.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitsweep import isolate, pack_size
+from vitsweep.config import Config, config_hash, from_dict, to_dict
+from vitsweep.errors import RecordError
+from vitsweep.isolate import Pool, Slot
+from vitsweep.locks import CellLock, Witness
+from vitsweep.packs import FEWEST_STEPS, MOST, Measured, Packs, is_long, keep_measured, program_key, read_packs, remark
+from vitsweep.plan import Cell, read_plan
+from vitsweep.record import read_record
+from vitsweep.standing import Standing
+from vitsweep.work import train_cells
+
+
+def make_cell(number: int = 0, **changes: object) -> Cell:
+    """A cell whose configuration differs in dotted keys, written with __ for the dot: model__patch_size=8."""
+    config = Config(seed=number, device="cpu", precision="fp32")
+    for key, value in changes.items():
+        group, _, name = key.rpartition("__")
+        setattr(getattr(config, group) if group else config, name, value)
+    return Cell(
+        id=f"cell/seed={number}",
+        arm="cell",
+        role="arm",
+        levels={},
+        seed=number,
+        overrides=[],
+        config=to_dict(config),
+        config_hash=config_hash(config),
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe__lr": 1e-4},
+        {"recipe__weight_decay": 0.5},
+        {"recipe__optimizer": "sgd"},
+        {"recipe__schedule": "cosine"},
+        {"recipe__crop_padding": 0},
+        {"recipe__clip_norm": 1.0},
+        {"model__hidden_dropout_prob": 0.5},
+        {"model__head_dropout_prob": 0.0},
+    ],
+    ids=str,
+)
+def test_cells_that_differ_in_this_are_one_program(change):
+    assert program_key(make_cell(0).config) == program_key(make_cell(1, **change).config)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model__patch_size": 8},
+        {"model__num_hidden_layers": 4},
+        {"model__patchify_method": "linear"},
+        {"recipe__batch_size": 64},
+        {"recipe__epochs": 7},
+        {"data__train_limit": 1000},
+        {"precision": "bf16"},
+    ],
+    ids=str,
+)
+def test_cells_that_differ_in_this_are_not_one_program(change):
+    assert program_key(make_cell(0).config) != program_key(make_cell(0, **change).config)
+
+
+def test_remark_names_the_fields_that_keep_cells_apart():
+    cells = [make_cell(0), make_cell(1), make_cell(2, model__patch_size=8, recipe__batch_size=64)]
+    assert remark(cells, "4") == (
+        "pack=4: the cells differ in what one program must share: model.patch_size (4, 8); "
+        "recipe.batch_size (128, 64); so 3 cells are 2 programs (2 + 1 cells), trained apart"
+    )
+
+
+def test_remark_says_that_all_cells_can_be_one_program():
+    assert remark([make_cell(0), make_cell(1, recipe__lr=1e-4)], "auto") == "pack=auto: all 2 cells can be one program"
+
+
+def test_company_is_of_the_same_program_and_at_most_so_many(tmp_path):
+    cells = [make_cell(0), make_cell(1, model__patch_size=8), *(make_cell(n) for n in range(2, 6))]
+    assert Packs(tmp_path, "3").with_company(cells[0], cells) == [cells[0], cells[2], cells[3]]
+    assert Packs(tmp_path, "off").with_company(cells[0], cells) == cells[:1]
+
+
+def test_company_leaves_out_cells_that_others_are_at(tmp_path):
+    cells = [make_cell(n) for n in range(4)]
+    assert Packs(tmp_path, "3").with_company(cells[0], cells, lambda cell: cell != cells[1]) == [cells[0], *cells[2:]]
+
+
+def test_cells_of_a_program_are_divided_among_the_slots(tmp_path):
+    cells = [make_cell(n) for n in range(6)]
+    assert len(Packs(tmp_path, "8", num_slots=2).with_company(cells[0], cells)) == 3
+
+
+def test_auto_leaves_short_cells_alone_and_takes_long_ones_up_to_what_was_measured(tmp_path):
+    short, long = make_cell(0, recipe__epochs=1), make_cell(1, recipe__epochs=100)
+    packs = Packs(tmp_path, "auto")
+    assert (packs.size(short), packs.size(long)) == (1, MOST)
+    found = Measured(size=4, device="cpu", images_per_second={"1": 10.0, "4": 20.0}, reason="8 are not faster")
+    keep_measured(tmp_path, long.config, found)
+    assert packs.size(long) == 4 and read_packs(tmp_path) == {program_key(long.config): found}
+
+
+def test_length_of_a_cell_counts_its_steps():
+    """45,000 training images in batches of 128 are 351 steps an epoch."""
+    epochs = -(-FEWEST_STEPS // 351)
+    assert is_long(make_cell(recipe__epochs=epochs).config) and not is_long(make_cell(recipe__epochs=epochs - 1).config)
+
+
+def test_damaged_measurements_are_refused(tmp_path):
+    (tmp_path / "packs.json").write_text('{"a": 1}')
+    with pytest.raises(RecordError, match=r"packs.json  is damaged \(.*\); delete it"):
+        read_packs(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "some", "1.5"])
+def test_pack_refuses_what_is_no_number_of_cells(vitsweep_main, tiny, value):
+    code, _, err = vitsweep_main(*tiny, f"pack={value}")
+    assert code == 2 and f"pack={value}  must be auto, off or a number of at least 1" in err
+
+
+def test_pack_is_no_part_of_what_a_cell_is():
+    assert config_hash(Config(pack="4")) == config_hash(Config(pack="off"))
+
+
+def tiny_cell(tiny_overrides: list[str], seed: int) -> Cell:
+    """A cell of the `tiny` fixture's values."""
+    changes: dict[str, object] = {"data__name": "shapes", "data__root": None, "tracker__name": "none"}
+    for override in tiny_overrides[1:]:
+        key, _, text = override.partition("=")
+        if text.isdigit():
+            changes[key.replace(".", "__")] = int(text)
+    return make_cell(seed, **changes)
+
+
+@pytest.mark.parametrize(
+    "speeds, size", [({1: 10, 2: 18, 4: 30, 5: 40}, 5), ({1: 10, 2: 10.4}, 1), ({1: 9, 2: 14, 4: 14}, 2)]
+)
+def test_measured_size_doubles_as_long_as_it_pays(monkeypatch, speeds, size):
+    monkeypatch.setattr(pack_size, "speed", lambda configs, device: speeds[len(configs)])
+    configs = [from_dict(make_cell(n).config) for n in range(5)]
+    found = pack_size.measured(configs, torch.device("cpu"))
+    assert found.size == size and found.images_per_second == {str(k): v for k, v in speeds.items()}
+
+
+def test_measuring_stops_where_memory_ends(monkeypatch):
+    def speed(configs, device):
+        if len(configs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 10.0 * len(configs)
+
+    monkeypatch.setattr(pack_size, "speed", speed)
+    found = pack_size.measured([from_dict(make_cell(n).config) for n in range(8)], torch.device("cpu"))
+    assert (found.size, found.reason) == (2, "4 do not fit into memory")
+
+
+def test_memory_bounds_a_pack_and_it_is_said(tmp_path, monkeypatch, caplog):
+    cells = [make_cell(n) for n in range(4)]
+    one = pack_size.OVERHEAD * pack_size.bytes_of(from_dict(cells[0].config))
+    monkeypatch.setattr(pack_size, "free_bytes", lambda device: int(2.5 * one / pack_size.SHARE))
+    assert pack_size.decided_size(tmp_path, [cell.config for cell in cells], "4") == 2
+    assert "pack=4: the free memory holds 2 of 4 cells at a time" in caplog.text
+
+
+def test_measurement_of_another_device_is_not_believed(tmp_path, monkeypatch):
+    cells = [make_cell(n) for n in range(2)]
+    keep_measured(tmp_path, cells[0].config, Measured(size=2, device="H100", images_per_second={}, reason=""))
+    monkeypatch.setattr(pack_size, "speed", lambda configs, device: 10.0)
+    assert pack_size.decided_size(tmp_path, [cell.config for cell in cells], "auto") == 1
+    assert read_packs(tmp_path)[program_key(cells[0].config)].device == "cpu"
+
+
+def test_speed_is_measured_by_real_steps(tiny):
+    configs = [from_dict(tiny_cell(tiny, seed).config) for seed in range(2)]
+    assert pack_size.speed(configs, torch.device("cpu")) > 0
+
+
+def test_job_takes_the_cells_that_nobody_is_at(vitsweep_main, small):
+    vitsweep_main(*small, "sweep.isolate=none", "pack=off")
+    directory = Path("outputs/lr").absolute()
+    done, *others = [cell.id for cell in read_plan(directory).cells]
+    for name in others:
+        (directory / name / "record.json").unlink()
+    holder = CellLock(directory / others[0], Witness())
+    assert holder.acquire()
+    try:
+        ends = train_cells(directory, [done, *others])
+    finally:
+        holder.release()
+    assert ends == {done: "done", others[0]: "busy", others[1]: "done"}
+
+
+@pytest.fixture
+def small(tiny: list[str]) -> list[str]:
+    """Three learning rates in outputs/lr."""
+    return ["-m", *tiny, "recipe.epochs=1", "sweep.check=false", "~hydra.callbacks.report", "recipe.lr=1e-3,2e-3,3e-3"]
+
+
+def packs_in(directory: Path) -> dict[str, tuple[str, int]]:
+    """Cell id -> how it ended and how many cells were in its program."""
+    found = {cell.id: read_record(directory / cell.id) for cell in read_plan(directory).cells}
+    return {name: (record.status, len(record.pack.get("cells", [""]))) for name, record in found.items()}
+
+
+@pytest.mark.parametrize("isolate", ["none", "process"])
+def test_sweep_trains_cells_in_packs(vitsweep_main, small, isolate):
+    code, out, err = vitsweep_main(*small, f"sweep.isolate={isolate}", "pack=2")
+    assert code == 0, err
+    assert sorted(packs_in(Path("outputs/lr").absolute()).values()) == [("done", 1), ("done", 2), ("done", 2)]
+
+
+def test_pack_whose_process_was_killed_comes_back_in_halves(tmp_path, monkeypatch):
+    """Killed without a word, as by the kernel when memory is short."""
+    cells = [make_cell(n) for n in range(4)]
+    started = []
+    with Pool(tmp_path, [Slot()], False, lambda now: None, Witness(), pack="4") as pool:
+        monkeypatch.setattr(isolate, "standing", lambda directory, cell, witness: Standing(cell=cell, status="planned"))
+        monkeypatch.setattr(Pool, "start", lambda self, cells: started.append(cells) or self.free.clear())
+        pool.running[1] = (cells, pool.free.pop())
+        pool.nursery = type("Dying", (), {"ended": lambda self, seconds: [(1, -9)], "close": lambda self: None})()
+        pool.hear(0)
+        pool.fill()
+    assert started == [cells[:2]]

@@ -1,0 +1,125 @@
+"""How many cells are best trained as one program here: as many as memory holds and as a measurement finds worth it.
+
+Measured by real steps on made-up images, packed against one after another. Compiling is left out on both sides: it
+takes minutes, and pays both.
+"""
+
+import copy
+import logging
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitsweep.checkpoint import make_model
+from vitsweep.config import Config, from_dict
+from vitsweep.cost import training_bytes
+from vitsweep.device import device_name, make_deterministic, pick_device, pick_precision
+from vitsweep.pack import Together, is_out_of_memory
+from vitsweep.packs import Measured, keep_measured, program_key, read_packs
+from vitsweep.standins import made_up_images, made_up_setup
+from vitsweep.train import Step
+
+log = logging.getLogger(__name__)
+
+NUM_STEPS = 3
+GAIN = 1.05  # packing must be faster by this factor; less may be chance
+SHARE = 0.8  # of the free memory that a pack may take
+OVERHEAD = 2.0  # what a process takes, in multiples of the formula's figure (cost.training_bytes)
+
+
+def decided_size(directory: Path, configs: list[dict[str, Any]], pack: str) -> int:
+    """How many of these cells, all of one program, to train together now; says why it is not all of them.
+
+    Args:
+        directory: the sweep's, where a measurement is kept.
+        configs: resolved, as the plan keeps them.
+        pack: auto or a number, as configured.
+
+    Raises:
+        ConfigError: the device is not available here.
+    """
+    typed = [from_dict(values) for values in configs]
+    device = pick_device(typed[0].device)
+    room = max(1, int(SHARE * free_bytes(device) // (OVERHEAD * bytes_of(typed[0]))))
+    most = min(len(typed), room)
+    if most < len(typed):
+        log.warning("pack=%s: the free memory holds %d of %d cells at a time", pack, most, len(typed))
+    if pack != "auto" or most == 1:
+        return most
+    found = read_packs(directory).get(program_key(configs[0]))
+    if found is None or found.device != device_name(device):
+        found = measured(typed[:most], device)
+        keep_measured(directory, configs[0], found)
+    return min(most, found.size)
+
+
+def measured(configs: list[Config], device: torch.device) -> Measured:
+    """Double the cells at a time as long as images per second grow."""
+    speeds, size, count, reason = {1: speed(configs[:1], device)}, 1, 2, "there are no more cells"
+    while size < len(configs):
+        count = min(2 * size, len(configs))
+        try:
+            speeds[count] = speed(configs[:count], device)
+        except Exception as fault:
+            reason = f"{count} do not fit into memory" if is_out_of_memory(fault) else f"{count} cannot: {fault}"
+            break
+        if speeds[count] < GAIN * speeds[size]:
+            reason = f"{count} are not faster"
+            break
+        size = count
+    told = ", ".join(f"{number} at a time {found:,.0f}" for number, found in speeds.items())
+    log.info("pack=auto: %d at a time, %s; images/s: %s", size, reason, told)
+    kept = {str(number): round(found, 1) for number, found in speeds.items()}
+    return Measured(size=size, device=device_name(device), images_per_second=kept, reason=reason)
+
+
+def speed(configs: list[Config], device: torch.device) -> float:
+    """Training images of all cells in a second."""
+    together = Together(len(configs), may_give_way=False)
+    steps = [made_up_step(config, device) for config in configs]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        answers(together, steps)  # the first reserves memory
+        began = time.perf_counter()
+        for _ in range(NUM_STEPS):
+            answers(together, steps)
+        seconds = time.perf_counter() - began
+    return len(steps) * len(steps[0].index_B) * NUM_STEPS / seconds
+
+
+def answers(together: Together, steps: list[Step]) -> None:
+    """Take the steps and wait for the device; a fault of one is raised."""
+    for answer in together.take(steps):
+        if isinstance(answer, Exception):
+            raise answer
+        answer.tolist()
+
+
+def made_up_step(config: Config, device: torch.device) -> Step:
+    """A step of the configuration's own model, batch and optimizer on made-up images."""
+    if config.deterministic:
+        make_deterministic(device)
+    config = copy.copy(config)
+    config.compile = "off"
+    model = make_model(config).to(device).train()
+    images = made_up_images(config, config.recipe.batch_size).to(device)
+    labels = torch.arange(len(images), device=device) % config.model.num_classes
+    setup = made_up_setup(config, model, model, images, labels, pick_precision(config.precision, device))
+    return Step(setup=setup, config=config, index_B=setup.data.train.id_N, epoch=1, step=0)
+
+
+def bytes_of(config: Config) -> int:
+    """What one cell takes in a pack, by the formula; it is tested to grow in proportion to their number."""
+    return training_bytes(config.model, config.recipe, config.recipe.batch_size)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is to be had now: of the GPU, else of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    told = Path("/proc/meminfo")
+    if not told.exists():
+        return 2**34  # macOS tells nobody; 16 GiB is what such machines have at least
+    return int(re.search(r"MemAvailable:\s+(\d+) kB", told.read_text(encoding="utf-8"))[1]) * 1024
