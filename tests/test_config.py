@@ -172,6 +172,7 @@ def test_config_options_are_pinned():
         "compile",
         "deterministic",
         "device",
+        "pack",
         "precision",
         "seed",
         "study",

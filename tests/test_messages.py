@@ -87,6 +87,7 @@ RULES = {
     "device='tpu'": ["device=tpu  is unknown; allowed: auto, cpu, cuda, mps"],
     "precision='fp16'": ["precision=fp16  is unknown; allowed: auto, bf16, fp32"],
     "compile='yes'": ["compile=yes  is unknown; allowed: auto, off, on"],
+    "pack='none'": ["pack=none  must be auto, off or a number of at least 1"],
     "checkpoint_seconds=-1.0": ["checkpoint_seconds=-1.0  must not be negative"],
     "checkpoint_every_epochs=-1": ["checkpoint_every_epochs=-1  must not be negative; 0 keeps none"],
     "checkpoint_seconds=float('nan')": ["checkpoint_seconds=nan  must not be negative"],

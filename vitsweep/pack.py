@@ -134,8 +134,7 @@ class Together:
         while len(answers) < len(steps):
             left = steps[len(answers) :]
             part = left[: ceil(len(left) / ceil(len(left) / self.size))]
-            # A batch norm's running statistics would be changed by the attempt alone; such cells take their own steps.
-            if len(part) == 1 or next(part[0].setup.model.buffers(), None) is not None:
+            if len(part) == 1:
                 answers.append(alone(part[0]))
                 continue
             try:
@@ -160,7 +159,7 @@ class Together:
     def passes(self, steps: list[Step]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         """Forward and backward pass of all: losses, logits (M, B, K) and labels of each; weights get gradients."""
         setup = steps[0].setup
-        if any(True for _ in setup.model.buffers()):
+        if next(setup.model.buffers(), None) is not None:  # the attempt alone would change them
             raise NotImplementedError("its running statistics belong to one model")
         images, labels = zip(
             *(training_batch(s.setup, s.config, s.index_B, s.epoch, s.step) for s in steps), strict=True
