@@ -182,6 +182,17 @@ def test_a_tuned_point_joins_the_plan(call, quick, server):
     assert {read_record(Path("outputs/lr") / cell.id).status for cell in plan.cells} == {"done"}
 
 
+def test_a_tuned_point_that_breaks_a_rule_ends_its_run_and_not_the_agent(call, quick, server, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep009")
+    monkeypatch.setenv("WANDB_RUN_ID", "badpoint")
+    words = ["--tune", "model.hidden_size=range(16,25)", *(o for o in quick if "hidden_size" not in o)]
+    code, _, err = call("cell", *words, "--", "model.hidden_size=17")
+    assert code == 0 and "model.hidden_size=17  is not divisible" in err
+    run = server.runs["badpoint"]
+    assert run.state == "failed" and "model.hidden_size=17" in run.summary["error"]
+    assert not Path("outputs").exists()
+
+
 def test_the_agent_trains_every_cell_into_the_study(call, quick, server, tmp_path):
     content(call, *quick, "recipe.lr=1e30,1e-3", "sweep.check=false")
     run_sweep("sweep.yaml", tmp_path, server)

@@ -6,6 +6,9 @@ W&B again, for W&B waits for the result of every run that it has asked for.
 """
 
 import logging
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,17 @@ from vitsweep.planner import freeze, seed_numbers
 from vitsweep.price import planned
 from vitsweep.record import read_record, write_record
 from vitsweep.stop import Interrupted
+from vitsweep.wandb_client import make_settings
 from vitsweep.wandb_piece import replay, tracker_config
+from vitsweep.wandb_run import without_paths
 from vitsweep.wandb_space import divided, point_plan
 from vitsweep.wandb_study import composer_of, study_parser, told
 from vitsweep.wandb_sweep import CELL_KEY, read, sweep_directory
 from vitsweep.work import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace, train_cell
 
 log = logging.getLogger(__name__)
+
+REFUSAL_SECONDS = 10.0
 
 
 def main(arguments: list[str]) -> int:
@@ -44,11 +51,13 @@ def main(arguments: list[str]) -> int:
     with told(arguments):
         composer = composer_of(asked)
         directory = sweep_directory(asked, composer)
-        cell = (
-            tuned_cell(asked, composer, directory, point)
-            if asked.tune
-            else planned_cell(asked, composer, directory, point)
-        )
+        try:
+            choose = tuned_cell if asked.tune else planned_cell
+            cell = choose(asked, composer, directory, point)
+        except ConfigError as fault:
+            if not asked.tune:
+                raise
+            return turn_down(fault)
     return run(directory, cell)
 
 
@@ -80,6 +89,19 @@ def tuned_cell(asked: Any, composer: Composer, directory: Path, point: list[str]
     cell = find(plan, [*chosen, f"seed={seeds[0]}"], composer)
     assert cell is not None
     return cell
+
+
+def turn_down(fault: ConfigError) -> int:
+    """Tell W&B that the point it chose breaks a rule, which no range can rule out; the agent goes on to the next."""
+    print(f"{fault}\nthis point of the search is left out", file=sys.stderr)
+    if "WANDB_SWEEP_ID" in os.environ:
+        import wandb
+
+        with suppress(wandb.errors.Error):
+            run = wandb.init(settings=make_settings(REFUSAL_SECONDS, share_host=False))
+            run.summary["error"] = without_paths(str(fault))
+            run.finish(exit_code=REFUSED)
+    return 0
 
 
 def find(plan: Plan, point: list[str], composer: Composer) -> Cell | None:
