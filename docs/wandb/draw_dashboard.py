@@ -1,6 +1,6 @@
 """Draw what `python -m vitsweep wandb dashboard ... --dry-run` prints: the workspace's sections and panels as boxes.
 
-    python -m vitsweep wandb dashboard study=parts --dry-run | python docs/wandb/draw_dashboard.py docs/wandb/dashboard.png
+    python -m vitsweep wandb dashboard study=parts --dry-run | python docs/wandb/draw_dashboard.py dashboard.png
 
 It shows what is asked of W&B, panel by panel, not how W&B's pages look.
 """
