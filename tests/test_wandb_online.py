@@ -11,6 +11,7 @@ import pytest
 from tests.fake_wandb_server import KEY
 from tests.wandb_cells import PIXEL, make_record, make_row, run_cell
 from tests.wandb_fixtures import no_account, own_server, private_names  # noqa: F401
+from vitsweep.config import TrackerConfig
 from vitsweep.track import WandbTracker
 from vitsweep.wandb_client import release_service
 from vitsweep.wandb_file import read_run_file
@@ -83,6 +84,26 @@ def test_cells_of_one_process_are_as_many_runs(server, tmp_path, number):
         run_cell(tmp_path / str(seed), make_record(seed), mode="online", last=2)
     assert sorted(run.config["seed"] for run in server.runs.values()) == list(range(number))
     assert {(run.state, len(run.rows())) for run in server.runs.values()} == {("finished", 2)}
+
+
+def test_cells_that_are_trained_together_are_told_apart(server, tmp_path):
+    trackers = [WandbTracker(TrackerConfig(mode="online", project="shelf")) for _ in range(3)]
+    for seed, tracker in enumerate(trackers):
+        (tmp_path / str(seed)).mkdir()
+        tracker.start(make_record(seed), tmp_path / str(seed))
+    for epoch in (1, 2):
+        for seed, tracker in enumerate(trackers):
+            tracker.log(make_row(epoch) | {"val/loss": 10 * seed + epoch})
+    for seed, tracker in enumerate(trackers):
+        tracker.finish(make_record(seed, status="diverged" if seed == 1 else "done"))
+    release_service()
+    found = {run.config["seed"]: run for run in server.runs.values()}
+    assert {seed: [row["val/loss"] for row in run.rows()] for seed, run in found.items()} == {
+        0: [1, 2],
+        1: [11, 12],
+        2: [21, 22],
+    }
+    assert [found[seed].state for seed in (0, 1, 2)] == ["finished", "failed", "finished"]
 
 
 def test_nothing_that_was_sent_names_host_user_or_place(somebody, server, tmp_path, monkeypatch):

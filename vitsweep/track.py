@@ -131,7 +131,7 @@ class WandbTracker:
         if run is None:
             return
         try:
-            run.finish(exit_code=1)  # else the next cell's start would end it as a success
+            run.finish(exit_code=1)  # else it would end with this process, as a success
         except Exception as fault:
             log.debug("W&B could not end the run either: %s", fault)
 
