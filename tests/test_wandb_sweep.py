@@ -236,11 +236,12 @@ def test_three_early_failures_do_not_end_the_agent(call, quick, server, tmp_path
 
 @pytest.mark.slow  # as many processes as cells, each of which imports torch
 def test_an_agent_runs_a_study_and_a_random_search(call, quick, server, tmp_path):
-    call("sweep", "study=parts", *quick, "model.patch_size=16", "--out", "parts.yaml")
-    words = [o for o in quick if not o.startswith("recipe.lr")]
-    call("sweep", *TUNING, *words, "--runs", "3", "--out", "tune.yaml")
+    words = [o for o in quick if not o.startswith("model.patch_size")] + ["sweep.check=false"]
+    assert call("sweep", "study=parts", "seed=0", *words, "--out", "parts.yaml")[0] == 0
+    assert call("sweep", *TUNING, *words, "--runs", "2", "--out", "tune.yaml")[0] == 0
     for file in ("parts.yaml", "tune.yaml"):
         run_sweep(file, tmp_path, server)
-    for name, count in (("parts", 8), ("lr", 3)):
+    for name, count in (("parts", 5), ("lr", 2)):
         statuses = [read_record(path.parent).status for path in Path("outputs", name).rglob("record.json")]
         assert statuses == ["done"] * count
+    assert {cell.role for cell in read_plan(Path("outputs/lr")).cells} == {"baseline", "arm"}
