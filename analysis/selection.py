@@ -212,4 +212,12 @@ def _science(config: dict[str, Any]) -> dict[str, Any]:
 
 def _difference(config: dict[str, Any], baseline: dict[str, Any]) -> str:
     keys = [key for key in dict.fromkeys([*baseline, *config]) if config.get(key) != baseline.get(key)]
-    return ", ".join(f"{key.split('.')[-1]} {baseline.get(key)} -> {config.get(key)}" for key in keys)
+    return ", ".join(f"{key.split('.')[-1]} {_in_force(baseline, key)} -> {_in_force(config, key)}" for key in keys)
+
+
+def _in_force(config: dict[str, Any], key: str) -> Any:
+    """A field's value; of a dropout place that leaves it open (null) the rate that fills it."""
+    value = config.get(key)
+    if value is None and key.endswith("_dropout_prob"):
+        value = config.get("model.hidden_dropout_prob")
+    return "null" if value is None else value

@@ -108,6 +108,15 @@ def test_changes_say_what_differs_from_the_baseline(tmp_path):
     assert selection.changes["baseline"] == ""
 
 
+def test_change_of_a_dropout_place_is_told_by_the_rates_in_force(tmp_path):
+    for arm in ("baseline", "head_dropout_prob=none"):
+        record = make_record(arm, 0, 0.7)
+        place = None if arm == "baseline" else 0.0
+        record.config["model"] |= {"hidden_dropout_prob": 0.2, "head_dropout_prob": place}
+        make_cell(tmp_path, record)
+    assert selection_of(tmp_path).changes["head_dropout_prob=none"] == "head_dropout_prob 0.2 -> 0.0"
+
+
 def test_family_is_every_started_arm_but_no_placebo(tmp_path):
     make_sweep(tmp_path, ARMS | {"placebo": [0.8, 0.8]}, plan=None)
     make_cell(tmp_path, make_record("dropout=none", 0, None, status="failed", metrics={}))
