@@ -1,10 +1,13 @@
 """Our CPU operators agree with torch's own, values and gradients, in both precisions and also where they step aside."""
 
+import sys
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from vitsweep.cpu_ops import LEVELS, attend, draw_levels, keep_mask, linear, mask_bits, mask_of_levels
+from vitsweep.device import keep_freed_memory
 
 
 def with_gradients(function, *inputs: torch.Tensor) -> list[torch.Tensor]:
@@ -102,3 +105,14 @@ def test_mask_drops_exactly_that_many_levels(num_dropped):
 def test_masking_keeps_bits_or_leaves_zero():
     x = torch.tensor([1.5, -2.25, float("inf")])
     assert mask_bits(x, torch.tensor([-1, 0, 0], dtype=torch.int32)).tolist() == [1.5, 0.0, 0.0]
+
+
+def test_kept_memory_is_not_faulted_in_again():
+    resource = pytest.importorskip("resource")  # not on Windows
+    keep_freed_memory()
+    torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert faults < 2**24 * 4 / 4096 or sys.platform != "linux", "64 MiB were faulted in more than once"

@@ -16,7 +16,7 @@ FLOORS = [
     ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "resnet", "models"]
     + ["optim", "checkpoint", "progress"]
     + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "wandb_back", "track", "wandb_piece", "wandb_sync"],
-    ["evaluate"],
+    ["evaluate", "compiled"],
     ["train", "pack", "standins", "effects", "noop", "probe", "pack_size"],
     ["complaints", "study_file", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
     + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce"]

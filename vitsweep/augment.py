@@ -7,6 +7,7 @@ has its own crop and flip without a loop over images (128 CIFAR images: 0.25 ms 
 # Shape letters: B batch, C colour channels, H W pixels, P all pixels of a padded image, O of an output image.
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -52,10 +53,20 @@ def normalise(
 
     Args:
         image_BCHW: uint8 pixels.
-        mean: per channel, of pixels scaled to 0..1; tensors on the image's device save a copy in each call.
+        mean: per channel, of pixels scaled to 0..1.
         std: per channel, likewise.
     """
-    mean_C11 = torch.as_tensor(mean, dtype=torch.float32, device=image_BCHW.device).view(-1, 1, 1)
-    std_C11 = torch.as_tensor(std, dtype=torch.float32, device=image_BCHW.device).view(-1, 1, 1)
+    factor_C11, shift_C11 = factor_and_shift(tuple(map(float, mean)), tuple(map(float, std)), image_BCHW.device)
     # One multiplication and one addition, in place: a third of the time of the formula as it stands above.
-    return image_BCHW.float().mul_(1 / (255 * std_C11)).add_(-mean_C11 / std_C11)
+    return image_BCHW.float().mul_(factor_C11).add_(shift_C11)
+
+
+@cache  # kept on the device: a copy to a GPU in every step would make the host wait
+def factor_and_shift(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `normalise` multiplies by and adds, (C, 1, 1) each."""
+    mean_C11, std_C11 = (
+        torch.tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1) for value in (mean, std)
+    )
+    return 1 / (255 * std_C11), -mean_C11 / std_C11

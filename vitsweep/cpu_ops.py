@@ -61,7 +61,12 @@ def mask_bits(x: Tensor, keep: Tensor) -> Tensor:
 
 
 def is_fast(*tensors: Tensor | None) -> bool:
-    """Whether the operators here can take these tensors: on the CPU, and not several at once under torch.func.vmap."""
+    """Whether the operators here can take these tensors.
+
+    On the CPU; not several at once under torch.func.vmap; not under torch.compile, which fuses torch's own.
+    """
+    if torch.compiler.is_compiling():
+        return False
     there = [tensor for tensor in tensors if tensor is not None]
     return all(t.device.type == "cpu" and not torch._C._functorch.is_batchedtensor(t) for t in there)
 
@@ -141,7 +146,7 @@ class _Attend(torch.autograd.Function):
         gradient_v = torch.baddbmm(zero, kept.transpose(1, 2), gradient, beta=0, alpha=ctx.keep_scale)
         gradient_prob = torch.baddbmm(zero, gradient, v.transpose(1, 2), beta=0, alpha=ctx.keep_scale)
         if keep is not None:
-            gradient_prob = mask_bits(gradient_prob, keep)
+            gradient_prob.view(keep.dtype).bitwise_and_(keep)
         gradient_score = torch._softmax_backward_data(gradient_prob, prob, -1, prob.dtype)
         gradient_q = torch.baddbmm(zero, gradient_score, k, beta=0, alpha=ctx.scale)
         gradient_k = torch.baddbmm(zero, gradient_score.transpose(1, 2), q, beta=0, alpha=ctx.scale)

@@ -1,8 +1,10 @@
 """Which device and precision a cell uses, and what they are called in the record."""
 
+import ctypes
 import os
 import re
 import resource
+import sys
 from pathlib import Path
 
 import torch
@@ -53,6 +55,19 @@ def make_deterministic(device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed, for the next step takes as much again; other C libraries are left as they are.
+
+    Otherwise each large activation is handed back and faulted in anew, page by page, in every step
+    (docs/results/speed/log.md). The numbers are those of glibc's malloc.h.
+    """
+    trim_threshold, mmap_max = -1, -4
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_max, 0)
 
 
 def peak_gib(device: torch.device) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from vitsweep.compiled import compiled
 from vitsweep.config import Config, from_dict, science
 from vitsweep.device import device_name, make_deterministic, peak_gib, pick_device, pick_precision
 from vitsweep.evaluate import evaluate
@@ -91,7 +92,7 @@ def timed(config: Config, device: torch.device) -> Probed:
     model = make_model(config).to(device)
     images = made_up_images(config, config.recipe.batch_size).to(device)
     labels = torch.arange(len(images), device=device) % config.model.num_classes
-    network = torch.compile(model) if compiles(config, device) else model
+    network = compiled(model, device) if compiles(config, device) else model
     setup = made_up_setup(config, model, network, images, labels, pick_precision(config.precision, device))
     model.train()
     seconds_of_steps(setup, config, WARMUP_STEPS)

@@ -23,10 +23,11 @@ from torch.nn import functional as F
 
 from vitsweep.augment import augment, normalise
 from vitsweep.checkpoint import drop_epochs, drop_state, keep_epoch, load_state, save_model, save_state
+from vitsweep.compiled import compiled
 from vitsweep.config import Config
 from vitsweep.cost import batch_and_steps, flops_per_image
 from vitsweep.data import Data, load_data
-from vitsweep.device import device_name, make_deterministic, peak_gib, pick_device, pick_precision
+from vitsweep.device import device_name, keep_freed_memory, make_deterministic, peak_gib, pick_device, pick_precision
 from vitsweep.errors import NonFiniteLoss, UserError
 from vitsweep.evaluate import evaluate, save_predictions, score
 from vitsweep.models import make_model
@@ -48,7 +49,7 @@ class Setup:
     precision: str
     data: Data
     model: nn.Module
-    network: nn.Module
+    network: Callable[[Tensor], Tensor]
     """The model, compiled where that pays; shares its weights."""
     optimizer: torch.optim.Optimizer
     schedule: Schedule
@@ -284,6 +285,7 @@ def fit(
 def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup:
     """Device, data, model with its seed's weights, optimizer and schedule."""
     device = pick_device(config.device)
+    keep_freed_memory()
     if config.deterministic:
         make_deterministic(device)
     data = load(config).to(device)
@@ -295,7 +297,7 @@ def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup
         precision=pick_precision(config.precision, device),
         data=data,
         model=model,
-        network=torch.compile(model) if compiles(config, device) else model,
+        network=compiled(model, device) if compiles(config, device) else model,
         optimizer=optimizer,
         schedule=Schedule(optimizer, config.recipe, steps_per_epoch),
         batch_size=batch_size,
@@ -322,10 +324,10 @@ def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: 
     # Streams of this very step, so that going on in the middle of an epoch changes nothing.
     torch.manual_seed(derive(config.seed, "dropout", epoch, step))
     image_BCHW, label_B = training_batch(setup, config, index_B, epoch, step)
+    setup.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
         logit_BK = setup.network(image_BCHW).float()
     loss = F.cross_entropy(logit_BK, label_B, label_smoothing=config.recipe.label_smoothing)
-    setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     update(setup, config, loss, epoch, step)
     return totals_of(loss, logit_BK, label_B)
