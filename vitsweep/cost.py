@@ -80,7 +80,7 @@ def activation_bytes(model: ModelConfig, batch_size: int) -> int:
     width, hidden, tokens = model.hidden_size, model.intermediate_size, num_tokens(model)
     drops = {place: model.dropout_rate(place) > 0 for place in DROPOUT_PLACES}
     channels = (8 + drops["attention_output"] + drops["mlp_output"]) * width + (2 + drops["mlp_hidden"]) * hidden
-    attention = (3 if drops["attention_probs"] else 1) * model.num_attention_heads * tokens
+    attention = (2 if drops["attention_probs"] else 1) * model.num_attention_heads * tokens
     blocks = (model.num_hidden_layers - 1) * tokens * (channels + attention) + 4 * tokens * width
     image = model.num_channels * model.image_size**2
     return FP32_BYTES * batch_size * (image + drops["embedding"] * tokens * width + blocks)
