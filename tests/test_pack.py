@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
+import vitsweep.train
 from vitsweep import pack
 from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked, config_hash, to_dict
 from vitsweep.pack import Together, run_pack
@@ -215,6 +216,14 @@ def test_speed_of_a_cell_is_its_share_of_the_packs(tmp_path, monkeypatch):
     monkeypatch.setattr(pack, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
     folder = trained_together(tmp_path, [make_config(seed=seed) for seed in range(3)])
     assert [read_record(folder / str(n)).images_per_second for n in range(3)] == [9.0, 9.0, 9.0]
+
+
+def test_time_of_a_pack_is_shared_among_its_cells(tmp_path, monkeypatch):
+    """Every look at the clock says two seconds more; the first cell's whole life is a third of what passes."""
+    clock = iter(range(0, 10**6, 2))
+    monkeypatch.setattr(vitsweep.train.time, "monotonic", lambda: next(clock))
+    folder = trained_together(tmp_path, [make_config(seed=seed, epochs=1) for seed in range(3)])
+    assert 0 < read_record(folder / "0").time_seconds <= next(clock) / 3
 
 
 def test_images_are_read_once_for_all_cells(tmp_path, monkeypatch):

@@ -230,3 +230,19 @@ def test_pack_whose_process_was_killed_comes_back_in_halves(tmp_path, monkeypatc
         pool.hear(0)
         pool.fill()
     assert started == [cells[:2]]
+
+
+def test_cells_that_are_too_many_for_their_pack_wait_again_while_the_others_train(tmp_path):
+    """A job of four finds out that two at a time are best, and lets go of the others' locks."""
+    cells, told = [make_cell(n) for n in range(4)], []
+    found = Measured(size=2, device="cpu", images_per_second={}, reason="4 are not faster")
+    keep_measured(tmp_path, cells[0].config, found)
+    locks = [CellLock(tmp_path / cell.id) for cell in cells[:2]]
+    assert all(lock.acquire() for lock in locks)
+    pool = Pool(tmp_path, [Slot()], False, told.append, Witness(), pack="auto")
+    pool.running[1] = (cells, pool.free.pop())
+    pool.take_back()
+    for lock in locks:
+        lock.release()
+    assert pool.running[1][0] == cells[:2] and list(pool.waiting) == cells[2:]
+    assert {now.cell.id: now.status for now in told} == {cell.id: "planned" for cell in cells[2:]}

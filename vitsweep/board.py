@@ -62,7 +62,10 @@ class LineBoard:
             self.most_at_once = max(self.most_at_once, len(self.began))
         elif now.cell.id in self.began:
             began, _ = self.began.pop(now.cell.id)
-            self.seconds += [time.monotonic() - began] if now.status in ENDED else []
+            if now.status in ENDED:
+                self.seconds.append(time.monotonic() - began)
+            else:  # given back, so that many were not at it after all
+                self.most_at_once = max(1, len(self.began))
         if now.status != before:
             self.changed(now)
 

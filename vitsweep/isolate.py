@@ -141,6 +141,7 @@ class Pool:
             while (self.waiting and not self.disk_full) or self.running:
                 if time.monotonic() - looked >= LOOK_SECONDS:
                     looked = time.monotonic()
+                    self.take_back()
                     self.fill()
                     self.tell(None)
                 if self.hear(LOOK_SECONDS / 5):
@@ -167,6 +168,19 @@ class Pool:
                 self.start(self.packs.with_company(cell, self.waiting, self.is_startable))
             else:
                 self.tell(now)
+
+    def take_back(self) -> None:
+        """Let cells wait again that their job has let go, since so many of them are not worth one program."""
+        for number, (cells, slot) in self.running.items():
+            if len(cells) <= self.packs.size(cells[0]):
+                continue
+            held = [cell for cell in cells if self.witness.is_held(self.directory / cell.id)]
+            if not held:  # it has not begun, or has just ended
+                continue
+            self.running[number] = (held, slot)
+            for cell in reversed([cell for cell in cells if cell not in held]):
+                self.waiting.appendleft(cell)
+                self.tell(standing(self.directory, cell, self.witness))
 
     def is_startable(self, cell: Cell) -> bool:
         """Whether a waiting cell could be started at once."""

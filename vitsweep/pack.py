@@ -9,7 +9,8 @@ Dropout masks are drawn outside, each cell's from its own stream and in the orde
 the CPU they are bit by bit those of the same cell alone.
 """
 
-# Shape letters: M models (cells of the pack), B batch, C colour channels, H W pixels, K classes, R random levels.
+# Shape letters: M models (cells of the pack), B batch, C colour channels, H W pixels, K classes, P places of dropout,
+# R random levels.
 
 import logging
 import time
@@ -244,9 +245,11 @@ def masks_of(places: list[Place], steps: list[Step]) -> dict[str, Tensor]:
     level_MR = torch.stack(
         [random_levels(step, counts, [rate_M[m] > 0 for _, rate_M in dropping]) for m, step in enumerate(steps)]
     )
+    # One copy to the device for all places: the host must not wait for each.
+    dropped_PM = torch.tensor([[dropped_levels(rate) for rate in rate_M] for _, rate_M in dropping], dtype=torch.int32)
+    dropped_PM = dropped_PM.to(device, non_blocking=True)
     found = {}
-    for (place, rate_M), part_MR in zip(dropping, level_MR.split(counts, dim=1), strict=True):
-        dropped_M = torch.tensor([dropped_levels(rate) for rate in rate_M], dtype=torch.int32, device=device)
+    for (place, _), dropped_M, part_MR in zip(dropping, dropped_PM, level_MR.split(counts, dim=1), strict=True):
         level = part_MR.reshape(len(steps), *place.shape)
         # Where a cell drops nothing its levels are all 0, less than any that is dropped.
         keep = mask_of_levels(level, dropped_M.clamp(min=1).view(-1, *[1] * len(place.shape)))

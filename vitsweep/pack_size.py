@@ -4,7 +4,7 @@ Measured by real steps on made-up images, packed against one after another. Comp
 takes minutes, and pays both.
 """
 
-import copy
+import dataclasses
 import logging
 import re
 import time
@@ -20,7 +20,7 @@ from vitsweep.device import device_name, make_deterministic, pick_device, pick_p
 from vitsweep.pack import Together, is_out_of_memory
 from vitsweep.packs import Measured, keep_measured, program_key, read_packs
 from vitsweep.standins import made_up_images, made_up_setup
-from vitsweep.train import Step
+from vitsweep.train import Step, compiles
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def measured(configs: list[Config], device: torch.device) -> Measured:
 def speed(configs: list[Config], device: torch.device) -> float:
     """Training images of all cells in a second."""
     together = Together(len(configs), may_give_way=False)
-    steps = [made_up_step(config, device) for config in configs]
+    steps = [made_up_step(dataclasses.replace(config, compile="off"), device) for config in configs]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         answers(together, steps)  # the first reserves memory
         began = time.perf_counter()
@@ -101,12 +101,11 @@ def made_up_step(config: Config, device: torch.device) -> Step:
     """A step of the configuration's own model, batch and optimizer on made-up images."""
     if config.deterministic:
         make_deterministic(device)
-    config = copy.copy(config)
-    config.compile = "off"
     model = make_model(config).to(device).train()
     images = made_up_images(config, config.recipe.batch_size).to(device)
     labels = torch.arange(len(images), device=device) % config.model.num_classes
-    setup = made_up_setup(config, model, model, images, labels, pick_precision(config.precision, device))
+    network = torch.compile(model) if compiles(config, device) else model
+    setup = made_up_setup(config, model, network, images, labels, pick_precision(config.precision, device))
     return Step(setup=setup, config=config, index_B=setup.data.train.id_N, epoch=1, step=0)
 
 

@@ -97,7 +97,7 @@ class Record:
     attempts: int = 0
     """How often the cell was started."""
     time_seconds: float = 0.0
-    """Wall time over all attempts."""
+    """Wall time over all attempts; of the time in a pack an equal share, so that all cells' add up to the machine's."""
     images_per_second: float | None = None
     """Training images over training-step seconds, augmentation included, evaluation excluded; median over epochs.
     In a pack of K the cell's own share: its images over the seconds that the steps of all K took."""

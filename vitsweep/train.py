@@ -152,7 +152,7 @@ def attempt(
 
     def keep(status: str, fault: BaseException | None = None) -> None:
         record.status, record.error = status, None if fault is None else described(fault)
-        record.time_seconds = earlier_seconds + time.monotonic() - began
+        record.time_seconds = earlier_seconds + (time.monotonic() - began) / len(record.pack.get("cells", "1"))
         write_record(directory, record)
 
     record.started, record.finished = record.started or now(), ""
