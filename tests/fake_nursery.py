@@ -1,8 +1,9 @@
 """Stands in for `python -m vitsweep.nursery` in tests: the same forks, locks and records, but no torch and no training.
 
 A cell does what its arm is called: `work=0.5` takes half a second, `fail` fails, `refuse` lacks data, `exit` leaves the
-process, `die` kills itself, `once` does so at its first attempt, `full` finds the disk full. Each completed training
-is a line `arm seed GPU` in trained.txt beside plan.json.
+process, `die` kills itself, `once` does so at its first attempt, `fifth` does if its seed is 5, `full` finds the disk
+full. Each completed training is a line `arm seed GPU` in trained.txt beside plan.json. A pack takes the number of cells
+that stands in together.txt there; they begin together and are then trained one after another.
 """
 
 import errno
@@ -24,8 +25,39 @@ METRICS = dict.fromkeys(METRIC_NAMES, 0.5)
 
 def run_cell(config: Any, record: Record, folder: Path) -> Record:
     """What train.run_cell does, as far as a record shows it."""
+    begin(record, folder)
+    return live(record, folder)
+
+
+def run_pack(cells: list[tuple[Any, Record, Path]]) -> list[BaseException | None]:
+    """What pack.run_pack does, as far as records show it: who kills the process takes the others along."""
+    for _, record, folder in cells:
+        begin(record, folder)
+    for _, record, folder in sorted(cells, key=lambda cell: not is_deadly(cell[1])):
+        live(record, folder)
+    return [None] * len(cells)
+
+
+def decided_size(directory: Path, configs: list[Any], pack: str) -> int:
+    """What pack_size.decided_size answers."""
+    path = directory / "together.txt"
+    return min(len(configs), int(path.read_text())) if path.exists() else len(configs)
+
+
+def begin(record: Record, folder: Path) -> None:
+    """Say that an attempt is under way."""
     record.status, record.attempts, record.started = "running", record.attempts + 1, record.started or now()
     write_record(folder, record)
+
+
+def is_deadly(record: Record) -> bool:
+    """Whether the cell kills its process."""
+    arm = record.arm
+    return arm == "die" or (arm == "once" and record.attempts == 1) or (arm == "fifth" and record.seed == 5)
+
+
+def live(record: Record, folder: Path) -> Record:
+    """The cell's time and end."""
     action, _, seconds = record.arm.partition("=")
     try:
         with StopSignals():
@@ -46,7 +78,7 @@ def run_cell(config: Any, record: Record, folder: Path) -> Record:
 
 def act(action: str, record: Record, folder: Path) -> None:
     """The cell's doing at the end of its time."""
-    if action == "die" or (action == "once" and record.attempts == 1):
+    if is_deadly(record):
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "exit":
         sys.exit(3)
@@ -70,6 +102,8 @@ def module(name: str, **contents: Any) -> types.ModuleType:
 
 if __name__ == "__main__":
     sys.modules["vitsweep.train"] = module("vitsweep.train", run_cell=run_cell)
+    sys.modules["vitsweep.pack"] = module("vitsweep.pack", run_pack=run_pack)
+    sys.modules["vitsweep.pack_size"] = module("vitsweep.pack_size", decided_size=decided_size)
     sys.modules["vitsweep.checkpoint"] = module("vitsweep.checkpoint", drop_state=lambda folder: None)
     work.from_dict = lambda values: values
     nursery.PRELOADED = ()

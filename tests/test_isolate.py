@@ -29,11 +29,11 @@ def fake_nursery(monkeypatch):
     monkeypatch.setattr(nursery, "COMMAND", FAKE)
 
 
-def run(directory: Path, plan: Plan, slots: int = 1, retry: bool = False, seconds: float = 60) -> list[Standing]:
+def run(directory: Path, plan: Plan, slots: int = 1, retry: bool = False, pack: str = "off") -> list[Standing]:
     """Run all cells of the plan and return what was told of each, in order."""
     told: list[Standing] = []
     room = [Slot()] * slots
-    with Pool(directory, room, retry, lambda now: told.append(now) if now else None, Witness()) as pool:
+    with Pool(directory, room, retry, lambda now: told.append(now) if now else None, Witness(), pack) as pool:
         pool.run(plan.cells)
     return told
 
@@ -111,6 +111,29 @@ def test_siblings_of_a_killed_cell_are_not_disturbed(tmp_path):
     plan = made_plan(tmp_path, ["work=1", "die"], [0])
     told = run(tmp_path, plan, slots=2)
     assert [now.record.attempts for now in told if now.status == "done"] == [1]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_cell_that_always_dies_takes_no_neighbour_of_its_pack_along(tmp_path, slots):
+    plan = made_plan(tmp_path, ["fifth"], list(range(32)))
+    run(tmp_path, plan, slots, pack="32")
+    assert statuses(tmp_path, plan) == ["done"] * 5 + ["failed"] + ["done"] * 26
+
+
+def test_cells_go_together_again_when_the_one_that_dies_is_found(tmp_path):
+    plan = made_plan(tmp_path, ["fifth"], list(range(12)))
+    told = run(tmp_path, plan, pack="12")
+    after = told[[now.status for now in told].index("failed") + 1 :]
+    assert [now.status for now in after] == ["running"] * 6 + ["done"] * 6
+
+
+def test_failed_cells_that_their_pack_gave_back_are_trained_again_too(tmp_path):
+    plan = made_plan(tmp_path, ["a"], [0, 1, 2, 3])
+    for cell in plan.cells:
+        made_record(tmp_path, plan, cell, "failed", attempts=1)
+    (tmp_path / "together.txt").write_text("2")
+    run(tmp_path, plan, retry=True, pack="4")
+    assert trained(tmp_path) == ["a 0", "a 1", "a 2", "a 3"]
 
 
 def test_cells_that_lack_the_same_data_are_not_all_tried(tmp_path):

@@ -2,8 +2,9 @@
 
 Each running cell has a slot: a GPU or a share of one, and a part of the CPU's threads. A cell whose process dies
 without a word (killed, out of memory, a crash in a library) goes on from its last saved state in a new process; after
-MAX_DEATHS without an epoch more it counts as failed. Cells that another start of the same sweep is at are left to it,
-and looked at again later.
+MAX_DEATHS without an epoch more it counts as failed. Of several cells that were one program any may be the cause, so
+they go on fewer at a time, and a death is counted only against a cell that was alone. Cells that another start of the
+same sweep is at are left to it, and looked at again later.
 """
 
 import json
@@ -26,7 +27,7 @@ from vitsweep.locks import CellLock, Witness
 from vitsweep.nursery import Nursery
 from vitsweep.packs import Packs
 from vitsweep.plan import Cell
-from vitsweep.record import write_record
+from vitsweep.record import Record, write_record
 from vitsweep.standing import Standing, at_rest, record_of, standing
 from vitsweep.work import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, new_record, no_space, planned
 
@@ -120,6 +121,7 @@ class Pool:
         self.free = list(slots)
         self.packs = Packs(directory, pack, len(slots))
         self.running: dict[int, tuple[list[Cell], Slot]] = {}
+        self.attempts: dict[str, int] = {}  # of each cell by id, when it was last started from here
         self.waiting: deque[Cell] = deque()
         self.deaths = Deaths()
         self.refused: set[str] = set()
@@ -177,10 +179,11 @@ class Pool:
             held = [cell for cell in cells if self.witness.is_held(self.directory / cell.id)]
             if not held:  # it has not begun, or has just ended
                 continue
-            self.running[number] = (held, slot)
-            for cell in reversed([cell for cell in cells if cell not in held]):
+            let_go = [cell for cell in cells if cell not in held and self.is_untouched(cell)]
+            self.running[number] = ([cell for cell in cells if cell not in let_go], slot)
+            for cell in reversed(let_go):
                 self.waiting.appendleft(cell)
-                self.tell(standing(self.directory, cell, self.witness))
+                self.tell(Standing(cell=cell, status="planned"))
 
     def is_startable(self, cell: Cell) -> bool:
         """Whether a waiting cell could be started at once."""
@@ -197,6 +200,7 @@ class Pool:
         for cell in cells:
             with suppress(ValueError):
                 self.waiting.remove(cell)
+            self.attempts[cell.id] = num_attempts(record_of(self.directory, cell))
             self.tell(Standing(cell=cell, status="running"))
         environment = {} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}
         with suppress(EOFError):  # hear() finds out as well, and puts everything right
@@ -223,10 +227,8 @@ class Pool:
         for number, code in ends:
             cells, slot = self.running.pop(number)
             self.free.append(slot)
-            if code < 0 and len(cells) > 1:
-                self.packs.halve(cells)
             for cell in reversed(cells):  # what must go on does so in the order that it had
-                self.settle(cell, code)
+                self.settle(cell, code, len(cells))
         return bool(ends)
 
     def replace_nursery(self) -> None:
@@ -245,27 +247,38 @@ class Pool:
             self.free.append(slot)
         self.running.clear()
 
-    def settle(self, cell: Cell, code: int) -> None:
-        """Draw the consequences of a cell's process having ended."""
+    def is_untouched(self, cell: Cell) -> bool:
+        """Whether nobody has begun to train the cell since it was last started from here."""
+        return num_attempts(record_of(self.directory, cell)) == self.attempts.get(cell.id, 0)
+
+    def settle(self, cell: Cell, code: int, num_together: int) -> None:
+        """Draw the consequences of a cell's process having ended, which had so many cells."""
         now = standing(self.directory, cell, self.witness)
         if code == NO_SPACE:
             self.disk_full = no_space(self.directory, "no space left, or read-only")
         elif now.status == "running":  # by somebody else, or its process is just about to see that the nursery has died
             self.waiting.append(cell)
+        elif code == BUSY and now.is_wanted(self.retry) and self.is_untouched(cell):
+            # Others were at it, or it was one too many for its pack; a failure in its record is an earlier start's.
+            self.waiting.appendleft(cell)
+            now = Standing(cell=cell, status="planned")
         elif now.status in ("planned", "interrupted"):
-            if code == BUSY:  # others were at it, or it was one too many for its pack
+            if code == BUSY:
                 self.waiting.appendleft(cell)
             else:
-                now = self.mourn(cell, code)
+                now = self.mourn(cell, code, num_together)
         if now.refusal:
             self.refused.add(needs(cell))
         self.tell(now)
 
-    def mourn(self, cell: Cell, code: int) -> Standing:
-        """A cell's process died without a word: let it go on in a new one, unless it has died too often."""
+    def mourn(self, cell: Cell, code: int, num_together: int) -> Standing:
+        """A cell's process died without a word: let it go on in a new one, unless it has died alone too often."""
         now = standing(self.directory, cell, self.witness)
-        deaths = self.deaths.count(now)
+        deaths = self.deaths.count(now) if num_together == 1 else 0
+        if num_together > 1:
+            self.packs.halve(cell, num_together)
         if deaths >= MAX_DEATHS:
+            self.packs.restore(cell)
             return give_up(self.directory, cell, f"its process {last_word(code)}, {deaths} times")
         log.warning("%s: its process %s; it goes on in a new one", cell.id, last_word(code))
         self.waiting.appendleft(cell)
@@ -336,6 +349,11 @@ def last_word(code: int) -> str:
         return f"ended with code {code}"
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""
     return f"was ended by {signal.Signals(-code).name}{hint}"
+
+
+def num_attempts(record: Record | None) -> int:
+    """How often a cell has been begun."""
+    return record.attempts if record else 0
 
 
 def give_up(directory: Path, cell: Cell, reason: str) -> Standing:

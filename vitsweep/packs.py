@@ -138,9 +138,14 @@ class Packs:
         found = read_packs(self.directory).get(key)
         return bound if found is None else min(bound, found.size)
 
-    def halve(self, cells: list[Cell]) -> None:
-        """The process of these cells was killed: from now on half as many of them at a time."""
-        self.bounds[self.key(cells[0])] = ceil(len(cells) / 2)
+    def halve(self, cell: Cell, num_together: int) -> None:
+        """The process of so many cells was killed: from now on half as many of the program at a time."""
+        key = self.key(cell)
+        self.bounds[key] = min(self.bounds.get(key, num_together), ceil(num_together / 2))
+
+    def restore(self, cell: Cell) -> None:
+        """The cell alone kills its process: it was not their number, so the others may go together again."""
+        self.bounds.pop(self.key(cell), None)
 
 
 def is_long(config: dict[str, Any]) -> bool:
