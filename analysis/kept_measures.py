@@ -7,6 +7,7 @@ answers it only for the same weights (by their SHA-256), images, settings and de
 import hashlib
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,13 @@ def question(directory: Path, record: Record, which: str, alpha: float, count: i
 def recall(directory: Path, asked: str) -> tuple[dict[str, float], np.ndarray] | None:
     """Measure -> mean over the images, and the maps' densities (N, P); None if they were not made for this question."""
     try:
-        with np.load(directory / KEPT_NAME) as kept:
+        # Opened here: numpy leaves a torn file open.
+        with open(directory / KEPT_NAME, "rb") as file, np.load(file) as kept:
             if not asked or str(kept["asked"]) != asked:
                 return None
             names, values = kept["names"].tolist(), kept["values"].tolist()
             return dict(zip(names, values, strict=True)), kept["density_NP"]
-    except (OSError, KeyError, ValueError):  # not there, or torn
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):  # not there, or torn
         return None
 
 

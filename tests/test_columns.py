@@ -108,9 +108,11 @@ def test_measures_kept_of_other_images_do_not_count(sweep):
     assert measured(sweep, IMAGES - 2)[0]["images"].unique().tolist() == [IMAGES - 2]
 
 
-def test_torn_file_of_kept_measures_is_made_anew(sweep):
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_torn_file_of_kept_measures_is_made_anew(sweep, share):
     first, _ = measured(sweep)
-    (sweep / "baseline" / "seed=0" / "rollout.npz").write_bytes(b"PK torn")
+    path = sweep / "baseline" / "seed=0" / "rollout.npz"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     assert measured(sweep)[0].equals(first)
 
 

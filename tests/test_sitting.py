@@ -56,3 +56,15 @@ def test_sitting_without_minutes_or_a_study_says_how_it_is_used(tmp_path, minute
     refused = sit(tmp_path, tmp_path / "a.tar.gz", study, minutes=minutes)
     assert refused.returncode == 2
     assert "ARCHIVE.tar.gz MINUTES study=NAME" in refused.stderr and not (tmp_path / "a.tar.gz").exists()
+
+
+@pytest.mark.slow  # two sweeps in processes of their own
+def test_record_that_another_machine_finished_beats_this_ones_unfinished_one(tmp_path):
+    archive = tmp_path / "study.tar.gz"
+    assert sit(tmp_path / "one", archive, *STUDY, *TINY, "study.seeds=[0]").returncode == 0
+    finished = records(archive)
+    (record,) = [path for path in (tmp_path / "one").rglob("record.json") if "baseline" in str(path)]
+    record.write_text(record.read_text().replace('"status": "done"', '"status": "interrupted"'))
+    os.utime(record, (0, 0))  # this machine was interrupted before the other one finished the cell
+    assert sit(tmp_path / "one", archive, *STUDY, *TINY, "study.seeds=[0]").returncode == 0
+    assert records(archive) == finished

@@ -142,6 +142,11 @@ def test_where_and_how_does_not_count_as_science(override):
     assert not counts_as_science(override)
 
 
+def test_every_key_beside_the_science_and_the_seed_says_where_or_how():
+    others = {field.name for field in dataclasses.fields(Config)} - {"model", "data", "recipe", "seed"}
+    assert others and not any(counts_as_science(f"{name}=1") for name in others)
+
+
 def test_slug_of_a_long_text_is_short_and_its_own():
     long = ["+".join(f"key{i}=value{i}" for i in range(n)) for n in (20, 21)]
     assert all(len(slug(text)) <= 80 for text in long) and slug(long[0]) != slug(long[1])

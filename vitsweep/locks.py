@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from vitsweep.record import EPOCHS_FOLDER
+
 try:
     import fcntl
 except ImportError:  # Windows: no guard, the exclusive creation of the file has to do
@@ -159,6 +161,7 @@ class CellLock:
             if not self._is_free() or not self._create():
                 return False
             remove_temporaries(self.directory)
+            remove_temporaries(self.directory / EPOCHS_FOLDER)
         self.stopped.clear()
         self.heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self.heart.start()

@@ -12,6 +12,7 @@ NOT_SCIENCE = (
     "precision",
     "compile",
     "deterministic",
+    "pack",
     "checkpoint_seconds",
     "checkpoint_every_epochs",
     "study",

@@ -10,7 +10,8 @@
 # gallery is drawn in the first sitting, which alone has those cells' weights, and kept in all others.
 # Needs GNU tar and timeout. PYTHON names the interpreter, SWEEP_DIR the directory (outputs/NAME), GALLERY what
 # becomes of the gallery: make, keep or none.
-# Exit code: that of the study (0: all cells are done), 124 when the minutes were over first. MINUTES 0: no end.
+# Exit code: that of the study (0: all cells are done), 124 when the minutes were over first (137 if it had to be
+# killed). MINUTES 0: no end.
 set -euo pipefail
 if [ $# -lt 3 ] || [[ ! $2 =~ ^[0-9]+$ ]] || [[ $3 != study=* ]]; then
   echo "usage: $0 ARCHIVE.tar.gz MINUTES study=NAME [OVERRIDES ...]" >&2
@@ -22,7 +23,7 @@ checkout=$(realpath "$(dirname "$0")/../..")
 sweep=$(realpath -m "${SWEEP_DIR:-$checkout/outputs/${1#study=}}")
 mkdir -p "$sweep" "$(dirname "$archive")"
 if [ -f "$archive" ]; then
-  tar -xzf "$archive" -C "$sweep" --skip-old-files  # what this machine has is at least as new
+  tar -xzf "$archive" -C "$sweep" --keep-newer-files  # another machine may have gone on since this one's last sitting
 fi
 
 # SIGTERM makes the study save and stop; what has not stopped a minute later is killed, its records stay.
@@ -33,7 +34,7 @@ timeout --signal=TERM --kill-after=60 "${minutes}m" \
 [ -f "$sweep/plan.json" ] || exit "$code"  # refused before anything was planned
 
 gallery=make
-if [ -f "$sweep/report/gallery.json" ]; then gallery=keep; fi
+if grep -qs '"caption"' "$sweep/report/gallery.json"; then gallery=keep; fi  # it has pictures
 (cd "$checkout" && "${PYTHON:-python}" -m analysis report "$sweep" --gallery "${GALLERY:-$gallery}") ||
   echo "no report; the records are kept all the same" >&2
 
