@@ -60,7 +60,7 @@ def make_report(
     loaded = load(*directories)
     if loaded.is_copy and kept is None:
         kept, gallery = {"panels": [], "notes": [NO_CHECKPOINTS]}, "keep"
-    measures, notes = _made_measures(loaded) if gallery == "make" else (kept_measures(kept), [])
+    measures, notes = _made_measures(loaded) if gallery == "make" else (kept_measures(kept, loaded), [])
     judgement = judge(loaded, metric, measures)
     return report_judgement(judgement, Path(out) if out else first, kept, gallery == "make", sort, notes)
 
@@ -125,17 +125,19 @@ def read_gallery(folder: Path) -> dict | None:
     return known
 
 
-def kept_measures(kept: dict | None) -> pd.DataFrame | None:
-    """The rollout measures by cell that an earlier report was made with; None if it had none."""
-    rows = (kept or {}).get("measures")
-    return pd.DataFrame(rows) if rows else None
+def kept_measures(kept: dict | None, loaded: Loaded) -> pd.DataFrame | None:
+    """The rollout measures by cell that an earlier report was made with, of cells not trained anew since; None: none."""
+    finished = {cell: record.finished for cell, record in zip(loaded.cells["cell"], loaded.cells["record"], strict=True)}
+    rows = [row for row in (kept or {}).get("measures", []) if finished.get(row["cell"]) == row["finished"]]
+    return pd.DataFrame(rows).drop(columns="finished") if rows else None
 
 
 def _measure_rows(cells: pd.DataFrame) -> list[dict]:
     """What kept_measures gives back: the measured cells, empty values as null."""
     names = [name for name in COLUMNS if name in cells]
-    measured = cells.loc[cells[names].notna().any(axis=1), ["cell", *names]] if names else cells.iloc[:0]
-    return finite(measured.to_dict("records"))
+    measured = cells[cells[names].notna().any(axis=1)] if names else cells.iloc[:0]
+    finished = [record.finished for record in measured["record"]]
+    return finite(measured[["cell", *names]].assign(finished=finished).to_dict("records"))
 
 
 def _made_measures(loaded: Loaded) -> tuple[pd.DataFrame | None, list[str]]:

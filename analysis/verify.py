@@ -42,7 +42,8 @@ def verify(directory: str | Path) -> list[str]:
         raise RecordError(f"{old}  holds no report; make it with `python -m analysis report {directory}`")
     options = report_options(old)
     gallery = read_gallery(old)
-    judgement = judge(load(directory), options["metric"], kept_measures(gallery))
+    loaded = load(directory)
+    judgement = judge(loaded, options["metric"], kept_measures(gallery, loaded))
     faults = [
         *judgement.problems,
         *missing_seeds(judgement),

@@ -257,6 +257,14 @@ def test_verify_finds_a_difference_that_the_measures_do_not_give(reported, undra
     assert len(faults) == 1 and faults[0].startswith("tables/measures.csv: row 2, delta: ")
 
 
+def test_kept_measures_of_a_cell_that_was_trained_again_are_dropped(reported):
+    kept, loaded = report.read_gallery(reported / "report"), load(reported)
+    before = set(report.kept_measures(kept, loaded)["cell"])
+    again = loaded.cells["record"].iloc[0]
+    again.finished = "2031-01-01T00:00:00+00:00"
+    assert before - set(report.kept_measures(kept, loaded)["cell"]) == {loaded.cells["cell"].iloc[0]}
+
+
 def test_report_from_kept_measures_imports_no_torch(reported, tmp_path):
     code = (
         "import sys; from analysis.__main__ import main; from analysis import report;"
