@@ -38,7 +38,7 @@ def run_pack(cells: list[tuple[Any, Record, Path]]) -> list[BaseException | None
     return [None] * len(cells)
 
 
-def decided_size(directory: Path, configs: list[Any], pack: str) -> int:
+def decided_size(directory: Path, configs: list[Any], pack: str, num_jobs: int) -> int:
     """What pack_size.decided_size answers."""
     path = directory / "together.txt"
     return min(len(configs), int(path.read_text())) if path.exists() else len(configs)

@@ -306,6 +306,12 @@ def test_slots_share_gpus_and_threads(monkeypatch, jobs, gpus, expected):
     assert [(slot.gpu, slot.threads) for slot in make_slots(jobs, 10, on_cpu=False)] == expected
 
 
+def test_slots_know_how_many_share_their_memory(monkeypatch):
+    monkeypatch.setattr(isolate, "visible_gpus", lambda: ["0", "1"])
+    assert [slot.num_jobs for slot in make_slots("3", 10, on_cpu=False)] == [2, 1, 2]
+    assert [slot.num_jobs for slot in make_slots("3", 10, on_cpu=True)] == [3, 3, 3]
+
+
 def test_slots_are_never_more_than_cells(monkeypatch):
     monkeypatch.setattr(isolate, "visible_gpus", lambda: [])
     assert len(make_slots("8", 2, on_cpu=True)) == 2

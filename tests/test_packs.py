@@ -85,6 +85,21 @@ def test_remark_says_that_all_cells_can_be_one_program():
     assert remark([make_cell(0), make_cell(1, recipe__lr=1e-4)], "auto") == "pack=auto: all 2 cells can be one program"
 
 
+def test_remark_follows_the_rule_of_the_run():
+    short, long = make_cell(0, recipe__epochs=1), make_cell(1, recipe__epochs=100)
+    resnet = make_cell(2, model__name="resnet", recipe__epochs=100)
+    assert remark([short, resnet, long, long], "auto") == (
+        "pack=auto: trained apart: 1 of 4 cells (fewer than 1,000 steps); trained apart: 1 of 4 cells (a resnet's "
+        "running statistics belong to one model); all 2 cells left can be one program"
+    )
+
+
+@pytest.mark.parametrize("pack", ["auto", "4"])
+def test_resnet_has_no_company(tmp_path, pack):
+    cells = [make_cell(n, model__name="resnet", recipe__epochs=100) for n in range(2)]
+    assert Packs(tmp_path, pack).with_company(cells[0], cells) == cells[:1]
+
+
 def test_company_is_of_the_same_program_and_at_most_so_many(tmp_path):
     cells = [make_cell(0), make_cell(1, model__patch_size=8), *(make_cell(n) for n in range(2, 6))]
     assert Packs(tmp_path, "3").with_company(cells[0], cells) == [cells[0], cells[2], cells[3]]
@@ -161,6 +176,42 @@ def test_measuring_stops_where_memory_ends(monkeypatch):
     monkeypatch.setattr(pack_size, "speed", speed)
     found = pack_size.measured([from_dict(make_cell(n).config) for n in range(8)], torch.device("cpu"))
     assert (found.size, found.reason) == (2, "4 do not fit into memory")
+
+
+def test_measurement_of_few_cells_is_gone_on_from_when_there_are_more(tmp_path, monkeypatch):
+    cells = [make_cell(n, recipe__epochs=100) for n in range(8)]
+    speeds, tried = {1: 10, 2: 18, 4: 30, 8: 31}, []
+    monkeypatch.setattr(pack_size, "speed", lambda configs, device: tried.append(len(configs)) or speeds[len(configs)])
+    monkeypatch.setattr(pack_size, "free_bytes", lambda device: 2**40)
+    packs = Packs(tmp_path, "auto")
+    sizes = [pack_size.decided_size(tmp_path, [cell.config for cell in cells[:n]], "auto") for n in (2, 2)]
+    assert sizes == [2, 2] and packs.size(cells[0]) == MOST and tried == [1, 2]
+    sizes = [pack_size.decided_size(tmp_path, [cell.config for cell in cells], "auto") for _ in range(2)]
+    assert sizes == [4, 4] and packs.size(cells[0]) == 4 and tried == [1, 2, 2, 4, 8]
+
+
+def test_memory_is_shared_among_jobs_and_reckoned_by_the_largest_cell(tmp_path, monkeypatch):
+    plain = {"recipe__optimizer": "sgd", "recipe__momentum": 0.0, "model__hidden_dropout_prob": 0.0}
+    cells = [make_cell(0, **plain), *(make_cell(n) for n in range(1, 4))]
+    largest = pack_size.OVERHEAD * pack_size.bytes_of(from_dict(cells[1].config))
+    monkeypatch.setattr(pack_size, "free_bytes", lambda device: int(4.1 * largest / pack_size.SHARE))
+    configs = [cell.config for cell in cells]
+    assert [pack_size.decided_size(tmp_path, configs, "4", num_jobs=jobs) for jobs in (1, 2)] == [4, 2]
+
+
+def test_limit_of_the_control_group_bounds_memory(tmp_path, monkeypatch):
+    """A container of 3 GB of which 2 are used, half of that by files that can be dropped."""
+    for name, text in {
+        "max": "3000000000",
+        "current": "2000000000",
+        "stat": "anon 5\ninactive_file 1000000000",
+    }.items():
+        (tmp_path / f"memory.{name}").write_text(text + "\n")
+    monkeypatch.setattr(pack_size, "CGROUP", tmp_path)
+    monkeypatch.setattr(pack_size, "free_of_machine", lambda meminfo: 2**40)
+    assert pack_size.free_bytes(torch.device("cpu")) == 2_000_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert pack_size.free_bytes(torch.device("cpu")) == 2**40
 
 
 def test_memory_bounds_a_pack_and_it_is_said(tmp_path, monkeypatch, caplog):

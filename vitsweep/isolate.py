@@ -46,6 +46,8 @@ class Slot:
     """What CUDA_VISIBLE_DEVICES is set to; None leaves it as it is."""
     threads: int | None = None
     """Threads of torch; None leaves them as they are."""
+    num_jobs: int = 1
+    """How many slots share the memory that this one takes from, itself included."""
 
 
 def make_slots(jobs: str, num_cells: int, on_cpu: bool) -> list[Slot]:
@@ -62,7 +64,8 @@ def make_slots(jobs: str, num_cells: int, on_cpu: bool) -> list[Slot]:
     if count == 1:
         return [Slot(gpu=gpus[0] if len(gpus) > 1 else None)]
     threads = max(1, num_cores() // count)
-    return [Slot(gpu=gpus[i % len(gpus)] if gpus else None, threads=threads) for i in range(count)]
+    names = [gpus[i % len(gpus)] if gpus else None for i in range(count)]
+    return [Slot(gpu=name, threads=threads, num_jobs=names.count(name)) for name in names]
 
 
 def visible_gpus() -> list[str]:
@@ -211,6 +214,7 @@ class Pool:
                 retry=self.retry,
                 environment=environment,
                 threads=slot.threads,
+                num_jobs=slot.num_jobs,
             )
 
     def hear(self, seconds: float) -> bool:

@@ -5,8 +5,8 @@ This one pays once; it never trains, never touches a GPU and has no state, so ev
 and what a cell leaks or breaks ends with it. A child runs in a session of its own: Ctrl-C reaches the parent alone,
 which then asks the children to save their state.
 
-Protocol, one JSON object a line. In: {"start": n, "directory", "cells", "retry", "environment", "threads"} or
-{"signal": n, "number": signum}. Out: {"ended": n, "code": exit code, negative for a signal}.
+Protocol, one JSON object a line. In: {"start": n, "directory", "cells", "retry", "environment", "threads", "num_jobs"}
+or {"signal": n, "number": signum}. Out: {"ended": n, "code": exit code, negative for a signal}.
 """
 
 import atexit
@@ -50,7 +50,8 @@ class Nursery:
             number: chosen by the caller, never used twice.
             directory: the sweep's.
             cell_ids: the cells' ids in their plan.
-            rest: retry, environment (variables to set) and threads (of torch; None: as it likes).
+            rest: retry, environment (variables to set), threads (of torch; None: as it likes) and num_jobs (that share
+                the device's memory).
         """
         self._say({"start": number, "directory": str(directory), "cells": cell_ids} | rest)
 
@@ -163,8 +164,7 @@ def become(order: dict[str, Any]) -> int:
         import torch
 
         torch.set_num_threads(order["threads"])
-    words = [order["directory"], *order["cells"]] + ["--retry"] * order["retry"]
-    return work.main(words)
+    return work.run(Path(order["directory"]), order["cells"], order["retry"], order["num_jobs"])
 
 
 def redirect(path: Path) -> None:

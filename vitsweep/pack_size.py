@@ -27,23 +27,25 @@ log = logging.getLogger(__name__)
 NUM_STEPS = 3
 GAIN = 1.05  # packing must be faster by this factor; less may be chance
 SHARE = 0.8  # of the free memory that a pack may take
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # Linux; the second as version 2 shows a container
 OVERHEAD = 2.0  # what a process takes, in multiples of the formula's figure (cost.training_bytes)
 
 
-def decided_size(directory: Path, configs: list[dict[str, Any]], pack: str) -> int:
+def decided_size(directory: Path, configs: list[dict[str, Any]], pack: str, num_jobs: int = 1) -> int:
     """How many of these cells, all of one program, to train together now; says why it is not all of them.
 
     Args:
         directory: the sweep's, where a measurement is kept.
         configs: resolved, as the plan keeps them.
         pack: auto or a number, as configured.
+        num_jobs: how many jobs share the device's memory, this one included.
 
     Raises:
         ConfigError: the device is not available here.
     """
     typed = [from_dict(values) for values in configs]
     device = pick_device(typed[0].device)
-    room = max(1, int(SHARE * free_bytes(device) // (OVERHEAD * bytes_of(typed[0]))))
+    room = max(1, int(SHARE * free_bytes(device) / num_jobs // (OVERHEAD * max(map(bytes_of, typed)))))
     most = min(len(typed), room)
     if most < len(typed):
         log.warning("pack=%s: the free memory holds %d of %d cells at a time", pack, most, len(typed))
@@ -53,12 +55,22 @@ def decided_size(directory: Path, configs: list[dict[str, Any]], pack: str) -> i
     if found is None or found.device != device_name(device):
         found = measured(typed[:most], device)
         keep_measured(directory, configs[0], found)
+    elif not found.is_limit and found.size < most:
+        found = measured(typed[:most], device, found)
+        keep_measured(directory, configs[0], found)
     return min(most, found.size)
 
 
-def measured(configs: list[Config], device: torch.device) -> Measured:
-    """Double the cells at a time as long as images per second grow."""
-    speeds, size, count, reason = {1: speed(configs[:1], device)}, 1, 2, "there are no more cells"
+def measured(configs: list[Config], device: torch.device, earlier: Measured | None = None) -> Measured:
+    """Double the cells at a time as long as images per second grow.
+
+    Args:
+        configs: of cells that could go together now.
+        earlier: what was found when there were fewer of them; it is gone on from.
+    """
+    size = earlier.size if earlier else 1
+    speeds = {size: speed(configs[:size], device)}
+    reason = "there are no more cells, or no room for more"
     while size < len(configs):
         count = min(2 * size, len(configs))
         try:
@@ -72,8 +84,9 @@ def measured(configs: list[Config], device: torch.device) -> Measured:
         size = count
     told = ", ".join(f"{number} at a time {found:,.0f}" for number, found in speeds.items())
     log.info("pack=auto: %d at a time, %s; images/s: %s", size, reason, told)
-    kept = {str(number): round(found, 1) for number, found in speeds.items()}
-    return Measured(size=size, device=device_name(device), images_per_second=kept, reason=reason)
+    kept = (earlier.images_per_second if earlier else {}) | {str(n): round(found, 1) for n, found in speeds.items()}
+    is_limit = size < len(configs)
+    return Measured(size=size, device=device_name(device), images_per_second=kept, reason=reason, is_limit=is_limit)
 
 
 def speed(configs: list[Config], device: torch.device) -> float:
@@ -115,10 +128,29 @@ def bytes_of(config: Config) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is to be had now: of the GPU, else of the machine."""
+    """Memory that is to be had now: of the GPU, else of the machine or of what this control group may have of it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    told = Path("/proc/meminfo")
-    if not told.exists():
+    return min([free_of_machine(MEMINFO), *free_of_group(CGROUP)])
+
+
+def free_of_machine(meminfo: Path) -> int:
+    """What the kernel says is available."""
+    if not meminfo.exists():
         return 2**34  # macOS tells nobody; 16 GiB is what such machines have at least
-    return int(re.search(r"MemAvailable:\s+(\d+) kB", told.read_text(encoding="utf-8"))[1]) * 1024
+    return int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"))[1]) * 1024
+
+
+def free_of_group(cgroup: Path) -> list[int]:
+    """What the limit of the control group (a container's, a Slurm job's) leaves; empty where there is none.
+
+    Cached files count as its use, but the kernel drops those that have not been read of late.
+    """
+    try:
+        limit, used, stat = ((cgroup / f"memory.{name}").read_text().strip() for name in ("max", "current", "stat"))
+    except OSError:
+        return []
+    if not limit.isdigit():  # "max": no limit
+        return []
+    cached = re.search(r"^inactive_file (\d+)$", stat, re.MULTILINE)
+    return [max(0, int(limit) - int(used) + int(cached[1] if cached else 0))]

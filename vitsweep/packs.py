@@ -7,6 +7,7 @@ cell's own: seed, learning rate, weight decay, optimizer, schedule, dropout rate
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -42,6 +43,8 @@ class Measured:
     """Cells at a time -> training images of all of them in a second."""
     reason: str
     """Why not more."""
+    is_limit: bool = True
+    """Whether more were tried and found no better; else there were no more cells, or no room for more at that time."""
 
 
 def program_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -81,17 +84,38 @@ def differing(cells: list[Cell]) -> dict[str, list[Any]]:
     return {key: found for key, found in values.items() if len(found) > 1}
 
 
+def why_alone(config: dict[str, Any], pack: str) -> str:
+    """Why a cell is trained apart whatever the others are, or nothing."""
+    if pack == "off":
+        return "pack=off"
+    if config["model"]["name"] == "resnet":
+        return "a resnet's running statistics belong to one model"
+    if pack == "auto" and not is_long(config):
+        return f"fewer than {FEWEST_STEPS:,} steps"
+    return ""
+
+
 def remark(cells: list[Cell], pack: str) -> str:
     """What `pack=` means for these cells, in a sentence; nothing where there is nothing to say."""
-    groups = programs_of(cells)
     if pack == "off" or len(cells) < 2:
         return ""
+    reasons = [(cell, why_alone(cell.config, pack)) for cell in cells]
+    counts = Counter(reason for _, reason in reasons if reason)
+    said = [f"trained apart: {count} of {len(cells)} cells ({reason})" for reason, count in counts.items()]
+    others = [cell for cell, reason in reasons if not reason]
+    said += [remark_on_programs(others, is_rest=bool(said))] if len(others) > 1 else []
+    return f"pack={pack}: {'; '.join(said)}"
+
+
+def remark_on_programs(cells: list[Cell], is_rest: bool) -> str:
+    """Into how many programs these cells fall, and for want of what they must share."""
+    groups = programs_of(cells)
     if len(groups) == 1:
-        return f"pack={pack}: all {len(cells)} cells can be one program"
+        return f"all {len(cells)} cells{' left' * is_rest} can be one program"
     why = "; ".join(f"{key} ({', '.join(values)})" for key, values in differing(cells).items())
     sizes = " + ".join(str(len(group)) for group in groups)
     return (
-        f"pack={pack}: the cells differ in what one program must share: {why}; so {len(cells)} cells are "
+        f"the cells differ in what one program must share: {why}; so {len(cells)} cells are "
         f"{len(groups)} programs ({sizes} cells), trained apart"
     )
 
@@ -127,16 +151,14 @@ class Packs:
 
     def size(self, cell: Cell) -> int:
         """Most cells in the cell's program, as far as is known before it has been measured."""
-        if self.pack == "off":
+        if why_alone(cell.config, self.pack):
             return 1
         key = self.key(cell)
         bound = self.bounds.get(key, MOST if self.pack == "auto" else int(self.pack))
         if self.pack != "auto":
             return bound
-        if not is_long(cell.config):
-            return 1
         found = read_packs(self.directory).get(key)
-        return bound if found is None else min(bound, found.size)
+        return min(bound, found.size) if found is not None and found.is_limit else bound
 
     def halve(self, cell: Cell, num_together: int) -> None:
         """The process of so many cells was killed: from now on half as many of the program at a time."""

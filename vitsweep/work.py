@@ -48,7 +48,7 @@ def train_cell(directory: Path, cell_id: str, witness: Witness | None = None, re
 
 
 def train_cells(
-    directory: Path, cell_ids: list[str], witness: Witness | None = None, retry: bool = False
+    directory: Path, cell_ids: list[str], witness: Witness | None = None, retry: bool = False, num_jobs: int = 1
 ) -> dict[str, str]:
     """Train cells of the plan in `directory`, as one program if they are several, unless done or in others' hands.
 
@@ -57,6 +57,7 @@ def train_cells(
         cell_ids: the cells' ids in plan.json; several must be of one program (packs.py).
         witness: judges whoever holds a cell.
         retry: whether cells that failed are trained again, from the start.
+        num_jobs: how many jobs share the device's memory, this one included.
 
     Returns:
         id -> done, failed, diverged, refused (the record's error says what the user must change), busy (somebody else
@@ -86,7 +87,7 @@ def train_cells(
 
                     drop_state(directory / cell.id)
                 ready[cell_id] = (lock, new_record(plan, cell, before.record))
-            left = list(ready)[going_together(directory, [record for _, record in ready.values()]) :]
+            left = list(ready)[going_together(directory, [record for _, record in ready.values()], num_jobs) :]
             for cell_id in left:
                 told[cell_id] = "left"
                 ready.pop(cell_id)[0].release()
@@ -97,7 +98,7 @@ def train_cells(
         raise
 
 
-def going_together(directory: Path, records: list[Record]) -> int:
+def going_together(directory: Path, records: list[Record], num_jobs: int) -> int:
     """How many of the cells, all of one program, are trained together now.
 
     Raises:
@@ -108,7 +109,7 @@ def going_together(directory: Path, records: list[Record]) -> int:
     from vitsweep.pack_size import decided_size
 
     try:
-        return decided_size(directory, [record.config for record in records], records[0].config["pack"])
+        return decided_size(directory, [record.config for record in records], records[0].config["pack"], num_jobs)
     except UserError:
         return 1
 
@@ -235,14 +236,14 @@ def main(arguments: list[str]) -> int:
     words = [word for word in arguments if word != "--retry"]
     if len(words) < 2:
         raise UserError("usage: python -m vitsweep cell DIR CELL ... [--retry]")
+    return run(Path(words[0]).absolute(), words[1:], retry="--retry" in arguments)
+
+
+def run(directory: Path, cell_ids: list[str], retry: bool = False, num_jobs: int = 1) -> int:
+    """A process's whole work: train the cells, log it, and turn how they ended into an exit code; see train_cells."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, force=True)
-    return exit_code(Path(words[0]).absolute(), words[1:], retry="--retry" in arguments)
-
-
-def exit_code(directory: Path, cell_ids: list[str], retry: bool = False) -> int:
-    """Train the cells and turn how they ended into an exit code."""
     try:
-        found = train_cells(directory, cell_ids, retry=retry).values()
+        found = train_cells(directory, cell_ids, retry=retry, num_jobs=num_jobs).values()
         return CODES[max(found, key=list(CODES).index)]
     except Interrupted as event:
         log.info("%s", event)
