@@ -126,7 +126,7 @@ def read_gallery(folder: Path) -> dict | None:
 
 
 def kept_measures(kept: dict | None, loaded: Loaded) -> pd.DataFrame | None:
-    """The rollout measures by cell that an earlier report was made with; None if none of a cell that is still the same."""
+    """The rollout measures by cell that an earlier report was made with; None if no cell is still the same."""
     cells = loaded.cells[["cell", "record"]].itertuples(index=False)
     finished = {cell: record.finished for cell, record in cells}  # another time: trained again since
     rows = [row for row in (kept or {}).get("measures", []) if finished.get(row["cell"]) == row["finished"]]
