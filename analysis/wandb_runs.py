@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from vitsweep.errors import RecordError
 from vitsweep.record import Record
@@ -44,11 +44,10 @@ def parse(source: str) -> tuple[str, str]:
         RecordError: it has another form.
     """
     url = urlsplit(source.removeprefix(PREFIX))
-    query = parse_qs(url.query, strict_parsing=False)
-    groups = query.get("group", [])
-    if not url.path.strip("/") or url.path.count("/") > 1 or set(query) - {"group"} or len(groups) != 1:
+    key, _, group = url.query.partition("=")
+    if not url.path.strip("/") or url.path.count("/") > 1 or key != "group" or not group or "&" in group:
         raise RecordError(f"{source}  must be wandb:ENTITY/PROJECT?group=STUDY; the group is the study's name")
-    return url.path.strip("/"), groups[0]
+    return url.path.strip("/"), unquote(group)  # not parse_qs, for which the + of patch_size+lr is a space
 
 
 def report_folder(source: str) -> Path:

@@ -166,6 +166,11 @@ def test_a_source_names_project_group_and_folder():
     assert report_folder(SOURCE) == Path("outputs/wandb/shelf/study/report")
 
 
+@pytest.mark.parametrize("group", ["patch_size+lr", "patch_size%2Blr"])
+def test_a_source_names_a_sweep_over_two_factors(group):
+    assert parse(f"wandb:local/shelf?group={group}") == ("local/shelf", "patch_size+lr")
+
+
 def test_a_group_without_runs_is_refused(server):
     with pytest.raises(RecordError, match="has no runs; the group is the study's name"):
         load("wandb:local/shelf?group=absent")

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.fake_wandb_server import KEY
-from tests.wandb_cells import PIXEL, make_record, make_row, run_cell
+from tests.wandb_cells import PIXEL, ended, make_record, make_row, run_cell
 from tests.wandb_fixtures import no_account, own_server, private_names  # noqa: F401
 from vitsweep.config import TrackerConfig
+from vitsweep.record import append_row, write_record
 from vitsweep.track import WandbTracker
 from vitsweep.wandb_client import release_service
 from vitsweep.wandb_file import read_run_file
+from vitsweep.wandb_run import run_id
+from vitsweep.wandb_sync import sync
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb leaves a socket to the collector
 
@@ -104,6 +107,44 @@ def test_cells_that_are_trained_together_are_told_apart(server, tmp_path):
         2: [21, 22],
     }
     assert [found[seed].state for seed in (0, 1, 2)] == ["finished", "failed", "finished"]
+
+
+def refuse_run(server, patch: pytest.MonkeyPatch, refused: str) -> None:
+    """Let the server turn down what is asked about one run, and answer the others."""
+    answer = server.answers.graphql
+
+    def graphql(body, url):
+        return {"errors": [{"message": "permission denied"}]} if refused in json.dumps(body) else answer(body, url)
+
+    patch.setattr(server.answers, "graphql", graphql)
+
+
+def test_a_run_that_is_refused_ends_none_of_its_neighbours(server, tmp_path):
+    trackers = [WandbTracker(TrackerConfig(mode="online", project="shelf")) for _ in range(3)]
+    folders = [tmp_path / str(seed) for seed in range(3)]
+    for seed, (tracker, folder) in enumerate(zip(trackers, folders, strict=True)):
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            refuse_run(server, patch, run_id(make_record(1)))
+            tracker.start(make_record(seed), folder)
+    (folders[1] / "graph.png").write_bytes(PIXEL)
+    trackers[1].image("graph", folders[1] / "graph.png", "a pixel")
+    for epoch in (1, 2):
+        for tracker, folder in zip(trackers, folders, strict=True):
+            append_row(folder, make_row(epoch))
+            tracker.log(make_row(epoch))
+    for seed, (tracker, folder) in enumerate(zip(trackers, folders, strict=True)):
+        record = ended(make_record(seed), folder, "done")
+        write_record(folder, record)
+        tracker.finish(record)
+    release_service()
+    assert sorted(run.config["seed"] for run in server.runs.values() if run.rows()) == [0, 2]
+    assert sync(tmp_path) == 0  # the refused one is made whole from its record
+    runs = {run.config["seed"]: run for run in server.runs.values()}
+    assert {seed: (run.state, run.rows()) for seed, run in runs.items()} == {
+        seed: ("finished", [make_row(1), make_row(2)]) for seed in range(3)
+    }
+    assert PIXEL in runs[1].files.values()
 
 
 def test_nothing_that_was_sent_names_host_user_or_place(somebody, server, tmp_path, monkeypatch):

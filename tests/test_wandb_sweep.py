@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.wandb_agents import run_sweep
+from tests.wandb_agents import agent_command, run_sweep
 from tests.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
 from vitsweep.plan import read_plan
 from vitsweep.record import read_record
-from vitsweep.wandb_cell import find
+from vitsweep.wandb_cell import find, tuned_cell
 from vitsweep.wandb_client import release_service
 from vitsweep.wandb_study import composer_of, study_parser
 
@@ -116,6 +116,8 @@ def test_short_runs_are_not_stopped_early(call):
         (["seed=0,1", "--runs", "3"], "--runs=3  is for tuning"),
         (["--method", "bayes", "study=parts"], "study=parts  is a study, whose arms are its own"),
         (["--method", "bayes", "recipe.lr=1e-3", "seed=0,1"], "--method=bayes  needs a range to search"),
+        ([*TUNING, "precision=fp32,bf16"], "precision=fp32,bf16  is no part of the experiment"),
+        ([*TUNING, "data.root=a,b"], "data.root=a,b  is no part of the experiment"),
         ([*TUNING, "model/dropout=none,mlp"], "model/dropout=none,mlp  chooses from a group"),
         ([*TUNING, "model.patch_size=5,8"], "model.patch_size=5  does not divide"),
         ([*TUNING, "recipe.batch_size=interval(0,64)"], "recipe.batch_size=0.0  must be an integer"),
@@ -182,6 +184,29 @@ def test_a_tuned_point_joins_the_plan(call, quick, server):
     assert {read_record(Path("outputs/lr") / cell.id).status for cell in plan.cells} == {"done"}
 
 
+@pytest.mark.parametrize(
+    ("point", "arm"),
+    [
+        (["recipe.lr=0.005", "precision=fp32"], "lr=0.005"),
+        (["recipe.lr=0.001", "precision=bf16"], "baseline"),
+        (["model.head_dropout_prob=0.2"], "baseline"),  # what is in force where null stands
+    ],
+)
+def test_a_tuned_point_is_the_cell_that_learns_the_same(call, tiny, point, arm):
+    asked = study_parser("cell", "").parse_args([o for o in tiny if not o.startswith("precision")])
+    composer = composer_of(asked)
+    cells = [tuned_cell(asked, composer, Path("outputs/search"), point) for _ in range(2)]
+    assert [cell.arm for cell in cells] == [arm] * 2
+    assert {cell.arm for cell in read_plan(Path("outputs/search")).cells} == {"baseline", arm}
+
+
+def test_a_grids_point_is_the_cell_that_learns_the_same(call):
+    content(call, "model.patch_size=4,8", "sweep.check=false")
+    plan, composer = read_plan(Path("outputs/patch_size")), composer_of(study_parser("cell", "").parse_args([]))
+    point = ["model.patch_size=8", "seed=0", "precision=fp32", "model.head_dropout_prob=0.2"]
+    assert find(plan, point, composer).levels == {"patch_size": "8"}
+
+
 def test_a_tuned_point_that_breaks_a_rule_ends_its_run_and_not_the_agent(call, quick, server, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep009")
     monkeypatch.setenv("WANDB_RUN_ID", "badpoint")
@@ -193,6 +218,20 @@ def test_a_tuned_point_that_breaks_a_rule_ends_its_run_and_not_the_agent(call, q
     assert not Path("outputs").exists()
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb leaves the file open that its agent hands over
+def test_the_command_of_an_agent_trains_the_point_into_the_run_that_it_asked_for(call, quick, server, monkeypatch):
+    found = content(call, *quick, "recipe.lr=1e30,1e-3", "sweep.check=false")
+    words = agent_command(found, {"recipe.lr": 1e30, "seed": 0}, "agentrun", monkeypatch)
+    assert words[:5] == ["/usr/bin/env", "python", "-m", "vitsweep", "wandb"]
+    assert call(*words[5:])[0] == 0  # an agent leaves for good after three other codes
+    (cell,) = (c for c in read_plan(Path("outputs/lr")).cells if c.arm == "lr=1e+30")
+    record, (run,) = read_record(Path("outputs/lr") / cell.id), server.runs.values()
+    assert (record.status, run.state, [entry["id"] for entry in record.wandb]) == ("diverged", "failed", [run.id])
+    assert (run.id, run.job_type, run.sweep) == ("agentrun", "lr=1e+30", "sweep001")
+    assert run.config["recipe"] == record.config["recipe"]
+
+
+@pytest.mark.slow  # four processes that import wandb, two of which import torch: two minutes on a machine under load
 def test_the_agent_trains_every_cell_into_the_study(call, quick, server, tmp_path):
     content(call, *quick, "recipe.lr=1e30,1e-3", "sweep.check=false")
     run_sweep("sweep.yaml", tmp_path, server)

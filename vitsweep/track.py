@@ -17,7 +17,7 @@ from vitsweep.config import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.plan import Plan, read_plan
 from vitsweep.record import Record, read_rows, write_json
-from vitsweep.wandb_client import described, make_settings, release_service, within
+from vitsweep.wandb_client import described, has_open_run, make_settings, release_service, within
 from vitsweep.wandb_mode import find_mode, has_key, is_reachable
 from vitsweep.wandb_run import exit_code, history_row, prediction_tables, run_arguments, run_summary, without_paths
 
@@ -97,6 +97,7 @@ class WandbTracker:
         self._pictures: dict[str, tuple[Path, str]] = {}
         self._last_epoch = 0
         self._is_complete = True
+        self._is_refused = False
 
     def start(self, record: Record, directory: Path) -> None:
         mode = find_mode(self.config.mode)
@@ -114,6 +115,8 @@ class WandbTracker:
     def finish(self, record: Record) -> None:
         if self._run is not None:
             self._guarded(lambda: self._finish(record), "finish")
+        elif self._is_refused:
+            self._guarded(self._keep_pictures, "keep the pictures")
         self._run = None
 
     def _guarded(self, action: Callable[[], None], verb: str) -> None:
@@ -152,17 +155,31 @@ class WandbTracker:
         except Exception as fault:
             if mode == "offline":
                 raise
-            why = described(fault)
-            log.warning("W&B refuses this run (%s), so it is tracked offline; %s", why, self._send("it"))
+            log.warning("W&B refuses this run (%s), so it is tracked offline; %s", described(fault), self._send("it"))
             mode = "offline"
-            release_service()
-            self._run = self._open(record, mode, patience, resuming=bool(rows))
+            self._run = self._open_again(record, patience)
+        if self._run is None:
+            return
         self.runs = [{"id": self._run.id, "url": self._run.url if mode == "online" else "", "mode": mode}]
         self._run.define_metric("epoch", hidden=True)
         for key in HISTORY_KEYS:
             self._run.define_metric(key, step_metric="epoch")
         for row in rows:
             self._log(row)
+
+    def _open_again(self, record: Record, patience: float) -> "wandb.Run | None":
+        """The run that was refused, offline; None if wandb holds its id while the run of another cell is open."""
+        if not has_open_run():
+            release_service()
+            return self._open(record, "offline", patience, resuming=False)
+        # wandb's helper holds a refused run's id as long as it lives, and the neighbours' runs would end with it.
+        # `wandb sync` makes what was begun on the disk whole from the record.
+        try:
+            return self._open(record, "offline", patience, resuming=False)
+        except Exception as fault:
+            log.debug("W&B cannot begin the run again beside others: %s", fault)
+            self._is_refused = True
+            return None
 
     def _hindrance(self) -> str:
         if not has_key():  # on a terminal wandb would ask for one and wait

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsweep.compose import Composer
-from vitsweep.config import flat
+from vitsweep.config import config_hash
 from vitsweep.errors import ConfigError
 from vitsweep.locks import CellLock, Witness
 from vitsweep.naming import override_key, sweep_name
@@ -85,8 +85,9 @@ def tuned_cell(asked: Any, composer: Composer, directory: Path, point: list[str]
     fixed = divided(asked.overrides, composer)[1]
     seeds = seed_numbers([o for o in [*fixed, *point] if override_key(o) == "seed"][-1:] or ["seed=0"])
     fixed, chosen = ([o for o in part if override_key(o) != "seed"] for part in (fixed, point))
-    plan = freeze(directory, point_plan(sweep_name(asked.overrides), fixed, chosen, seeds[0], composer))
-    cell = find(plan, [*chosen, f"seed={seeds[0]}"], composer)
+    made = point_plan(sweep_name(asked.overrides), fixed, chosen, seeds[0], composer)
+    wanted = made.cells[-1]
+    cell = equal_cell(freeze(directory, made), wanted.config_hash, wanted.seed)
     assert cell is not None
     return cell
 
@@ -105,16 +106,24 @@ def turn_down(fault: ConfigError) -> int:
 
 
 def find(plan: Plan, point: list[str], composer: Composer) -> Cell | None:
-    """The planned cell that a point means: by its name, or by what it changes against the baseline and its seed."""
+    """The planned cell that a point means: by its name, or by what is learned at the point.
+
+    Raises:
+        ConfigError: the point breaks a rule.
+    """
     values = {override_key(o): composer.parse(o).value() for o in point}
     if CELL_KEY.lstrip("+") in values:
         wanted = read(str(values[CELL_KEY.lstrip("+")]))
         return next((cell for cell in plan.cells if cell.id == wanted), None)
     baseline = next(cell for cell in plan.cells if cell.role == "baseline")
-    seed, before = values.pop("seed", baseline.seed), flat(baseline.config)
-    changes = {key: value for key, value in values.items() if before.get(key, ...) != value}
-    arms = {arm["arm"] for arm in plan.arms if arm["changes"] == changes and arm["role"] != "placebo"}
-    return next((cell for cell in plan.cells if cell.arm in arms and cell.seed == seed), None)
+    config = composer([*baseline.overrides, *point])
+    return equal_cell(plan, config_hash(config), config.seed)
+
+
+def equal_cell(plan: Plan, hash_of_config: str, seed: int) -> Cell | None:
+    """The planned cell that is the same experiment; a placebo never is, for its seed is a label."""
+    cells = (cell for cell in plan.cells if cell.role != "placebo")
+    return next((cell for cell in cells if (cell.config_hash, cell.seed) == (hash_of_config, seed)), None)
 
 
 def run(directory: Path, cell: Cell) -> int:

@@ -24,8 +24,18 @@ def within(seconds: float, action: Callable[[], object]) -> bool:
     return not thread.is_alive() and not faults
 
 
+def has_open_run() -> bool:
+    """Whether a run of this process is under way, by wandb's own count; one that could not begin is none."""
+    import wandb
+
+    return wandb.setup().most_recent_active_run is not None
+
+
 def release_service() -> None:
-    """Stop wandb's helper process, which would otherwise hold the id of the run that it could not begin."""
+    """Stop wandb's helper process, which would otherwise hold the id of the run that it could not begin.
+
+    All open runs of this process end with it.
+    """
     import wandb
 
     wandb.teardown()

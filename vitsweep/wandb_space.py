@@ -11,10 +11,10 @@ import yaml
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from vitsweep.compose import Composer
-from vitsweep.config import flat, to_dict
+from vitsweep.config import config_hash
 from vitsweep.design import Spec
 from vitsweep.errors import ConfigError
-from vitsweep.naming import override_key, override_value, short_key
+from vitsweep.naming import counts_as_science, override_key, override_value, short_key
 from vitsweep.plan import Plan, make_plan
 from vitsweep.planner import is_of_study
 from vitsweep.study import compose_all, named_arms
@@ -28,12 +28,13 @@ def space_of(overrides: list[str], composer: Composer, method: str) -> tuple[dic
     """W&B's parameters for the swept overrides, and the overrides that all runs share.
 
     Raises:
-        ConfigError: nothing is swept, a group is, or a bound breaks a rule.
+        ConfigError: nothing is swept, a group is, a key that changes nothing that is learned, or a bound breaks a rule.
     """
     swept, fixed = divided(overrides, composer)
     keys = [override_key(o) for o in swept]
     faults = [f"{o}  is a study, whose arms are its own; use --method=grid" for o in overrides if is_of_study(o)]
     faults += [f"{o}  chooses from a group, which W&B cannot name safely; sweep its values" for o in swept if group(o)]
+    faults += [f"{o}  is no part of the experiment; give it one value" for o in swept if not counts_as_science(o)]
     faults += [f"{key}=...  is given twice; drop one" for key in dict.fromkeys(keys) if keys.count(key) > 1]
     if not [key for key in keys if key != "seed"]:
         faults.append(f"--method={method}  needs a range to search: recipe.lr='tag(log,interval(1e-4,1e-2))'")
@@ -134,7 +135,7 @@ def point_plan(name: str, fixed: list[str], point: list[str], seed: int, compose
     specs = [Spec(levels={}, overrides=())]
     specs += [Spec(levels={short_key(o): override_value(o) for o in point}, overrides=tuple(point))]
     configs = compose_all([[*fixed, *spec.overrides] for spec in specs], composer)
-    if flat(to_dict(configs[0])) == flat(to_dict(configs[1])):
+    if config_hash(configs[0]) == config_hash(configs[1]):
         specs, configs = specs[:1], configs[:1]
     factors = {short_key(o): [override_value(o)] for o in point}
     return make_plan(name, "list", fixed, named_arms(specs, configs), [seed], factors)
