@@ -46,8 +46,8 @@ SENTENCES = {
     # An option of a group that is not there, or a number where a name belongs.
     "tracker=wanb": "tracker=wanb  is unknown; allowed: none, wandb",
     "model/patch_size=8": "model/patch_size=8  must be the name of an option; allowed: p16, p2, p4, p8",
-    "model/depth=null": "model/depth=null  must be the name of an option; allowed: l12, l2, l4, l6, l8",
-    "recipe=5": "recipe=5  must be the name of an option; allowed: quick, readme",
+    "model/depth=null": "model/depth=null  must be the name of an option; allowed: l10, l12, l2, l4, l6, l8",
+    "recipe=5": "recipe=5  must be the name of an option; allowed: augmented, quick, readme",
     # Additions and deletions.
     "+model.patch_size=4": "+model.patch_size  is there already; drop the + to change it",
     "~model.bias": "~model.bias  cannot be taken away; give it a value: model.bias=...",

@@ -163,7 +163,7 @@ def test_composers_configurations_do_not_share_their_parts(composer):
         (["model.patch_sise=8"], "model.patch_sise  is unknown; did you mean model.patch_size?"),
         (["model.patch_size=big"], "model.patch_size=big  must be an integer"),
         (["model.patch_size=5"], "model.patch_size=5  does not divide"),
-        (["recipe=slow", "model/depth=l4"], "recipe=slow  is unknown; allowed: quick, readme"),
+        (["recipe=slow", "model/depth=l4"], "recipe=slow  is unknown; allowed: augmented, quick, readme"),
         (["model.depth=4"], "model.depth  is unknown"),
     ],
 )

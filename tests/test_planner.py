@@ -277,7 +277,7 @@ REFUSED = {
     ),
     "unknown option": (
         {"factors": {"a": ["model/depth=l99"]}},
-        "model/depth=l99  is unknown; allowed: l12, l2, l4, l6, l8    [model/depth=l99]",
+        "model/depth=l99  is unknown; allowed: l10, l12, l2, l4, l6, l8    [model/depth=l99]",
     ),
     "impossible level": (
         {"factors": {"a": ["model.patch_size=5"]}},
