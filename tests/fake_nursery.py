@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def run_cell(config: Any, record: Record, folder: Path) -> Record:
     return live(record, folder)
 
 
-def run_pack(cells: list[tuple[Any, Record, Path]]) -> list[BaseException | None]:
+def run_pack(cells: list[tuple[Any, Record, Path]], let_go: Callable[[int], None]) -> list[BaseException | None]:
     """What pack.run_pack does, as far as records show it: who kills the process takes the others along."""
     for _, record, folder in cells:
         begin(record, folder)

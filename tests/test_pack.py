@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 import vitsweep.train
-from vitsweep import pack
+from vitsweep import cpu_ops, pack
 from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked, config_hash, to_dict
 from vitsweep.pack import Together, run_pack
 from vitsweep.record import Record, read_record, read_rows
@@ -232,6 +232,21 @@ def test_images_are_read_once_for_all_cells(tmp_path, monkeypatch):
     monkeypatch.setattr(pack, "load_data", lambda config: calls.append(config) or real(config))
     trained_together(tmp_path, [make_config(seed=seed, epochs=1) for seed in range(3)])
     assert len(calls) == 1
+
+
+def test_what_is_dropped_is_made_once_for_a_set_of_cells(tmp_path, monkeypatch):
+    calls, real = [], pack.make_dropping
+    monkeypatch.setattr(pack, "make_dropping", lambda *given: calls.append(given) or real(*given))
+    trained_together(tmp_path, [make_config(seed=0), make_config(seed=1, dropout=0.1)])
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1e-6, 0.3])
+def test_scale_in_a_pack_is_that_of_the_cell_alone(rate):
+    """As the cell's own operator scales what it keeps; rates below 1/131,072 are rounded up to one level."""
+    place = pack.Place(name="dropout", shape=torch.Size([1000]), dtype=torch.float32)
+    (scale_M1,) = pack.make_dropping([place], ((rate,), (0.5,)), torch.device("cpu")).scale_M1
+    assert scale_M1[0].item() == cpu_ops.dropout(torch.ones(1000), rate).max().item() > 1
 
 
 def saved_bytes(count: int) -> int:

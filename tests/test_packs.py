@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vitsweep import isolate, pack_size
+from vitsweep import isolate, pack, pack_size
 from vitsweep.config import Config, config_hash, from_dict, to_dict
 from vitsweep.errors import RecordError
 from vitsweep.isolate import Pool, Slot
@@ -16,7 +16,7 @@ from vitsweep.locks import CellLock, Witness
 from vitsweep.packs import FEWEST_STEPS, MOST, Measured, Packs, is_long, keep_measured, program_key, read_packs, remark
 from vitsweep.plan import Cell, read_plan
 from vitsweep.record import read_record
-from vitsweep.standing import Standing
+from vitsweep.standing import Standing, standings
 from vitsweep.work import train_cells
 
 
@@ -248,6 +248,27 @@ def test_job_takes_the_cells_that_nobody_is_at(vitsweep_main, small):
     finally:
         holder.release()
     assert ends == {done: "done", others[0]: "busy", others[1]: "done"}
+
+
+def test_cell_that_has_ended_is_not_called_running_while_its_pack_goes_on(vitsweep_main, small, monkeypatch):
+    code, _, err = vitsweep_main(
+        *small[:-1], "sweep.isolate=none", "pack=off", "recipe.optimizer=sgd", "recipe.lr=1e-3,1e30", "recipe.epochs=2"
+    )
+    assert code == 1, err
+    directory = Path("outputs/lr").absolute()
+    cells = read_plan(directory).cells
+    for cell in cells:
+        (directory / cell.id / "record.json").unlink()
+    seen, real = [], pack.Together.take
+    monkeypatch.setattr(
+        pack.Together,
+        "take",
+        lambda self, steps: (
+            seen.append([now.status for now in standings(directory, cells, Witness())]) or real(self, steps)
+        ),
+    )
+    train_cells(directory, [cell.id for cell in cells])
+    assert seen[0] == ["running", "running"] and seen[-1] == ["running", "diverged"]
 
 
 @pytest.fixture

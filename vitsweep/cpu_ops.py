@@ -17,8 +17,8 @@ WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 def dropped_levels(rate: float) -> int:
-    """How many of LEVELS are dropped at `rate`, in 0 .. 1; at least one is kept."""
-    return min(round(rate * LEVELS), LEVELS - 1)
+    """How many of LEVELS are dropped at `rate`, in 0 .. 1; at least one is kept, and above 0 at least one dropped."""
+    return min(max(round(rate * LEVELS), int(rate > 0)), LEVELS - 1)
 
 
 def draw_levels(count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -88,7 +88,7 @@ class _Dropout(torch.autograd.Function):
 
 def dropout(x: Tensor, rate: float) -> Tensor:
     """Dropout whose scale follows the rate as rounded, so that the mean is kept exactly."""
-    return _Dropout.apply(x, max(dropped_levels(rate), 1))
+    return _Dropout.apply(x, dropped_levels(rate))
 
 
 class _Linear(torch.autograd.Function):
@@ -156,4 +156,4 @@ class _Attend(torch.autograd.Function):
 
 def attend(q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor, rate: float) -> Tensor:
     """Scaled dot-product attention with dropout, by explicit products."""
-    return _Attend.apply(q_BNLE, k_BNLE, v_BNLE, dropped_levels(rate) if rate else 0)
+    return _Attend.apply(q_BNLE, k_BNLE, v_BNLE, dropped_levels(rate))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from math import ceil
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -43,6 +44,8 @@ class Member:
     """One cell of a pack, on its way."""
 
     training: Training
+    let_go: Callable[[], None] = lambda: None
+    """Called when it has ended by itself, its record written."""
     wanted: Step | None = None
     """The step that it waits for; None before it has begun and when it has ended."""
     fault: BaseException | None = None
@@ -55,7 +58,7 @@ class Member:
         try:
             self.wanted = go_on(answer)
         except StopIteration:
-            pass
+            self.let_go()
         except BaseException as fault:
             self.fault = fault
 
@@ -69,11 +72,27 @@ class Place:
     dtype: torch.dtype
 
 
-def run_pack(cells: list[tuple[Config, Record, Path]]) -> list[BaseException | None]:
+@dataclass(kw_only=True)
+class Dropping:
+    """What is dropped where in a set of cells: the places at which any of them drops, and how much each does there."""
+
+    places: list[Place]
+    counts: list[int]
+    """Elements of each place."""
+    is_dropping_MP: list[list[bool]]
+    dropped: list[Tensor]
+    """Levels that are dropped at each place, int32, (M, 1, ...): as many dimensions as the mask."""
+    scale_M1: list[Tensor]
+
+
+def run_pack(
+    cells: list[tuple[Config, Record, Path]], let_go: Callable[[int], None] = lambda place: None
+) -> list[BaseException | None]:
     """Train cells of one shape together; each leaves its record, whatever happens to it or to the others.
 
     Args:
         cells: configuration, record and directory of each, as for train.run_cell.
+        let_go: called with a cell's place as soon as it is done, failed or diverged, while others may be under way.
 
     Returns:
         What the training of each cell raised, a UserError for instance; None for most, also if the cell failed.
@@ -89,7 +108,8 @@ def run_pack(cells: list[tuple[Config, Record, Path]]) -> list[BaseException | N
     with StopSignals() as stop:
         for place, (config, record, directory) in enumerate(cells):
             record.pack = {"cells": names, "place": place}
-            members.append(Member(training=attempt(config, record, directory, stop, lambda _: load())))
+            training = attempt(config, record, directory, stop, lambda _: load())
+            members.append(Member(training=training, let_go=partial(let_go, place)))
             members[-1].hear(None)
             if stop.requested or isinstance(members[-1].fault, KeyboardInterrupt):
                 break
@@ -127,6 +147,8 @@ class Together:
     def __init__(self, size: int, may_give_way: bool = True):
         self.size, self.may_give_way = size, may_give_way
         self.places: list[Place] | None = None
+        self.rates: WeakKeyDictionary[torch.nn.Module, tuple[float, ...]] = WeakKeyDictionary()  # of each place
+        self.droppings: dict[tuple[tuple[float, ...], ...], Dropping] = {}  # by the rates of the cells in a pass
         self.forward: Callable[[dict[str, Tensor], Tensor], Tensor] | None = None
 
     def take(self, steps: list[Step]) -> list[Tensor | Exception]:
@@ -174,7 +196,9 @@ class Together:
             if self.places is None:
                 self.places = places_of(models[0], images[0])
                 self.forward = make_forward(steps[0])
-            logit_MBK = self.forward(weights | masks_of(self.places, steps), torch.stack(images)).float()
+            logit_MBK = self.forward(
+                weights | masks_of(self.dropping(models, setup.device), steps), torch.stack(images)
+            ).float()
         losses = [
             F.cross_entropy(logit_BK, label_B, label_smoothing=step.config.recipe.label_smoothing)
             for logit_BK, label_B, step in zip(logit_MBK, labels, steps, strict=True)
@@ -183,6 +207,16 @@ class Together:
             step.setup.optimizer.zero_grad(set_to_none=True)
         torch.stack(losses).sum().backward()  # a loss depends on its own model alone, so no gradient mixes two cells
         return losses, logit_MBK, labels
+
+    def dropping(self, models: list[torch.nn.Module], device: torch.device) -> "Dropping":
+        """What is dropped in these cells; made once for all steps that they take together."""
+        for model in models:
+            if model not in self.rates:
+                self.rates[model] = tuple(model.get_submodule(place.name).rate for place in self.places)
+        rate_MP = tuple(self.rates[model] for model in models)
+        if rate_MP not in self.droppings:
+            self.droppings[rate_MP] = make_dropping(self.places, rate_MP, device)
+        return self.droppings[rate_MP]
 
 
 def make_forward(step: Step) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
@@ -233,28 +267,42 @@ def places_of(model: torch.nn.Module, image_BCHW: Tensor) -> list[Place]:
     return found
 
 
-@torch.no_grad()
-def masks_of(places: list[Place], steps: list[Step]) -> dict[str, Tensor]:
-    """What every Dropout is given in this step: masks (M, ...) and scales (M, 1), each cell's from its own stream."""
-    rates = [[step.setup.model.get_submodule(place.name).rate for step in steps] for place in places]
-    dropping = [(place, rate_M) for place, rate_M in zip(places, rates, strict=True) if any(rate_M)]
-    if not dropping:
-        return {}
-    device = steps[0].setup.device
-    counts = [place.shape.numel() for place, _ in dropping]
-    level_MR = torch.stack(
-        [random_levels(step, counts, [rate_M[m] > 0 for _, rate_M in dropping]) for m, step in enumerate(steps)]
-    )
-    # One copy to the device for all places: the host must not wait for each.
-    dropped_PM = torch.tensor([[dropped_levels(rate) for rate in rate_M] for _, rate_M in dropping], dtype=torch.int32)
-    dropped_PM = dropped_PM.to(device, non_blocking=True)
-    found = {}
-    for (place, _), dropped_M, part_MR in zip(dropping, dropped_PM, level_MR.split(counts, dim=1), strict=True):
-        level = part_MR.reshape(len(steps), *place.shape)
+def make_dropping(places: list[Place], rate_MP: tuple[tuple[float, ...], ...], device: torch.device) -> Dropping:
+    """What cells of these rates drop, on the device: a copy to it in every step would cost more than the masks."""
+    dropping = [p for p in range(len(places)) if any(rate_P[p] for rate_P in rate_MP)]
+    dropped_M = [torch.tensor([dropped_levels(rate_P[p]) for rate_P in rate_MP], dtype=torch.int32) for p in dropping]
+    return Dropping(
+        places=[places[p] for p in dropping],
+        counts=[places[p].shape.numel() for p in dropping],
+        is_dropping_MP=[[rate_P[p] > 0 for p in dropping] for rate_P in rate_MP],
         # Where a cell drops nothing its levels are all 0, less than any that is dropped.
-        keep = mask_of_levels(level, dropped_M.clamp(min=1).view(-1, *[1] * len(place.shape)))
+        dropped=[
+            found.clamp(min=1).view(-1, *[1] * len(places[p].shape)).to(device)
+            for p, found in zip(dropping, dropped_M, strict=True)
+        ],
+        scale_M1=[(LEVELS / (LEVELS - found)).unsqueeze(1).to(device) for found in dropped_M],
+    )
+
+
+@torch.no_grad()
+def masks_of(dropping: Dropping, steps: list[Step]) -> dict[str, Tensor]:
+    """What every Dropout is given in this step: masks (M, ...) and scales (M, 1), each cell's from its own stream."""
+    if not dropping.places:
+        return {}
+    level_MR = torch.stack(
+        [
+            random_levels(step, dropping.counts, is_dropping_P)
+            for step, is_dropping_P in zip(steps, dropping.is_dropping_MP, strict=True)
+        ]
+    )
+    found = {}
+    parts = level_MR.split(dropping.counts, dim=1)
+    for place, part_MR, dropped, scale_M1 in zip(
+        dropping.places, parts, dropping.dropped, dropping.scale_M1, strict=True
+    ):
+        keep = mask_of_levels(part_MR.reshape(len(steps), *place.shape), dropped)
         found[f"{place.name}.mask"] = keep.neg_().to(place.dtype)
-        found[f"{place.name}.scale"] = (LEVELS / (LEVELS - dropped_M)).unsqueeze(1)
+        found[f"{place.name}.scale"] = scale_M1
     return found
 
 

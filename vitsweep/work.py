@@ -91,7 +91,8 @@ def train_cells(
             for cell_id in left:
                 told[cell_id] = "left"
                 ready.pop(cell_id)[0].release()
-            return told | trained({cell_id: record for cell_id, (_, record) in ready.items()}, directory)
+            records = {cell_id: record for cell_id, (_, record) in ready.items()}
+            return told | trained(records, directory, lambda cell_id: ready[cell_id][0].release())
     except OSError as fault:
         if fault.errno in DISK_FAULTS:
             raise NoSpace(no_space(directory, os.strerror(fault.errno))) from fault
@@ -114,8 +115,11 @@ def going_together(directory: Path, records: list[Record], num_jobs: int) -> int
         return 1
 
 
-def trained(records: dict[str, Record], directory: Path) -> dict[str, str]:
+def trained(records: dict[str, Record], directory: Path, let_go: Callable[[str], None]) -> dict[str, str]:
     """Run the cells that the records describe and return how each ended.
+
+    Args:
+        let_go: gives a cell's lock back; called for a cell that has ended while others of its program go on.
 
     Raises:
         NoSpace: the disk is full.
@@ -134,7 +138,13 @@ def trained(records: dict[str, Record], directory: Path) -> dict[str, str]:
 
         for _, _, folder in cells[1:]:
             point_to_log(folder, cells[0][2])
-        faults = run_pack(cells)
+
+        def let_go_at(place: int) -> None:
+            cell_id, record = list(records.items())[place]
+            if not disk_fault(record):  # then its record is not final
+                let_go(cell_id)
+
+        faults = run_pack(cells, let_go_at)
     ends = {c: ended(r, directory / c, fault) for (c, r), fault in zip(records.items(), faults, strict=True)}
     for record in records.values():
         if fault := disk_fault(record):
