@@ -4,6 +4,7 @@ Agrees with arms written out by hand; refuses word for word. Nothing is trained,
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +17,10 @@ from vitsweep import price
 from vitsweep.compose import Composer
 from vitsweep.config import Config, from_dict
 from vitsweep.errors import ConfigError
+from vitsweep.paths import conf_dir
 from vitsweep.plan import Plan
 from vitsweep.planner import plan_of
+from vitsweep.price import make_loader
 
 ROOT = Path(__file__).resolve().parent.parent
 THREE = {"bias": ["model.bias=false"], "depth": ["model.num_hidden_layers=4"], "patch": ["model.patch_size=8"]}
@@ -535,3 +538,10 @@ def test_thousand_cells_are_planned_without_torch(tmp_path):
     command = [sys.executable, "-c", code, *swept, "seed=range(5)"]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "200 arms x 5 seeds = 1000 cells" in ran.stdout and ran.stdout.splitlines()[-1] == "False"
+
+
+def test_readme_names_the_cell_that_its_first_command_trains():
+    readme = (conf_dir().parent / "README.md").read_text()
+    words = re.search(r"run\.py -m (.*recipe=quick)", readme)[1].split()
+    cells = [cell.id for cell in plan_of(words, Composer(make_loader(None), "config")).cells]
+    assert re.search(r'load_model\("outputs/patch_size/(.*?)"', readme)[1] in cells
