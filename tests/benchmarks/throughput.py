@@ -5,6 +5,10 @@ figure that counts is the ratio to the fastest peer. Peers put dropout where the
 vit-pytorch at all but the head, Hugging Face at all but the MLP's hidden layer and the head.
 
     python tests/benchmarks/throughput.py --precision bf16 --dropout 0.2 --rounds 5
+    python tests/benchmarks/throughput.py --gpu        (batch 512, bf16, all compiled)
+
+The last column is what the model's products, three forward passes' worth a step, come to beside the fastest large
+matrix product of the same run. On a machine that others use, --clock process counts processor time alone.
 """
 
 import argparse
@@ -16,8 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitsweep.compiled import compiled
 from vitsweep.config import ModelConfig
-from vitsweep.device import device_name, pick_device, pick_precision
+from vitsweep.cost import flops_per_image
+from vitsweep.device import device_name, keep_freed_memory, pick_device, pick_precision
 from vitsweep.vit import ViT
 
 
@@ -94,60 +100,95 @@ PEERS: dict[str, Callable[[ModelConfig], nn.Module]] = {
 }
 
 
-def make_step(model: nn.Module, device: torch.device, precision: str, batch_size: int) -> Callable[[], None]:
+CLOCKS = {"wall": time.perf_counter, "process": time.process_time}
+
+
+def make_step(
+    model: nn.Module, device: torch.device, precision: str, batch_size: int, compile: bool = False
+) -> Callable[[], None]:
     """One training step of `model` on fixed random images."""
     model.to(device).train()
+    network = compiled(model, device) if compile else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     image_BCHW = torch.randn(batch_size, 3, 32, 32, device=device)
     label_B = torch.randint(10, (batch_size,), device=device)
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logit_BK = model(image_BCHW).float()
-        loss = F.cross_entropy(logit_BK, label_B)
         optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logit_BK = network(image_BCHW).float()
+        loss = F.cross_entropy(logit_BK, label_B)
         loss.backward()
         optimizer.step()
 
     return step
 
 
-def time_steps(step: Callable[[], None], count: int, device: torch.device) -> float:
+def time_steps(step: Callable[[], None], count: int, device: torch.device, clock: str = "wall") -> float:
     """Seconds for `count` steps."""
-    began = time.perf_counter()
+    began = CLOCKS[clock]()
     for _ in range(count):
         step()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return CLOCKS[clock]() - began
 
 
-def main() -> None:
+def matrix_peak(device: torch.device, precision: str, clock: str = "wall") -> float:
+    """TFLOP/s of the best of several large square matrix products."""
+    size, dtype = 8192 if device.type == "cuda" else 2048, torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
+    time_steps(lambda: a @ b, 3, device)
+    return 2 * size**3 / min(time_steps(lambda: a @ b, 1, device, clock) for _ in range(7)) / 1e12
+
+
+def read_arguments() -> argparse.Namespace:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--batch-size", type=int, default=128)
+    ask.add_argument("--gpu", action="store_true", help="the defaults of a GPU, and every model compiled")
+    ask.add_argument("--batch-size", type=int)
     ask.add_argument("--dropout", type=float, default=0.2)
     ask.add_argument("--patch-size", type=int, default=4)
     ask.add_argument("--precision", default="auto", choices=("auto", "bf16", "fp32"))
     ask.add_argument("--device", default="auto")
     ask.add_argument("--rounds", type=int, default=5)
-    ask.add_argument("--steps", type=int, default=2, help="steps a round (more on a GPU)")
+    ask.add_argument("--steps", type=int, help="steps a round")
+    ask.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS))
+    ask.add_argument("--clock", default="wall", choices=CLOCKS)
     asked = ask.parse_args()
+    defaults = {"batch_size": 512, "steps": 50, "device": "cuda"} if asked.gpu else {"batch_size": 128, "steps": 2}
+    for name, value in defaults.items():
+        if getattr(asked, name) in (None, "auto"):
+            setattr(asked, name, value)
+    return asked
+
+
+def main() -> None:
+    asked = read_arguments()
     device = pick_device(asked.device)
     precision = pick_precision(asked.precision, device)
+    keep_freed_memory()  # as training does; the peers have it too
     config = ModelConfig(patch_size=asked.patch_size, hidden_dropout_prob=asked.dropout)
-    steps = {name: make_step(make(config), device, precision, asked.batch_size) for name, make in PEERS.items()}
+    steps = {
+        name: make_step(PEERS[name](config), device, precision, asked.batch_size, compile=asked.gpu)
+        for name in asked.only
+    }
     for step in steps.values():
-        time_steps(step, 1, device)  # warm up
+        time_steps(step, 3 if asked.gpu else 1, device)  # warm up
     speeds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(asked.rounds):
         for name, step in steps.items():
-            speeds[name].append(asked.steps * asked.batch_size / time_steps(step, asked.steps, device))
+            seconds = time_steps(step, asked.steps, device, asked.clock)
+            speeds[name].append(asked.steps * asked.batch_size / seconds)
+    peak = matrix_peak(device, precision, asked.clock)
     print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}, {precision}, {asked}")
+    print(f"matrix peak: {peak:.3g} TFLOP/s")
     medians = {name: statistics.median(values) for name, values in speeds.items()}
-    fastest_peer = max(value for name, value in medians.items() if name != "vitsweep")
+    fastest_peer = max((value for name, value in medians.items() if name != "vitsweep"), default=medians["vitsweep"])
     for name, value in medians.items():
         spread = f"{min(speeds[name]):.0f} .. {max(speeds[name]):.0f}"
-        print(f"{name:14s} {value:8.1f} images/s  ({spread})   {value / fastest_peer:.2f} x the fastest peer")
+        print(f"{name:14s} {value:8.1f} images/s  ({spread})   {value / fastest_peer:.2f} x the fastest peer", end="")
+        achieved = 3 * flops_per_image(config) * value / 1e12
+        print(f"   {achieved:.3g} TFLOP/s, {achieved / peak:.0%} of the peak")
 
 
 if __name__ == "__main__":
