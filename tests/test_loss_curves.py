@@ -1,0 +1,68 @@
+"""The fast step learns as plain torch in fp32 does: over 200 steps each seed's loss stays within the seeds' spread."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vitsweep import cpu_ops, layers
+from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked
+from vitsweep.train import epoch_order, prepare, train_step
+
+SMALL = {"patch_size": 8, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+STARTING = {"patch_size": 8}
+STEPS, WINDOW, BATCH, SEEDS = 200, 40, 64, (0, 1, 2)
+
+
+def loss_curve(model: dict, seed: int, precision: str) -> torch.Tensor:
+    """Mean training loss of each window of steps, (STEPS / WINDOW,)."""
+    config = Config(
+        model=ModelConfig(**model),
+        data=DataConfig(name="shapes", root=None, shapes_train=2500, shapes_test=100),
+        recipe=RecipeConfig(epochs=100, batch_size=BATCH),
+        tracker=TrackerConfig(name="none"),
+        seed=seed,
+        device="cpu",
+        precision=precision,
+    )
+    setup = prepare(checked(config))
+    setup.model.train()
+    losses = []
+    for step in range(STEPS):
+        epoch, place = divmod(step, setup.steps_per_epoch)
+        index_B = epoch_order(setup, seed, epoch + 1)[place * BATCH : (place + 1) * BATCH]
+        losses.append(train_step(setup, config, index_B, epoch + 1, place)[0].item() / BATCH)
+    return torch.tensor(losses).view(-1, WINDOW).mean(1)
+
+
+def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only torch's own operators from here on; dropout multiplies by our masks, so that equal seeds are comparable.
+
+    That the masks are random as they should be is test_layers' business.
+    """
+    for module in (cpu_ops, layers):
+        monkeypatch.setattr(module, "is_fast", lambda *_: False)
+
+    def dropout(x, rate, training):
+        num_dropped = cpu_ops.dropped_levels(rate)
+        return x * -cpu_ops.keep_mask(x, num_dropped) / (1 - num_dropped / cpu_ops.LEVELS)
+
+    monkeypatch.setattr(F, "dropout", dropout)
+
+
+@pytest.mark.parametrize(
+    "model, precisions",
+    [(SMALL, ["bf16"]), pytest.param(STARTING, ["bf16", "fp32"], marks=pytest.mark.slow)],
+    ids=["small", "starting model"],
+)
+def test_loss_curves_agree_with_plain_torch_in_fp32_within_the_spread_of_seeds(monkeypatch, model, precisions):
+    fast = {p: torch.stack([loss_curve(model, seed, p) for seed in SEEDS]) for p in precisions}
+    with monkeypatch.context() as patched:
+        plain_torch(patched)
+        reference = torch.stack([loss_curve(model, seed, "fp32") for seed in SEEDS])
+    assert reference[:, -1].mean() < math.log(10) - 0.5, "the reference has not learnt"
+    spread = reference.max(0).values - reference.min(0).values
+    for precision, curves in fast.items():
+        distance = (curves - reference).abs().mean(0)
+        assert (distance < spread).all(), f"{precision}: {distance} against {spread}"
