@@ -145,8 +145,19 @@ def register() -> None:
         OmegaConf.register_new_resolver(name, function, replace=True)
 
 
+def wait_asleep() -> None:
+    """Let threads that wait for others soon sleep, unless the user says how they are to wait.
+
+    GNU's OpenMP, which torch brings on Linux, reads this when torch is imported. Its own default spins so long that two
+    threads beside other programs took nine times as long for a training step (docs/results/speed/log.md).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
 def main() -> int:
     """The console command. Returns 0 if all is done, 1 if a cell failed, 2 if the user must change something."""
+    wait_asleep()
     register()
     task = Task()
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)
