@@ -149,7 +149,7 @@ def wait_asleep() -> None:
     """Let threads that wait for others soon sleep, unless the user says how they are to wait.
 
     GNU's OpenMP, which torch brings on Linux, reads this when torch is imported. Its own default spins so long that two
-    threads beside other programs took nine times as long for a training step (docs/results/speed/log.md).
+    threads beside one busy program took almost four times as long for a step (docs/results/speed/log.md).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
