@@ -3,7 +3,8 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -13,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vitsweep.config import Config
 from vitsweep.design import StudyConfig
-from vitsweep.errors import UserError
+from vitsweep.errors import ConfigError, UserError
 from vitsweep.naming import as_text
 from vitsweep.paths import conf_dir
 
@@ -44,6 +45,20 @@ def as_sentence(fault: BaseException, overrides: Sequence[str] = ()) -> str | No
         remedy = "choose another hydra.run.dir or hydra.sweep.dir"
         return f"{fault.filename}  cannot be written ({fault.strerror}); {remedy}"
     return None
+
+
+@contextmanager
+def told(arguments: Sequence[str]) -> Iterator[None]:
+    """Turn the faults of Hydra and OmegaConf that are the user's into a ConfigError with the usual sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as fault:
+        sentence = as_sentence(fault, arguments)
+        if sentence is None:
+            raise
+        raise ConfigError([sentence]) from fault
 
 
 def _causes(fault: BaseException) -> list[BaseException]:

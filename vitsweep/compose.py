@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vitsweep.choices import Choices
-from vitsweep.complaints import as_sentence
+from vitsweep.complaints import as_sentence, told
 from vitsweep.config import Config, checked, from_omegaconf
 from vitsweep.design import StudyConfig
 from vitsweep.errors import ConfigError
@@ -49,7 +49,7 @@ class Composer:
         Raises:
             ConfigError: it cannot be composed, or breaks a rule.
         """
-        try:
+        with told(overrides):
             choices = tuple(o for o in overrides if self.is_group(o))
             refuse_sweeps([self.parse(o) for o in overrides])
             values = [self.parse(o) for o in overrides if not self.is_group(o)]
@@ -59,13 +59,6 @@ class Composer:
             composed = copy.deepcopy(self.base(choices))
             ConfigLoaderImpl._apply_overrides_to_config(values, composed)
             return from_omegaconf(composed)
-        except ConfigError:
-            raise
-        except Exception as fault:
-            sentence = as_sentence(fault, overrides)
-            if sentence is None:
-                raise
-            raise ConfigError([sentence]) from fault
 
     def parse(self, override: str) -> Override:
         """Hydra's reading of one override."""

@@ -122,7 +122,7 @@ def run_pack(
                 answers = [fault] * len(waiting)
             seconds = time.monotonic() - began
             for member, answer in zip(waiting, answers, strict=True):
-                member.hear(answer if isinstance(answer, BaseException) else (answer, seconds))
+                member.hear(answer if isinstance(answer, BaseException) else (answer, seconds / len(waiting)))
     for member in members:
         if isinstance(member.fault, KeyboardInterrupt):
             raise member.fault
@@ -183,7 +183,7 @@ class Together:
         """Forward and backward pass of all: losses, logits (M, B, K) and labels of each; weights get gradients."""
         setup = steps[0].setup
         if next(setup.model.buffers(), None) is not None:  # the attempt alone would change them
-            raise NotImplementedError("its running statistics belong to one model")
+            raise ValueError("its running statistics belong to one model")
         images, labels = zip(
             *(training_batch(s.setup, s.config, s.index_B, s.epoch, s.step) for s in steps), strict=True
         )

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from vitsweep.checkpoint import make_model
 from vitsweep.config import Config, from_dict
 from vitsweep.cost import training_bytes
 from vitsweep.device import device_name, make_deterministic, pick_device, pick_precision
+from vitsweep.models import make_model
 from vitsweep.pack import Together, is_out_of_memory
 from vitsweep.packs import Measured, keep_measured, program_key, read_packs
 from vitsweep.standins import made_up_images, made_up_setup

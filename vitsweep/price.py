@@ -21,9 +21,9 @@ from rich.text import Text
 
 from vitsweep.board import table_console
 from vitsweep.cli import register
-from vitsweep.complaints import as_sentence
+from vitsweep.complaints import told
 from vitsweep.compose import Composer
-from vitsweep.errors import ConfigError, UserError
+from vitsweep.errors import ConfigError
 from vitsweep.estimate import Price, Sight, prices_of, sight_of, warnings_of
 from vitsweep.naming import as_text, override_key
 from vitsweep.packs import remark
@@ -50,16 +50,8 @@ def main(arguments: list[str]) -> int:
     ask.add_argument("--config-name", "-cn", default="config", help="the primary configuration")
     ask.add_argument("--multirun", "-m", action="store_true", help="allowed and meant anyway")
     asked = ask.parse_intermixed_args(arguments)
-    try:
-        loader = make_loader(asked.config_dir)
-        plan, directory = planned(asked.overrides, loader, asked.config_name)
-    except UserError:
-        raise
-    except Exception as fault:
-        sentence = as_sentence(fault, arguments)
-        if sentence is None:
-            raise
-        raise ConfigError([sentence]) from fault
+    with told(arguments):
+        plan, directory = planned(asked.overrides, make_loader(asked.config_dir), asked.config_name)
     print_plan(plan, directory)
     return 0
 

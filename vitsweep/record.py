@@ -14,6 +14,7 @@ import platform
 import secrets
 import subprocess
 import sys
+import traceback
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -100,7 +101,7 @@ class Record:
     """Wall time over all attempts; of the time in a pack an equal share, so that all cells' add up to the machine's."""
     images_per_second: float | None = None
     """Training images over training-step seconds, augmentation included, evaluation excluded; median over epochs.
-    In a pack of K the cell's own share: its images over the seconds that the steps of all K took."""
+    In a pack a step's seconds are shared like time_seconds, so this is the pace at which the device worked."""
     peak_gib: float | None = None
     """Peak memory: of the GPU, else of the process, with everything that is trained in it."""
     error: dict[str, str] | None = None
@@ -112,6 +113,12 @@ class Record:
 def write_record(directory: Path, record: Record) -> None:
     """Write `record.json` atomically."""
     write_json(directory / RECORD_NAME, dataclasses.asdict(record))
+
+
+def described(fault: BaseException) -> dict[str, str]:
+    """An exception as the record keeps it."""
+    text = "".join(traceback.format_exception(fault))
+    return {"type": type(fault).__name__, "message": str(fault), "traceback": text}
 
 
 def read_record(directory: Path) -> Record:

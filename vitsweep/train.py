@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import math
 import time
-import traceback
 from collections.abc import Callable, Generator
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +32,7 @@ from vitsweep.evaluate import evaluate, save_predictions, score
 from vitsweep.models import make_model
 from vitsweep.optim import Schedule, make_optimizer
 from vitsweep.progress import make_progress
-from vitsweep.record import Record, append_row, code_identity, keep_rows, library_versions, now, write_record
+from vitsweep.record import Record, append_row, code_identity, described, keep_rows, library_versions, now, write_record
 from vitsweep.seeding import derive, make_generator
 from vitsweep.stop import Interrupted, StopSignals
 from vitsweep.track import Tracker, make_tracker
@@ -435,9 +434,3 @@ def draw(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path,
     except Exception as fault:  # a picture is worth less than the cell that it shows
         log.warning("no pictures of this cell: %s: %s", type(fault).__name__, fault)
         return []
-
-
-def described(fault: BaseException) -> dict[str, str]:
-    """An exception as the record keeps it."""
-    text = "".join(traceback.format_exception(fault))
-    return {"type": type(fault).__name__, "message": str(fault), "traceback": text}

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vitsweep.complaints import told
 from vitsweep.compose import Composer
 from vitsweep.config import config_hash
 from vitsweep.errors import ConfigError
@@ -26,7 +27,7 @@ from vitsweep.wandb_client import make_settings
 from vitsweep.wandb_piece import replay, tracker_config
 from vitsweep.wandb_run import without_paths
 from vitsweep.wandb_space import divided, point_plan
-from vitsweep.wandb_study import composer_of, study_parser, told
+from vitsweep.wandb_study import composer_of, study_parser
 from vitsweep.wandb_sweep import CELL_KEY, read, sweep_directory
 from vitsweep.work import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace, train_cell
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vitsweep.complaints import told
 from vitsweep.errors import UserError
 from vitsweep.plan import Plan
 from vitsweep.price import planned
@@ -21,7 +22,7 @@ from vitsweep.wandb_client import described
 from vitsweep.wandb_mode import has_key, is_reachable, server_url
 from vitsweep.wandb_panels import Subject, make_report, make_workspace
 from vitsweep.wandb_piece import tracker_config
-from vitsweep.wandb_study import composer_of, study_parser, told
+from vitsweep.wandb_study import composer_of, study_parser
 
 DASHBOARD_NAME = "dashboard.json"
 REPORT = Path("report/report.md")

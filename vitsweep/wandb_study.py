@@ -1,13 +1,10 @@
 """The study that the overrides of a W&B command describe: sweep, cell and dashboard ask for it alike."""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from vitsweep.complaints import as_sentence
 from vitsweep.compose import Composer
 from vitsweep.config import TrackerConfig
-from vitsweep.errors import ConfigError, UserError
+from vitsweep.errors import ConfigError
 from vitsweep.price import make_loader
 from vitsweep.wandb_run import without_paths
 
@@ -24,20 +21,6 @@ def study_parser(command: str, meaning: str | None) -> argparse.ArgumentParser:
 def composer_of(asked: argparse.Namespace) -> Composer:
     """Composes from the configurations that were asked for."""
     return Composer(make_loader(asked.config_dir), asked.config_name)
-
-
-@contextmanager
-def told(arguments: list[str]) -> Iterator[None]:
-    """Turn the faults of Hydra and OmegaConf that are the user's into a ConfigError with the usual sentence."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as fault:
-        sentence = as_sentence(fault, arguments)
-        if sentence is None:
-            raise
-        raise ConfigError([sentence]) from fault
 
 
 def refuse_untold(tracker: TrackerConfig) -> None:

@@ -13,6 +13,7 @@ import yaml
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from vitsweep.complaints import told
 from vitsweep.compose import Composer
 from vitsweep.config import flat
 from vitsweep.errors import ConfigError
@@ -22,7 +23,7 @@ from vitsweep.planner import freeze
 from vitsweep.price import planned
 from vitsweep.wandb_piece import tracker_config
 from vitsweep.wandb_space import early_terminate, is_plain, space_of, told_value
-from vitsweep.wandb_study import composer_of, refuse_private, refuse_untold, study_parser, told
+from vitsweep.wandb_study import composer_of, refuse_private, refuse_untold, study_parser
 
 CELL_KEY = "+study_cell"
 METHODS = ("grid", "bayes", "random")

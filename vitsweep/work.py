@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import lru_cache
@@ -22,7 +21,7 @@ from vitsweep.config import from_dict
 from vitsweep.errors import RecordError, UserError
 from vitsweep.locks import CellLock, Witness
 from vitsweep.plan import Cell, Plan, read_plan
-from vitsweep.record import PLAN_NAME, Record, write_record
+from vitsweep.record import PLAN_NAME, Record, described, write_record
 from vitsweep.standing import ENDED_BADLY, at_rest, record_of
 from vitsweep.stop import Interrupted
 
@@ -217,12 +216,6 @@ def new_record(plan: Plan, cell: Cell, earlier: Record | None) -> Record:
         for name in ("started", "attempts", "time_seconds", "wandb"):
             setattr(record, name, getattr(earlier, name))
     return record
-
-
-def described(fault: BaseException) -> dict[str, str]:
-    """An exception as the record keeps it."""
-    text = "".join(traceback.format_exception(fault))
-    return {"type": type(fault).__name__, "message": str(fault), "traceback": text}
 
 
 def disk_fault(record: Record) -> str:
