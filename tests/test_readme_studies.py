@@ -20,7 +20,7 @@ from vitsweep.power import detectable_effect
 from vitsweep.price import make_loader
 
 STUDIES = ["readme", "readme_small", "readme_small_augmented"]
-IMAGES_PER_SECOND = 80  # of the baseline's training on one core: what the small study's head assumes
+IMAGES_PER_SECOND = 70  # of the baseline's training on one core: what the small study's head assumes
 SMALL_ARMS = ["baseline", "patch_size=8", "num_hidden_layers=2", "dropout=none", "model=resnet", "placebo"]
 
 
@@ -75,7 +75,7 @@ def test_readme_study_starts_from_the_default_configuration(plans):
 
 @pytest.mark.parametrize("name", STUDIES[1:])
 def test_small_readme_study_has_the_arms_of_the_claims_in_the_same_words(plans, name):
-    assert arms(plans[name]) == SMALL_ARMS
+    assert arms(plans[name]) == [arm for arm in SMALL_ARMS if (arm, name) != ("placebo", "readme_small_augmented")]
     assert [c["claim"] for c in plans[name].claims] == [c["claim"] for c in plans["readme"].claims]
     assert "testable" in plans[name].claims[3]
 
@@ -83,7 +83,8 @@ def test_small_readme_study_has_the_arms_of_the_claims_in_the_same_words(plans, 
 def test_small_studies_differ_in_the_recipe_alone(plans):
     plain, augmented = plans["readme_small"], plans["readme_small_augmented"]
     assert (plain.seeds, plain.claims) == (augmented.seeds, augmented.claims)
-    for one, other in zip(plain.cells, augmented.cells, strict=True):
+    asked = [cell for cell in plain.cells if cell.arm != "placebo"]
+    for one, other in zip(asked, augmented.cells, strict=True):
         assert (one.arm, one.seed) == (other.arm, other.seed)
         assert one.config["model"] == other.config["model"] and one.config["data"] == other.config["data"]
         same = ("epochs", "batch_size", "optimizer", "crop_padding", "horizontal_flip")
@@ -106,9 +107,9 @@ def test_small_readme_study_costs_what_its_head_says(plans):
 
 
 def test_heads_of_the_readme_studies_state_what_they_can_find():
-    small = [f"{detectable_effect(n, 1.0, 4):.1f}" for n in (8, 6, 3)]
+    small = [f"{detectable_effect(n, 1.0, 4):.1f}" for n in (6, 8, 3)]
     assert f"finds differences of {small[0]} standard deviations" in head("readme_small")
-    assert "with six {}, with three {}".format(*small[1:]) in head("readme_small")
+    assert "with eight {}, with three {}".format(*small[1:]) in head("readme_small")
     full = [f"{detectable_effect(5, 1.0, family):.1f}" for family in (5, 12)]
     assert f"differences of {full[0]} standard deviations" in head("readme")
     assert f"and of {full[1]} among all twelve arms" in head("readme")

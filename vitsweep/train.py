@@ -270,9 +270,10 @@ def fit(
     record.images_per_second = median([s for s in speeds if s] or [0.0]) or None
     final, final_test = score(setup.model, setup.data, setup.precision)
     save_model(directory / "last.safetensors", setup.model.state_dict(), config)
-    if progress.best_weights:
+    best, best_test = final, final_test
+    if progress.best_epoch != progress.epoch and progress.best_weights:
         setup.model.load_state_dict(progress.best_weights)
-    best, best_test = score(setup.model, setup.data, setup.precision)
+        best, best_test = score(setup.model, setup.data, setup.precision)
     save_model(directory / "best.safetensors", setup.model.state_dict(), config)
     save_predictions(directory, setup.data.test, final_test, best_test)
     record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}
