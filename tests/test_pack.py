@@ -16,8 +16,9 @@ from vitsweep import cpu_ops, pack
 from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked, config_hash, to_dict
 from vitsweep.pack import Together, run_pack
 from vitsweep.record import Record, read_record, read_rows
+from vitsweep.step import Step, prepare
 from vitsweep.stop import Interrupted
-from vitsweep.train import Step, prepare, run_cell
+from vitsweep.train import run_cell
 
 TINY = {"patch_size": 16, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 CURVE = ("epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")

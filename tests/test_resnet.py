@@ -21,7 +21,7 @@ from vitsweep.pack import Together
 from vitsweep.record import Record, write_record
 from vitsweep.resnet import ResNet
 from vitsweep.standins import made_up_images, made_up_setup
-from vitsweep.train import Step, train_step
+from vitsweep.step import Step, train_step
 from vitsweep.vit import ViT, capture_attention
 
 ARM = ModelConfig(name="resnet", num_hidden_layers=12)

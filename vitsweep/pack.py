@@ -33,8 +33,9 @@ from vitsweep.device import pick_device
 from vitsweep.layers import Dropout
 from vitsweep.record import Record
 from vitsweep.seeding import make_generator
+from vitsweep.step import Step, Training, compiles, totals_of, train_step, training_batch, update
 from vitsweep.stop import Interrupted, StopSignals
-from vitsweep.train import Step, Training, attempt, compiles, totals_of, train_step, training_batch, update
+from vitsweep.train import attempt
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from vitsweep.models import make_model
 from vitsweep.pack import Together, is_out_of_memory
 from vitsweep.packs import Measured, keep_measured, program_key, read_packs
 from vitsweep.standins import made_up_images, made_up_setup
-from vitsweep.train import Step, compiles
+from vitsweep.step import Step, compiles
 
 log = logging.getLogger(__name__)
 

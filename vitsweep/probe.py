@@ -22,7 +22,7 @@ from vitsweep.evaluate import evaluate
 from vitsweep.models import make_model
 from vitsweep.plan import Plan
 from vitsweep.standins import made_up_images, made_up_setup
-from vitsweep.train import Setup, compiles, train_step
+from vitsweep.step import Setup, compiles, train_step
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from vitsweep.errors import DataError
 from vitsweep.optim import Schedule, lr_multiplier, make_optimizer
 from vitsweep.seeding import make_generator
 from vitsweep.shapes import make_shapes
-from vitsweep.train import Setup, train_step
+from vitsweep.step import Setup, train_step
 
 NUM_IMAGES = 128  # for augmentation: of two images, both might have kept their side by chance
 CLASS_SIZE = 5000  # training images of each class of CIFAR-10, and what is assumed of a folder that is not looked at

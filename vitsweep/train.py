@@ -1,80 +1,38 @@
 """fit(): trains one cell, read top to bottom. run_cell(): the same with its record, tracker and every way to end.
 
-fit() takes no step itself: it yields each one that it wants and is sent what came of it. So the same lines serve a cell
-that is trained alone (drive, below) and several that are trained as one program (pack.py).
+fit() takes no step itself: it yields each one that it wants (step.py) and is sent what came of it. So the same lines
+serve a cell that is trained alone (drive, below) and several that are trained as one program (pack.py).
 
-Randomness never depends on the past: order, augmentation and dropout are drawn from streams named after the seed, the
-epoch and the step, so a cell that was killed and goes on ends with the weights of an undisturbed one.
+Order, augmentation and dropout are drawn from streams named after the seed, the epoch and the step, so a cell that was
+killed and goes on ends with the weights of an undisturbed one.
 """
 
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from statistics import median
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from vitsweep.augment import augment, normalise
 from vitsweep.checkpoint import drop_epochs, drop_state, keep_epoch, load_state, save_model, save_state
-from vitsweep.compiled import compiled
 from vitsweep.config import Config
-from vitsweep.cost import batch_and_steps, flops_per_image
+from vitsweep.cost import flops_per_image
 from vitsweep.data import Data, load_data
-from vitsweep.device import device_name, keep_freed_memory, make_deterministic, peak_gib, pick_device, pick_precision
+from vitsweep.device import device_name, peak_gib
 from vitsweep.errors import NonFiniteLoss, UserError
 from vitsweep.evaluate import evaluate, save_predictions, score
-from vitsweep.models import make_model
-from vitsweep.optim import Schedule, make_optimizer
 from vitsweep.progress import make_progress
 from vitsweep.record import Record, append_row, code_identity, described, keep_rows, library_versions, now, write_record
-from vitsweep.seeding import derive, make_generator
+from vitsweep.step import Setup, Step, Training, epoch_order, prepare, train_step
 from vitsweep.stop import Interrupted, StopSignals
 from vitsweep.track import Tracker, make_tracker
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(kw_only=True)
-class Setup:
-    """What training needs, made from a configuration and the same at every resumption."""
-
-    device: torch.device
-    precision: str
-    data: Data
-    model: nn.Module
-    network: Callable[[Tensor], Tensor]
-    """The model, compiled where that pays; shares its weights."""
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
-    batch_size: int
-    steps_per_epoch: int
-
-
-@dataclasses.dataclass(kw_only=True)
-class Step:
-    """The optimizer step that a cell wants next; epochs are counted from 1, steps of an epoch from 0."""
-
-    setup: Setup
-    config: Config
-    index_B: Tensor
-    """Training images, on the device."""
-    epoch: int
-    step: int
-
-    @property
-    def is_last(self) -> bool:
-        """Whether it ends an epoch."""
-        return self.step + 1 == self.setup.steps_per_epoch
-
-
-Training = Generator[Step, tuple[Tensor, float], None]
-"""A cell that is trained: yields steps, is sent what train_step returns and how many seconds it took."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -280,107 +238,6 @@ def fit(
     record.peak_gib = peak_gib(setup.device)
     for name, path, caption in draw(config, directory, setup):
         tracker.image(name, path, caption)
-
-
-def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup:
-    """Device, data, model with its seed's weights, optimizer and schedule."""
-    device = pick_device(config.device)
-    keep_freed_memory()
-    if config.deterministic:
-        make_deterministic(device)
-    data = load(config).to(device)
-    model = make_model(config).to(device)
-    optimizer = make_optimizer(model, config.recipe)
-    batch_size, steps_per_epoch = batch_and_steps(len(data.train), config.recipe.batch_size)
-    return Setup(
-        device=device,
-        precision=pick_precision(config.precision, device),
-        data=data,
-        model=model,
-        network=compiled(model, device) if compiles(config, device) else model,
-        optimizer=optimizer,
-        schedule=Schedule(optimizer, config.recipe, steps_per_epoch),
-        batch_size=batch_size,
-        steps_per_epoch=steps_per_epoch,
-    )
-
-
-def compiles(config: Config, device: torch.device) -> bool:
-    """Whether the model is compiled: `auto` compiles on cuda, and only if the run is long enough to pay for it."""
-    if config.compile != "auto":
-        return config.compile == "on"
-    return device.type == "cuda" and config.recipe.epochs >= 5
-
-
-def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> Tensor:
-    """One optimizer step on the training images `index_B`.
-
-    Returns:
-        Summed loss and number right of these images, (2,), on the device.
-
-    Raises:
-        NonFiniteLoss: before the weights were touched (on cuda the step is skipped, and the epoch's end raises).
-    """
-    # Streams of this very step, so that going on in the middle of an epoch changes nothing.
-    torch.manual_seed(derive(config.seed, "dropout", epoch, step))
-    image_BCHW, label_B = training_batch(setup, config, index_B, epoch, step)
-    setup.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
-        logit_BK = setup.network(image_BCHW).float()
-    loss = F.cross_entropy(logit_BK, label_B, label_smoothing=config.recipe.label_smoothing)
-    loss.backward()
-    update(setup, config, loss, epoch, step)
-    return totals_of(loss, logit_BK, label_B)
-
-
-def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-    """Augmented, normalised images (B, C, H, W) and labels (B,) of a step."""
-    recipe, train = config.recipe, setup.data.train
-    image_BCHW = augment(
-        train.image_NCHW[index_B],
-        make_generator(config.seed, "augment", epoch, step, device=setup.device),
-        crop_padding=recipe.crop_padding,
-        horizontal_flip=recipe.horizontal_flip,
-    )
-    return normalise(image_BCHW, setup.data.mean, setup.data.std), train.label_N[index_B]
-
-
-def update(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) -> None:
-    """Change the weights by their gradients, as the recipe says, and move the learning rate on.
-
-    Raises:
-        NonFiniteLoss: see train_step.
-    """
-    if config.recipe.clip_norm is not None:
-        nn.utils.clip_grad_norm_(setup.model.parameters(), config.recipe.clip_norm)
-    guard_step(setup, loss, epoch, step)
-    setup.optimizer.step()
-    setup.schedule.after_step()
-
-
-def totals_of(loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor:
-    """Summed loss and number right of a batch, (2,), on the device."""
-    return torch.stack([loss.detach() * len(label_B), (logit_BK.argmax(-1) == label_B).sum()])
-
-
-def guard_step(setup: Setup, loss: Tensor, epoch: int, step: int) -> None:
-    """See to it that no step is taken on a loss that is not finite.
-
-    On cuda asking for the loss would make the host wait at every step; there the fused optimizer is told, through the
-    flag that gradient scaling uses, to leave the weights alone from the first such loss on.
-    """
-    if setup.device.type == "cuda":
-        bad = (~torch.isfinite(loss.detach())).float()
-        earlier = getattr(setup.optimizer, "found_inf", None)
-        setup.optimizer.found_inf = bad if earlier is None else torch.maximum(earlier, bad)
-    elif not math.isfinite(loss.item()):
-        raise NonFiniteLoss(f"the training loss became {loss.item()} in epoch {epoch}, step {step}")
-
-
-def epoch_order(setup: Setup, seed: int, epoch: int) -> Tensor:
-    """The epoch's permutation of the training images, on the device."""
-    order_N = torch.randperm(len(setup.data.train), generator=make_generator(seed, "order", epoch))
-    return order_N.to(setup.device)
 
 
 def state_of(setup: Setup, progress: Progress, record: Record) -> dict:

@@ -25,7 +25,8 @@ wait_asleep()
 from vitsweep.config import from_dict
 config = from_dict({"data": {"name": sys.argv[2]}})
 mark("configuration")
-from vitsweep.train import epoch_order, prepare, state_of, train_step, Progress
+from vitsweep.step import epoch_order, prepare, train_step
+from vitsweep.train import Progress, state_of
 from vitsweep.record import Record
 mark("torch imported")
 from vitsweep.data import load_data

@@ -30,7 +30,7 @@ from vitsweep.device import device_name, peak_gib, pick_device, pick_precision
 from vitsweep.errors import ConfigError
 from vitsweep.pack import Together
 from vitsweep.pack_size import made_up_step
-from vitsweep.train import Step, train_step
+from vitsweep.step import Step, train_step
 
 MODELS = {
     "tiny": {"patch_size": 16, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
