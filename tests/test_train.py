@@ -95,18 +95,24 @@ def test_best_is_the_epoch_with_the_lowest_validation_loss(trained):
     assert best["epoch"] == 1 + losses.index(min(losses)) and best["val/loss"] == pytest.approx(min(losses))
 
 
-def test_predictions_agree_with_the_record_and_with_the_loaded_model(trained):
+@pytest.mark.parametrize(("lr", "best_epoch"), [(1e-4, 2), (1e-3, 1)])
+@pytest.mark.parametrize(("kind", "which"), [("final", "last"), ("best", "best")])
+def test_predictions_agree_with_the_record_and_with_the_loaded_model(
+    vitsweep_main, tiny, tmp_path, lr, best_epoch, kind, which
+):
     from vitsweep.augment import normalise
     from vitsweep.config import from_dict
     from vitsweep.data import load_data
 
-    record, predictions = read_record(trained), np.load(trained / "predictions.npz")
-    accuracy = (predictions["final_class"] == predictions["label"]).mean()
-    assert accuracy == pytest.approx(record.metrics["final"]["test/accuracy"])
+    vitsweep_main(*tiny, f"recipe.lr={lr}", f"hydra.run.dir={tmp_path}")
+    record, predictions = read_record(tmp_path), np.load(tmp_path / "predictions.npz")
+    assert record.metrics["best"]["epoch"] == best_epoch
+    accuracy = (predictions[f"{kind}_class"] == predictions["label"]).mean()
+    assert accuracy == pytest.approx(record.metrics[kind]["test/accuracy"])
     test = load_data(from_dict(record.config)).test
     with torch.no_grad():
-        logit_BK = vitsweep.load_model(trained, "last")(normalise(test.image_NCHW, **record.normalisation))
-    assert np.array_equal(logit_BK.argmax(-1).numpy(), predictions["final_class"])
+        logit_BK = vitsweep.load_model(tmp_path, which)(normalise(test.image_NCHW, **record.normalisation))
+    assert np.array_equal(logit_BK.argmax(-1).numpy(), predictions[f"{kind}_class"])
     assert np.array_equal(test.id_N.numpy(), predictions["id"])
 
 
