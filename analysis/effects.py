@@ -2,7 +2,7 @@
 tables/arms.csv.
 
 Accuracies and their differences are in percent points, everything else in the record's unit. The family of
-Holm's correction is every arm that was started, failed ones included (they have no p but count), the placebo
+Holm's correction is every arm of the plan, failed and unstarted ones included (they have no p but count), the placebo
 excepted; in a study with claims the claims are the family, and `claimed_p` brings their adjusted p here.
 """
 
@@ -79,12 +79,12 @@ def arm_effects(selection: Selection, metric: str = DEFAULT_METRIC, claimed_p: d
 
 
 def adjusted_p(selection: Selection, results: dict[str, stats.Paired]) -> tuple[dict[str, float], int]:
-    """Holm's p of each arm over the arms started, and the size of that family (at least 1).
+    """Holm's p of each arm over the family of arms, and the size of that family (at least 1).
 
     A placebo is no hypothesis: its p is adjusted as if it had been one more arm, and it changes no other
     arm's p.
     """
-    family = [arm for arm in selection.started() if arm in results]
+    family = [arm for arm in selection.family() if arm in results]
     adjusted = dict(zip(family, stats.holm(np.array([results[arm].p for arm in family])), strict=True))
     for arm in results:
         if arm not in adjusted:

@@ -125,7 +125,7 @@ def _placebo(judgement: Judgement) -> list[str]:
 
 def placebo_sentences(judgement: Judgement) -> list[str]:
     """What the placebo got and what it says about the family's error; empty without a placebo."""
-    rows, tests = placebo_rows(judgement), len(judgement.selection.started())
+    rows, tests = placebo_rows(judgement), len(judgement.selection.family())
     if rows.empty:
         return []
     found = rows[rows["p"] < 0.05]

@@ -88,7 +88,7 @@ def study_power(effects: pd.DataFrame, selection: Selection) -> Power | None:
         return None
     freedom = known["pairs"].to_numpy(float) - 1
     sd = math.sqrt(float((known["sd_delta"].to_numpy() ** 2 * freedom).sum() / freedom.sum()))
-    seeds, arms = int(known["pairs"].max()), max(len(selection.started()), 1)
+    seeds, arms = int(known["pairs"].max()), max(len(selection.family()), 1)
     return Power(seeds=seeds, sd=sd, arms=arms, effect=detectable_effect(seeds, sd, arms))
 
 

@@ -1,7 +1,7 @@
 """Rollout measures judged like accuracy: each arm minus the baseline, paired by seed, with t intervals.
 
 Exploratory: a study declares no hypothesis about where models look, so there is no verdict, and Holm's correction runs
-over every difference that is tested here (arms started x measures, a family of its own). Agreement between seeds gets
+over every difference that is tested here (arms x measures, a family of its own). Agreement between seeds gets
 no interval: each of its values uses all seeds, so they are no replicates.
 """
 
@@ -71,7 +71,7 @@ def measure_effects(selection: Selection) -> pd.DataFrame:
     The placebo is no hypothesis: its p is adjusted as if it had been one more, and changes no other.
     """
     frame = against_baseline(selection.done(), selection.baseline, selection.arms)
-    tested = frame["arm"].isin(selection.started()) & (frame["measure"] != UNTESTED)
+    tested = frame["arm"].isin(selection.family()) & (frame["measure"] != UNTESTED)
     frame["p_holm"] = np.nan
     family = frame.loc[tested, "p"].to_numpy(float)
     frame.loc[tested, "p_holm"] = stats.holm(family)

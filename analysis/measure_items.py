@@ -39,7 +39,7 @@ def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
         Column("p", lambda r: p_value(r["p"]), "p"),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
     ]
-    arms, measures = judgement.selection.started(), set(frame["measure"]) - {UNTESTED}
+    arms, measures = judgement.selection.family(), set(frame["measure"]) - {UNTESTED}
     caption = (
         "Rollout measures, mean over test images, then over seeds; differences to "
         f"{judgement.selection.baseline or 'the baseline'} on shared seeds. Exploratory: no hypothesis about them was "

@@ -125,7 +125,7 @@ def _methods(judgement: Judgement) -> list:
         "Estimand: the difference of mean accuracy on this test set, at these hyper-parameters, over the random "
         "streams of initialisation, data order and augmentation. It says nothing about other hyper-parameters.",
         "Interval: 95 % paired t interval over shared seeds, not adjusted for the number of arms. p: paired t test; "
-        "Holm p: adjusted over all arms that were started, failed ones included, or over the claims if there are any; "
+        "Holm p: adjusted over all arms of the plan, finished or not, or over the claims if there are any; "
         "sign-flip p: every pattern of signs up to 16 seeds.",
         "Verdict: helps or hurts (of a rollout measure: differs) if Holm p < 0.05; else equivalent if two one-sided t "
         f"tests at 5 % place the difference within {judgement.selection.rope:g} points; else undecided, which is not a "

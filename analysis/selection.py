@@ -50,10 +50,13 @@ class Selection:
         """Every arm but the baseline."""
         return [arm for arm in self.arms if arm != self.baseline]
 
-    def started(self) -> list[str]:
-        """Arms of role `arm` of which at least one cell was started: the family of a study without claims."""
+    def family(self) -> list[str]:
+        """Arms of role `arm`, the family of a study without claims: those of the plan, those that started without one.
+
+        Arms that did not start yet count too, else the first ones to finish would be judged as if there were no more.
+        """
         begun = set(self.cells.loc[self.cells["status"] != "planned", "arm"])
-        return [arm for arm in self.others() if arm in begun and self.roles[arm] == "arm"]
+        return [arm for arm in self.others() if self.roles[arm] == "arm" and (self.plan or arm in begun)]
 
 
 def select(loaded: Loaded) -> Selection:

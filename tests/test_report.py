@@ -295,14 +295,14 @@ def test_failed_arms_count_in_the_family(undrawn, tmp_path):
     assert after["dropout=none"]["verdict"] == "missing" and after["dropout=none"]["p_holm"] == ""
 
 
-def test_planned_arms_do_not_count_in_the_family_until_they_start(undrawn, tmp_path):
+def test_planned_arms_count_in_the_family_before_they_start(undrawn, tmp_path):
     make_sweep(tmp_path, ARMS, plan=None)
     before = float((page_of(tmp_path), arms_csv(tmp_path)[1])[1]["p_holm"])
     records = [make_record(arm, s, a) for arm, v in ARMS.items() for s, a in enumerate(v)]
     later = make_record("dropout=none", 0, None, status="planned", metrics={})
     write_json(tmp_path / "plan.json", make_plan([*records, dataclasses.replace(later)]))
     page_of(tmp_path)
-    assert float(arms_csv(tmp_path)[1]["p_holm"]) == pytest.approx(before)
+    assert float(arms_csv(tmp_path)[1]["p_holm"]) == pytest.approx(2 * before)
 
 
 def test_claims_stand_on_the_page_with_their_verdicts(undrawn, tmp_path):

@@ -3,6 +3,8 @@
 Kinds: properties (order, roles, levels), refusals (each odd folder has its sentence and no wrong row).
 """
 
+import shutil
+
 import pytest
 
 from analysis.load import load
@@ -117,11 +119,17 @@ def test_change_of_a_dropout_place_is_told_by_the_rates_in_force(tmp_path):
     assert selection_of(tmp_path).changes["head_dropout_prob=none"] == "head_dropout_prob 0.2 -> 0.0"
 
 
-def test_family_is_every_started_arm_but_no_placebo(tmp_path):
+def test_family_is_every_arm_of_the_plan_but_no_placebo(tmp_path):
+    make_sweep(tmp_path, ARMS | {"placebo": [0.8, 0.8]})
+    shutil.rmtree(next(tmp_path.glob("num_hidden_layers=4-*")))
+    assert selection_of(tmp_path).family() == ["patch_size=8", "num_hidden_layers=4"]
+
+
+def test_family_without_a_plan_is_every_started_arm(tmp_path):
     make_sweep(tmp_path, ARMS | {"placebo": [0.8, 0.8]}, plan=None)
     make_cell(tmp_path, make_record("dropout=none", 0, None, status="failed", metrics={}))
     make_cell(tmp_path, make_record("lr=0.1", 0, None, status="planned", metrics={}))
-    assert selection_of(tmp_path).started() == ["dropout=none", "num_hidden_layers=4", "patch_size=8"]
+    assert selection_of(tmp_path).family() == ["dropout=none", "num_hidden_layers=4", "patch_size=8"]
 
 
 def test_selection_of_nothing_has_no_baseline(tmp_path):
