@@ -55,8 +55,8 @@ class Judged:
     p_for: float = math.nan
     """p against the claim being false; NaN when it cannot be judged."""
     p_against: float = math.nan
-    equivalent: bool = False
-    """All comparisons are equivalent within the ROPE."""
+    p_equivalent: float = math.nan
+    """p of all comparisons lying within the ROPE: the largest, as in any test of all of them."""
     word: str = ""
     """The verdict when there is no p: single, missing or not testable."""
     arms: list[str] = field(default_factory=list)
@@ -70,24 +70,26 @@ class Judged:
         return float(np.fmin(self.p_for, self.p_against))
 
 
-def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, float] | None]:
+def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.Adjusted] | None]:
     """The claims' table (COLUMNS), and the adjusted p of each arm that a claim compares with the baseline.
 
-    The second is None for a study without claims.
+    The second is None for a study without claims. Its p of equivalence is NaN for a claim with a ROPE of its own.
     """
     if not selection.claims:
         return pd.DataFrame(columns=COLUMNS), None
     judged = [judge_claim(claim, selection) for claim in selection.claims]
     testable = [j for j in judged if j.word != "not testable"]
-    adjusted = dict(zip(map(id, testable), stats.holm(np.array([j.p for j in testable])), strict=True))
+    family = stats.adjust(np.array([j.p for j in testable]), np.array([j.p_equivalent for j in testable]))
+    adjusted = dict(zip(map(id, testable), family, strict=True))
     changed = changed_claims(selection)
     rows, arms = [], {}
     for claim, one in zip(selection.claims, judged, strict=True):
-        p_holm = float(adjusted.get(id(one), math.nan))
-        used, word = " ".join(one.arms), _verdict(one, p_holm)
-        rows.append((one.claim, one.kind, used, one.evidence, one.p, p_holm, word, claim in changed))
+        own = adjusted.get(id(one), stats.Adjusted())
+        used, word = " ".join(one.arms), _verdict(one, own)
+        rows.append((one.claim, one.kind, used, one.evidence, one.p, own.p, word, claim in changed))
         if one.settles:
-            arms[one.settles] = float(np.fmin(p_holm, arms.get(one.settles, math.nan)))
+            usual_rope = claim.get("rope") in (None, selection.rope)
+            arms[one.settles] = _settled(own, arms.get(one.settles, stats.Adjusted()), usual_rope)
     return pd.DataFrame(rows, columns=COLUMNS), arms
 
 
@@ -189,7 +191,7 @@ def _with_p(judged: Judged, results: list[stats.Paired], sign: int) -> Judged:
     judged.p_for = max(r.p if yes else 1.0 for r, yes in zip(results, agree, strict=True))
     judged.p_against = min(1.0 if yes else r.p * len(results) for r, yes in zip(results, agree, strict=True))
     judged.p_against = min(judged.p_against, 1.0)
-    judged.equivalent = all(r.p_equivalent < stats.ALPHA for r in results)
+    judged.p_equivalent = float(np.max([r.p_equivalent for r in results]))
     return judged
 
 
@@ -226,12 +228,18 @@ def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, fl
     return inside, min(1.0, 2 * (1 - inside))
 
 
-def _verdict(judged: Judged, p_holm: float) -> str:
+def _settled(own: stats.Adjusted, before: stats.Adjusted, usual_rope: bool) -> stats.Adjusted:
+    """An arm's p values when one more claim is about it: the smaller ones count."""
+    within = np.fmin(own.p_equivalent if usual_rope else math.nan, before.p_equivalent)
+    return stats.Adjusted(p=float(np.fmin(own.p, before.p)), p_equivalent=float(within))
+
+
+def _verdict(judged: Judged, adjusted: stats.Adjusted) -> str:
     if judged.word:
         return judged.word
-    if p_holm < stats.ALPHA:
+    if adjusted.p < stats.ALPHA:
         return "supported" if judged.p_for <= judged.p_against else "contradicted"
-    return "equivalent" if judged.equivalent else "undecided"
+    return "equivalent" if adjusted.p_equivalent < stats.ALPHA else "undecided"
 
 
 def _effect_evidence(results: dict[tuple[str, str], stats.Paired], metric: str) -> str:

@@ -3,7 +3,7 @@ tables/arms.csv.
 
 Accuracies and their differences are in percent points, everything else in the record's unit. The family of
 Holm's correction is every arm of the plan, failed and unstarted ones included (they have no p but count), the placebo
-excepted; in a study with claims the claims are the family, and `claimed_p` brings their adjusted p here.
+excepted; in a study with claims the claims are the family, and `claimed` brings their adjusted p here.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from analysis.selection import DEFAULT_METRIC, Selection
 
 COLUMNS = (
     "arm n mean sd delta ci_low ci_high p p_holm p_signflip verdict seeds_needed params role changes pairs "
-    "sd_delta p_equivalent effect_size better family started failed flops_per_image time_seconds "
+    "sd_delta p_equivalent p_equivalent_holm effect_size better family started failed flops_per_image time_seconds "
     "images_per_second published"
 ).split()
 FAILURES = ("failed", "diverged", "interrupted")
@@ -50,21 +50,24 @@ def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
     return (values[arm] - values[baseline]).dropna()
 
 
-def arm_effects(selection: Selection, metric: str = DEFAULT_METRIC, claimed_p: dict[str, float] | None = None):
+def arm_effects(
+    selection: Selection, metric: str = DEFAULT_METRIC, claimed: dict[str, stats.Adjusted] | None = None
+) -> pd.DataFrame:
     """The frame described at the top, COLUMNS wide, in the selection's order of arms.
 
     Args:
-        claimed_p: Holm-adjusted p of the arms that a claim compares with the baseline; None for a study
-            without claims.
+        claimed: adjusted p of the arms that a claim compares with the baseline; a NaN leaves an arm's equivalence
+            to the family of all arms. None for a study without claims.
     """
     values = seed_values(selection, metric)
     rope = selection.rope if unit(metric) == 100.0 else math.nan
     sign, base = direction(metric), selection.baseline
     results = {a: stats.compare(differences(values, a, base).to_numpy(), rope, sign) for a in selection.others()}
     adjusted, size = adjusted_p(selection, results)
-    families = {arm: "arms" if claimed_p is None else "exploratory" for arm in results}
-    for arm, p in (claimed_p or {}).items():
-        adjusted[arm], families[arm] = p, "claims"
+    families = {arm: "arms" if claimed is None else "exploratory" for arm in results}
+    for arm, own in (claimed or {}).items():
+        within = adjusted[arm].p_equivalent if math.isnan(own.p_equivalent) else own.p_equivalent
+        adjusted[arm], families[arm] = stats.Adjusted(p=own.p, p_equivalent=within), "claims"
     rows = []
     for arm in selection.arms:
         row = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
@@ -78,19 +81,22 @@ def arm_effects(selection: Selection, metric: str = DEFAULT_METRIC, claimed_p: d
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def adjusted_p(selection: Selection, results: dict[str, stats.Paired]) -> tuple[dict[str, float], int]:
-    """Holm's p of each arm over the family of arms, and the size of that family (at least 1).
+def adjusted_p(selection: Selection, results: dict[str, stats.Paired]) -> tuple[dict[str, stats.Adjusted], int]:
+    """Each arm's p values adjusted over the family of arms, and the size of that family (at least 1).
 
     A placebo is no hypothesis: its p is adjusted as if it had been one more arm, and it changes no other
     arm's p.
     """
     family = [arm for arm in selection.family() if arm in results]
-    adjusted = dict(zip(family, stats.holm(np.array([results[arm].p for arm in family])), strict=True))
+    adjusted = dict(zip(family, _adjust([results[arm] for arm in family]), strict=True))
     for arm in results:
         if arm not in adjusted:
-            beside = np.array([results[arm].p, *(results[other].p for other in family)])
-            adjusted[arm] = stats.holm(beside)[0]
-    return {arm: float(p) for arm, p in adjusted.items()}, max(len(family), 1)
+            adjusted[arm] = _adjust([results[arm], *(results[other] for other in family)])[0]
+    return adjusted, max(len(family), 1)
+
+
+def _adjust(results: list[stats.Paired]) -> list[stats.Adjusted]:
+    return stats.adjust(np.array([r.p for r in results]), np.array([r.p_equivalent for r in results]))
 
 
 def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
@@ -116,7 +122,8 @@ def _known(values: pd.Series) -> float:
     return counted.iloc[0] if len(counted) else math.nan
 
 
-def _effect(result: stats.Paired, p_holm: float, sign: int) -> dict:
+def _effect(result: stats.Paired, adjusted: stats.Adjusted, sign: int) -> dict:
     numbers = dataclasses.asdict(result)
     numbers = {"pairs" if k == "n" else "sd_delta" if k == "sd" else k: v for k, v in numbers.items()}
-    return numbers | {"p_holm": p_holm, "verdict": stats.verdict(result, p_holm, sign)}
+    numbers |= {"p_holm": adjusted.p, "p_equivalent_holm": adjusted.p_equivalent}
+    return numbers | {"verdict": stats.verdict(result, adjusted, sign)}

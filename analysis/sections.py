@@ -128,8 +128,8 @@ def _methods(judgement: Judgement) -> list:
         "Holm p: adjusted over all arms of the plan, finished or not, or over the claims if there are any; "
         "sign-flip p: every pattern of signs up to 16 seeds.",
         "Verdict: helps or hurts (of a rollout measure: differs) if Holm p < 0.05; else equivalent if two one-sided t "
-        f"tests at 5 % place the difference within {judgement.selection.rope:g} points; else undecided, which is not a "
-        "finding of no effect.",
+        f"tests (5 %, Holm over the same family) place it within {judgement.selection.rope:g} points; else undecided, "
+        "which is not a finding of no effect.",
         "Seeds to decide: the fewest that reach 80 % power if the observed difference and spread were the true ones; a "
         "rough guide at few seeds.",
         "Intervals for new test images: seeds and images resampled together; methods and coverage in docs/calibration.",

@@ -4,7 +4,7 @@ The last axis of every array counts seeds (suffix _S); leading axes broadcast, s
 calibrates these functions calls the very same code. A difference is always arm minus baseline on the same
 seed. With equal differences on all seeds the t statistic does not exist: its interval is NaN and p falls back
 to the sign-flip test.
-Protocol: paired t interval, Holm over the family, equivalence by two one-sided tests (Schuirmann 1987).
+Protocol: paired t interval, equivalence by two one-sided tests (Schuirmann 1987), Holm over the family for either p.
 """
 
 import math
@@ -39,6 +39,14 @@ class Paired:
     """Mean over standard deviation of the differences (Cohen's d_z)."""
     better: float
     """Share of the seeds on which the arm is better, a tie counted as half."""
+
+
+@dataclass(kw_only=True)
+class Adjusted:
+    """What Holm makes of the two p values of one comparison, each over its family."""
+
+    p: float = math.nan
+    p_equivalent: float = math.nan
 
 
 def compare(difference_S: np.ndarray, rope: float, sign: int = 1) -> Paired:
@@ -95,23 +103,29 @@ def p_paired(difference_S: np.ndarray) -> np.ndarray:
 
 
 def p_equivalent(difference_S: np.ndarray, rope: float) -> np.ndarray:
-    """p of the two one-sided paired t tests that the mean difference lies within +-rope."""
+    """p of the two one-sided paired t tests that the mean difference lies within +-rope.
+
+    Without spread only the number of seeds speaks, as in a sign test. NaN below two seeds or without a rope.
+    """
     difference_S = np.asarray(difference_S, float)
     n, error = difference_S.shape[-1], _standard_error(difference_S)
-    if n < 2:
+    if n < 2 or math.isnan(rope):
         return np.full(difference_S.shape[:-1], np.nan)
-    return special.stdtr(n - 1, (np.abs(difference_S.mean(axis=-1)) - rope) / error)
+    beyond = np.abs(difference_S.mean(axis=-1)) - rope
+    with np.errstate(invalid="ignore"):
+        p = special.stdtr(n - 1, beyond / error)
+    return np.where(np.isnan(error), np.where(beyond < 0, 2.0 ** (1 - n), 1.0), p)
 
 
 def p_signflip(difference_S: np.ndarray) -> float:
     """Two-sided p of the sign-flip test of the mean: every sign pattern up to EXACT_SEEDS seeds, random ones
     above.
 
-    The smallest value it can take is 2 / 2**n: 0.0625 at five seeds.
+    The smallest value it can take is 2 / 2**n: 0.0625 at five seeds. NaN below two, where it could only be 1.
     """
     difference_S = np.asarray(difference_S, float)
     n = len(difference_S)
-    if n == 0:
+    if n < 2:
         return math.nan
     observed = abs(difference_S.sum())
     # Two sums that are equal on paper may differ in the last digits; they count as ties.
@@ -137,25 +151,31 @@ def holm(p_A: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(p_A), np.nan, adjusted_A)
 
 
-def verdict(result: Paired, p_holm: float, sign: int = 1) -> str:
+def adjust(p_A: np.ndarray, p_equivalent_A: np.ndarray) -> list[Adjusted]:
+    """Both kinds of p of one family, each adjusted by Holm: neither kind of false finding grows with its size."""
+    pairs = zip(holm(p_A), holm(p_equivalent_A), strict=True)
+    return [Adjusted(p=float(p), p_equivalent=float(p_equivalent)) for p, p_equivalent in pairs]
+
+
+def verdict(result: Paired, adjusted: Adjusted, sign: int = 1) -> str:
     """helps, hurts (differs, with sign 0), equivalent or undecided; single for one seed, missing for none."""
     if result.n < 2:
         return "single" if result.n else "missing"
-    if p_holm < ALPHA:
+    if adjusted.p < ALPHA:
         return "differs" if not sign else "helps" if result.delta * sign > 0 else "hurts"
-    return "equivalent" if result.p_equivalent < ALPHA else "undecided"
+    return "equivalent" if adjusted.p_equivalent < ALPHA else "undecided"
 
 
 def seeds_to_decide(result: Paired, arms: int, rope: float) -> float:
     """The fewest seeds that decide with 80 % power if the observed difference and spread are the true ones.
 
-    Either the difference is found at alpha / arms or, when it lies within the ROPE, equivalence is; the
+    Either the difference is found or, when it lies within the ROPE, equivalence is, both at alpha / arms; the
     cheaper counts. NaN where there is no spread to go by.
     """
     if result.n < 2 or not result.sd > 0:
         return math.nan
     found = seeds_needed(result.delta, result.sd, arms)
-    return min(found, seeds_for_equivalence(result.delta, result.sd, rope))
+    return min(found, seeds_for_equivalence(result.delta, result.sd, rope, ALPHA / arms))
 
 
 def _sd(value_S: np.ndarray) -> np.ndarray:

@@ -93,7 +93,23 @@ def test_claim_with_one_seed_is_single(tmp_path):
 
 def test_claim_settles_the_p_of_its_arm(tmp_path):
     table, arms = judged(tmp_path, PATCH, {"claim": "x", "arm": "num_hidden_layers=2", "than": "patch_size=8"})
-    assert arms == {"patch_size=8": table.loc[0, "p_holm"]}
+    assert list(arms) == ["patch_size=8"] and arms["patch_size=8"].p == table.loc[0, "p_holm"]
+
+
+def test_claims_of_equivalence_are_one_family(tmp_path):
+    # By itself its TOST p is 0.03.
+    close = [0.805, 0.801, 0.802, 0.800, 0.8035]
+    claim = {"claim": "4 layers are worse", "arm": "num_hidden_layers=4", "direction": "lower"}
+    other = {"claim": "dropout helps", "arm": "baseline", "than": "dropout=none"}
+    arms = ARMS | {"num_hidden_layers=4": close}
+    assert verdicts(judged(tmp_path / "one", claim, arms=arms)[0]) == ["equivalent"]
+    assert verdicts(judged(tmp_path / "two", claim, other, arms=arms)[0]) == ["undecided", "undecided"]
+
+
+def test_claim_with_a_rope_of_its_own_leaves_the_arms_equivalence_alone(tmp_path):
+    claim = {"claim": "x", "arm": "num_hidden_layers=4", "rope": 5.0}
+    (settled,) = judged(tmp_path, claim)[1].values()
+    assert math.isnan(settled.p_equivalent) and not math.isnan(settled.p)
 
 
 def test_study_without_claims_has_no_claim_family(tmp_path):

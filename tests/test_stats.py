@@ -113,7 +113,8 @@ def test_holm_works_on_many_families_at_once():
 def test_compare_of_one_seed_has_a_difference_and_nothing_else():
     found = stats.compare(np.array([0.7]), 0.5)
     assert found.delta == 0.7 and found.n == 1
-    assert all(math.isnan(x) for x in (found.sd, found.ci_low, found.p, found.p_equivalent, found.effect_size))
+    unknown = (found.sd, found.ci_low, found.p, found.p_signflip, found.p_equivalent, found.effect_size)
+    assert all(math.isnan(x) for x in unknown)
 
 
 def test_compare_of_no_seed_is_all_missing():
@@ -123,8 +124,26 @@ def test_compare_of_no_seed_is_all_missing():
 
 def test_compare_of_equal_differences_gives_no_interval_and_the_signflip_p():
     found = stats.compare(np.array([0.3, 0.3, 0.3]), 0.5)
-    assert math.isnan(found.ci_low) and math.isnan(found.p_equivalent)
+    assert math.isnan(found.ci_low) and math.isnan(found.ci_high)
     assert found.p == found.p_signflip == 0.25
+
+
+@pytest.mark.parametrize(("mean", "p"), [(0.0, 2**-5), (0.4, 2**-5), (0.5, 1.0), (-0.6, 1.0)])
+def test_equivalence_without_spread_is_told_by_the_number_of_seeds(mean, p):
+    assert stats.compare(np.full(6, mean), rope=0.5).p_equivalent == p
+
+
+def test_equivalence_without_a_rope_has_no_p():
+    assert math.isnan(stats.compare(np.zeros(6), rope=math.nan).p_equivalent)
+
+
+def test_twelve_arms_as_far_off_as_the_rope_are_rarely_called_equivalent():
+    rng, falsely = np.random.default_rng(3), []
+    for _ in range(1000):
+        difference_AS = 0.5 + (rng.normal(0, 0.3, (12, 6)) - rng.normal(0, 0.3, 6)) / math.sqrt(2)
+        p_A = stats.p_equivalent(difference_AS, rope=0.5)
+        falsely.append(any(one.p_equivalent < stats.ALPHA for one in stats.adjust(np.ones(12), p_A)))
+    assert np.mean(falsely) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
 def test_differences_that_vary_by_rounding_only_count_as_equal():
@@ -151,18 +170,24 @@ def test_better_means_lower_for_losses():
     ],
 )
 def test_verdict_is_one_of_six_words(difference, p_holm, word):
-    assert stats.verdict(stats.compare(np.array(difference), 0.5), p_holm) == word
+    found = stats.compare(np.array(difference), 0.5)
+    assert stats.verdict(found, stats.Adjusted(p=p_holm, p_equivalent=found.p_equivalent)) == word
 
 
 def test_verdict_of_a_loss_that_falls_is_helps():
     found = stats.compare(np.array([-1.0, -1.2, -0.9]), math.nan, sign=-1)
-    assert stats.verdict(found, 0.01, sign=-1) == "helps"
+    assert stats.verdict(found, stats.Adjusted(p=0.01), sign=-1) == "helps"
 
 
 def test_seeds_to_decide_takes_the_cheaper_of_difference_and_equivalence():
     rng = np.random.default_rng(0)
     small = stats.compare(rng.normal(0.02, 0.3, 6), 0.5)
     assert stats.seeds_to_decide(small, 6, 0.5) < stats.seeds_to_decide(small, 6, math.nan)
+
+
+def test_seeds_to_decide_count_the_arms_for_equivalence_too():
+    small = stats.compare(np.random.default_rng(0).normal(0.0, 0.3, 6), 0.5)
+    assert stats.seeds_to_decide(small, 12, 0.5) > stats.seeds_to_decide(small, 1, 0.5)
 
 
 def test_seeds_to_decide_needs_a_spread():

@@ -1,0 +1,34 @@
+"""Effects of the arms: what their family is, how either kind of p is adjusted over it, and what the study could see.
+
+Kinds: properties (a bigger family never decides more), reference (Holm over the family by hand).
+"""
+
+import pytest
+
+from analysis import stats
+from analysis.effects import arm_effects
+from analysis.load import load
+from analysis.selection import select
+from tests.make_records import make_sweep
+
+BASE = [0.800, 0.805, 0.799, 0.803, 0.802]
+CLOSE = [0.805, 0.801, 0.802, 0.800, 0.8035]
+NOISY = [0.79, 0.82, 0.77, 0.80, 0.83]
+
+
+def effects(tmp_path, arms, **options):
+    return arm_effects(select(load(make_sweep(tmp_path, arms, epochs=1, **options)))).set_index("arm")
+
+
+def test_equivalence_is_adjusted_over_the_arms(tmp_path):
+    alone = effects(tmp_path / "alone", {"baseline": BASE, "a": CLOSE})
+    beside = effects(tmp_path / "beside", {"baseline": BASE, "a": CLOSE, "b": NOISY})
+    assert beside.loc["a", "p_equivalent_holm"] == pytest.approx(2 * alone.loc["a", "p_equivalent"])
+    assert (alone.loc["a", "verdict"], beside.loc["a", "verdict"]) == ("equivalent", "undecided")
+
+
+def test_claims_family_takes_the_place_of_the_arms(tmp_path):
+    selection = select(load(make_sweep(tmp_path, {"baseline": BASE, "a": CLOSE, "b": NOISY}, epochs=1)))
+    found = arm_effects(selection, claimed={"a": stats.Adjusted(p=0.9, p_equivalent=0.04)}).set_index("arm")
+    assert found.loc["a", ["p_holm", "verdict", "family"]].tolist() == [0.9, "equivalent", "claims"]
+    assert found.loc["b", "family"] == "exploratory"
