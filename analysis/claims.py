@@ -201,7 +201,8 @@ def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -
     if arm is None:
         return Judged(claim=words, kind="saturation", evidence=f"No arm {name}.", word="missing")
     cells = cell_saturation(selection, metric)
-    epoch_S = cells.loc[(cells["arm"] == arm) & cells["epoch"].notna(), "epoch"].to_numpy()
+    own = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
+    epoch_S, late = own["epoch"].to_numpy(), int(own["late"].sum())
     middle, within = float(claim["epoch"]), float(claim["within"])
     mean, low, high = (float(x) for x in stats.mean_interval(epoch_S))
     shown = f" [{decimals(low, 1)}, {decimals(high, 1)}]" if not math.isnan(low) else ""
@@ -212,6 +213,10 @@ def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -
         judged.evidence = evidence if len(epoch_S) else f"No run of {arm} has a saturation epoch."
         return judged
     judged.p_for, judged.p_against = _about(epoch_S, middle, within)
+    if late:
+        # Their true epochs are later: nothing bounds the mean from above, and only "later than claimed" can be shown.
+        judged.p_for, judged.p_against = 1.0, judged.p_against if mean > middle + within else 1.0
+        judged.evidence += f" {late} of them were still improving at the end."
     return judged
 
 

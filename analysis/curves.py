@@ -34,16 +34,17 @@ def saturation_epoch(loss_E: np.ndarray) -> float:
 
 
 def cell_saturation(selection: Selection, metric: str = "val/loss") -> pd.DataFrame:
-    """For each finished cell: arm, seed, its saturation epoch, the epoch of its lowest loss, epochs trained."""
-    done = set(selection.done()["cell"])
+    """For each finished cell: arm, seed, its saturation epoch, the epoch of its lowest loss, epochs trained, `late`.
+
+    `late`: it was still improving at the end, so that its true saturation epoch is later than the one given.
+    """
     rows = []
-    for (cell, arm, seed), group in selection.history.groupby(["cell", "arm", "seed"], sort=False):
-        if cell not in done:
-            continue
+    for (_, arm, seed), group in selection.done_history().groupby(["cell", "arm", "seed"], sort=False):
         loss_E = group.sort_values("epoch")[metric].to_numpy() * (-1 if metric.endswith("accuracy") else 1)
         lowest = np.nan if np.isnan(loss_E).all() else float(np.nanargmin(loss_E) + 1)
         rows.append((arm, seed, saturation_epoch(loss_E), lowest, len(loss_E)))
-    return pd.DataFrame(rows, columns=["arm", "seed", "epoch", "lowest_epoch", "epochs"])
+    cells = pd.DataFrame(rows, columns=["arm", "seed", "epoch", "lowest_epoch", "epochs"])
+    return cells.assign(late=cells["epoch"] > cells["epochs"] * (1 - LATE_SHARE))
 
 
 def saturation(selection: Selection) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def saturation(selection: Selection) -> pd.DataFrame:
         if own.empty:
             continue
         mean, low, high = stats.mean_interval(own["epoch"].to_numpy())
-        late = int((own["epoch"] > own["epochs"] * (1 - LATE_SHARE)).sum())
+        late = int(own["late"].sum())
         row = (arm, len(own), mean, stats.spread(own["epoch"]), low, high, late, own["lowest_epoch"].mean())
         rows.append(row)
     return pd.DataFrame(rows, columns=SATURATION_COLUMNS)

@@ -1,8 +1,8 @@
 """The training graph: loss and accuracy of training and validation by epoch, all arms together and each
 apart.
 
-A line is the mean over seeds, its band reaches from the lowest to the highest seed. Training values are the
-running ones of training mode (dropout and augmentation on), so they may lie below validation.
+A line is the mean over the seeds that finished, its band reaches from the lowest to the highest. Training values are
+the running ones of training mode (dropout and augmentation on), so they may lie below validation.
 """
 
 import pandas as pd
@@ -16,8 +16,8 @@ from analysis.style import arm_styles
 
 CURVES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
 CAPTION = (
-    "Mean over seeds; the band reaches from the lowest to the highest seed. Training values are running "
-    "averages with dropout and augmentation on, so they may lie below validation."
+    "Mean over the seeds that finished; the band reaches from the lowest to the highest seed. Training values are "
+    "running averages with dropout and augmentation on, so they may lie below validation."
 )
 PARTS = {"train": "training", "val": "validation"}
 
@@ -42,8 +42,8 @@ def draw_band(band: pd.DataFrame, *, ax: Axes, style: dict, label: str | None = 
 
 
 def curve_figures(selection: Selection, effects: pd.DataFrame) -> list[Figure]:
-    """Arms together, and each arm apart with training and validation in one panel; none without any epoch."""
-    band = band_over_seeds(selection.history)
+    """Arms together, and each arm apart with training and validation in one panel; none without a finished run."""
+    band = band_over_seeds(selection.done_history())
     if band.empty:
         return []
     known = set(band["arm"].unique())

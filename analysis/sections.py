@@ -96,7 +96,7 @@ def _training(judgement: Judgement, runs: dict[str, str]) -> list:
             table = make()
             table.runs = [runs[arm] for arm in frame["arm"]]
             items.append(TableItem(table=table))
-    return items or [Text(text="No cell has finished an epoch.")]
+    return items or [Text(text="No run has finished.")]
 
 
 def _images(judgement: Judgement, runs: dict[str, str]) -> list:

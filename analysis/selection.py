@@ -46,6 +46,10 @@ class Selection:
         """The finished cells."""
         return self.cells[self.cells["status"] == "done"]
 
+    def done_history(self) -> pd.DataFrame:
+        """The epochs of the finished cells: beside them a stopped run would bend a mean from where it stopped."""
+        return self.history[self.history["cell"].isin(self.done()["cell"])]
+
     def others(self) -> list[str]:
         """Every arm but the baseline."""
         return [arm for arm in self.arms if arm != self.baseline]

@@ -121,7 +121,7 @@ def cost(judgement: Judgement) -> Figure | None:
 def gap(judgement: Judgement) -> Figure | None:
     """Training minus validation accuracy, and validation minus training loss, by epoch."""
     selection = judgement.selection
-    history = selection.history.copy()
+    history = selection.done_history().copy()
     history["gap/accuracy"] = history["train/accuracy"] - history["val/accuracy"]
     history["gap/loss"] = history["val/loss"] - history["train/loss"]
     band = band_over_seeds(history, ("gap/accuracy", "gap/loss"))

@@ -3,6 +3,7 @@
 Kinds: properties (verdict words, Holm over claims), refusals (a claim that cannot be read is said to be so).
 """
 
+import json
 import math
 
 import pytest
@@ -129,6 +130,17 @@ def test_saturation_claim_is_judged_by_its_interval(tmp_path, epoch, within, wor
     claim = {"claim": "saturates", "kind": "saturation", "metric": "val/loss", "epoch": epoch, "within": within}
     table, _ = judged(tmp_path, claim)
     assert verdicts(table) == [word], table.loc[0, "evidence"]
+
+
+@pytest.mark.parametrize(("epoch", "word"), [(10, "undecided"), (5, "contradicted"), (15, "undecided")])
+def test_runs_that_still_improve_can_only_show_a_later_saturation(tmp_path, epoch, word):
+    claim = {"claim": "saturates", "kind": "saturation", "epoch": epoch, "within": 1}
+    sweep = make_sweep(tmp_path, {"baseline": [0.80] * 6}, epochs=1, plan={"claims": [claim]})
+    for rows in sweep.glob("*/seed=*/metrics.jsonl"):
+        rows.write_text("".join(json.dumps({"epoch": e, "val/loss": 2 - e / 10}) + "\n" for e in range(1, 11)))
+    table, _ = judge_claims(select(load(sweep)))
+    assert verdicts(table) == [word], table.loc[0, "evidence"]
+    assert table.loc[0, "evidence"].endswith("6 of them were still improving at the end.")
 
 
 def test_saturation_claim_without_epochs_is_missing(tmp_path):

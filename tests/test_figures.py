@@ -163,6 +163,16 @@ def test_band_spans_the_seeds(judgement):
     assert (row["low"], row["mean"], row["high"]) == pytest.approx((values.min(), values.mean(), values.max()))
 
 
+def test_curves_and_gap_leave_out_runs_that_did_not_finish(tmp_path):
+    make_sweep(tmp_path, {"baseline": [0.80, 0.81], "a": [0.7]}, epochs=5, plan=None)
+    for arm in ("baseline", "a"):
+        make_cell(tmp_path, make_record(arm, 2, 0.1, status="interrupted"), epochs=3)
+    drawn = {f.name: f.table for f in study_figures.training_figures(judge(load(tmp_path)))}
+    for name in ("curves", "curves-apart", "gap"):
+        seeds = drawn[name].groupby("arm")["n"].unique().map(list).to_dict()
+        assert seeds == {"baseline": [2], "a": [1]}, name
+
+
 def test_forest_marks_lie_at_the_effects(judgement, ax):
     rows = judgement.effects.iloc[1:]
     draw_effects.draw_forest(rows, judgement.images, ax=ax, colour=style.LIGHT, rope=0.5)
