@@ -116,7 +116,11 @@ def published_bytes(directory: Path) -> bytes:
 
 
 def two_way(difference_SN: np.ndarray, rng: np.random.Generator, draws: int = DRAWS) -> tuple[float, float, float]:
-    """Mean difference (a share of 1) and the ends of its 95 % interval for new seeds and new test images."""
+    """Mean difference (a share of 1) and the ends of its 95 % interval for new seeds and new test images.
+
+    With one seed (S = 1) it is an interval for new test images and these two trained models only: one pair shows
+    nothing of how other seeds would spread.
+    """
     return two_way_each([difference_SN], rng, draws)[0]
 
 
@@ -191,7 +195,10 @@ def mcnemar(difference_N: np.ndarray) -> float:
 
 
 def image_effects(examples: Examples, selection: Selection, seed: int = 0) -> pd.DataFrame:
-    """Per arm, in points: interval for new test images, McNemar's p (single runs), how many images change."""
+    """Per arm, in points: interval for new test images, McNemar's p (single runs), how many images change.
+
+    The interval is for new seeds too where `pairs` is above one; McNemar's p is about the two trained models.
+    """
     pairs = {arm: examples.pairs(selection, arm) for arm in selection.others()}
     pairs = {arm: (seeds, difference_SN) for arm, (seeds, difference_SN) in pairs.items() if seeds}
     if not pairs:

@@ -132,7 +132,8 @@ def _methods(judgement: Judgement) -> list:
         "which is not a finding of no effect.",
         "Seeds to decide: the fewest that reach 80 % power if the observed difference and spread were the true ones; a "
         "rough guide at few seeds.",
-        "Intervals for new test images: seeds and images resampled together; methods and coverage in docs/calibration.",
+        "Intervals for new test images: seeds and images resampled together, with one shared seed the images alone; "
+        "coverage from three seeds up in docs/calibration.",
     ]
     lines += [MEASURED] if len(judgement.measures) else []
     power = judgement.power

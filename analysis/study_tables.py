@@ -26,6 +26,10 @@ from analysis.shown import (
 from analysis.tables import Column, Table
 
 SORTS = ("planned", "effect")
+ONE_PAIR = (
+    "Of an arm with one shared seed two trained models are compared: the interval is for other test images and these "
+    "models only, and McNemar's p compares the models, not the arms. Another seed may turn the sign."
+)
 
 
 def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned") -> Table:
@@ -185,12 +189,14 @@ def best_table(judgement: Judgement) -> Table:
 
 def image_table(judgement: Judgement) -> Table:
     """The effects seen from the test images."""
+    frame = judgement.images
+    several, single = bool((frame["pairs"] > 1).any()), bool((frame["pairs"] == 1).any())
     columns = [
         Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
         Column("seeds", lambda r: whole(r["pairs"]), "pairs"),
         Column(
-            "effect [95 % interval for new seeds and new images]",
-            lambda r: estimate(r["delta"], r["image_low"], r["image_high"]),
+            f"effect [95 % interval for new {'seeds and new images' if several else 'images, these models only'}]",
+            lambda r: _image_effect(r, marked=several),
             "delta",
             keep=True,
         ),
@@ -204,11 +210,13 @@ def image_table(judgement: Judgement) -> Table:
         Column("clearest gains, image ids", lambda r: r["gained_ids"] or NOTHING, "gained_ids", numeric=False),
         Column("clearest losses, image ids", lambda r: r["lost_ids"] or NOTHING, "lost_ids", numeric=False),
     ]
+    drawn = "seed x image bootstrap" if several else "bootstrap of the test images"
     caption = (
-        "Spread over test images (seed x image bootstrap), and the images that flip: gained or lost on more than half "
-        "of the shared seeds."
+        f"Spread over test images ({drawn}), and the images that flip: gained or lost on more than half of the shared "
+        "seeds."
     )
-    return Table(name="images", title="Test images", caption=caption, frame=judgement.images, columns=columns)
+    notes = [ONE_PAIR] if single else []
+    return Table(name="images", title="Test images", caption=caption, frame=frame, columns=columns, notes=notes)
 
 
 def run_table(selection: Selection) -> Table:
@@ -241,6 +249,11 @@ def run_numbers(selection: Selection) -> dict[str, str]:
 def estimate(value: float, low: float, high: float, places: int = 2) -> str:
     """`+0.30 [+0.10, +0.50]`, without the brackets when there is no interval."""
     return f"{signed(value, places)} {interval(low, high, places)}".strip()
+
+
+def _image_effect(row: dict, marked: bool) -> str:
+    shown = estimate(row["delta"], row["image_low"], row["image_high"])
+    return f"{shown} (these models only)" if marked and row["pairs"] == 1 else shown
 
 
 def _mean_and_sd(mean: float, sd: float, places: int) -> str:
