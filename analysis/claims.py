@@ -21,7 +21,9 @@ A study file lists them; three forms:
 
 Every arm in `arm` is compared with every arm in `than`. A claim is supported if all of its comparisons are in its
 direction and significant (its p is the largest: an intersection-union test), contradicted if one goes significantly the
-other way (the smallest p, times the number of comparisons). All testable claims are one Holm family at 5 %.
+other way (the smallest p, times the number of comparisons), not supported if all are equivalent within the ROPE. All
+testable claims that are as they were when the first run started are one Holm family at 5 %; a claim that was changed
+later is exploratory: its p is adjusted as if it had been one more, and it changes no other claim's p.
 """
 
 import math
@@ -33,10 +35,12 @@ import pandas as pd
 from scipy import special
 
 from analysis import stats
+from analysis.afterwards import changed_claims
+from analysis.attrition import seeds_used
 from analysis.curves import cell_saturation
 from analysis.effects import differences, direction, seed_values, unit
 from analysis.selection import DEFAULT_METRIC, Selection
-from analysis.shown import decimals, interval, signed
+from analysis.shown import decimals, interval, p_value, signed
 from vitsweep.record import METRIC_NAMES
 
 COLUMNS = "claim kind arms evidence p p_holm verdict changed_after_start".split()
@@ -57,6 +61,10 @@ class Judged:
     p_against: float = math.nan
     p_equivalent: float = math.nan
     """p of all comparisons lying within the ROPE: the largest, as in any test of all of them."""
+    rope: str = ""
+    """The differences that do not matter, in words: `0.5 points`."""
+    is_small: bool = False
+    """Every comparison's interval lies within the ROPE."""
     word: str = ""
     """The verdict when there is no p: single, missing or not testable."""
     arms: list[str] = field(default_factory=list)
@@ -78,37 +86,28 @@ def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.Ad
     if not selection.claims:
         return pd.DataFrame(columns=COLUMNS), None
     judged = [judge_claim(claim, selection) for claim in selection.claims]
-    testable = [j for j in judged if j.word != "not testable"]
-    family = stats.adjust(np.array([j.p for j in testable]), np.array([j.p_equivalent for j in testable]))
-    adjusted = dict(zip(map(id, testable), family, strict=True))
-    changed = changed_claims(selection)
+    later = changed_claims(selection)
+    changed = [claim in later for claim in selection.claims]
+    family = [one.word != "not testable" and not late for one, late in zip(judged, changed, strict=True)]
     rows, arms = [], {}
-    for claim, one in zip(selection.claims, judged, strict=True):
-        own = adjusted.get(id(one), stats.Adjusted())
+    for claim, one, late, own in zip(selection.claims, judged, changed, _adjusted(judged, family), strict=True):
         used, word = " ".join(one.arms), _verdict(one, own)
-        rows.append((one.claim, one.kind, used, one.evidence, one.p, own.p, word, claim in changed))
-        if one.settles:
+        rows.append((one.claim, one.kind, used, f"{one.evidence}{_aside(one, word)}", one.p, own.p, word, late))
+        if one.settles and not late:
             usual_rope = claim.get("rope") in (None, selection.rope)
             arms[one.settles] = _settled(own, arms.get(one.settles, stats.Adjusted()), usual_rope)
     return pd.DataFrame(rows, columns=COLUMNS), arms
 
 
-def changed_claims(selection: Selection) -> list[dict[str, Any]]:
-    """The claims that are not what they were when the first cell started.
+def _adjusted(judged: list[Judged], family: list[bool]) -> list[stats.Adjusted]:
+    """Holm's p over the family; that of a claim outside as if it had been one more."""
+    inside = [one for one, is_in in zip(judged, family, strict=True) if is_in]
+    of_family = iter(_holm(inside))
+    return [next(of_family) if is_in else _holm([one, *inside])[0] for one, is_in in zip(judged, family, strict=True)]
 
-    Records carry the hash of the claims they were started under. When it is not the plan's, a claim counts as unchanged
-    only if the plan's history (`claims_before`: hash -> claims) has it under every hash that a record carries.
-    """
-    plan = selection.plan or {}
-    started = selection.cells[selection.cells["status"] != "planned"]
-    older = set(started["claims_hash"]) - {plan.get("claims_hash", "")}
-    if not older:
-        return []
-    history = plan.get("claims_before") or {}
-    known = [history[h] for h in sorted(older) if h in history]
-    if len(known) < len(older):
-        return list(selection.claims)
-    return [claim for claim in selection.claims if not all(claim in before for before in known)]
+
+def _holm(judged: list[Judged]) -> list[stats.Adjusted]:
+    return stats.adjust(np.array([one.p for one in judged]), np.array([one.p_equivalent for one in judged]))
 
 
 def judge_claim(claim: dict[str, Any], selection: Selection) -> Judged:
@@ -176,7 +175,9 @@ def _judge_effect(words: str, claim: dict[str, Any], selection: Selection) -> Ju
         return Judged(claim=words, kind="effect", evidence="An arm would be compared with itself.", word="not testable")
     results = {pair: stats.compare(differences(values, *pair).to_numpy(), rope, sign) for pair in pairs}
     used = list(dict.fromkeys(arm for pair in pairs for arm in pair))
-    judged = Judged(claim=words, kind="effect", evidence=_effect_evidence(results, metric), arms=used)
+    judged = Judged(claim=words, kind="effect", evidence=_effect_evidence(results, metric, selection), arms=used)
+    judged.rope = f"{rope:g} {_in_unit(metric)}"
+    judged.is_small = all(max(abs(r.ci_low), abs(r.ci_high)) < rope for r in results.values())
     if metric == DEFAULT_METRIC and len(pairs) == 1 and selection.baseline in pairs[0]:
         judged.settles = next(arm for arm in pairs[0] if arm != selection.baseline)
     return _with_p(judged, list(results.values()), sign)
@@ -201,23 +202,29 @@ def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -
     if arm is None:
         return Judged(claim=words, kind="saturation", evidence=f"No arm {name}.", word="missing")
     cells = cell_saturation(selection, metric)
-    own = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
-    epoch_S, late = own["epoch"].to_numpy(), int(own["late"].sum())
-    middle, within = float(claim["epoch"]), float(claim["within"])
-    mean, low, high = (float(x) for x in stats.mean_interval(epoch_S))
-    shown = f" [{decimals(low, 1)}, {decimals(high, 1)}]" if not math.isnan(low) else ""
-    evidence = f"{arm}: {metric} saturates at epoch {decimals(mean, 1)}{shown}, {len(epoch_S)} seeds."
-    judged = Judged(claim=words, kind="saturation", evidence=evidence, arms=[arm])
+    cells = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
+    epoch_S, late = cells["epoch"].to_numpy(), int(cells["late"].sum())
+    judged = Judged(claim=words, kind="saturation", evidence=f"No run of {arm} has a saturation epoch.", arms=[arm])
+    if len(epoch_S):
+        judged.evidence = _saturation_evidence(
+            epoch_S, late, f"{arm}: {metric}", seeds_used(selection, len(epoch_S), arm)
+        )
     if len(epoch_S) < 2:
         judged.word = "single" if len(epoch_S) else "missing"
-        judged.evidence = evidence if len(epoch_S) else f"No run of {arm} has a saturation epoch."
         return judged
+    middle, within = float(claim["epoch"]), float(claim["within"])
     judged.p_for, judged.p_against = _about(epoch_S, middle, within)
     if late:
         # Their true epochs are later: nothing bounds the mean from above, and only "later than claimed" can be shown.
-        judged.p_for, judged.p_against = 1.0, judged.p_against if mean > middle + within else 1.0
-        judged.evidence += f" {late} of them were still improving at the end."
+        judged.p_for, judged.p_against = 1.0, judged.p_against if epoch_S.mean() > middle + within else 1.0
     return judged
+
+
+def _saturation_evidence(epoch_S: np.ndarray, late: int, what: str, seeds: str) -> str:
+    mean, low, high = (float(x) for x in stats.mean_interval(epoch_S))
+    shown = f" [{decimals(low, 1)}, {decimals(high, 1)}]" if not math.isnan(low) else ""
+    still = f" {late} of them were still improving at the end, so the true epoch is later." if late else ""
+    return f"{what} saturates at epoch {decimals(mean, 1)}{shown}, {seeds}.{still}"
 
 
 def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, float]:
@@ -230,7 +237,8 @@ def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, fl
         return (p, 1.0) if distance < within else (1.0, p)
     t = (distance - within) / error
     inside = float(special.stdtr(len(value_S) - 1, t))
-    return inside, min(1.0, 2 * (1 - inside))
+    # With the true mean at a bound both verdicts can come out by chance, so the two tests share the 5 %.
+    return min(1.0, 2 * inside), min(1.0, 2 * (1 - inside))
 
 
 def _settled(own: stats.Adjusted, before: stats.Adjusted, usual_rope: bool) -> stats.Adjusted:
@@ -244,16 +252,30 @@ def _verdict(judged: Judged, adjusted: stats.Adjusted) -> str:
         return judged.word
     if adjusted.p < stats.ALPHA:
         return "supported" if judged.p_for <= judged.p_against else "contradicted"
-    return "equivalent" if adjusted.p_equivalent < stats.ALPHA else "undecided"
+    return "not supported" if adjusted.p_equivalent < stats.ALPHA else "undecided"
 
 
-def _effect_evidence(results: dict[tuple[str, str], stats.Paired], metric: str) -> str:
-    what, places = ("points", 2) if unit(metric) == 100.0 else (metric, 4)
-    parts = [
-        f"{arm} minus {than}: {signed(r.delta, places)} {interval(r.ci_low, r.ci_high, places)} {what}, {r.n} seeds"
-        for (arm, than), r in results.items()
-    ]
-    return "; ".join(" ".join(part.split()) for part in parts) + "."
+def _aside(judged: Judged, verdict: str) -> str:
+    """How large the differences are by the study's own measure, where the verdict's word does not tell."""
+    if verdict == "not supported":
+        return f" No difference beyond {judged.rope} (two one-sided tests)."
+    small = verdict in ("supported", "contradicted") and judged.is_small
+    return f" That is less than the {judged.rope} that matter." if small else ""
+
+
+def _effect_evidence(results: dict[tuple[str, str], stats.Paired], metric: str, selection: Selection) -> str:
+    places = 2 if unit(metric) == 100.0 else 4
+    parts = []
+    for (arm, than), r in results.items():
+        size = f"{signed(r.delta, places)} {interval(r.ci_low, r.ci_high, places)}".strip()
+        part = f"{arm} minus {than}: {size} {_in_unit(metric)}, {seeds_used(selection, r.n, arm, than)}"
+        # Of several comparisons the weakest decides, so each shows its own p.
+        parts.append(f"{part}, unadjusted p {p_value(r.p)}" if len(results) > 1 and r.n > 1 else part)
+    return "; ".join(parts) + "."
+
+
+def _in_unit(metric: str) -> str:
+    return "points" if unit(metric) == 100.0 else metric
 
 
 def _names(value: Any) -> list[str]:

@@ -5,9 +5,12 @@ lies within the ROPE, else it is `undecided` and the sentence says what it would
 """
 
 import math
+import re
 
 import pandas as pd
 
+from analysis.afterwards import RESTATED, earlier_hashes, extension_sentence
+from analysis.attrition import lost_runs, planned_seeds
 from analysis.effects import unit
 from analysis.factorial import additive_p
 from analysis.judge import Judgement, placebo_rows, unadjusted_error
@@ -17,23 +20,60 @@ from analysis.shown import decimals, interval, p_value, ranges, signed, whole
 
 MAX_NAMED = 4
 MAX_SENTENCES = 10
+UNFINISHED = ("planned", "running", "interrupted")
+CLAIM_WORDS = {
+    "supported": "{} supported",
+    "contradicted": "{} contradicted",
+    "not supported": "{} not supported",
+    "undecided": "{} undecided",
+    "single": "{} with one seed so far, which cannot be judged",
+    "missing": "{} without the runs that it needs",
+    "not testable": "{} that cannot be tested here",
+}
 
 
 def findings(judgement: Judgement) -> list[str]:
-    """The sentences, the most important ones if there are more than ten."""
-    effects = judgement.effects
+    """The sentences in reading order; if there are too many, the least important ones are left out."""
+    effects, selection = judgement.effects, judgement.selection
     if effects.empty:
         return [
             "No cell with a readable record was found.",
             "There is nothing to compare and nothing to draw.",
             f"{_count(len(judgement.problems), 'problem')} with reading the directory are listed under Health.",
         ]
-    said = [_baseline(effects.iloc[0], judgement.metric), *_claims(judgement.claims)]
+    said = [(1, interim_sentence(selection)), (1, extension_sentence(selection))]
+    said += [(1, _baseline(effects.iloc[0], judgement.metric)), (1, _claims(judgement))]
     if len(effects) == 1:
-        said.append(f"{effects.iloc[0]['arm']} is the only arm, so there is nothing to compare it with.")
-    said += _arms(judgement) + [_health(judgement.selection), *_placebo(judgement)]
-    said += [*_interactions(judgement), *_images(judgement), *_power(judgement)]
-    return [sentence for sentence in said if sentence][:MAX_SENTENCES]
+        said.append((1, f"{effects.iloc[0]['arm']} is the only arm, so there is nothing to compare it with."))
+    said += [(1, sentence) for sentence in _arms(judgement)]
+    said += [(2, _images(judgement)), (2, _power(judgement)), (3, _health(selection))]
+    said += [(4, sentence) for sentence in _interactions(judgement)] + [(5, s) for s in _placebo(judgement)]
+    return most_important([(rank, sentence) for rank, sentence in said if sentence])
+
+
+def most_important(said: list[tuple[int, str]]) -> list[str]:
+    """Those sentences of the lowest ranks that together have no more than MAX_SENTENCES full stops, in their order."""
+    kept: set[int] = set()
+    room = MAX_SENTENCES
+    for place, (_, text) in sorted(enumerate(said), key=lambda item: (item[1][0], item[0])):
+        room -= len(re.findall(r"\.(?= |$)", text))
+        if room < 0:
+            break
+        kept.add(place)
+    return [text for place, (_, text) in enumerate(said) if place in kept]
+
+
+def interim_sentence(selection: Selection) -> str:
+    """That runs are still to come, so that verdicts are looks in between; empty when all have ended."""
+    statuses = selection.cells["status"]
+    if not statuses.isin(UNFINISHED).any():
+        return ""
+    bad = statuses[statuses != "done"].value_counts().sort_index()
+    parts = ", ".join(f"{number} {'not started' if status == 'planned' else status}" for status, number in bad.items())
+    return (
+        f"Interim: {(statuses == 'done').sum()} of {_count(len(statuses), 'run')} finished ({parts}; see Health), so "
+        "verdicts are provisional: p values hold for a number of seeds fixed in advance, not for looks in between."
+    )
 
 
 def _baseline(base: pd.Series, metric: str) -> str:
@@ -49,27 +89,38 @@ def _baseline(base: pd.Series, metric: str) -> str:
     return f"{mean} (mean of {base['n']} seeds, standard deviation {decimals(base['sd'], places)}{sd_unit})."
 
 
-def _claims(claims: pd.DataFrame) -> list[str]:
+def _claims(judgement: Judgement) -> str:
+    claims = judgement.claims
     if claims.empty:
-        return []
-    counts = claims["verdict"].value_counts()
-    order = [v for v in ("supported", "contradicted", "equivalent", "undecided") if v in counts.index]
-    order += sorted(set(counts.index) - set(order))
-    parts = [f"{counts[v]} {v}" for v in order]
-    return [f"Of the {_count(len(claims), 'claim')} stated before the runs, {', '.join(parts)}."]
+        # All of them may have been taken away.
+        return RESTATED if earlier_hashes(judgement.selection) else ""
+    late = int(claims["changed_after_start"].sum())
+    own = claims[~claims["changed_after_start"].astype(bool)]
+    counts = own["verdict"].value_counts()
+    parts = ", ".join(words.format(counts[verdict]) for verdict, words in CLAIM_WORDS.items() if verdict in counts)
+    more = f"{late} {'more ' if len(own) else ''}{'was' if late == 1 else 'were'} changed after the first run started"
+    more += f" and {'counts' if late == 1 else 'count'} as exploratory"
+    if own.empty:
+        return f"No claim stands as it did before the runs: {more}."
+    said = f"Of the {_count(len(own), 'claim')} stated before the runs: {parts}{f'; {more}' if late else ''}."
+    return said if late or not earlier_hashes(judgement.selection) else f"{said} {RESTATED}"
 
 
 def _arms(judgement: Judgement) -> list[str]:
     effects, selection = judgement.effects, judgement.selection
     arms = effects[(effects["role"] == "arm") & (effects["arm"] != selection.baseline)]
+    arms = arms.assign(remark=[_remark(row, selection) for _, row in arms.iterrows()])
     of = {verdict: rows for verdict, rows in arms.groupby("verdict", sort=False)}
     rope = selection.rope if unit(judgement.metric) == 100.0 else math.nan
     points = unit(judgement.metric) == 100.0
     titles = {"helps": "Better than", "hurts": "Worse than", "differs": "Different from"}
     said = [_decided(of[verdict], words, rope, points) for verdict, words in titles.items() if verdict in of]
     if "equivalent" in of:
-        named = _names(of["equivalent"])
-        said.append(f"Equivalent to it within {selection.rope:g} points (two one-sided tests, 5 %): {named}.")
+        rows = of["equivalent"]
+        named = ", ".join(f"{row['arm']}{_bracket(row['remark'])}" for _, row in rows.head(MAX_NAMED).iterrows())
+        said.append(
+            f"Equivalent to it within {selection.rope:g} points (two one-sided tests, 5 %): {named}{_more(rows)}."
+        )
     if "undecided" in of:
         parts = "; ".join(_undecided(row, points) for _, row in _largest(of["undecided"]).iterrows())
         said.append(
@@ -88,18 +139,36 @@ def _arms(judgement: Judgement) -> list[str]:
     return said
 
 
+def _remark(row: pd.Series, selection: Selection) -> str:
+    """What a verdict must not be read without: that it is of no claim, and that seeds are missing."""
+    parts = ["exploratory"] if row["family"] == "exploratory" else []
+    pair = (row["arm"], selection.baseline)
+    planned, lost = planned_seeds(selection, *pair), lost_runs(selection, *pair)
+    if row["pairs"] < planned:
+        parts.append(f"on {row['pairs']:.0f} of {planned} seeds{f': {lost} left out' if lost else ''}")
+    return ", ".join(parts)
+
+
+def _bracket(remark: str) -> str:
+    return f" ({remark})" if remark else ""
+
+
 def _decided(rows: pd.DataFrame, words: str, rope: float, points: bool) -> str:
     parts = []
     for _, row in _largest(rows).iterrows():
-        small = f", less than {rope:g} points" if max(abs(row["ci_low"]), abs(row["ci_high"])) < rope else ""
-        parts.append(f"{row['arm']} by {_size(row, points)} (Holm p {_with_sign(row['p_holm'])}{small})")
+        notes = [f"Holm p {_with_sign(row['p_holm'])}"]
+        notes += [f"less than {rope:g} points"] if max(abs(row["ci_low"]), abs(row["ci_high"])) < rope else []
+        notes += [row["remark"]] if row["remark"] else []
+        parts.append(f"{row['arm']} by {_size(row, points)} ({', '.join(notes)})")
     return f"{words} the baseline: {'; '.join(parts)}{_more(rows)}."
 
 
 def _undecided(row: pd.Series, points: bool) -> str:
     needed = row["seeds_needed"]
-    cost = "" if math.isnan(needed) else f", about {whole(needed)} seeds would decide"
-    return f"{row['arm']} ({_size(row, points)}{cost})"
+    notes = [_size(row, points), *([row["remark"]] if row["remark"] else [])]
+    # Seeds added until something is found would find something: what was seen counts for planning only.
+    notes += [] if math.isnan(needed) else [f"about {whole(needed)} seeds in all, in a fresh study, would decide"]
+    return f"{row['arm']} ({', '.join(notes)})"
 
 
 def _health(selection: Selection) -> str:
@@ -107,6 +176,8 @@ def _health(selection: Selection) -> str:
     bad = cells[cells["status"] != "done"]["status"].value_counts().sort_index()
     if bad.empty:
         return f"All {_count(len(cells), 'run')} finished." if len(cells) > 1 else "The one run finished."
+    if cells["status"].isin(UNFINISHED).any():
+        return ""  # said first of all
     parts = ", ".join(f"{number} {status}" for status, number in bad.items())
     return f"{len(cells) - bad.sum()} of {_count(len(cells), 'run')} finished ({parts}); see Health."
 
@@ -135,9 +206,11 @@ def placebo_sentences(judgement: Judgement) -> list[str]:
         if rows["p"].notna().any()
         else "With one seed there is no test of it."
     )
+    families = "each family: the claims, and all arms" if judgement.selection.claims else "the family of all arms"
     said.append(
         f"With {_count(tests, 'arm')} tested at 5 % each and nothing to find, the chance of at least one false finding "
-        f"would be {100 * unadjusted_error(tests):.0f} % if the tests were independent; Holm keeps it at or below 5 %."
+        f"would be {100 * unadjusted_error(tests):.0f} % if the tests were independent; Holm keeps it at or below 5 % "
+        f"within {families}."
     )
     return said
 
@@ -156,25 +229,25 @@ def _interactions(judgement: Judgement) -> list[str]:
     ]
 
 
-def _images(judgement: Judgement) -> list[str]:
+def _images(judgement: Judgement) -> str:
     images = judgement.images
     if images.empty or not len(judgement.effects):
-        return []
+        return ""
     merged = images.merge(judgement.effects[["arm", "verdict"]], on="arm")
     lost = merged[merged["verdict"].isin(["helps", "hurts"]) & (merged["image_low"] < 0) & (merged["image_high"] > 0)]
     if lost.empty:
-        return []
-    return [f"On other test images the sign could differ for {_names(lost)}: that interval contains zero."]
+        return ""
+    return f"On other test images the sign could differ for {_names(lost)}: that interval contains zero."
 
 
-def _power(judgement: Judgement) -> list[str]:
+def _power(judgement: Judgement) -> str:
     power = judgement.power
     if power is None or unit(judgement.metric) != 100.0:
-        return []
-    return [
+        return ""
+    return (
         f"With {power.seeds} seeds and {_count(power.arms, 'arm')} this study finds a difference of "
         f"{decimals(power.effect)} points with 80 % power; smaller ones may be missed."
-    ]
+    )
 
 
 def seeds_sentence(judgement: Judgement) -> str:
@@ -182,7 +255,7 @@ def seeds_sentence(judgement: Judgement) -> str:
     cells = judgement.selection.cells
     pairs = judgement.effects["pairs"].max()
     shown = f"Seeds {ranges(sorted(set(cells['seed'])))}."
-    if not pairs > 0:
+    if not pairs > 1:
         return shown
     return f"{shown} With {int(pairs)} pairs the sign-flip p cannot be below {2 ** (1 - int(pairs)):.3g}."
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.afterwards import RESTATED, earlier_hashes
 from analysis.effects import seed_values
 from analysis.judge import Judgement
 from analysis.measures import COLUMNS
@@ -12,6 +13,7 @@ from vitsweep.record import SCHEMA, package_version
 
 ALL_WELL = "Every planned run finished; nothing was left out."
 ON_TEST = "the test images (data.val=test, published practice): what was chosen on them is optimistic"
+ON_LAST_AND_BEST = "test images were used only after training: scored with the last and the best weights"
 STATUS_WORDS = {
     "planned": "not started",
     "running": "running, or killed without a word",
@@ -23,7 +25,8 @@ STATUS_WORDS = {
 
 def health_items(selection: Selection, problems: list[str]) -> list:
     """Sentences about everything unfinished, left out or mixed, then each failed cell with its error."""
-    lines = [*problems, *selection.notes, *_status_lines(selection.cells), *_missing_pairs(selection)]
+    restated = [RESTATED] if earlier_hashes(selection) else []
+    lines = [*problems, *restated, *selection.notes, *_status_lines(selection.cells), *_missing_pairs(selection)]
     lines += _mixed(selection.cells) + _empty_metrics(selection)
     if _validation(selection.cells) == ON_TEST:
         lines.append(f"Validation used {ON_TEST}.")
@@ -44,7 +47,7 @@ def methods_items(selection: Selection, metric: str = DEFAULT_METRIC) -> list:
     moment = "of the weights with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
     pairs = [
         ("Seeds", ranges(sorted(set(cells["seed"])))),
-        ("Metric", f"{metric.replace('/', ' ')} {moment}; test data were scored once, after training"),
+        ("Metric", f"{metric.replace('/', ' ')} {moment}; {ON_LAST_AND_BEST}"),
         ("Design", selection.design or "plain sweep"),
         ("Data", f"{', '.join(data_names(cells))}; fingerprint {_values(cells['data_fingerprint'].str[:16])}"),
         ("Images", _values(pd.Series([_counts(r.num_images) for r in done["record"]]))),
@@ -53,14 +56,17 @@ def methods_items(selection: Selection, metric: str = DEFAULT_METRIC) -> list:
         ("Device", f"{_values(cells['device'])}, {_values(cells['precision'])}"),
         ("Code", _values(pd.Series([_code(r.code) for r in cells["record"]]))),
         ("Versions", _values(pd.Series([_versions(r.versions) for r in cells["record"]]))),
-        ("Device time", f"{duration(cells['time_seconds'].sum())} over {len(done)} finished runs"),
+        ("Device time", f"{duration(cells['time_seconds'].sum())} {_over(cells)}"),
     ]
     return [Pairs(pairs=[(name, value) for name, value in pairs if value])]
 
 
 def data_names(cells: pd.DataFrame) -> list[str]:
     """What the images are known as, else what the configuration calls them."""
-    names = [r.data_name or str((r.config.get("data") or {}).get("name", "")) for r in cells["record"]]
+    started = cells[cells["status"] != "planned"]
+    # A planned cell has seen no images yet, so it knows no more than its configuration's name for them.
+    records = (started if len(started) else cells)["record"]
+    names = [r.data_name or str((r.config.get("data") or {}).get("name", "")) for r in records]
     return sorted(set(names) - {""})
 
 
@@ -83,6 +89,12 @@ def signature(judgement: Judgement) -> str:
         "vitsweep": package_version("vitsweep"),
     }
     return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+def _over(cells: pd.DataFrame) -> str:
+    started, done = int((cells["status"] != "planned").sum()), int((cells["status"] == "done").sum())
+    rest = "" if done == started else f" ({done} finished)"
+    return f"over {started} started run{'' if started == 1 else 's'}{rest}"
 
 
 def _status_lines(cells: pd.DataFrame) -> list[str]:

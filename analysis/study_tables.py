@@ -62,7 +62,7 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         Column("sign-flip p", lambda r: p_value(r["p_signflip"]), "p_signflip"),
         Column("effect / sd", lambda r: decimals(r["effect_size"]), "effect_size"),
         Column("seeds better", lambda r: share(r["better"]), "better"),
-        Column("failed runs", lambda r: whole(r["failed"]), "failed"),
+        Column("failed or diverged runs", lambda r: whole(r["failed"]), "failed"),
         Column("parameters", lambda r: large(r["params"]), "params"),
         Column("FLOPs per image", lambda r: large(r["flops_per_image"]), "flops_per_image"),
         Column("time per run", lambda r: duration(r["time_seconds"]), "time_seconds"),

@@ -6,9 +6,10 @@ Kinds: properties (verdict words, Holm over claims), refusals (a claim that cann
 import json
 import math
 
+import numpy as np
 import pytest
 
-from analysis.claims import changed_claims, claim_fault, find_arm, judge_claims
+from analysis.claims import _about, claim_fault, find_arm, judge_claims
 from analysis.load import load
 from analysis.selection import select
 from tests.make_records import make_cell, make_record, make_sweep
@@ -41,9 +42,9 @@ def test_claim_is_contradicted_by_a_significant_difference_the_other_way(tmp_pat
     assert verdicts(judged(tmp_path, claim)[0]) == ["contradicted"]
 
 
-def test_claim_about_arms_that_hardly_differ_is_equivalent(tmp_path):
+def test_claim_about_arms_that_hardly_differ_is_not_supported(tmp_path):
     claim = {"claim": "4 layers are worse", "arm": "num_hidden_layers=4", "direction": "lower"}
-    assert verdicts(judged(tmp_path, claim)[0]) == ["equivalent"]
+    assert verdicts(judged(tmp_path, claim)[0]) == ["not supported"]
 
 
 def test_claim_is_undecided_when_the_spread_is_large(tmp_path):
@@ -51,9 +52,9 @@ def test_claim_is_undecided_when_the_spread_is_large(tmp_path):
     assert verdicts(judged(tmp_path, claim)[0]) == ["undecided"]
 
 
-def test_claim_with_a_wider_rope_of_its_own_is_equivalent(tmp_path):
+def test_claim_with_a_wider_rope_of_its_own_is_not_supported(tmp_path):
     claim = {"claim": "dropout helps", "arm": "baseline", "than": "dropout=none", "rope": 5.0}
-    assert verdicts(judged(tmp_path, claim)[0]) == ["equivalent"]
+    assert verdicts(judged(tmp_path, claim)[0]) == ["not supported"]
 
 
 def test_claim_of_several_comparisons_needs_all_of_them(tmp_path):
@@ -196,26 +197,51 @@ def test_arm_compared_with_itself_is_not_testable(tmp_path):
     assert verdicts(judged(tmp_path, {"claim": "x", "arm": "baseline"})[0]) == ["not testable"]
 
 
-def with_hash(tmp_path, before: str, **plan):
-    sweep = make_sweep(tmp_path, {"baseline": [0.8]}, plan={"claims": [PATCH], "claims_hash": "new"} | plan)
-    make_cell(sweep, make_record("baseline", 0, 0.8, claims_hash=before))
-    return changed_claims(select(load(sweep)))
+def test_claim_about_arms_that_hardly_differ_says_by_how_much_at_most(tmp_path):
+    claim = {"claim": "4 layers are worse", "arm": "num_hidden_layers=4", "direction": "lower"}
+    assert (
+        judged(tmp_path, claim)[0].loc[0, "evidence"].endswith("No difference beyond 0.5 points (two one-sided tests).")
+    )
 
 
-def test_claims_of_the_hash_that_the_cells_carry_are_unchanged(tmp_path):
-    assert with_hash(tmp_path, "new") == []
+def test_supported_claim_about_a_small_difference_says_that_it_is_small(tmp_path):
+    arms = {"baseline": [0.800, 0.805, 0.799, 0.803], "patch_size=8": [0.7991, 0.804, 0.7981, 0.802]}
+    table, _ = judged(tmp_path, PATCH, arms=arms)
+    assert verdicts(table) == ["supported"]
+    assert table.loc[0, "evidence"].endswith("That is less than the 0.5 points that matter.")
 
 
-def test_claims_of_another_hash_than_the_cells_carry_are_changed(tmp_path):
-    assert with_hash(tmp_path, "old") == [PATCH]
+def test_evidence_of_several_comparisons_shows_the_p_of_each(tmp_path):
+    claim = {"claim": "x", "arm": "num_hidden_layers=8", "than": ["num_hidden_layers=2", "num_hidden_layers=4"]}
+    evidence = judged(tmp_path, claim)[0].loc[0, "evidence"]
+    assert evidence.count("unadjusted p") == 2
 
 
-def test_only_the_claim_that_the_plans_history_lacks_is_changed(tmp_path):
-    other = {"claim": "added later", "arm": "patch_size=8"}
-    assert with_hash(tmp_path, "old", claims=[PATCH, other], claims_before={"old": [PATCH]}) == [other]
+def test_evidence_names_the_runs_that_diverged(tmp_path):
+    sweep = make_sweep(tmp_path, ARMS, plan={"claims": [PATCH]})
+    for seed in (2, 3, 4):
+        make_cell(sweep, make_record("patch_size=8", seed, None, status="diverged", metrics={}))
+    evidence = judge_claims(select(load(sweep)))[0].loc[0, "evidence"]
+    assert evidence.endswith("points, 2 of 5 seeds (3 runs of patch_size=8 diverged and are left out).")
 
 
-def test_planned_cells_do_not_make_a_claim_changed(tmp_path):
-    sweep = make_sweep(tmp_path, {"baseline": [0.8]}, plan={"claims": [PATCH], "claims_hash": "new"})
-    make_cell(sweep, make_record("baseline", 0, None, status="planned", metrics={}, claims_hash="old"))
-    assert changed_claims(select(load(sweep))) == []
+def test_claim_that_was_changed_later_changes_no_other_claims_p(tmp_path):
+    stated = {"claim": "stated", "arm": "num_hidden_layers=2"}
+    table, settled = judged(tmp_path, stated, PATCH, plan={"claims_hash": "new", "claims_before": {"": [stated]}})
+    assert table["changed_after_start"].tolist() == [False, True]
+    assert table.loc[0, "p_holm"] == table.loc[0, "p"]
+    assert table.loc[1, "p_holm"] == pytest.approx(2 * table.loc[1, "p"])
+    assert list(settled) == ["num_hidden_layers=2"]
+
+
+def test_saturation_claim_is_never_supported_by_runs_that_still_improve(tmp_path):
+    claim = {"claim": "saturates", "kind": "saturation", "metric": "train/loss", "epoch": 10, "within": 2}
+    table, _ = judged(tmp_path, claim)
+    assert verdicts(table) == ["undecided"]
+    assert "5 of them were still improving at the end, so the true epoch is later." in table.loc[0, "evidence"]
+
+
+def test_saturation_claim_at_its_bound_errs_in_five_of_a_hundred_studies():
+    value_DS = np.random.default_rng(0).normal(80.0, 3.0, (4000, 6))
+    wrong = np.mean([min(_about(value_S, 70.0, 10.0)) < 0.05 for value_S in value_DS])
+    assert wrong == pytest.approx(0.05, abs=0.01)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from analysis.findings import findings, placebo_sentences
+from analysis.findings import findings, most_important, placebo_sentences
 from analysis.judge import judge
 from analysis.load import load
 from tests.make_records import make_cell, make_record, make_sweep
@@ -38,7 +38,10 @@ def test_findings_say_what_equivalence_was_tested(tmp_path):
 
 def test_findings_say_what_it_would_take_to_decide(tmp_path):
     text = said(tmp_path, {"baseline": BASE, "dropout=none": NOISY})
-    assert re.search(r"The data do not decide about dropout=none \(.*about [\d,> ]+ seeds would decide\)", text)
+    assert re.search(
+        r"The data do not decide about dropout=none \(.*about [\d,> ]+ seeds in all, in a fresh study, would decide\)",
+        text,
+    )
     assert "neither a difference nor its absence is shown" in text
 
 
@@ -64,7 +67,46 @@ def test_findings_count_what_did_not_finish(tmp_path):
 def test_findings_count_the_claims(tmp_path):
     claims = [{"claim": "x", "arm": "patch_size=8", "direction": "lower"}, {"claim": "y", "testable": False}]
     text = said(tmp_path, {"baseline": BASE, "patch_size=8": HURTS}, plan={"claims": claims})
-    assert "Of the 2 claims stated before the runs, 1 supported, 1 not testable." in text
+    assert "Of the 2 claims stated before the runs: 1 supported, 1 that cannot be tested here." in text
+
+
+def test_findings_do_not_count_a_changed_claim_as_stated_before(tmp_path):
+    old, new = {"claim": "x", "arm": "patch_size=8", "direction": "lower"}, {"claim": "y", "arm": "patch_size=8"}
+    plan = {"claims": [old, new], "claims_hash": "new", "claims_before": {"": [old]}}
+    text = said(tmp_path, {"baseline": BASE, "patch_size=8": HURTS}, plan=plan)
+    assert "Of the 1 claim stated before the runs: 1 supported; 1 more was changed after the first run started" in text
+
+
+def test_findings_of_claims_that_were_all_changed(tmp_path):
+    plan = {"claims": [{"claim": "x", "arm": "patch_size=8"}], "claims_hash": "new"}
+    text = said(tmp_path, {"baseline": BASE, "patch_size=8": HURTS}, plan=plan)
+    assert "No claim stands as it did before the runs: 1 was changed after the first run started and counts as" in text
+    assert "(Holm p < 0.001, exploratory)" in text
+
+
+def test_findings_say_that_claims_were_taken_away(tmp_path):
+    text = said(tmp_path, {"baseline": BASE, "patch_size=8": HURTS}, plan={"claims_hash": "other"})
+    assert "The claims or the ROPE were changed after the first run started." in text
+
+
+def test_findings_name_seeds_that_diverged_beside_the_verdict(tmp_path):
+    make_sweep(tmp_path, {"baseline": BASE, "patch_size=8": HURTS}, epochs=2, plan=None)
+    for seed in (0, 1):
+        make_cell(tmp_path, make_record("patch_size=8", seed, None, status="diverged", metrics={}), epochs=2)
+    text = " ".join(findings(judge(load(tmp_path))))
+    assert "on 3 of 5 seeds: 2 runs of patch_size=8 diverged and are left out)" in text
+
+
+def test_findings_begin_with_what_is_still_to_come(tmp_path):
+    make_sweep(tmp_path, {"baseline": BASE, "patch_size=8": HURTS}, epochs=2, plan=None)
+    make_cell(tmp_path, make_record("patch_size=8", 0, None, status="interrupted", metrics={}), epochs=2)
+    first = findings(judge(load(tmp_path)))[0]
+    assert first.startswith("Interim: 9 of 10 runs finished (1 interrupted; see Health), so verdicts are provisional")
+
+
+def test_least_important_sentences_are_cut_first():
+    sentences = [(1, "One. Two."), (5, "Placebo."), (2, "Power."), *[(1, f"Arm {i}.") for i in range(7)]]
+    assert most_important(sentences) == ["One. Two.", "Power.", *[f"Arm {i}." for i in range(7)]]
 
 
 def test_findings_state_what_the_study_could_have_found(tmp_path):

@@ -163,6 +163,11 @@ def test_plan_survives_json(plan):
     assert made.claims_hash and made.published == {"baseline": 76.12}
 
 
+def test_rope_of_its_own_is_part_of_what_was_stated(plan):
+    claims = [{"arm": "bias=false", "claim": "none"}]
+    assert plan(claims=claims, rope=1.0).claims_hash != plan(claims=claims).claims_hash
+
+
 def test_placebo_is_the_last_arm_and_changes_nothing(plan):
     made = plan(placebo=True)
     last = made.arms[-1]

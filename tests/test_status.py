@@ -169,6 +169,15 @@ def test_extend_freezes_more_replicates_beside_the_old_ones(study):
     assert (longer.seeds, longer.cells[4].overrides) == ([0, 1, 2], ["seed=2"])
 
 
+def test_extend_notes_each_time_that_seeds_are_added_after_a_result(tmp_path):
+    plan = made_plan(tmp_path, ["a", "b"], [0, 1])
+    extend.main([str(tmp_path), "seeds=3", "--plan"])
+    made_record(tmp_path, plan, plan.cells[0], "done", metrics=METRICS)
+    extend.main([str(tmp_path), "seeds=5", "--plan"])
+    extend.main([str(tmp_path), "seeds=8", "--plan"])
+    assert read_plan(tmp_path).seeds_before == [3, 5]
+
+
 def test_extend_keeps_the_placebo_at_its_distance(tmp_path):
     plan = made_plan(tmp_path, ["a", "placebo"], [0])
     plan.cells[1].config["seed"] = PLACEBO_SEED_OFFSET

@@ -1,6 +1,8 @@
 """A study's arms, cells and plan: named after what they change, compared, frozen, extended, refused."""
 
 import dataclasses
+import hashlib
+import json
 
 import pytest
 
@@ -8,7 +10,7 @@ from vitsweep.config import Config, ConfigError, config_hash
 from vitsweep.design import StudyConfig
 from vitsweep.errors import RecordError
 from vitsweep.naming import counts_as_science, is_swept, single_name, slug, sweep_name
-from vitsweep.plan import extend, make_plan, read_plan, write_plan
+from vitsweep.plan import claims_hash, extend, make_plan, plan_hash, read_plan, write_plan
 from vitsweep.study import study_arms, sweep_arms
 
 PATCHES = {"model.patch_size": ["model.patch_size=4", "model.patch_size=8"]}
@@ -101,6 +103,44 @@ def test_plan_extends_by_seeds_and_arms(tmp_path):
 def test_plan_with_another_baseline_is_refused_with_the_differing_keys(tmp_path):
     with pytest.raises(RecordError, match=r"recipe.lr: 0.001 there, 0.005 now.*hydra.sweep.dir"):
         extend(plan(), plan(base=["recipe.lr=0.005"]), tmp_path)
+
+
+def stated(claims, rope=0.5):
+    made = plan()
+    made.claims, made.rope, made.claims_hash = claims, rope, claims_hash(claims, rope)
+    return made
+
+
+def test_claims_hash_of_the_default_rope_is_that_of_the_claims_alone():
+    alone = hashlib.sha256(json.dumps([{"arm": "a"}], sort_keys=True).encode()).hexdigest()
+    assert claims_hash([{"arm": "a"}], 0.5) == alone and claims_hash([], 0.5) == ""
+
+
+def test_claims_hash_follows_a_rope_of_its_own():
+    hashes = {claims_hash(claims, rope) for claims in ([], [{"arm": "a"}]) for rope in (0.5, 1.0, 2.0)}
+    assert len(hashes) == 6
+
+
+def test_plan_keeps_the_claims_that_are_replaced(tmp_path):
+    before, now = stated([{"arm": "a"}]), stated([{"arm": "b"}])
+    assert extend(before, now, tmp_path).claims_before == {before.claims_hash: [{"arm": "a"}]}
+
+
+def test_plan_keeps_the_hash_of_claims_that_stay_as_they_are(tmp_path):
+    before = stated([{"arm": "a"}], rope=1.0)
+    before.claims_hash = "made by an older rule"
+    merged = extend(before, stated([{"arm": "a"}], rope=1.0), tmp_path)
+    assert (merged.claims_hash, merged.claims_before) == ("made by an older rule", {})
+
+
+def test_plan_without_results_notes_no_extension(tmp_path):
+    assert extend(plan(), plan(seeds=(2,)), tmp_path).seeds_before == []
+
+
+def test_plan_hash_is_not_of_the_history():
+    made = plan()
+    made.seeds_before, made.claims_before = [3], {"h": []}
+    assert plan_hash(made) == plan().plan_hash
 
 
 def test_plan_hash_follows_the_content():

@@ -15,6 +15,7 @@ from vitsweep.naming import as_text
 
 BASE = "base"  # the label of a factor's level in the baseline
 NUM_SEEDS = 2**32  # seeds are smaller than this
+DEFAULT_ROPE = 0.5  # percent points
 
 
 @dataclass(kw_only=True)
@@ -41,7 +42,7 @@ class StudyConfig:
     """Whether the baseline is also run under the name placebo, to show what chance alone gives."""
     claims: list[Any] = field(default_factory=list)
     """What is expected, stated before the first run and hashed; judged by the analysis."""
-    rope: float = 0.5
+    rope: float = DEFAULT_ROPE
     """Accuracy differences within +- this many percent points count as equivalent."""
     published: dict[str, Any] = field(default_factory=dict)
     """Arm -> value stated elsewhere, in percent; shown beside ours."""

@@ -15,7 +15,7 @@ from vitsweep.design import seeds_of
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.isolate import run_in_processes
 from vitsweep.locks import Witness, guarded, remove_temporaries
-from vitsweep.plan import Cell, Plan, plan_hash, write_plan
+from vitsweep.plan import Cell, Plan, note_more_seeds, plan_hash, write_plan
 from vitsweep.standing import standings
 from vitsweep.status import sweep_directory, the_plan
 from vitsweep.stop import StopSignals
@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> int:
         remove_temporaries(directory)
         before = the_plan(directory)
         plan = with_seeds(before, wanted_seeds(asked[0].removeprefix("seeds=")))
+        note_more_seeds(plan, before, directory)
         if plan != before:
             write_plan(directory, plan)
     print(f"{plan.study}: {len(plan.cells) - len(before.cells)} cells added, {len(plan.cells)} in all, in {directory}")

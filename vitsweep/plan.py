@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vitsweep.config import config_hash, flat, from_dict, science, to_dict
+from vitsweep.design import DEFAULT_ROPE
 from vitsweep.errors import RecordError
-from vitsweep.record import PLAN_NAME, write_json
+from vitsweep.record import PLAN_NAME, read_record, write_json
 from vitsweep.study import PLACEBO, PLACEBO_SEED_OFFSET, Arm, differences
 
 PLAN_SCHEMA = 1
@@ -46,9 +47,16 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     claims: list[dict[str, Any]] = field(default_factory=list)
     claims_hash: str = ""
-    rope: float = 0.5
+    rope: float = DEFAULT_ROPE
     published: dict[str, float] = field(default_factory=dict)
     plan_hash: str = ""
+    claims_before: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Earlier claims_hash -> the claims of then, so that a report can tell which of today's are unchanged."""
+    seeds_before: list[int] = field(default_factory=list)
+    """How many seeds the study had before each time that seeds were added with results there to be seen."""
+
+
+HISTORY = ("claims_before", "seeds_before")
 
 
 def make_plan(
@@ -89,13 +97,24 @@ def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
 
 
 def plan_hash(plan: Plan) -> str:
-    """SHA-256 of what is studied: the plan without its own hash and without how and where its cells are run."""
+    """SHA-256 of what is studied: the plan without its own hash, its history, and how and where its cells are run."""
     # A cell's science is its config_hash; device, tracker, sweep settings and paths may differ from start to start.
     cells = [[cell.id, cell.role, cell.levels, cell.config["seed"], cell.config_hash] for cell in plan.cells]
     arms = [{key: value for key, value in arm.items() if key != "overrides"} for arm in plan.arms]
-    values = vars(plan) | {"plan_hash": "", "cells": cells, "arms": arms}
+    values = {key: value for key, value in vars(plan).items() if key not in HISTORY}
+    values |= {"plan_hash": "", "cells": cells, "arms": arms}
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def claims_hash(claims: list[Any], rope: float) -> str:
+    """SHA-256 of what is stated before the runs: the claims and, where it is not DEFAULT_ROPE, the ROPE.
+
+    Empty without either. What is left at its default is not hashed, so that the claims alone still have the hash under
+    which published records carry them.
+    """
+    stated: Any = claims if rope == DEFAULT_ROPE else {"claims": claims, "rope": rope}
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest() if stated else ""
 
 
 def write_plan(directory: Path, plan: Plan) -> None:
@@ -145,9 +164,30 @@ def extend(old: Plan, new: Plan, directory: Path) -> Plan:
             key: list(dict.fromkeys(old.factors.get(key, []) + new.factors.get(key, [])))
             for key in new.factors | old.factors
         },
+        claims_before=old.claims_before,
+        seeds_before=old.seeds_before,
     )
+    if (old.claims, old.rope) == (new.claims, new.rope):
+        merged.claims_hash = old.claims_hash  # by whatever rule it was made: nothing was changed
+    else:
+        merged.claims_before = old.claims_before | {old.claims_hash: old.claims}
+    note_more_seeds(merged, old, directory)
     merged.plan_hash = plan_hash(merged)
     return merged
+
+
+def note_more_seeds(plan: Plan, before: Plan, directory: Path) -> None:
+    """Enter into a plan's history that it has more seeds than before, if a result lay in `directory` to be seen."""
+    if len(plan.seeds) > len(before.seeds) and any(has_result(directory / cell.id) for cell in before.cells):
+        plan.seeds_before = [*before.seeds_before, len(before.seeds)]
+
+
+def has_result(cell: Path) -> bool:
+    """Whether a finished record lies in a cell's directory; one that cannot be read tells nobody anything."""
+    try:
+        return read_record(cell).status == "done"
+    except (OSError, RecordError):
+        return False
 
 
 def baseline_values(plan: Plan) -> dict[str, Any]:

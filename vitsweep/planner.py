@@ -1,9 +1,7 @@
 """From the command line to a plan: the study that `study=NAME` names, or the one that a plain `-m` describes."""
 
 import dataclasses
-import hashlib
 import itertools
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from vitsweep.design import NUM_SEEDS, Spec, StudyConfig, aliases, factors_of, s
 from vitsweep.errors import ConfigError
 from vitsweep.locks import guarded, remove_temporaries
 from vitsweep.naming import as_text, override_key, override_value, short_key, sweep_name
-from vitsweep.plan import Plan, extend, make_plan, plan_hash, read_plan, write_plan
+from vitsweep.plan import Plan, claims_hash, extend, make_plan, plan_hash, read_plan, write_plan
 from vitsweep.study import Arm, named_arms, refuse_equal_arms, study_arms, sweep_arms
 from vitsweep.study_file import doubled_faults, level_faults, rule_faults, written_levels
 
@@ -129,7 +127,7 @@ def study_plan(
     notes += [f"study.published.{arm} is of no arm here" for arm in study.published if arm not in names]
     plan.notes, plan.rope, plan.published = notes, study.rope, plain(study.published)
     plan.claims = plain(study.claims)
-    plan.claims_hash = claims_hash(plan.claims)
+    plan.claims_hash = claims_hash(plan.claims, plan.rope)
     plan.plan_hash = plan_hash(plan)
     return plan
 
@@ -202,8 +200,3 @@ def shadow_faults(base: list[str], levels: list[tuple[str, tuple[str, ...]]], co
 def plain(values: Any) -> Any:
     """Lists and dictionaries instead of OmegaConf's."""
     return OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
-
-
-def claims_hash(claims: list[Any]) -> str:
-    """SHA-256 of the claims as stated; empty if there are none."""
-    return hashlib.sha256(json.dumps(claims, sort_keys=True).encode()).hexdigest() if claims else ""
