@@ -104,7 +104,7 @@ def test_claims_of_equivalence_are_one_family(tmp_path):
     claim = {"claim": "4 layers are worse", "arm": "num_hidden_layers=4", "direction": "lower"}
     other = {"claim": "dropout helps", "arm": "baseline", "than": "dropout=none"}
     arms = ARMS | {"num_hidden_layers=4": close}
-    assert verdicts(judged(tmp_path / "one", claim, arms=arms)[0]) == ["equivalent"]
+    assert verdicts(judged(tmp_path / "one", claim, arms=arms)[0]) == ["not supported"]
     assert verdicts(judged(tmp_path / "two", claim, other, arms=arms)[0]) == ["undecided", "undecided"]
 
 
