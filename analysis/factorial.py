@@ -1,28 +1,41 @@
-"""Main effects and interactions of the factors: for grid, pairs and fraction designs by least squares.
+"""What the factors do alone and together, as far as the design can tell.
 
-A main effect is a contrast of arms, taken on each seed by itself and then given a t interval over seeds: seeds are the
-replicates, cells of one seed share their random streams. Interactions come from one linear model with a block for each
-seed, treatment coding against the baseline's levels, and a column for each pair of levels of two factors. A column that
-the design cannot tell from others is not estimated but named with what it is aliased with.
+Main effects where factors are crossed; interactions wherever two levels meet and their effect is not that of something
+else; for leave-one-component-out and paths the one question that each can answer. Where every arm changes one factor
+only, its effect is in the comparison of the arms and nothing is repeated here.
 """
 
-import itertools
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.effects import DEFAULT_METRIC, seed_values
+from analysis.contrasts import (
+    Contrast,
+    interaction_contrasts,
+    is_crossed,
+    main_contrasts,
+    named,
+    removal_contrast,
+    step_contrasts,
+)
+from analysis.effects import DEFAULT_METRIC, seed_values, unit
 from analysis.selection import Selection
+from analysis.shown import interval, p_value, ranges, signed
 
-MAIN_COLUMNS = "factor level n effect ci_low ci_high p mean".split()
-INTERACTION_COLUMNS = "factors levels n effect ci_low ci_high p p_holm".split()
+NUMBERS = "n effect ci_low ci_high p".split()
+MAIN_COLUMNS = ["factor", "level", *NUMBERS, "mean"]
+INTERACTION_COLUMNS = ["factors", "levels", *NUMBERS, "p_holm", "aliases"]
 NOT_IDENTIFIABLE = (
     "No arm changes two factors at once, so interactions are not identifiable: effects are those at the baseline's "
     "levels of all other factors, and nothing here says that they add up."
 )
+NOT_CROSSED = (
+    "No main effects are given: the levels of two factors do not all meet equally often, so an average over the other "
+    "factors would mix in what those do together. The comparison of the arms has the effect of each arm."
+)
+PATH = "Each arm adds one change to the arm before, so its effect against the baseline is that of all changes so far."
 
 
 @dataclass(kw_only=True)
@@ -30,151 +43,137 @@ class Factorial:
     """What the factors do alone and together."""
 
     main: pd.DataFrame
-    """MAIN_COLUMNS: each level against the baseline's level of its factor, the other factors averaged as designed."""
+    """MAIN_COLUMNS: each level against the baseline's level of its factor, the other factors averaged; n: seeds."""
     interactions: pd.DataFrame
-    """INTERACTION_COLUMNS: what two levels together do beyond the sum of their single effects."""
-    terms: pd.DataFrame
-    """factors, df, F, p of each pair of factors as a whole."""
+    """INTERACTION_COLUMNS: what two levels together do beyond the sum of their single effects; n: seeds."""
     cells: pd.DataFrame
     """One column a factor, `mean` and `n`: the arms' means by level, for the plots."""
+    removal: str = ""
+    """A sentence: what removing all components does beyond the single removals."""
     notes: list[str] = field(default_factory=list)
 
 
 def analyse(selection: Selection, metric: str = DEFAULT_METRIC) -> Factorial | None:
-    """Everything above; None when fewer than two arms have levels or no seed is finished."""
-    design = _design(selection)
-    values = seed_values(selection, metric)
-    if design.empty or values[list(design.index)].dropna(how="all").empty:
+    """Everything above; None when fewer than two factors are varied or no seed is finished."""
+    design, usual = _design(selection), selection.levels[selection.baseline]
+    values = seed_values(selection, metric)[list(design.index)]
+    if design.shape[1] < 2 or values.dropna(how="all").empty:
         return None
-    values = values[list(design.index)]
-    notes: list[str] = []
-    main = main_effects(design, values, selection.levels[selection.baseline], notes)
-    interactions, terms = interaction_effects(design, values, selection.levels[selection.baseline], notes)
-    means = design.assign(mean=values.mean(), n=values.notna().sum()).reset_index(drop=True)
-    return Factorial(main=main, interactions=interactions, terms=terms, cells=means, notes=notes)
+    found = Factorial(
+        main=pd.DataFrame(columns=MAIN_COLUMNS),
+        interactions=pd.DataFrame(columns=INTERACTION_COLUMNS),
+        cells=design.assign(mean=values.mean(), n=values.notna().sum()).reset_index(drop=True),
+    )
+    removal, steps = removal_contrast(design, usual), step_contrasts(design, usual)
+    if removal:
+        found.removal = removal_sentence(removal, values, metric)
+        found.notes.append(found.removal or "Too few seeds finished to say whether single removals add up.")
+    elif steps:
+        found.notes += [PATH, *(step_sentence(step, values, metric) for step in steps)]
+    else:
+        _effects_of_crossed(found, design, usual, values)
+    found.notes += _missing(values)
+    return found
 
 
 def _design(selection: Selection) -> pd.DataFrame:
-    """(arms, factors): the level of each varied factor in each arm, placebos left out."""
-    arms = [arm for arm in selection.arms if selection.roles[arm] != "placebo"]
+    """(arms, factors): the level of each varied factor in each arm, without placebos and arms that name no level."""
+    usual = selection.levels.get(selection.baseline)
+    arms = [arm for arm in selection.arms if arm == selection.baseline or selection.levels[arm] != usual]
+    arms = [arm for arm in arms if selection.roles[arm] != "placebo"]
     design = pd.DataFrame([selection.levels[arm] for arm in arms], index=arms)
-    varied = [name for name in design.columns if design[name].nunique() > 1]
-    return design[varied] if varied else pd.DataFrame()
+    return design[[name for name in design.columns if design[name].nunique() > 1]]
 
 
-def dummies(design: pd.DataFrame, usual: dict[str, str]) -> pd.DataFrame:
-    """(arms, levels) 0/1 columns named (factor, level), the baseline's levels left out."""
-    columns = {}
-    for factor in design.columns:
-        for level in dict.fromkeys(design[factor]):
-            if level != usual[factor]:
-                columns[(factor, level)] = (design[factor] == level).astype(float)
-    return pd.DataFrame(columns, index=design.index)
+def _effects_of_crossed(found: Factorial, design: pd.DataFrame, usual: dict[str, str], values: pd.DataFrame) -> None:
+    contrasts, notes = interaction_contrasts(design, usual)
+    found.interactions = interaction_frame(contrasts, values)
+    found.notes += notes
+    if is_crossed(design):
+        found.main = main_frame(main_contrasts(design, usual), design, values)
+    elif contrasts:
+        found.notes.append(NOT_CROSSED)
+    elif not notes:
+        found.notes.append(NOT_IDENTIFIABLE)
+    if contrasts and found.interactions.empty:
+        found.notes.append("Too few seeds finished to estimate interactions beside their error.")
 
 
-def main_effects(design: pd.DataFrame, values: pd.DataFrame, usual: dict[str, str], notes: list[str]) -> pd.DataFrame:
-    """Each level's effect: least squares with main effects only on each complete seed, then t over those seeds."""
-    columns = dummies(design, usual)
-    X = np.column_stack([np.ones(len(columns)), columns.to_numpy()])
-    complete = values.dropna()
-    if np.linalg.matrix_rank(X) < X.shape[1]:
-        notes.append("Main effects cannot be told apart in this design: some factors always change together.")
-        return pd.DataFrame(columns=MAIN_COLUMNS)
-    if len(complete) < len(values.dropna(how="all")):
-        seeds = ", ".join(str(s) for s in sorted(set(values.index) - set(complete.index)))
-        notes.append(f"Main effects use complete seeds only; arms are missing on seeds {seeds}.")
-    effect_SK = (np.linalg.pinv(X) @ complete.to_numpy().T).T
+def main_frame(contrasts: list[Contrast], design: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """MAIN_COLUMNS; a level without a seed on which all of its arms finished has no row."""
     rows = []
-    for number, (factor, level) in enumerate(columns.columns, start=1):
-        value_S = effect_SK[:, number]
+    for contrast in contrasts:
+        ((factor, level),) = contrast.levels
         mean = values.loc[:, (design[factor] == level).to_numpy()].stack().mean()
-        interval = map(float, stats.mean_interval(value_S))
-        rows.append((factor, level, len(value_S), *interval, float(stats.p_paired(value_S)), mean))
-    return pd.DataFrame(rows, columns=MAIN_COLUMNS)
+        rows.append((factor, level, *_numbers(contrast, values), mean))
+    frame = pd.DataFrame(rows, columns=MAIN_COLUMNS)
+    return frame[frame["n"] > 0].reset_index(drop=True)
 
 
-def interaction_effects(
-    design: pd.DataFrame, values: pd.DataFrame, usual: dict[str, str], notes: list[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Interaction contrasts and, for each pair of factors, their joint F test."""
-    single = dummies(design, usual)
-    names, product_AK = _products(single)
-    nothing = pd.DataFrame(columns=INTERACTION_COLUMNS), pd.DataFrame(columns=["factors", "df", "F", "p"])
-    if not names:
-        notes.append(NOT_IDENTIFIABLE)
-        return nothing
-    long = values.stack().rename("y").reset_index().dropna()
-    long.columns = ["seed", "arm", "y"]
-    blocks = pd.get_dummies(long["seed"], prefix="seed").to_numpy(float)
-    row = single.index.get_indexer(long["arm"])
-    # Levels that always change together take one column between them.
-    known, _, _ = estimable(blocks, single.to_numpy()[row], [(pair,) for pair in single.columns])
-    X, kept, aliased = estimable(known, product_AK[row], names)
-    notes += aliased
-    if not kept or len(long) <= X.shape[1]:
-        notes.append("There are too few runs to estimate interactions beside their error.")
-        return nothing
-    return _fit(long["y"].to_numpy(), X, known.shape[1], kept)
+def interaction_frame(contrasts: list[Contrast], values: pd.DataFrame) -> pd.DataFrame:
+    """INTERACTION_COLUMNS; those without two seeds on which all of their arms finished count but have no row."""
+    rows = []
+    for contrast in contrasts:
+        (one, level), (other, another) = contrast.levels
+        numbers = _numbers(contrast, values)
+        aliases = ", ".join(map(named, contrast.aliases))
+        rows.append((f"{one} x {other}", f"{level} x {another}", *numbers, math.nan, aliases))
+    frame = pd.DataFrame(rows, columns=INTERACTION_COLUMNS)
+    frame["p_holm"] = stats.holm(frame["p"].to_numpy(float))
+    return frame[frame["n"] > 1].reset_index(drop=True)
 
 
-def estimable(known: np.ndarray, product: np.ndarray, names: list) -> tuple[np.ndarray, list, list[str]]:
-    """`known` and those product columns that add to it and to the ones before, their names, and notes on the rest."""
-    kept: list = []
-    notes = []
-    X, basis = known, _orthonormal(known)
-    for name, column in zip(names, product.T, strict=True):
-        # Projected twice: once leaves rounding errors that look like a direction of their own.
-        rest = column - basis @ (basis.T @ column)
-        rest -= basis @ (basis.T @ rest)
-        if np.linalg.norm(rest) > 1e-8 * np.linalg.norm(column):
-            X, basis = np.column_stack([X, column]), np.column_stack([basis, rest / np.linalg.norm(rest)])
-            kept.append(name)
-            continue
-        weights = np.linalg.lstsq(X, column, rcond=None)[0][known.shape[1] :]
-        others = [_named(k) for k, w in zip(kept, weights, strict=True) if abs(w) > 1e-8]
-        partner = f"cannot be told from {' and '.join(others)}" if others else "cannot be told from main effects"
-        notes.append(f"The interaction {_named(name)} {partner} in this design.")
-    return X, kept, notes
+def _numbers(contrast: Contrast, values: pd.DataFrame) -> tuple:
+    """NUMBERS of one contrast."""
+    value_S = contrast.on_seeds(values)
+    return len(value_S), *map(float, stats.mean_interval(value_S)), float(stats.p_paired(value_S))
 
 
-def _orthonormal(columns: np.ndarray) -> np.ndarray:
-    left, size, _ = np.linalg.svd(columns, full_matrices=False)
-    return left[:, size > 1e-10 * size[0]]
+def removal_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
+    """What removing all does beyond the single removals, with a t interval over seeds; empty below two seeds."""
+    n, effect, low, high, p = _numbers(contrast, values)
+    if n < 2:
+        return ""
+    much = f"{size(effect, low, high, metric)}, p {p_value(p)}, {n} seeds"
+    if not p < stats.ALPHA:
+        return (
+            f"Removing all and the sum of the single removals do not differ significantly ({much}), which does not "
+            "show that effects add up."
+        )
+    if unit(metric) != 100.0:
+        return f"Removing all changes {metric} otherwise than the single removals add up to ({much})."
+    return (
+        f"Removing all costs {abs(effect):.2f} points {'more' if effect < 0 else 'less'} than the single removals add "
+        f"up to ({much}); which parts interact cannot be told."
+    )
 
 
-def _products(single: pd.DataFrame) -> tuple[list, np.ndarray]:
-    """Names ((factor, level), (factor, level)) and (arms, names) columns that are 1 where an arm has both levels."""
-    names, columns = [], []
-    for one, other in itertools.combinations(single.columns, 2):
-        product = (single[one] * single[other]).to_numpy()
-        if one[0] != other[0] and product.any():
-            names.append((one, other))
-            columns.append(product)
-    return names, np.array(columns).reshape(len(columns), len(single)).T
+def step_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
+    """One step of a path."""
+    after, before = contrast.weight_A.index
+    n, effect, low, high, _ = _numbers(contrast, values)
+    much = f"{size(effect, low, high, metric)}, {n} seed{'' if n == 1 else 's'}" if n else "no seed finished in both"
+    return f"{named(contrast.levels)}, {after} minus {before}: {much}."
 
 
-def _fit(y: np.ndarray, X: np.ndarray, start: int, kept: list) -> tuple[pd.DataFrame, pd.DataFrame]:
-    # statsmodels takes two seconds to import; only designs with interactions pay for it.
-    from statsmodels.regression.linear_model import OLS
-
-    fit = OLS(y, X).fit()
-    interval = fit.conf_int(alpha=stats.ALPHA)
-    rows, groups = [], {}
-    p_holm = stats.holm(fit.pvalues[start:])
-    for number, (one, other) in enumerate(kept, start=start):
-        factors = f"{one[0]} x {other[0]}"
-        groups.setdefault(factors, []).append(number)
-        numbers = (fit.params[number], *interval[number], fit.pvalues[number], p_holm[number - start])
-        rows.append((factors, f"{one[1]} x {other[1]}", len(y), *map(float, numbers)))
-    terms = []
-    for factors, places in groups.items():
-        test = fit.f_test(np.eye(X.shape[1])[places])
-        terms.append((factors, len(places), float(np.squeeze(test.fvalue)), float(np.squeeze(test.pvalue))))
-    return pd.DataFrame(rows, columns=INTERACTION_COLUMNS), pd.DataFrame(terms, columns=["factors", "df", "F", "p"])
+def size(effect: float, low: float, high: float, metric: str) -> str:
+    """`+0.30 points [+0.10, +0.50]`."""
+    places, words = (2, " points") if unit(metric) == 100.0 else (4, "")
+    return f"{signed(effect, places)}{words} {interval(low, high, places)}".strip()
 
 
-def _named(pair) -> str:
-    return " x ".join(f"{factor}={level}" for factor, level in pair)
+def _missing(values: pd.DataFrame) -> list[str]:
+    """Which seeds some effects do without."""
+    seeds = {arm: ranges(sorted(values.index[values[arm].isna()])) for arm in values}
+    parts = [f"{arm} (seeds {lacking})" for arm, lacking in seeds.items() if lacking]
+    if not parts:
+        return []
+    return [f"An effect uses the seeds on which all arms that it compares finished; not finished: {', '.join(parts)}."]
+
+
+def told_apart(row: pd.Series | dict) -> str:
+    """The factors of an interaction, with whatever else may be behind it."""
+    return f"{row['factors']} (or {row['aliases']}: not told apart)" if row["aliases"] else row["factors"]
 
 
 def additive_p(factorial: Factorial) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.afterwards import RESTATED, earlier_hashes, extension_sentence
 from analysis.attrition import lost_runs, planned_seeds
 from analysis.effects import unit
-from analysis.factorial import additive_p
+from analysis.factorial import additive_p, told_apart
 from analysis.judge import Judgement, placebo_rows, unadjusted_error
 from analysis.measures import COLUMNS
 from analysis.selection import DEFAULT_METRIC, Selection
@@ -218,12 +218,12 @@ def placebo_sentences(judgement: Judgement) -> list[str]:
 def _interactions(judgement: Judgement) -> list[str]:
     found = judgement.factorial
     if found is None or found.interactions.empty:
-        return []
+        return [found.removal] if found else []
     p, rows = additive_p(found), found.interactions
     if p < 0.05:
         row = rows.loc[rows["p_holm"].idxmin()]
         size = f"{signed(row['effect'])} points {interval(row['ci_low'], row['ci_high'])}"
-        return [f"Effects do not add up: {row['factors']} at {row['levels']} differ from the sum by {size}."]
+        return [f"Effects do not add up: {told_apart(row)} at {row['levels']} differ from the sum by {size}."]
     return [
         f"No interaction is significant (smallest Holm p {_with_sign(p)}), which does not show that effects add up."
     ]

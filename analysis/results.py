@@ -34,7 +34,7 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
         "claims": _rows(judgement.claims, cells),
         "main_effects": _rows(found.main) if found else [],
         "interactions": _rows(found.interactions) if found else [],
-        "interaction_terms": _rows(found.terms) if found else [],
+        "removal": found.removal if found else "",
         "saturation": _rows(judgement.saturation, cells),
         "best_epoch": _rows(judgement.best, cells),
         "images": _rows(judgement.images, cells, selection.baseline),

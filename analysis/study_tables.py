@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from analysis.effects import unit
+from analysis.factorial import told_apart
 from analysis.judge import Judgement
 from analysis.measures import COLUMNS
 from analysis.selection import Selection
@@ -125,9 +126,9 @@ def interaction_table(judgement: Judgement) -> Table:
     """What two levels together do beyond the sum of what they do alone."""
     places = _places(judgement.metric)
     columns = [
-        Column("factors", lambda r: r["factors"], "factors", numeric=False, keep=True),
+        Column("factors", told_apart, "factors", numeric=False, keep=True),
         Column("levels", lambda r: r["levels"], "levels", numeric=False, keep=True),
-        Column("runs", lambda r: whole(r["n"]), "n"),
+        Column("seeds", lambda r: whole(r["n"]), "n"),
         Column(
             "interaction [95 % interval]",
             lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"], places),
@@ -138,8 +139,8 @@ def interaction_table(judgement: Judgement) -> Table:
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
     ]
     caption = (
-        "Interactions: the effect of both levels together minus the sum of their single effects (least squares with a "
-        "block for each seed). Holm over this table."
+        "Interactions: the effect of both levels together minus the sum of their single effects, on each seed, "
+        "with a t interval over seeds. Holm over this table."
     )
     frame = judgement.factorial.interactions
     return Table(name="interactions", title="Interactions", caption=caption, frame=frame, columns=columns)

@@ -19,7 +19,13 @@ from analysis.judge import judge, pareto
 from analysis.load import load
 from tests.make_records import make_cell, make_record, make_sweep
 
-ARMS = {"baseline": [0.80, 0.81, 0.80], "patch_size=8": [0.75, 0.755, 0.75], "a$b_{c}": [0.79, 0.80, 0.805]}
+ARMS = {
+    "baseline": [0.80, 0.81, 0.80],
+    "patch_size=8": [0.75, 0.755, 0.75],
+    "dropout=none": [0.78, 0.785, 0.79],
+    "patch_size=8+dropout=none": [0.74, 0.75, 0.745],
+    "a$b_{c}": [0.79, 0.80, 0.805],
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +49,7 @@ def all_figures(judgement):
 
 
 def test_study_has_every_figure_that_its_data_allow(judgement):
-    wanted = {"effects", "seeds", "cost", "curves", "curves-apart", "gap", "main-effects", "classes"}
+    wanted = {"effects", "seeds", "cost", "curves", "curves-apart", "gap", "main-effects", "interactions", "classes"}
     assert set(all_figures(judgement)) == wanted
 
 
