@@ -1,5 +1,7 @@
 """What could make the numbers wrong, said plainly; and how they were made (methods, signature)."""
 
+import math
+
 import pandas as pd
 
 from analysis.afterwards import RESTATED, earlier_hashes
@@ -14,6 +16,8 @@ from vitsweep.record import SCHEMA, package_version
 ALL_WELL = "Every planned run finished; nothing was left out."
 ON_TEST = "the test images (data.val=test, published practice): what was chosen on them is optimistic"
 ON_LAST_AND_BEST = "test images were used only after training: scored with the last and the best weights"
+MAX_ERROR = 1.0
+"""Percent points: above this standard error of a validation accuracy the images are called few."""
 STATUS_WORDS = {
     "planned": "not started",
     "running": "running, or killed without a word",
@@ -30,6 +34,7 @@ def health_items(selection: Selection, problems: list[str]) -> list:
     lines += _mixed(selection.cells) + _empty_metrics(selection)
     if _validation(selection.cells) == ON_TEST:
         lines.append(f"Validation used {ON_TEST}.")
+    lines += _small_validation(selection.done())
     items: list = [Bullets(lines=lines)] if lines else [Text(text=ALL_WELL)]
     for _, cell in selection.cells.iterrows():
         error = cell["record"].error
@@ -150,6 +155,22 @@ def _validation(cells: pd.DataFrame) -> str:
     if "test" in sources:
         return ON_TEST
     return "held out of the training images" if sources else ""
+
+
+def _small_validation(done: pd.DataFrame) -> list[str]:
+    """A sentence if so few validation images are there that what is chosen on them is largely chance."""
+    sizes = [r.num_images.get("val", 0) for r in done["record"]]
+    share = done["final/val/accuracy"].mean()
+    if not sizes or not min(sizes) or not 0 < share < 1:
+        return []
+    error = 100 * math.sqrt(share * (1 - share) / min(sizes))
+    if error <= MAX_ERROR:
+        return []
+    return [
+        f"There are only {min(sizes)} validation images: a validation accuracy near {100 * share:.0f} % has a standard "
+        f"error of {error:.1f} points from them alone, and they decide the best epoch, the saturation epoch and a "
+        "plateau schedule."
+    ]
 
 
 def _counts(images: dict) -> str:

@@ -61,7 +61,8 @@ def input_hashes(judgement: Judgement) -> dict[str, str]:
 
 
 def _numbers(selection, arm: str) -> list[int]:
-    return [i for i, a in enumerate(selection.cells["arm"], start=1) if a == arm]
+    cells = zip(selection.cells["arm"], selection.cells["status"], strict=True)
+    return [i for i, (a, status) in enumerate(cells, start=1) if a == arm and status == "done"]
 
 
 def _rows(frame: pd.DataFrame, runs: dict[str, list[int]] | None = None, also: str = "") -> list[dict[str, Any]]:

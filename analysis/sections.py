@@ -19,6 +19,11 @@ MEASURED = (
     "test images for every run; definitions and sources in docs/rollout.md. Agreement between seeds has no interval, "
     "since each of its values uses all seeds."
 )
+CLAIM_VERDICTS = (
+    "Verdict of a claim: supported or contradicted if Holm p < 0.05, by the sign of the difference; not supported if "
+    "two one-sided t tests place every comparison within the ROPE; else undecided. Single: one shared seed, so no "
+    "test; missing: no shared seed, or no such arm; not testable: the study file says so, or the claim cannot be read."
+)
 
 
 @dataclass(kw_only=True)
@@ -123,18 +128,21 @@ def _methods(judgement: Judgement) -> list:
     lines = [
         seeds_sentence(judgement),
         "Estimand: the difference of mean accuracy on this test set, at these hyper-parameters, over the random "
-        "streams of initialisation, data order and augmentation. It says nothing about other hyper-parameters.",
+        "streams of initialisation, data order, augmentation and dropout, for this one set of training and validation "
+        "images. It says nothing about other hyper-parameters, nor about other training images.",
         "Interval: 95 % paired t interval over shared seeds, not adjusted for the number of arms. p: paired t test; "
-        "Holm p: adjusted over all arms of the plan, finished or not, or over the claims if there are any; "
+        f"Holm p: {_families(judgement)}; "
         "sign-flip p: every pattern of signs up to 16 seeds.",
         "Verdict: helps or hurts (of a rollout measure: differs) if Holm p < 0.05; else equivalent if two one-sided t "
         f"tests (5 %, Holm over the same family) place it within {judgement.selection.rope:g} points; else undecided, "
         "which is not a finding of no effect.",
-        "Seeds to decide: the fewest that reach 80 % power if the observed difference and spread were the true ones; a "
-        "rough guide at few seeds.",
+        "Seeds to decide: the fewest in all that reach 80 % power in a fresh study if the observed difference and "
+        "spread were the true ones; a rough guide at few seeds. To add seeds here until something is found finds too "
+        "much.",
         "Intervals for new test images: seeds and images resampled together, with one shared seed the images alone; "
         "coverage from three seeds up in docs/calibration.",
     ]
+    lines += [CLAIM_VERDICTS] if len(judgement.claims) else []
     lines += [MEASURED] if len(judgement.measures) else []
     power = judgement.power
     if power and not math.isinf(power.effect):
@@ -145,9 +153,16 @@ def _methods(judgement: Judgement) -> list:
     return [*items, Bullets(lines=lines)] if len(judgement.effects) else items
 
 
+def _families(judgement: Judgement) -> str:
+    arms = "over all arms of the plan, finished or not"
+    if judgement.claims.empty:
+        return f"adjusted {arms}"
+    return f"of arms that a claim is about adjusted over the claims; of all others (exploratory) {arms}"
+
+
 def _drawn(figure: Figure) -> FigureItem:
     return FigureItem(figure=figure, svg="")
 
 
 def _joined(runs: dict[str, str], arms: list[str]) -> str:
-    return ", ".join(runs[arm] for arm in dict.fromkeys(arms) if arm in runs)
+    return ", ".join(runs[arm] for arm in dict.fromkeys(arms) if runs.get(arm))

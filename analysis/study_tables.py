@@ -41,6 +41,7 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         sort: planned (the plan's order) or effect (largest first); the baseline stays on top.
     """
     frame, percent = judgement.effects, unit(judgement.metric) == 100.0
+    frame = frame.assign(train_accuracy=[_train_accuracy(judgement.selection, arm) for arm in frame["arm"]])
     if sort == "effect":
         order = frame["delta"].sort_values(ascending=False, kind="stable", na_position="last").index
         frame = frame.loc[[*frame.index[:1], *(i for i in order if i not in frame.index[:1])]]
@@ -59,6 +60,7 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         ),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm"),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=compared),
+        Column("on training images, %", lambda r: decimals(r["train_accuracy"]), "train_accuracy"),
         Column("seeds to decide", lambda r: whole(r["seeds_needed"]), "seeds_needed"),
         Column("sign-flip p", lambda r: p_value(r["p_signflip"]), "p_signflip"),
         Column("effect / sd", lambda r: decimals(r["effect_size"]), "effect_size"),
@@ -76,7 +78,7 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
     caption = f"{_words(judgement.metric).capitalize()} {moment}"
     if compared:
         caption += f", every arm against {base}. Intervals are for this test set; effects also use the runs of {base}"
-    caption += "."
+    caption += ". Training images were scored like test images: last weights, no dropout, no augmentation."
     return Table(
         name="arms",
         title="Comparison of the arms",
@@ -96,7 +98,10 @@ def claim_table(judgement: Judgement) -> Table:
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
         Column("changed after the start", lambda r: "yes" if r["changed_after_start"] else "no", "changed_after_start"),
     ]
-    caption = "Claims of the study file. The testable ones are one family: their p values are adjusted together (Holm)."
+    caption = (
+        "Claims of the study file. The testable ones that were not changed after the start are one family: their p "
+        "values are adjusted together (Holm). A Holm p is of the difference; not supported rests on equivalence tests."
+    )
     return Table(name="claims", title="Claims", caption=caption, frame=judgement.claims, columns=columns)
 
 
@@ -160,7 +165,10 @@ def saturation_table(judgement: Judgement, rule: str) -> Table:
         Column("still improving at the end", lambda r: whole(r["late"]), "late"),
         Column("epoch of the lowest loss", lambda r: decimals(r["lowest_epoch"], 1), "lowest_epoch", keep=True),
     ]
-    caption = f"When the validation loss saturates: {rule}. Mean over seeds."
+    caption = (
+        f"When the validation loss saturates: {rule}. Mean over seeds. This is relative to a run's own length: longer "
+        "training, or another schedule, moves it."
+    )
     return Table(name="saturation", title="Saturation", caption=caption, frame=judgement.saturation, columns=columns)
 
 
@@ -175,15 +183,15 @@ def best_table(judgement: Judgement) -> Table:
             "best - last [95 % interval]", lambda r: estimate(r["gain"], r["ci_low"], r["ci_high"]), "gain", keep=True
         ),
         Column(
-            "added optimism of validation [95 % interval]",
+            "optimism of choosing [95 % interval]",
             lambda r: estimate(r["optimism"], r["optimism_low"], r["optimism_high"]),
             "optimism",
             keep=True,
         ),
     ]
     caption = (
-        "Best epoch (lowest validation loss) against the last: test accuracy, and by how much validation accuracy "
-        "exceeds test accuracy more at the chosen epoch than at the last."
+        "Best epoch (lowest validation loss) against the last: test accuracy, and (validation - test) accuracy at the "
+        "best epoch minus (validation - test) at the last: what choosing on validation images flatters."
     )
     return Table(name="best-epoch", title="Best epoch", caption=caption, frame=judgement.best, columns=columns)
 
@@ -203,9 +211,6 @@ def image_table(judgement: Judgement) -> Table:
         ),
         Column("McNemar p", lambda r: p_value(r["mcnemar_p"]), "mcnemar_p"),
         Column("images that change", lambda r: f"{r['changed']:.1f} %", "changed", keep=True),
-        Column(
-            "between seeds of the baseline", lambda r: _percent(r["changed_between_seeds"]), "changed_between_seeds"
-        ),
         Column("gained", lambda r: whole(r["gained"]), "gained", keep=True),
         Column("lost", lambda r: whole(r["lost"]), "lost", keep=True),
         Column("clearest gains, image ids", lambda r: r["gained_ids"] or NOTHING, "gained_ids", numeric=False),
@@ -216,7 +221,7 @@ def image_table(judgement: Judgement) -> Table:
         f"Spread over test images ({drawn}), and the images that flip: gained or lost on more than half of the shared "
         "seeds."
     )
-    notes = [ONE_PAIR] if single else []
+    notes = [*([ONE_PAIR] if single else []), _changed_by_chance(frame)]
     return Table(name="images", title="Test images", caption=caption, frame=frame, columns=columns, notes=notes)
 
 
@@ -242,9 +247,10 @@ def run_table(selection: Selection) -> Table:
 
 
 def run_numbers(selection: Selection) -> dict[str, str]:
-    """Arm -> the numbers of its runs in run_table, as ranges: `1-5, 9`."""
-    numbers = pd.Series(range(1, len(selection.cells) + 1), index=selection.cells.index)
-    return {arm: ranges(list(numbers[selection.cells["arm"] == arm])) for arm in selection.arms}
+    """Arm -> the numbers of its finished runs in run_table, as ranges: `1-5, 9`."""
+    cells = selection.cells
+    numbers = pd.Series(range(1, len(cells) + 1), index=cells.index)[cells["status"] == "done"]
+    return {arm: ranges(list(numbers[cells["arm"] == arm])) for arm in selection.arms}
 
 
 def estimate(value: float, low: float, high: float, places: int = 2) -> str:
@@ -255,6 +261,20 @@ def estimate(value: float, low: float, high: float, places: int = 2) -> str:
 def _image_effect(row: dict, marked: bool) -> str:
     shown = estimate(row["delta"], row["image_low"], row["image_high"])
     return f"{shown} (these models only)" if marked and row["pairs"] == 1 else shown
+
+
+def _changed_by_chance(frame: pd.DataFrame) -> str:
+    """What the share of images that change is to be held against."""
+    usual = frame["changed_between_seeds"].iloc[0]
+    if math.isnan(usual):
+        return "How many images change between two seeds of the baseline, by chance alone, one run of it does not tell."
+    return f"Between two seeds of the baseline {usual:.1f} % of the images change: that is what chance alone does."
+
+
+def _train_accuracy(selection: Selection, arm: str) -> float:
+    """Percent, mean over the finished runs, of the last weights in evaluation mode."""
+    done = selection.done()
+    return 100 * done.loc[done["arm"] == arm, "final/train/accuracy"].mean()
 
 
 def _mean_and_sd(mean: float, sd: float, places: int) -> str:
@@ -269,10 +289,6 @@ def _unsigned(value: float, low: float, high: float) -> str:
 
 def _places(metric: str) -> int:
     return 2 if unit(metric) == 100.0 else 4
-
-
-def _percent(value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{value:.1f} %"
 
 
 def _words(metric: str) -> str:

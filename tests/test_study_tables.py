@@ -8,7 +8,7 @@ import pytest
 from analysis.judge import judge
 from analysis.load import load
 from analysis.study_figures import forest
-from analysis.study_tables import image_table
+from analysis.study_tables import arm_table, image_table, run_numbers
 from tests.make_records import make_sweep
 
 BASE, LESS = [0.80, 0.81, 0.80], [0.75, 0.76, 0.75]
@@ -36,7 +36,7 @@ def test_interval_of_one_pair_is_called_one_for_these_models_only(of):
 def test_interval_of_several_pairs_is_called_one_for_new_seeds_and_images(of):
     table = image_table(of({"baseline": BASE, "patch_size=8": LESS}, images=200))
     assert effect_column(table)[0] == "effect [95 % interval for new seeds and new images]"
-    assert table.notes == []
+    assert table.notes == [table.notes[0]] and table.notes[0].startswith("Between two seeds of the baseline ")
 
 
 def test_one_pair_among_several_is_marked_in_its_row(of):
@@ -57,3 +57,11 @@ def test_forest_has_no_line_for_new_images_from_one_pair(of):
 def test_forest_has_a_line_for_new_images_from_several_pairs(of):
     figure = forest(of({"baseline": BASE, "patch_size=8": LESS}, images=200))
     assert figure.table["image_low"].notna().all() and "grey line" in figure.caption
+
+
+def test_arm_table_has_the_accuracy_on_training_images(of):
+    judgement = of({"baseline": BASE, "patch_size=8": LESS})
+    table = arm_table(judgement, run_numbers(judgement.selection))
+    column = next(c for c in table.columns if c.key == "train_accuracy")
+    # Records made for tests are eight points better on training images; the means are of all three seeds.
+    assert [column.show(row) for row in table.rows] == ["88.33", "83.33"]

@@ -1,4 +1,4 @@
-"""Do the report's intervals, p values and promises hold? A simulation that calls the very functions the report uses.
+"""Do paired t intervals, Holm's family error and stated power hold? A simulation that calls the report's functions.
 
     python docs/calibration/calibrate.py            # 96 settings x 50,000 studies; writes the files beside it
 
@@ -43,12 +43,14 @@ RATES = {
     "coverage_new_images_t": "t interval, new images",
     "family_error_new_images_t": "family error, new images",
 }
-README = """# Do the intervals, p values and promises of the report hold?
+README = """# Do the report's paired t intervals, Holm's family error, power and intervals for new images hold?
 
 `python docs/calibration/calibrate.py` simulates {settings} settings (3, 5, 8, 10 seeds; 3, 6, 12 arms; seed standard
 deviation 0.1, 0.2, 0.3, 0.5 points; without and with test-image noise of {sd} points) with {draws:,} studies each,
 calls the functions that the report uses, and writes this page, `calibration.csv` and the figure. Percent, lowest to
-highest over arms and spreads; the largest Monte-Carlo standard error is {error} points.
+highest over arms and spreads; the largest Monte-Carlo standard error is {error} points. Differences are normal, all
+arms spread alike, every seed finishes and the data are judged once. Not simulated here: verdicts of equivalence and of
+claims, main effects and interactions, saturation epochs, one or two seeds, seeds that diverge, looks in between.
 
 {table}
 
