@@ -123,9 +123,11 @@ def _arms(judgement: Judgement) -> list[str]:
         )
     if "undecided" in of:
         parts = "; ".join(_undecided(row, points) for _, row in _largest(of["undecided"]).iterrows())
+        # Seeds added until something is found would find something: what was seen counts for planning only.
+        fresh = "; seeds that would decide are those of a fresh study" if "would decide" in parts else ""
         said.append(
             f"The data do not decide about {parts}{_more(of['undecided'])}: neither a difference nor its absence is "
-            "shown."
+            f"shown{fresh}."
         )
     if "single" in of:
         parts = "; ".join(f"{r['arm']} {_size(r, points)}" for _, r in _largest(of["single"]).iterrows())
@@ -165,9 +167,10 @@ def _decided(rows: pd.DataFrame, words: str, rope: float, points: bool) -> str:
 
 def _undecided(row: pd.Series, points: bool) -> str:
     needed = row["seeds_needed"]
-    notes = [_size(row, points), *([row["remark"]] if row["remark"] else [])]
-    # Seeds added until something is found would find something: what was seen counts for planning only.
-    notes += [] if math.isnan(needed) else [f"about {whole(needed)} seeds in all, in a fresh study, would decide"]
+    # An interval without zero is no finding: it is not adjusted for the number of arms, the p is.
+    notes = [_size(row, points), *([] if math.isnan(row["p_holm"]) else [f"Holm p {_with_sign(row['p_holm'])}"])]
+    notes += [row["remark"]] if row["remark"] else []
+    notes += [] if math.isnan(needed) else [f"about {whole(needed)} seeds in all would decide"]
     return f"{row['arm']} ({', '.join(notes)})"
 
 

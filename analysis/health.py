@@ -51,7 +51,7 @@ def methods_items(selection: Selection, metric: str = DEFAULT_METRIC) -> list:
         return [Text(text="There are no cells.")]
     moment = "of the weights with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
     pairs = [
-        ("Seeds", ranges(sorted(set(cells["seed"])))),
+        ("Seeds", _seeds(cells)),
         ("Metric", f"{metric.replace('/', ' ')} {moment}; {ON_LAST_AND_BEST}"),
         ("Design", selection.design or "plain sweep"),
         ("Data", f"{', '.join(data_names(cells))}; fingerprint {_values(cells['data_fingerprint'].str[:16])}"),
@@ -80,7 +80,7 @@ def signature(judgement: Judgement) -> str:
     selection = judgement.selection
     cells = selection.cells
     known = [f for f in cells["data_fingerprint"] if f]
-    seeds = len(set(cells["seed"]))
+    seeds = len(set(selection.done()["seed"]))
     parts = {
         "metric": judgement.metric,
         "epoch": "best" if judgement.metric in COLUMNS else "last",
@@ -94,6 +94,11 @@ def signature(judgement: Judgement) -> str:
         "vitsweep": package_version("vitsweep"),
     }
     return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+def _seeds(cells: pd.DataFrame) -> str:
+    planned, done = (sorted(set(rows["seed"])) for rows in (cells, cells[cells["status"] == "done"]))
+    return ranges(planned) if planned == done else f"{ranges(planned)} planned, {ranges(done) or 'none'} with results"
 
 
 def _over(cells: pd.DataFrame) -> str:

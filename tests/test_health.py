@@ -35,6 +35,10 @@ def health(selection) -> str:
     return " ".join(line for item in health_items(selection, []) if item.kind == "bullets" for line in item.lines)
 
 
+def test_seeds_tell_what_is_planned_from_what_is_there(half):
+    assert methods(half)["Seeds"] == "0-1 planned, 0 with results"
+
+
 def test_device_time_names_all_runs_that_took_it(half):
     assert methods(half)["Device time"] == "31 min 0 s over 2 started runs (1 finished)"
 
