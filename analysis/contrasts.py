@@ -61,7 +61,7 @@ def main_contrasts(design: pd.DataFrame, usual: dict[str, str]) -> list[Contrast
 
 
 def interaction_contrasts(design: pd.DataFrame, usual: dict[str, str]) -> tuple[list[Contrast], list[str]]:
-    """What two levels do beyond the sum of their effects, with what the design cannot tell it from; notes on the rest."""
+    """What two levels do beyond the sum of their effects, with what cannot be told from it; notes on the rest."""
     single = dummies(design, usual)
     known = np.column_stack([np.ones(len(design)), *single.values()])
     kept, aliases, notes = estimable(known, _products(single))

@@ -247,10 +247,15 @@ def _power(judgement: Judgement) -> str:
     power = judgement.power
     if power is None or unit(judgement.metric) != 100.0:
         return ""
-    return (
-        f"With {power.seeds} seeds and {_count(power.arms, 'arm')} this study finds a difference of "
-        f"{decimals(power.effect)} points with 80 % power; smaller ones may be missed."
-    )
+    seeds = f"{power.seeds} seeds{' (of the arm with the fewest)' if power.most_seeds > power.seeds else ''}"
+    effect = f"{decimals(power.effect)} points with 80 % power"
+    if not power.claims:
+        found = f"With {seeds} and {_count(power.arms, 'arm')} this study finds a difference of {effect}"
+    else:
+        claimed = f"{decimals(power.claims_effect)} points among {_count(power.claims, 'claim')}"
+        arms = _count(power.arms, "arm")
+        found = f"With {seeds} this study finds a difference of {claimed}, or among {arms} {effect}"
+    return f"{found}; smaller ones may be missed."
 
 
 def seeds_sentence(judgement: Judgement) -> str:

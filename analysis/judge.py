@@ -23,6 +23,8 @@ class Power:
     """What the study could have found."""
 
     seeds: int
+    """Pairs of the arm that has fewest of them, of those with two or more."""
+    most_seeds: int
     """Pairs of the arm that has most of them."""
     sd: float
     """Standard deviation of the paired differences, pooled over arms."""
@@ -30,6 +32,10 @@ class Power:
     """Comparisons in the family."""
     effect: float
     """Smallest effect found with 80 % power at 0.05 / arms, in the metric's shown unit."""
+    claims: int = 0
+    """Claims that can be tested: another family, and the one that counts if there are any."""
+    claims_effect: float = math.nan
+    """As `effect`, at 0.05 / claims."""
 
 
 @dataclass(kw_only=True)
@@ -70,7 +76,7 @@ def judge(loaded: Loaded, metric: str = DEFAULT_METRIC, measures: pd.DataFrame |
         problems=loaded.problems + (examples.problems if examples else []),
         effects=effects,
         claims=claims,
-        power=study_power(effects, selection),
+        power=study_power(effects, selection, claims),
         factorial=analyse(selection, metric) if selection.arms else None,
         saturation=saturation(selection),
         best=best_against_final(selection) if unit(metric) == 100.0 else empty,
@@ -81,15 +87,21 @@ def judge(loaded: Loaded, metric: str = DEFAULT_METRIC, measures: pd.DataFrame |
     )
 
 
-def study_power(effects: pd.DataFrame, selection: Selection) -> Power | None:
+def study_power(effects: pd.DataFrame, selection: Selection, claims: pd.DataFrame) -> Power | None:
     """The minimum detectable effect; None when no arm has two shared seeds that differ."""
     known = effects[(effects["pairs"] > 1) & (effects["sd_delta"] > 0)]
     if known.empty:
         return None
     freedom = known["pairs"].to_numpy(float) - 1
     sd = math.sqrt(float((known["sd_delta"].to_numpy() ** 2 * freedom).sum() / freedom.sum()))
-    seeds, arms = int(known["pairs"].max()), max(len(selection.family()), 1)
-    return Power(seeds=seeds, sd=sd, arms=arms, effect=detectable_effect(seeds, sd, arms))
+    seeds, arms = int(known["pairs"].min()), max(len(selection.family()), 1)
+    power = Power(
+        seeds=seeds, most_seeds=int(known["pairs"].max()), sd=sd, arms=arms, effect=detectable_effect(seeds, sd, arms)
+    )
+    power.claims = int((claims["verdict"] != "not testable").sum())
+    if power.claims:
+        power.claims_effect = detectable_effect(seeds, sd, power.claims)
+    return power
 
 
 def placebo_rows(judgement: Judgement) -> pd.DataFrame:

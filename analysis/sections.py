@@ -146,9 +146,11 @@ def _methods(judgement: Judgement) -> list:
     lines += [MEASURED] if len(judgement.measures) else []
     power = judgement.power
     if power and not math.isinf(power.effect):
+        claimed = f"{decimals(power.claims_effect)} among {power.claims} claims, " if power.claims else ""
         lines.append(
-            f"Minimum detectable effect: {decimals(power.effect)} (80 % power, 0.05 / {power.arms}, {power.seeds} "
-            f"seeds, standard deviation of the paired differences {decimals(power.sd)}, pooled over arms)."
+            f"Minimum detectable effect: {claimed}{decimals(power.effect)} among {power.arms} arms (80 % power, 0.05 "
+            f"over that number, {power.seeds} seeds: the fewest pairs of any arm; standard deviation of the paired "
+            f"differences {decimals(power.sd)}, pooled over arms)."
         )
     return [*items, Bullets(lines=lines)] if len(judgement.effects) else items
 

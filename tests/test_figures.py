@@ -190,7 +190,7 @@ def test_forest_fills_only_significant_effects(judgement, ax):
     rows = judgement.effects.iloc[1:]
     draw_effects.draw_forest(rows, judgement.images, ax=ax, colour=style.LIGHT, rope=0.5)
     filled = [line.get_markerfacecolor() != style.LIGHT["paper"] for line in ax.lines if line.get_marker() == "o"]
-    assert filled == rows["verdict"].isin(["helps", "hurts"]).tolist() == [True, False]
+    assert filled == rows["verdict"].isin(["helps", "hurts"]).tolist() == [True, False, True, False]
 
 
 def test_strip_has_a_mark_for_each_run(ax):

@@ -11,7 +11,14 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.power import TTestPower
 
-from vitsweep.power import detectable_effect, equivalence_power, paired_power, seeds_for_equivalence, seeds_needed
+from vitsweep.power import (
+    detectable_effect,
+    equivalence_power,
+    paired_power,
+    seeds_for_equivalence,
+    seeds_needed,
+    spread_interval,
+)
 
 
 @pytest.mark.parametrize(("n", "arms"), [(3, 1), (5, 1), (5, 6), (8, 6), (10, 12), (20, 3)])
@@ -71,6 +78,14 @@ def test_seeds_for_equivalence_reach_the_promised_power():
 
 def test_equivalence_of_an_effect_outside_the_rope_is_never_shown():
     assert seeds_for_equivalence(0.6, 0.4, 0.5) == math.inf
+
+
+@pytest.mark.parametrize("freedom", [2, 5, 30])
+def test_spread_interval_covers_the_true_spread_in_95_of_100_samples(freedom):
+    sample = np.random.default_rng(freedom).normal(0, 0.7, (20_000, freedom + 1))
+    low, high = spread_interval(1.0, freedom)  # both ends scale with the spread
+    spread = sample.std(axis=1, ddof=1)
+    assert ((low * spread < 0.7) & (0.7 < high * spread)).mean() == pytest.approx(0.95, abs=0.005)
 
 
 @pytest.mark.parametrize(

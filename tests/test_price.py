@@ -186,6 +186,25 @@ def test_smallest_effect_grows_with_arms_and_spread_and_shrinks_with_seeds():
     assert sight(10, 6).effect < sight(5, 6).effect and math.isinf(sight(1, 1).effect)
 
 
+def test_power_of_the_claims_is_told_beside_that_of_the_arms():
+    one = Sight(num_seeds=5, num_compared=12, spread=0.5, source="", num_claims=3)
+    assert one.effect_of_claims == sight(5, 3, 0.5).effect < one.effect == sight(5, 12, 0.5).effect
+    sizes = f"{one.effect_of_claims:.2f} points after Holm over 3 claims, {one.effect:.2f} points after Holm over 12"
+    assert sizes in price.sight_sentence(one)
+
+
+def test_chance_of_equivalence_falls_with_the_family_and_the_spread():
+    chances = [sight(8, 1, 0.3).equivalent, sight(8, 6, 0.3).equivalent, sight(8, 6, 0.6).equivalent]
+    assert 1 > chances[0] > chances[1] > chances[2] > 0
+    assert Sight(num_seeds=8, num_compared=6, spread=0.3, source="", num_claims=1).equivalent == chances[0]
+
+
+def test_claims_that_cannot_be_tested_are_in_no_family():
+    found = plan()
+    found.claims = [{"claim": "x", "arm": "patch_size=8"}, {"claim": "y", "testable": False}]
+    assert sight_of(found, None).num_claims == 1
+
+
 def test_assumed_spread_is_that_of_the_published_runs():
     assert pytest.approx(stdev(PUBLISHED_RUNS) * math.sqrt(2)) == PUBLISHED_SPREAD
     assert round(PUBLISHED_SPREAD, 1) == 0.9
@@ -267,7 +286,9 @@ def test_plan_is_printed_with_price_power_and_warnings(capsys):
         "patch_size: 2 arms x 3 seeds = 6 cells (grid)",
         "4,249,354",
         "4,273,930",
-        "power: the smallest difference found with 80 % probability is 2.93 points, for 3 seeds and a spread of 0.90",
+        "power: the smallest difference found with 80 % probability is 2.93 points for one arm; what makes no",
+        "called equivalent within 0.5 points with 3 % probability; for 3 seeds and a spread of 0.90 points",
+        "so few runs leave 0.47 to 5.64 points possible",
         "warning: 3 seeds are few",
         "use seeds=6 or more",
         "outputs/patch_size",

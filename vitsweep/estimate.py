@@ -21,8 +21,8 @@ from vitsweep.cost import (
     training_bytes,
 )
 from vitsweep.errors import RecordError
-from vitsweep.plan import Plan
-from vitsweep.power import detectable_effect
+from vitsweep.plan import DEFAULT_ROPE, Plan
+from vitsweep.power import detectable_effect, equivalence_power, spread_interval
 from vitsweep.record import RECORD_NAME, Record, read_record
 
 ALPHA, POWER = 0.05, 0.8
@@ -31,10 +31,6 @@ FEW_SEEDS = 5
 # Their standard deviation times the square root of 2, as if pairing by seed gained nothing.
 PUBLISHED_RUNS = (74.90, 74.08, 73.65)
 PUBLISHED_SPREAD = math.sqrt(2 * variance(PUBLISHED_RUNS))
-PUBLISHED_SOURCE = (
-    "assumed from three published runs of one ViT under crop and flip (csm-kr/vit_cifar: "
-    f"{', '.join(f'{run:.2f}' for run in PUBLISHED_RUNS)} %), as if pairing gained nothing"
-)
 
 
 @dataclass(kw_only=True)
@@ -81,11 +77,29 @@ class Sight:
     """Standard deviation of the paired differences, percent points."""
     source: str
     """Where the spread comes from."""
+    num_claims: int = 0
+    """Claims that can be tested: a family of their own, and the arms are one beside it."""
+    rope: float = DEFAULT_ROPE
+    """Differences within +- so many percent points count as equivalent."""
 
     @property
     def effect(self) -> float:
         """The smallest true difference that is found with 80 % power after Holm, percent points; inf with one seed."""
-        return detectable_effect(self.num_seeds, self.spread, max(1, self.num_compared), ALPHA, POWER)
+        return self._effect_among(self.num_compared)
+
+    @property
+    def effect_of_claims(self) -> float:
+        """The same over the claims in place of the arms."""
+        return self._effect_among(self.num_claims)
+
+    @property
+    def equivalent(self) -> float:
+        """The probability that a claim, or without claims an arm, of no true difference is called equivalent."""
+        family = max(1, self.num_claims or self.num_compared)
+        return equivalence_power(0.0, self.spread, self.num_seeds, self.rope, ALPHA / family)
+
+    def _effect_among(self, family: int) -> float:
+        return detectable_effect(self.num_seeds, self.spread, max(1, family), ALPHA, POWER)
 
     @property
     def smallest_p(self) -> float:
@@ -145,10 +159,28 @@ def sight_of(plan: Plan, directory: Path | None) -> Sight:
         directory: the sweep's, whose earlier records tell the spread; None: there are none.
     """
     compared = [row for row in plan.arms if row["role"] == "arm"]
-    spread, source = PUBLISHED_SPREAD, PUBLISHED_SOURCE
+    spread, source = PUBLISHED_SPREAD, published_source()
     if directory is not None and (measured := measured_spread(done_records(directory))) is not None:
         spread, source = measured
-    return Sight(num_seeds=len(plan.seeds), num_compared=len(compared), spread=spread, source=source)
+    claims = [c for c in plan.claims if not isinstance(c, dict) or c.get("testable", True) is not False]
+    return Sight(
+        num_seeds=len(plan.seeds),
+        num_compared=len(compared),
+        spread=spread,
+        source=source,
+        num_claims=len(claims),
+        rope=plan.rope,
+    )
+
+
+def published_source() -> str:
+    """Where the assumed spread comes from, and how little so few runs tell."""
+    runs = ", ".join(f"{run:.2f}" for run in PUBLISHED_RUNS)
+    low, high = spread_interval(PUBLISHED_SPREAD, len(PUBLISHED_RUNS) - 1)
+    return (
+        f"assumed from {len(PUBLISHED_RUNS)} published runs of one ViT under crop and flip (csm-kr/vit_cifar: {runs} "
+        f"%), as if pairing gained nothing; so few runs leave {low:.2f} to {high:.2f} points possible"
+    )
 
 
 def done_records(directory: Path) -> list[Record]:

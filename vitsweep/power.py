@@ -76,6 +76,19 @@ def seeds_for_equivalence(effect: float, sd: float, rope: float, alpha: float = 
     return _fewest(lambda n: equivalence_power(effect, sd, n, rope, alpha) >= power)
 
 
+def spread_interval(sd: float, freedom: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Between which values the true standard deviation lies, by the chi-square law of an observed one's square.
+
+    Args:
+        freedom: degrees of freedom of `sd`, one less than the values that it comes from.
+    """
+    from scipy import special
+
+    tail = (1 - confidence) / 2
+    low, high = (sd * math.sqrt(freedom / special.chdtri(freedom, p)) for p in (tail, 1 - tail))
+    return low, high
+
+
 def _power_at(noncentrality: float, n: int, alpha: float) -> float:
     from scipy import special
 

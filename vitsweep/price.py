@@ -199,9 +199,17 @@ def sight_sentence(sight: Sight) -> str:
     """The smallest effect that the study finds."""
     if not sight.num_compared:
         return "power: nothing is compared with the baseline"
-    effect = "none" if math.isinf(sight.effect) else f"{sight.effect:.2f} points"
-    family = f" after Holm over {sight.num_compared} arms" if sight.num_compared > 1 else ""
+    effect = _among(sight.effect, sight.num_compared, "arm")
+    if sight.num_claims:
+        effect = f"{_among(sight.effect_of_claims, sight.num_claims, 'claim')}, {effect}"
     return (
-        f"power: the smallest difference found with 80 % probability{family} is {effect}, for {sight.num_seeds} "
-        f"seeds and a spread of {sight.spread:.2f} points ({sight.source})"
+        f"power: the smallest difference found with 80 % probability is {effect}; what makes no difference at all is "
+        f"called equivalent within {sight.rope:g} points with {100 * sight.equivalent:.0f} % probability; for "
+        f"{sight.num_seeds} seeds and a spread of {sight.spread:.2f} points ({sight.source})"
     )
+
+
+def _among(effect: float, number: int, what: str) -> str:
+    """`0.97 points after Holm over 6 arms`."""
+    size = "none" if math.isinf(effect) else f"{effect:.2f} points"
+    return f"{size} after Holm over {number} {what}s" if number > 1 else f"{size} for one {what}"
