@@ -1,8 +1,8 @@
 """What the epochs say: when validation stops improving, and what choosing the best epoch does to the result.
 
 Saturation rule: the first epoch at which the lowest validation loss so far has come within 1 % of the way from the
-first epoch's loss to the run's lowest. A run whose saturation epoch lies in its last 5 % was still improving, so its
-true saturation is later: it is counted as `late`.
+first epoch's loss to the run's lowest. A run whose saturation epoch lies in its last 5 %, or among its last two epochs,
+was still improving, so its true saturation is later: it is counted as `late`.
 """
 
 import math
@@ -16,6 +16,8 @@ from analysis.selection import Selection
 
 REMAINDER = 0.01
 LATE_SHARE = 0.05
+LATE_EPOCHS = 2
+"""At least so many last epochs count as the end: of a short run 5 % would be less than one."""
 RULE = (
     f"the first epoch at which the lowest validation loss so far has come within {100 * REMAINDER:g} % of the way from "
     "the first epoch's loss to the run's lowest"
@@ -44,7 +46,8 @@ def cell_saturation(selection: Selection, metric: str = "val/loss") -> pd.DataFr
         lowest = np.nan if np.isnan(loss_E).all() else float(np.nanargmin(loss_E) + 1)
         rows.append((arm, seed, saturation_epoch(loss_E), lowest, len(loss_E)))
     cells = pd.DataFrame(rows, columns=["arm", "seed", "epoch", "lowest_epoch", "epochs"])
-    return cells.assign(late=cells["epoch"] > cells["epochs"] * (1 - LATE_SHARE))
+    end = np.maximum(cells["epochs"] * LATE_SHARE, LATE_EPOCHS)
+    return cells.assign(late=cells["epoch"] > cells["epochs"] - end)
 
 
 def saturation(selection: Selection) -> pd.DataFrame:

@@ -102,7 +102,7 @@ def _claims(judgement: Judgement) -> str:
     more += f" and {'counts' if late == 1 else 'count'} as exploratory"
     if own.empty:
         return f"No claim stands as it did before the runs: {more}."
-    said = f"Of the {_count(len(own), 'claim')} stated before the runs: {parts}{f'; {more}' if late else ''}."
+    said = f"Claims as stated before the runs, {len(own)} in all: {parts}{f'; {more}' if late else ''}."
     return said if late or not earlier_hashes(judgement.selection) else f"{said} {RESTATED}"
 
 

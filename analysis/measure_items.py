@@ -73,14 +73,17 @@ def measure_figure(judgement: Judgement) -> Figure | None:
     cells = done[done["arm"].isin(arms)]
     table = cells[["arm", "seed", *COLUMNS]]
     changes = judgement.measures[judgement.measures["arm"] != selection.baseline]
+    tested = int(changes["ci_low"].notna().sum())
     clear = changes[(changes["ci_low"] > 0) | (changes["ci_high"] < 0)]
     return Figure(
         name="measures",
         title="Rollout measures of every run",
         caption="A mark for each run, a bar at the arm's mean, the thin line at the baseline's. Each panel has a scale "
         "of its own.",
-        alt=f"{len(clear)} of {int(changes['ci_low'].notna().sum())} differences to the baseline have a 95 % interval "
-        "without zero, not adjusted for their number.",
+        alt=f"{len(clear)} of {tested} differences to the baseline have a 95 % interval without zero, not adjusted for "
+        "their number."
+        if tested
+        else "No difference to the baseline has an interval.",
         table=table,
         size=figure_inches(len(measured_names(table)), len(arms)),
         draw=lambda canvas, colour: draw_measures(canvas, table, arms, selection.baseline, colour),

@@ -19,6 +19,10 @@ MEASURED = (
     "test images for every run; definitions and sources in docs/rollout.md. Agreement between seeds has no interval, "
     "since each of its values uses all seeds."
 )
+EXPLORATORY = (
+    "Everything else is exploratory, the verdict on an arm too unless a claim compares that arm alone with the "
+    "baseline in test accuracy at the last epoch."
+)
 CLAIM_VERDICTS = (
     "Verdict of a claim: supported or contradicted if Holm p < 0.05, by the sign of the difference; not supported if "
     "two one-sided t tests place every comparison within the ROPE; else undecided. Single: one shared seed, so no "
@@ -66,7 +70,7 @@ def _claims(judgement: Judgement, runs: dict[str, str]) -> list:
     items: list = [TableItem(table=table)]
     if judgement.claims["changed_after_start"].any():
         items.append(Text(text="Claims marked as changed were not what they are now when the first cell started."))
-    items.append(Text(text="Everything that no claim names is exploratory."))
+    items.append(Text(text=EXPLORATORY))
     return items
 
 

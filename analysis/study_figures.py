@@ -43,7 +43,8 @@ def forest(judgement: Judgement) -> Figure | None:
     images = judgement.images
     images = images[images["pairs"] > 1] if len(images) else images
     wide = " The thin grey line is the interval for new test images as well as new seeds." if len(images) else ""
-    exact = "no interval: one shared seed" if rows["pairs"].max() == 1 else "its 95 % t interval"
+    exact = "its 95 % t interval; filled: significant after Holm"
+    exact = "no interval, since one shared seed has none" if rows["pairs"].max() == 1 else exact
     parts = [
         f"{r['arm']} {signed(r['delta'])} {interval(r['ci_low'], r['ci_high'])}".strip() for _, r in rows.iterrows()
     ]
@@ -52,8 +53,8 @@ def forest(judgement: Judgement) -> Figure | None:
     return Figure(
         name="effects",
         title="Effect of each arm on the test accuracy",
-        caption=f"Mean difference to the baseline on shared seeds with {exact}; filled: significant after "
-        f"Holm. Shaded: differences below {selection.rope:g} points, which do not matter here.{wide}",
+        caption=f"Mean difference to the baseline on shared seeds with {exact}. "
+        f"Shaded: differences below {selection.rope:g} points, which do not matter here.{wide}",
         alt=f"Effects in percent points: {'; '.join(parts)}.",
         table=table,
         size=(8.5, 1.1 + 0.36 * len(rows)),

@@ -162,7 +162,7 @@ def saturation_table(judgement: Judgement, rule: str) -> Table:
             "epoch",
             keep=True,
         ),
-        Column("still improving at the end", lambda r: whole(r["late"]), "late"),
+        Column("still improving in the last epochs", lambda r: whole(r["late"]), "late"),
         Column("epoch of the lowest loss", lambda r: decimals(r["lowest_epoch"], 1), "lowest_epoch", keep=True),
     ]
     caption = (

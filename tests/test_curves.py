@@ -57,6 +57,13 @@ def test_run_that_improves_to_the_end_is_counted_as_late(tmp_path):
     assert saturation(select(load(tmp_path))).iloc[0]["late"] == 1
 
 
+@pytest.mark.parametrize(("epoch", "late"), [(8, 0), (9, 1), (10, 1)])
+def test_end_of_a_short_run_is_its_last_two_epochs(tmp_path, epoch, late):
+    cell = make_cell(tmp_path, make_record("baseline", 0, 0.8))
+    write_curve(cell, [2.0] * (epoch - 1) + [1.0] * (11 - epoch))
+    assert saturation(select(load(tmp_path))).iloc[0]["late"] == late
+
+
 def test_unfinished_cells_do_not_saturate(tmp_path):
     make_cell(tmp_path, make_record("baseline", 0, 0.8, status="running"))
     assert cell_saturation(select(load(tmp_path))).empty

@@ -65,14 +65,17 @@ def test_findings_count_what_did_not_finish(tmp_path):
 def test_findings_count_the_claims(tmp_path):
     claims = [{"claim": "x", "arm": "patch_size=8", "direction": "lower"}, {"claim": "y", "testable": False}]
     text = said(tmp_path, {"baseline": BASE, "patch_size=8": HURTS}, plan={"claims": claims})
-    assert "Of the 2 claims stated before the runs: 1 supported, 1 that cannot be tested here." in text
+    assert "Claims as stated before the runs, 2 in all: 1 supported, 1 that cannot be tested here." in text
 
 
 def test_findings_do_not_count_a_changed_claim_as_stated_before(tmp_path):
     old, new = {"claim": "x", "arm": "patch_size=8", "direction": "lower"}, {"claim": "y", "arm": "patch_size=8"}
     plan = {"claims": [old, new], "claims_hash": "new", "claims_before": {"": [old]}}
     text = said(tmp_path, {"baseline": BASE, "patch_size=8": HURTS}, plan=plan)
-    assert "Of the 1 claim stated before the runs: 1 supported; 1 more was changed after the first run started" in text
+    assert (
+        "Claims as stated before the runs, 1 in all: 1 supported; 1 more was changed after the first run started"
+        in text
+    )
 
 
 def test_findings_of_claims_that_were_all_changed(tmp_path):

@@ -51,7 +51,7 @@ def test_one_pair_among_several_is_marked_in_its_row(of):
 def test_forest_has_no_line_for_new_images_from_one_pair(of):
     figure = forest(of({"baseline": BASE[:1], "patch_size=8": LESS[:1]}, images=200))
     assert "image_low" not in figure.table and "grey line" not in figure.caption
-    assert "no interval: one shared seed" in figure.caption
+    assert "filled" not in figure.caption and "one shared seed has none" in figure.caption
 
 
 def test_forest_has_a_line_for_new_images_from_several_pairs(of):
