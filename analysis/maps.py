@@ -239,6 +239,8 @@ def full_reading(seen: Pass, model: nn.Module, *, alpha: float = 0.5) -> dict[st
 def attention_distance(attention: Sequence[Tensor], model: nn.Module) -> Tensor:
     """(B, S, H): how far patches look on average, pixels, over all patch queries; prefix tokens left out.
 
+    From centre to centre, so a patch is at no distance from itself and a coarser grid has smaller ones.
+
     Each query's distances are weighted with its attention, queries with their attention to patches.
     """
     rows, columns = model.grid

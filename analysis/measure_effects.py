@@ -1,7 +1,7 @@
 """Rollout measures judged like accuracy: each arm minus the baseline, paired by seed, with t intervals.
 
 Exploratory: a study declares no hypothesis about where models look, so there is no verdict, and Holm's correction runs
-over every difference that is tested here (arms x measures, a family of its own). Agreement between seeds gets
+over every difference that is tested here (arms with attention x measures, a family). Agreement between seeds gets
 no interval: each of its values uses all seeds, so they are no replicates.
 """
 
@@ -65,13 +65,19 @@ def _difference(change: pd.Series, name: str) -> dict[str, float]:
     return {"pairs": len(change_S), "delta": mean, "ci_low": low, "ci_high": high, "p": p}
 
 
+def with_attention(selection: Selection) -> list[str]:
+    """The family's arms that can have a rollout: a network without attention is no hypothesis about where it looks."""
+    first = selection.cells.drop_duplicates("arm").set_index("arm")["record"]
+    return [arm for arm in selection.family() if (first[arm].config.get("model") or {}).get("name") != "resnet"]
+
+
 def measure_effects(selection: Selection) -> pd.DataFrame:
     """against_baseline of the finished cells, with `p_holm`; empty if nothing was measured.
 
     The placebo is no hypothesis: its p is adjusted as if it had been one more, and changes no other.
     """
     frame = against_baseline(selection.done(), selection.baseline, selection.arms)
-    tested = frame["arm"].isin(selection.family()) & (frame["measure"] != UNTESTED)
+    tested = frame["arm"].isin(with_attention(selection)) & (frame["measure"] != UNTESTED)
     frame["p_holm"] = np.nan
     family = frame.loc[tested, "p"].to_numpy(float)
     frame.loc[tested, "p_holm"] = stats.holm(family)

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.draw_measures import draw_measures, figure_inches, measured_names
 from analysis.figures import Figure, at_most
 from analysis.judge import Judgement
-from analysis.measure_effects import UNTESTED
+from analysis.measure_effects import UNTESTED, with_attention
 from analysis.measures import COLUMNS, WORDS
 from analysis.page import Bullets
 from analysis.shown import PLUS_MINUS, decimals, interval, p_value, signed, whole
@@ -17,9 +17,15 @@ DIGITS = 4
 """Significant digits of the largest mean of a measure; its other numbers have as many places."""
 
 OTHER_GRIDS = (
-    "Arms have patches of different size: centre, spread and distance are in pixels and can be compared; the other "
-    "measures also depend on how many patches there are."
+    "Arms have patches of different size: centre and spread can be compared; all other measures, distance included, "
+    "also depend on how many patches there are."
 )
+OTHER_DEPTHS = (
+    "Arms have different numbers of blocks: a rollout through fewer of them leaves more on the class token and less "
+    "mixed, whatever the attention, so prefix mass and mixing also measure the depth."
+)
+NOTES = {"patch_size": OTHER_GRIDS, "num_hidden_layers": OTHER_DEPTHS}
+"""Field of the model -> what not to conclude where arms differ in it."""
 
 
 def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
@@ -39,7 +45,7 @@ def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
         Column("p", lambda r: p_value(r["p"]), "p"),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
     ]
-    arms, measures = judgement.selection.family(), set(frame["measure"]) - {UNTESTED}
+    arms, measures = with_attention(judgement.selection), set(frame["measure"]) - {UNTESTED}
     caption = (
         "Rollout measures, mean over test images, then over seeds; differences to "
         f"{judgement.selection.baseline or 'the baseline'} on shared seeds. Exploratory: no hypothesis about them was "
@@ -52,7 +58,7 @@ def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
         caption=caption,
         frame=frame,
         columns=columns,
-        notes=[OTHER_GRIDS] if len(_patch_sizes(judgement)) > 1 else [],
+        notes=[note for name, note in NOTES.items() if len(_values(judgement, name)) > 1],
         runs=[runs.get(arm, "") for arm in frame["arm"]],
     )
 
@@ -90,10 +96,11 @@ def measure_figure(judgement: Judgement) -> Figure | None:
     )
 
 
-def _patch_sizes(judgement: Judgement) -> set[int]:
+def _values(judgement: Judgement, name: str) -> set[int]:
+    """What the measured arms have in this field of the model."""
     done = judgement.selection.done()
     measured = done[[name for name in COLUMNS if name in done]].notna().any(axis=1)
-    return {(record.config.get("model") or {}).get("patch_size") for record in done.loc[measured, "record"]}
+    return {(record.config.get("model") or {}).get(name) for record in done.loc[measured, "record"]}
 
 
 def _short(name: str) -> str:

@@ -26,6 +26,7 @@ from analysis.report import make_report
 from analysis.selection import Selection
 from analysis.verify import verify
 from tests.make_cells import make_sweep
+from vitsweep.record import Record
 
 ARMS = {"patch_size=16": {"patch_size": 16}, "baseline": {}}
 SEEDS = 3
@@ -76,7 +77,8 @@ def table(directory, name="measures"):
 def made_selection(values):
     """A study whose cells have these measures: arm -> measure -> a value a seed."""
     rows = [
-        {"cell": f"{arm}/{seed}", "arm": arm, "seed": seed, "status": "done"} | {k: v[seed] for k, v in of.items()}
+        {"cell": f"{arm}/{seed}", "arm": arm, "seed": seed, "status": "done", "record": Record()}
+        | {k: v[seed] for k, v in of.items()}
         for arm, of in values.items()
         for seed in range(len(next(iter(of.values()))))
     ]
@@ -172,7 +174,7 @@ def test_study_without_attention_is_told_so_once(tmp_path, undrawn):
 
 def test_report_says_which_measures_depend_on_the_grid(reported):
     assert (
-        "Arms have patches of different size: centre, spread and distance"
+        "Arms have patches of different size: centre and spread can be compared; all other measures, distance included"
         in (reported / "report/report.md").read_text()
     )
 
@@ -197,6 +199,15 @@ def test_arm_without_measures_has_a_row_that_says_so_and_counts_in_the_family():
     frame = measure_effects(made_selection(values | {"b": {"rollout/entropy": [np.nan] * 3}})).set_index("arm")
     assert frame.loc["b", "n"] == frame.loc["b", "pairs"] == 0 and np.isnan(frame.loc["b", "p_holm"])
     assert frame.loc["a", "p_holm"] == pytest.approx(2 * frame.loc["a", "p"])
+
+
+def test_arm_without_attention_is_no_hypothesis_about_it():
+    values = {"baseline": {"rollout/entropy": [0.9, 0.8, 0.7]}, "a": {"rollout/entropy": [0.8, 0.75, 0.61]}}
+    selection = made_selection(values | {"b": {"rollout/entropy": [np.nan] * 3}})
+    network = Record(config={"model": {"name": "resnet"}})
+    selection.cells["record"] = [network if arm == "b" else Record() for arm in selection.cells["arm"]]
+    frame = measure_effects(selection).set_index("arm")
+    assert frame.loc["a", "p_holm"] == pytest.approx(frame.loc["a", "p"])
 
 
 def test_cells_without_measures_get_empty_columns():
