@@ -9,7 +9,7 @@ from torch._dynamo.exc import TorchDynamoException
 from vitsweep.compiled import compiled
 
 
-def refuse(function, mode=None):
+def refuse(function, **_):
     """torch.compile on a machine where its back end finds no compiler."""
 
     def raises(*_):
@@ -29,7 +29,7 @@ def test_network_is_used_uncompiled_where_it_cannot_be_compiled(monkeypatch, cap
 
 
 def test_mistake_of_the_network_itself_is_not_swallowed(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function, mode=None: function)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     forward = compiled(lambda image: image + torch.ones(3), torch.device("cpu"))
     with pytest.raises(RuntimeError, match="must match the size"):
         forward(torch.ones(2))

@@ -17,7 +17,7 @@ FLOORS = [
     + ["optim", "checkpoint", "progress"]
     + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "wandb_back", "track", "wandb_piece", "wandb_sync"],
     ["evaluate", "compiled"],
-    ["step", "train", "pack", "standins", "effects", "noop", "probe", "pack_size"],
+    ["step", "train", "pack_dropout", "pack", "standins", "effects", "noop", "probe", "pack_size"],
     ["complaints", "study_file", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
     + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce"]
     + ["wandb_study", "wandb_space", "wandb_sweep", "wandb_cell", "wandb_panels", "wandb_dashboard", "__main__"],

@@ -12,9 +12,10 @@ import safetensors.torch
 import torch
 
 import vitsweep.train
-from vitsweep import cpu_ops, pack
+from vitsweep import cpu_ops, pack, pack_dropout
 from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked, config_hash, to_dict
 from vitsweep.pack import Together, run_pack
+from vitsweep.pack_size import made_up_step
 from vitsweep.record import Record, read_record, read_rows
 from vitsweep.step import Step, prepare
 from vitsweep.stop import Interrupted
@@ -245,8 +246,8 @@ def test_what_is_dropped_is_made_once_for_a_set_of_cells(tmp_path, monkeypatch):
 @pytest.mark.parametrize("rate", [1e-9, 1e-6, 0.3])
 def test_scale_in_a_pack_is_that_of_the_cell_alone(rate):
     """As the cell's own operator scales what it keeps; rates below 1/131,072 are rounded up to one level."""
-    place = pack.Place(name="dropout", shape=torch.Size([1000]), dtype=torch.float32)
-    (scale_M1,) = pack.make_dropping([place], ((rate,), (0.5,)), torch.device("cpu")).scale_M1
+    place = pack_dropout.Place(name="dropout", shape=torch.Size([1000]), dtype=torch.float32)
+    (scale_M1,) = pack_dropout.make_dropping([place], ((rate,), (0.5,)), torch.device("cpu")).scale_M1
     assert scale_M1[0].item() == cpu_ops.dropout(torch.ones(1000), rate).max().item() > 1
 
 
@@ -271,3 +272,35 @@ def test_memory_of_a_pack_is_linear_in_its_cells():
     two, four, eight = (saved_bytes(count) for count in (2, 4, 8))
     assert four - two == pytest.approx(2 * (two / 2), rel=0.02)
     assert eight - four == pytest.approx(4 * (two / 2), rel=0.02)
+
+
+def two_steps(rates: tuple[float, float]) -> list[Step]:
+    """Steps of two cells that differ in their seed and in their dropout rate."""
+    model = {"patch_size": 16, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    configs = [
+        Config(model=ModelConfig(**model, hidden_dropout_prob=rate), device="cpu", precision="fp32", seed=seed)
+        for seed, rate in enumerate(rates)
+    ]
+    return [made_up_step(config, torch.device("cpu")) for config in configs]
+
+
+def masks_written_in_one_go(steps: list[Step], rates: tuple[float, float]) -> torch.Tensor:
+    """What masks_in_one_go makes of a single place with 40,000 elements."""
+    place = pack_dropout.Place(name="dropout", shape=torch.Size([200, 200]), dtype=torch.bfloat16)
+    dropping = pack_dropout.make_dropping([place], tuple((rate,) for rate in rates), torch.device("cpu"))
+    (mask,) = pack_dropout.masks_in_one_go(dropping, steps)
+    return mask
+
+
+def test_masks_written_in_one_go_keep_what_each_cells_rate_says():
+    mask = masks_written_in_one_go(two_steps((0.0, 0.25)), (0.0, 0.25))
+    assert mask.dtype == torch.bfloat16 and set(mask.float().unique().tolist()) == {0.0, 1.0}
+    kept = mask.float().mean((1, 2)).tolist()
+    assert kept[0] == 1.0 and kept[1] == pytest.approx(0.75, abs=5 * (0.75 * 0.25 / 40_000) ** 0.5)
+
+
+def test_masks_written_in_one_go_are_each_cells_own():
+    steps = two_steps((0.5, 0.5))
+    together = masks_written_in_one_go(steps, (0.5, 0.5))
+    alone = masks_written_in_one_go(steps[1:], (0.5,))
+    assert torch.equal(together[1], alone[0]) and not torch.equal(together[0], together[1])

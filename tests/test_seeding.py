@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from vitsweep.seeding import STREAMS, derive, draw_bits, make_generator, permute
+from vitsweep.seeding import STREAMS, derive, draw_bits, make_generator, permute, seed_everything
 
 
 def test_derive_gives_the_same_seeds_as_ever():
@@ -48,3 +48,11 @@ def test_permute_depends_on_seed_and_name():
 def test_permute_is_even():
     first = np.array([permute(4, seed, "x")[0] for seed in range(2000)])
     assert np.bincount(first).min() > 420  # 500 expected, standard deviation 19
+
+
+def test_seeding_what_is_needed_gives_the_numbers_of_torchs_own_seeding():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2**64 - 3)
+        expected = torch.rand(5)
+        seed_everything(2**64 - 3, torch.device("cpu"))
+        assert torch.equal(torch.rand(5), expected)

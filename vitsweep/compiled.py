@@ -9,6 +9,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 log = logging.getLogger(__name__)
 
+MAX_PROGRAMS = 64  # in one process
+
 
 def compiled(network: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
     """`network`, compiled at its first call.
@@ -16,7 +18,7 @@ def compiled(network: Callable[[Tensor], Tensor], device: torch.device) -> Calla
     On cuda its kernels are replayed as one graph (mode "reduce-overhead"): at batch 128 the starting model's kernels
     are so short that launching them one by one would take as long as running them.
     """
-    fast = torch.compile(network, mode="reduce-overhead" if device.type == "cuda" else None)
+    fast = static_compile(network, "reduce-overhead" if device.type == "cuda" else None)
     use_fast = True
 
     def forward(image_BCHW: Tensor) -> Tensor:
@@ -26,7 +28,17 @@ def compiled(network: Callable[[Tensor], Tensor], device: torch.device) -> Calla
                 return fast(image_BCHW)
             except TorchDynamoException as fault:
                 use_fast = False
-                log.warning("not compiled, trained without: %s", str(fault).strip().splitlines()[0])
+                log.warning("not compiled, trained without: %s", f"{fault}".strip().partition("\n")[0])
         return network(image_BCHW)
 
     return forward
+
+
+def static_compile(function: Callable, mode: str | None = None) -> Callable:
+    """torch.compile for batches that are always full: every size is compiled for itself.
+
+    Otherwise the second size in a process makes all later models slower ones of any size, and after eight kinds of
+    model torch gives up compiling.
+    """
+    torch._dynamo.config.recompile_limit = MAX_PROGRAMS
+    return torch.compile(function, mode=mode, dynamic=False)

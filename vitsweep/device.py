@@ -49,11 +49,24 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def make_deterministic(device: torch.device) -> None:
-    """Avoid kernels that could differ between two equal runs; the CPU has none here."""
-    if device.type == "cuda":
+def pick_kernels(device: torch.device, *, deterministic: bool) -> None:
+    """Use kernels of one kind in every arm of a study; on the CPU there is nothing to choose.
+
+    cuDNN's attention is left out, since in some versions it rounds dropout rates to 1/16 (pytorch pull request 174245),
+    and so are its convolutions in TF32, since products elsewhere are not in TF32.
+
+    Args:
+        deterministic: whether kernels that could differ between two equal runs are avoided as well. With `warn_only`
+            the backward passes of fused attention would not be.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.backends.cudnn.allow_tf32 = False
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
         torch.backends.cudnn.benchmark = False
 
 

@@ -5,12 +5,10 @@ and saved state; only the passes are shared. In them the cells' weights are stac
 the model's own forward runs under torch.func.vmap; gradients come back through the stacking to each cell's weights.
 So a cell may begin, end, diverge or go on from a saved state whenever it likes, and its neighbours do not notice.
 
-Dropout masks are drawn outside, each cell's from its own stream and in the order of its own forward pass, so that on
-the CPU they are bit by bit those of the same cell alone.
+Dropout masks are drawn outside (pack_dropout.py).
 """
 
-# Shape letters: M models (cells of the pack), B batch, C colour channels, H W pixels, K classes, P places of dropout,
-# R random levels.
+# Shape letters: M models (cells of the pack), B batch, K classes, P places of dropout.
 
 import logging
 import time
@@ -25,19 +23,22 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from vitsweep.compiled import static_compile
 from vitsweep.config import Config
-from vitsweep.cpu_ops import LEVELS, draw_levels, dropped_levels, mask_of_levels
 from vitsweep.data import load_data
 from vitsweep.device import pick_device
-from vitsweep.layers import Dropout
+from vitsweep.pack_dropout import Dropping, Place, make_dropping, masks_of, places_of
 from vitsweep.record import Record
-from vitsweep.seeding import make_generator
 from vitsweep.step import Step, Training, compiles, totals_of, train_step, training_batch, update
 from vitsweep.stop import Interrupted, StopSignals
 from vitsweep.train import attempt
 
 log = logging.getLogger(__name__)
+
+# The fused attention kernels that keep, also under vmap, what their backward pass needs (in torch < 2.14 not all do).
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
 
 
 @dataclass(kw_only=True)
@@ -62,28 +63,6 @@ class Member:
             self.let_go()
         except BaseException as fault:
             self.fault = fault
-
-
-@dataclass(kw_only=True)
-class Place:
-    """Where a model drops: the name of its Dropout, and what that is given."""
-
-    name: str
-    shape: torch.Size
-    dtype: torch.dtype
-
-
-@dataclass(kw_only=True)
-class Dropping:
-    """What is dropped where in a set of cells: the places at which any of them drops, and how much each does there."""
-
-    places: list[Place]
-    counts: list[int]
-    """Elements of each place."""
-    is_dropping_MP: list[list[bool]]
-    dropped: list[Tensor]
-    """Levels that are dropped at each place, int32, (M, 1, ...): as many dimensions as the mask."""
-    scale_M1: list[Tensor]
 
 
 def run_pack(
@@ -165,6 +144,9 @@ class Together:
                 losses, logits, labels = self.passes(part)
             except Exception as fault:  # no weight has been touched, so these steps can be taken again
                 self.give_way(len(part), fault)
+                losses = None
+            if losses is None:
+                torch.cuda.empty_cache()  # here, where the fault no longer holds what the failed pass had made
                 continue
             answers += [updated(*found) for found in zip(part, losses, logits, labels, strict=True)]
         return answers
@@ -177,12 +159,12 @@ class Together:
         self.size = ceil(size / 2) if is_memory else 1
         reason = "the memory does not suffice" if is_memory else f"{type(fault).__name__}: {fault}".partition("\n")[0]
         log.warning("%d cells cannot be one program (%s); now %d at a time", size, reason, self.size)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
     def passes(self, steps: list[Step]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         """Forward and backward pass of all: losses, logits (M, B, K) and labels of each; weights get gradients."""
         setup = steps[0].setup
+        for step in steps:
+            step.setup.optimizer.zero_grad(set_to_none=True)
         if next(setup.model.buffers(), None) is not None:  # the attempt alone would change them
             raise ValueError("its running statistics belong to one model")
         images, labels = zip(
@@ -193,7 +175,8 @@ class Together:
             name: torch.stack([model.get_parameter(name) for model in models])
             for name, _ in models[0].named_parameters()
         }
-        with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+        on_bf16 = torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16")
+        with on_bf16, sdpa_kernel(KERNELS):
             if self.places is None:
                 self.places = places_of(models[0], images[0])
                 self.forward = make_forward(steps[0])
@@ -204,12 +187,10 @@ class Together:
             F.cross_entropy(logit_BK, label_B, label_smoothing=step.config.recipe.label_smoothing)
             for logit_BK, label_B, step in zip(logit_MBK, labels, steps, strict=True)
         ]
-        for step in steps:
-            step.setup.optimizer.zero_grad(set_to_none=True)
         torch.stack(losses).sum().backward()  # a loss depends on its own model alone, so no gradient mixes two cells
         return losses, logit_MBK, labels
 
-    def dropping(self, models: list[torch.nn.Module], device: torch.device) -> "Dropping":
+    def dropping(self, models: list[torch.nn.Module], device: torch.device) -> Dropping:
         """What is dropped in these cells; made once for all steps that they take together."""
         for model in models:
             if model not in self.rates:
@@ -224,7 +205,7 @@ def make_forward(step: Step) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
     """Logits (M, B, K) of stacked weights, masks and images; compiled where a cell alone would be."""
     model = step.setup.model
     forward = vmap(lambda given, image_BCHW: functional_call(model, given, (image_BCHW,)))
-    return torch.compile(forward) if compiles(step.config, step.setup.device) else forward
+    return static_compile(forward) if compiles(step.config, step.setup.device) else forward
 
 
 def alone(step: Step) -> Tensor | Exception:
@@ -247,75 +228,8 @@ def updated(step: Step, loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tens
     return totals_2
 
 
-@torch.no_grad()
-def places_of(model: torch.nn.Module, image_BCHW: Tensor) -> list[Place]:
-    """Every Dropout that a forward pass comes by, in that order."""
-    found: list[Place] = []
-    dropouts = {name: module for name, module in model.named_modules() if isinstance(module, Dropout)}
-    handles = [
-        module.register_forward_pre_hook(
-            lambda _, inputs, name=name: found.append(Place(name=name, shape=inputs[0].shape, dtype=inputs[0].dtype))
-        )
-        for name, module in dropouts.items()
-    ]
-    one = torch.ones(1, device=image_BCHW.device)
-    nothing = {f"{name}.{what}": one for name in dropouts for what in ("mask", "scale")}
-    try:
-        functional_call(model, nothing, (image_BCHW,))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def make_dropping(places: list[Place], rate_MP: tuple[tuple[float, ...], ...], device: torch.device) -> Dropping:
-    """What cells of these rates drop, on the device: a copy to it in every step would cost more than the masks."""
-    dropping = [p for p in range(len(places)) if any(rate_P[p] for rate_P in rate_MP)]
-    dropped_M = [torch.tensor([dropped_levels(rate_P[p]) for rate_P in rate_MP], dtype=torch.int32) for p in dropping]
-    return Dropping(
-        places=[places[p] for p in dropping],
-        counts=[places[p].shape.numel() for p in dropping],
-        is_dropping_MP=[[rate_P[p] > 0 for p in dropping] for rate_P in rate_MP],
-        # Where a cell drops nothing its levels are all 0, less than any that is dropped.
-        dropped=[
-            found.clamp(min=1).view(-1, *[1] * len(places[p].shape)).to(device)
-            for p, found in zip(dropping, dropped_M, strict=True)
-        ],
-        scale_M1=[(LEVELS / (LEVELS - found)).unsqueeze(1).to(device) for found in dropped_M],
-    )
-
-
-@torch.no_grad()
-def masks_of(dropping: Dropping, steps: list[Step]) -> dict[str, Tensor]:
-    """What every Dropout is given in this step: masks (M, ...) and scales (M, 1), each cell's from its own stream."""
-    if not dropping.places:
-        return {}
-    level_MR = torch.stack(
-        [
-            random_levels(step, dropping.counts, is_dropping_P)
-            for step, is_dropping_P in zip(steps, dropping.is_dropping_MP, strict=True)
-        ]
-    )
-    found = {}
-    parts = level_MR.split(dropping.counts, dim=1)
-    for place, part_MR, dropped, scale_M1 in zip(
-        dropping.places, parts, dropping.dropped, dropping.scale_M1, strict=True
-    ):
-        keep = mask_of_levels(part_MR.reshape(len(steps), *place.shape), dropped)
-        found[f"{place.name}.mask"] = keep.neg_().to(place.dtype)
-        found[f"{place.name}.scale"] = scale_M1
-    return found
-
-
-def random_levels(step: Step, counts: list[int], is_dropping: list[bool]) -> Tensor:
-    """Random levels (R,), so many for each place; one that drops nothing takes none from the cell's stream."""
-    device = step.setup.device
-    generator = make_generator(step.config.seed, "dropout", step.epoch, step.step, device=device)
-    zeros = partial(torch.zeros, dtype=torch.int16, device=device)
-    wanted = zip(counts, is_dropping, strict=True)
-    return torch.cat([draw_levels(count, generator) if drops else zeros(count) for count, drops in wanted])
-
-
 def is_out_of_memory(fault: BaseException) -> bool:
     """Whether memory ran out, on the GPU or (told by a plain RuntimeError) on the CPU."""
-    return isinstance(fault, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(fault)
+    return isinstance(fault, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(fault) for words in ("allocate memory", "out of memory", "ALLOC_FAILED")
+    )

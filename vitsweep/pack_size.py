@@ -1,7 +1,7 @@
 """How many cells are best trained as one program here: as many as memory holds and as a measurement finds worth it.
 
-Measured by real steps on made-up images, packed against one after another. Compiling is left out on both sides: it
-takes minutes, and pays both.
+Measured by real steps on made-up images, packed against one after another, each as it would be trained. On the CPU
+compiling is left out on both sides: it takes minutes.
 """
 
 import dataclasses
@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
+from vitsweep.compiled import compiled
 from vitsweep.config import Config, from_dict
 from vitsweep.cost import training_bytes
-from vitsweep.device import device_name, make_deterministic, pick_device, pick_precision
+from vitsweep.device import device_name, pick_device, pick_kernels, pick_precision
 from vitsweep.models import make_model
 from vitsweep.pack import Together, is_out_of_memory
 from vitsweep.packs import Measured, keep_measured, program_key, read_packs
@@ -24,7 +25,7 @@ from vitsweep.step import Step, compiles
 
 log = logging.getLogger(__name__)
 
-NUM_STEPS = 3
+STEPS = {"cpu": (1, 3), "cuda": (3, 30)}  # before the clock is started (memory, compiling, graphs), and timed
 GAIN = 1.05  # packing must be faster by this factor; less may be chance
 SHARE = 0.8  # of the free memory that a pack may take
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # Linux; the second as version 2 shows a container
@@ -82,6 +83,9 @@ def measured(configs: list[Config], device: torch.device, earlier: Measured | No
             reason = f"{count} are not faster"
             break
         size = count
+    if device.type == "cuda":  # what was tried is neither kept from other jobs nor counted as a cell's peak
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     told = ", ".join(f"{number} at a time {found:,.0f}" for number, found in speeds.items())
     log.info("pack=auto: %d at a time, %s; images/s: %s", size, reason, told)
     kept = (earlier.images_per_second if earlier else {}) | {str(n): round(found, 1) for n, found in speeds.items()}
@@ -92,32 +96,35 @@ def measured(configs: list[Config], device: torch.device, earlier: Measured | No
 def speed(configs: list[Config], device: torch.device) -> float:
     """Training images of all cells in a second."""
     together = Together(len(configs), may_give_way=False)
-    steps = [made_up_step(dataclasses.replace(config, compile="off"), device) for config in configs]
+    if device.type != "cuda":
+        configs = [dataclasses.replace(config, compile="off") for config in configs]
+    num_warm, num_timed = STEPS.get(device.type, STEPS["cpu"])
+    steps = [made_up_step(config, device) for config in configs]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        answers(together, steps)  # the first reserves memory
+        take(together, steps, num_warm)
         began = time.perf_counter()
-        for _ in range(NUM_STEPS):
-            answers(together, steps)
+        take(together, steps, num_timed)
         seconds = time.perf_counter() - began
-    return len(steps) * len(steps[0].index_B) * NUM_STEPS / seconds
+    return len(steps) * len(steps[0].index_B) * num_timed / seconds
 
 
-def answers(together: Together, steps: list[Step]) -> None:
-    """Take the steps and wait for the device; a fault of one is raised."""
-    for answer in together.take(steps):
-        if isinstance(answer, Exception):
-            raise answer
+def take(together: Together, steps: list[Step], count: int) -> None:
+    """Take the steps so many times and wait for the device at the end; a fault of one is raised."""
+    for _ in range(count):
+        answers = together.take(steps)
+        for fault in (answer for answer in answers if isinstance(answer, Exception)):
+            raise fault
+    for answer in answers:
         answer.tolist()
 
 
 def made_up_step(config: Config, device: torch.device) -> Step:
     """A step of the configuration's own model, batch and optimizer on made-up images."""
-    if config.deterministic:
-        make_deterministic(device)
+    pick_kernels(device, deterministic=config.deterministic)
     model = make_model(config).to(device).train()
     images = made_up_images(config, config.recipe.batch_size).to(device)
     labels = torch.arange(len(images), device=device) % config.model.num_classes
-    network = torch.compile(model) if compiles(config, device) else model
+    network = compiled(model, device) if compiles(config, device) else model
     setup = made_up_setup(config, model, network, images, labels, pick_precision(config.precision, device))
     return Step(setup=setup, config=config, index_B=setup.data.train.id_N, epoch=1, step=0)
 

@@ -17,7 +17,7 @@ import torch
 
 from vitsweep.compiled import compiled
 from vitsweep.config import Config, from_dict, science
-from vitsweep.device import device_name, make_deterministic, peak_gib, pick_device, pick_precision
+from vitsweep.device import device_name, peak_gib, pick_device, pick_kernels, pick_precision
 from vitsweep.evaluate import evaluate
 from vitsweep.models import make_model
 from vitsweep.plan import Plan
@@ -87,8 +87,7 @@ def probe(config: Config) -> Probed:
 
 def timed(config: Config, device: torch.device) -> Probed:
     """probe, on a device that is there and has memory enough."""
-    if config.deterministic:
-        make_deterministic(device)
+    pick_kernels(device, deterministic=config.deterministic)
     model = make_model(config).to(device)
     images = made_up_images(config, config.recipe.batch_size).to(device)
     labels = torch.arange(len(images), device=device) % config.model.num_classes

@@ -17,11 +17,11 @@ from vitsweep.compiled import compiled
 from vitsweep.config import Config
 from vitsweep.cost import batch_and_steps
 from vitsweep.data import Data, load_data
-from vitsweep.device import keep_freed_memory, make_deterministic, pick_device, pick_precision
+from vitsweep.device import keep_freed_memory, pick_device, pick_kernels, pick_precision
 from vitsweep.errors import NonFiniteLoss
 from vitsweep.models import make_model
 from vitsweep.optim import Schedule, make_optimizer
-from vitsweep.seeding import derive, make_generator
+from vitsweep.seeding import derive, make_generator, seed_everything
 
 
 @dataclass(kw_only=True)
@@ -65,8 +65,7 @@ def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup
     """Device, data, model with its seed's weights, optimizer and schedule."""
     device = pick_device(config.device)
     keep_freed_memory()
-    if config.deterministic:
-        make_deterministic(device)
+    pick_kernels(device, deterministic=config.deterministic)
     data = load(config).to(device)
     model = make_model(config).to(device)
     optimizer = make_optimizer(model, config.recipe)
@@ -101,7 +100,7 @@ def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: 
         NonFiniteLoss: before the weights were touched (on cuda the step is skipped, and the epoch's end raises).
     """
     # Streams of this very step, so that going on in the middle of an epoch changes nothing.
-    torch.manual_seed(derive(config.seed, "dropout", epoch, step))
+    seed_everything(derive(config.seed, "dropout", epoch, step), setup.device)
     image_BCHW, label_B = training_batch(setup, config, index_B, epoch, step)
     setup.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):

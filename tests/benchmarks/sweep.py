@@ -40,6 +40,7 @@ MODELS = {
     "start-p8": {"patch_size": 8},
     "start": {},
 }
+PATIENCE_SECONDS = 600.0  # for workers that start and compile; a dead one must not hold the others for ever
 WAYS = ("one after another", "processes", "packed", "one large batch")
 
 
@@ -102,7 +103,7 @@ class Workers:
         spawned = multiprocessing.get_context("spawn")
         processes = min(processes, len(configs))
         threads = max(1, torch.get_num_threads() // processes)
-        self.gate = spawned.Barrier(processes + 1)
+        self.gate = spawned.Barrier(processes + 1, timeout=PATIENCE_SECONDS)
         shares = [configs[number::processes] for number in range(processes)]
         self.all = [
             spawned.Process(target=work, args=(share, threads, count, rounds, self.gate), daemon=True)
@@ -132,9 +133,10 @@ def compare(asked: argparse.Namespace, model: str, cells: int, precision: str, b
     configs = [make_config(asked, model, precision, seed, batch_size) for seed in range(cells)]
     ways = make_ways(configs, device)
     for step in ways.values():
-        timed(step, 2, device)  # reserves memory, compiles
+        timed(step, 3, device)  # reserves memory, compiles, records graphs
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    with Workers(configs, asked.processes, asked.steps, asked.rounds) as workers:
+    with Workers(configs, asked.processes, asked.steps, asked.rounds + 1) as workers:
+        workers.seconds()  # all have started and compiled before anything is timed
         for _ in range(asked.rounds):
             for way, step in ways.items():
                 seconds[way].append(timed(step, asked.steps, device))
