@@ -1,0 +1,144 @@
+"""The published studies are what their records say, and the README says what the published studies say.
+
+Kinds: agreement (verify recomputes every number of a report; the README's tables are lines of the report's own, its
+sentences are computed here from the report's CSV files), properties (whole, of one clean commit, no number unchecked).
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.shown import duration
+from analysis.verify import verify
+from vitsweep.cost import batch_and_steps
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+STUDIES = [path.parent.name for path in sorted(RESULTS.glob("*/plan.json"))]
+NUMBER = re.compile(r"[+−-]?\d[\d,.]*\d|[+−-]?\d")
+
+
+def tables(study: str, name: str) -> pd.DataFrame:
+    return pd.read_csv(RESULTS / study / "report" / "tables" / f"{name}.csv")
+
+
+def section(study: str) -> str:
+    """What the README says about a study, between the two comments that name it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.partition(f"<!-- {study} -->\n")[2].partition(f"<!-- end of {study} -->")[0]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_published_report_is_what_its_records_say(study):
+    assert verify(RESULTS / study) == []
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_published_study_is_whole_and_of_one_clean_commit(study):
+    records = [json.loads(path.read_text()) for path in RESULTS.glob(f"{study}/*/*/record.json")]
+    cells = json.loads((RESULTS / study / "plan.json").read_text())["cells"]
+    assert {(r["arm"], r["seed"]) for r in records} == {(cell["arm"], cell["seed"]) for cell in cells}
+    assert {r["status"] for r in records} == {"done"}
+    assert {r["data_name"] for r in records} == {"CIFAR-10"}
+    assert len({r["code"]["commit"] for r in records}) == 1 and not any(r["code"]["dirty"] for r in records)
+
+
+def computed(study: str) -> list[str]:
+    """What the README may say in numbers about a study, from its plan, its records and its report's tables."""
+    plan = json.loads((RESULTS / study / "plan.json").read_text())
+    arms, runs = tables(study, "arms").set_index("arm"), tables(study, "runs")
+    recipe, train_images = plan["cells"][0]["config"]["recipe"], plan["cells"][0]["config"]["data"]["train_limit"]
+    base, cnn, none = arms.loc["baseline"], arms.loc["model=resnet"], arms.loc["dropout=none"]
+    wide, shallow = arms.loc["patch_size=8"], arms.loc["num_hidden_layers=2"]
+    _, steps = batch_and_steps(train_images, recipe["batch_size"])
+    said = [
+        f"{len(arms)} arms x {len(plan['seeds'])} seeds",
+        f"{train_images:,} images for {recipe['epochs']} epochs",
+        f"{len(runs)} runs took {duration(runs['time_seconds'].sum())} of one core each",
+        f"{recipe['epochs'] * steps} steps",
+        f"cannot be asked in {recipe['epochs']} epochs",
+        f"{cnn['mean']:.2f} % against {base['mean']:.2f} %",
+        f"the interval begins at {cnn['ci_low']:.2f} points",
+        f"holds by {-wide['delta']:.2f} points",
+        f"{-wide['ci_high']:.2f} points as well as {-wide['ci_low']:.2f}",
+        f"2 layers are ahead by {shallow['delta']:.2f} points",
+        f"{-none['ci_low']:.2f} points lower or {none['ci_high']:.2f} points higher",
+    ]
+    if "placebo" in arms.index:
+        noise = arms.loc["placebo"]
+        said.append(f"{noise['delta']:+.2f} points, {noise['ci_low']:+.2f} to {noise['ci_high']:+.2f}")
+    return said
+
+
+# The starting point in its own words, and study=readme in those of its file (tests/test_readme_studies.py).
+GIVEN = [
+    "image 32, patch 4, convolutional patchify, hidden 256, 8 layers, 8 heads, intermediate 512, dropout 0.2",
+    "AdamW at 1e-3",
+    "76.12 % on validation and 85.06 % on training images",
+    "14 arms x 5 seeds x 100 epochs",
+    "in 100 epochs, where the remark was made",
+    "after epoch 75",
+    "8 layers are better",
+    "patch 4 beats patch 8",
+    "patch 4",
+    "seed-0 models",
+    "CIFAR-10",
+]
+
+
+def prose(study: str) -> str:
+    """A README section on one line, without its tables, commands and addresses."""
+    text = re.sub(r"```.*?```", "", section(study), flags=re.DOTALL)
+    lines = [line for line in text.splitlines() if not line.startswith("|")]
+    return re.sub(r"`[^`]*`|\]\([^)]*\)", "", " ".join(" ".join(lines).split()))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_readme_says_of_a_study_what_its_report_says(study):
+    text = prose(study)
+    assert [phrase for phrase in computed(study) if phrase not in text] == []
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_no_number_in_the_readmes_sections_of_results_is_unchecked(study):
+    text = prose(study)
+    for phrase in [*computed(study), *GIVEN]:
+        text = text.replace(phrase, "")
+    assert NUMBER.findall(text) == []
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_tables_in_the_readme_are_the_reports_own(study):
+    report_lines = (RESULTS / study / "report" / "report.md").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in section(study).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(tables(study, "claims"))
+    assert [line for line in lines if line not in report_lines] == []
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_quarter_of_the_parameters_is_a_quarter(study):
+    params = tables(study, "arms").set_index("arm")["params"]
+    assert params["num_hidden_layers=2"] / params["baseline"] == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_note_beside_a_published_study_gives_the_records_figures(study):
+    note = " ".join((RESULTS / study / "README.md").read_text(encoding="utf-8").split())
+    arms, runs = tables(study, "arms").set_index("arm"), tables(study, "runs")
+    record = json.loads(next(RESULTS.glob(f"{study}/*/*/record.json")).read_text())
+    whole = pd.to_datetime(runs["finished"]).max() - pd.to_datetime(runs["started"]).min()
+    speeds = {"baseline": "baseline", "patch_size=8": "patch 8", "num_hidden_layers=2": "2 layers"}
+    speeds |= {"dropout=none": "no dropout", "model=resnet": "CNN"}
+    for phrase in [
+        f"{duration(runs['time_seconds'].sum())} of one core each for {len(runs)} runs",
+        f"{duration(whole.total_seconds())} from the first start",
+        ", ".join(f"{name} {arms.loc[arm, 'images_per_second']:.0f}" for arm, name in speeds.items()),
+        f"commit {record['code']['commit'][:8]}",
+        f"torch {record['versions']['torch']}, torchvision {record['versions']['torchvision']}",
+        f"fingerprint {record['data_fingerprint'][:8]}",
+        f"{record['num_images']['train']:,} to train on, {record['num_images']['val']} to validate",
+    ]:
+        assert phrase in note
