@@ -140,7 +140,7 @@ def test_field_that_nothing_reads_is_found(after, kind):
 @pytest.mark.parametrize(
     "module, reads, field",
     [
-        ("train", "horizontal_flip=recipe.horizontal_flip", "RecipeConfig.horizontal_flip"),
+        ("step", "horizontal_flip=recipe.horizontal_flip", "RecipeConfig.horizontal_flip"),
         ("optim", "recipe.plateau_patience", "RecipeConfig.plateau_patience"),
         ("vit", "bias=config.bias", "ModelConfig.bias"),
         ("data", "config.val_fraction", "DataConfig.val_fraction"),
