@@ -244,7 +244,7 @@ def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, fl
 def _settled(own: stats.Adjusted, before: stats.Adjusted, usual_rope: bool) -> stats.Adjusted:
     """An arm's p values when one more claim is about it: the smaller ones count."""
     within = np.fmin(own.p_equivalent if usual_rope else math.nan, before.p_equivalent)
-    return stats.Adjusted(p=float(np.fmin(own.p, before.p)), p_equivalent=float(within))
+    return stats.Adjusted(p=float(np.fmin(own.p, before.p)), p_equivalent=float(within), size=own.size)
 
 
 def _verdict(judged: Judged, adjusted: stats.Adjusted) -> str:

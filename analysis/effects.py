@@ -67,14 +67,15 @@ def arm_effects(
     families = {arm: "arms" if claimed is None else "exploratory" for arm in results}
     for arm, own in (claimed or {}).items():
         within = adjusted[arm].p_equivalent if math.isnan(own.p_equivalent) else own.p_equivalent
-        adjusted[arm], families[arm] = stats.Adjusted(p=own.p, p_equivalent=within), "claims"
+        adjusted[arm], families[arm] = dataclasses.replace(own, p_equivalent=within), "claims"
     rows = []
     for arm in selection.arms:
         row = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
         row |= _own_numbers(selection, arm, values[arm].dropna().to_numpy())
         if arm in results:
             row |= _effect(results[arm], adjusted[arm], sign) | {"family": families[arm]}
-            row["seeds_needed"] = stats.seeds_to_decide(results[arm], size, rope)
+            number = adjusted[arm].size if families[arm] == "claims" else size
+            row["seeds_needed"] = stats.seeds_to_decide(results[arm], number, rope)
         else:
             row["verdict"] = "baseline"
         rows.append(row)

@@ -70,10 +70,9 @@ def interim_sentence(selection: Selection) -> str:
         return ""
     bad = statuses[statuses != "done"].value_counts().sort_index()
     parts = ", ".join(f"{number} {'not started' if status == 'planned' else status}" for status, number in bad.items())
-    return (
-        f"Interim: {(statuses == 'done').sum()} of {_count(len(statuses), 'run')} finished ({parts}; see Health), so "
-        "verdicts are provisional: p values hold for a number of seeds fixed in advance, not for looks in between."
-    )
+    so = ", so verdicts are provisional: p values hold for a number of seeds fixed in advance, not for looks in between"
+    finished = f"{(statuses == 'done').sum()} of {_count(len(statuses), 'run')} finished ({parts}; see Health)"
+    return f"Interim: {finished}{so if len(selection.arms) > 1 else ''}."
 
 
 def _baseline(base: pd.Series, metric: str) -> str:
@@ -124,7 +123,7 @@ def _arms(judgement: Judgement) -> list[str]:
     if "undecided" in of:
         parts = "; ".join(_undecided(row, points) for _, row in _largest(of["undecided"]).iterrows())
         # Seeds added until something is found would find something: what was seen counts for planning only.
-        fresh = "; seeds that would decide are those of a fresh study" if "would decide" in parts else ""
+        fresh = "; to decide, run that many in a fresh study" if "would decide" in parts else ""
         said.append(
             f"The data do not decide about {parts}{_more(of['undecided'])}: neither a difference nor its absence is "
             f"shown{fresh}."
@@ -248,14 +247,14 @@ def _power(judgement: Judgement) -> str:
     if power is None or unit(judgement.metric) != 100.0:
         return ""
     seeds = f"{power.seeds} seeds{' (of the arm with the fewest)' if power.most_seeds > power.seeds else ''}"
-    effect = f"{decimals(power.effect)} points with 80 % power"
-    if not power.claims:
-        found = f"With {seeds} and {_count(power.arms, 'arm')} this study finds a difference of {effect}"
-    else:
-        claimed = f"{decimals(power.claims_effect)} points among {_count(power.claims, 'claim')}"
-        arms = _count(power.arms, "arm")
-        found = f"With {seeds} this study finds a difference of {claimed}, or among {arms} {effect}"
-    return f"{found}; smaller ones may be missed."
+    effect = _among(power.effect, power.arms, "arm")
+    if power.claims:
+        effect = f"{_among(power.claims_effect, power.claims, 'claim')}, or of {effect}"
+    return f"With {seeds} this study finds with 80 % power a difference of {effect}; smaller ones may be missed."
+
+
+def _among(effect: float, number: int, what: str) -> str:
+    return f"{decimals(effect)} points {'among' if number > 1 else 'for'} {_count(number, what)}"
 
 
 def seeds_sentence(judgement: Judgement) -> str:

@@ -15,7 +15,7 @@ from vitsweep.record import SCHEMA, package_version
 
 ALL_WELL = "Every planned run finished; nothing was left out."
 ON_TEST = "the test images (data.val=test, published practice): what was chosen on them is optimistic"
-ON_LAST_AND_BEST = "test images were used only after training: scored with the last and the best weights"
+ON_LAST_AND_BEST = "scored with the last and the best weights"
 MAX_ERROR = 1.0
 """Percent points: above this standard error of a validation accuracy the images are called few."""
 STATUS_WORDS = {
@@ -52,7 +52,7 @@ def methods_items(selection: Selection, metric: str = DEFAULT_METRIC) -> list:
     moment = "of the weights with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
     pairs = [
         ("Seeds", _seeds(cells)),
-        ("Metric", f"{metric.replace('/', ' ')} {moment}; {ON_LAST_AND_BEST}"),
+        ("Metric", f"{metric.replace('/', ' ')} {moment}; {_use_of_test(cells)}"),
         ("Design", selection.design or "plain sweep"),
         ("Data", f"{', '.join(data_names(cells))}; fingerprint {_values(cells['data_fingerprint'].str[:16])}"),
         ("Images", _values(pd.Series([_counts(r.num_images) for r in done["record"]]))),
@@ -153,6 +153,11 @@ def _mixed(cells: pd.DataFrame) -> list[str]:
         if len(found) > 1:
             lines.append(f"The runs differ in {name}: {', '.join(found)}.")
     return lines
+
+
+def _use_of_test(cells: pd.DataFrame) -> str:
+    after = "test images were used only after training: " if _validation(cells) != ON_TEST else "test images were "
+    return f"{after}{ON_LAST_AND_BEST}"
 
 
 def _validation(cells: pd.DataFrame) -> str:

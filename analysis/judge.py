@@ -76,7 +76,7 @@ def judge(loaded: Loaded, metric: str = DEFAULT_METRIC, measures: pd.DataFrame |
         problems=loaded.problems + (examples.problems if examples else []),
         effects=effects,
         claims=claims,
-        power=study_power(effects, selection, claims),
+        power=study_power(effects, selection, claims if metric == DEFAULT_METRIC else claims.iloc[:0]),
         factorial=analyse(selection, metric) if selection.arms else None,
         saturation=saturation(selection),
         best=best_against_final(selection) if unit(metric) == 100.0 else empty,
@@ -98,7 +98,9 @@ def study_power(effects: pd.DataFrame, selection: Selection, claims: pd.DataFram
     power = Power(
         seeds=seeds, most_seeds=int(known["pairs"].max()), sd=sd, arms=arms, effect=detectable_effect(seeds, sd, arms)
     )
-    power.claims = int((claims["verdict"] != "not testable").sum())
+    if len(claims):
+        in_family = (claims["verdict"] != "not testable") & ~claims["changed_after_start"].astype(bool)
+        power.claims = int(in_family.sum())
     if power.claims:
         power.claims_effect = detectable_effect(seeds, sd, power.claims)
     return power

@@ -20,7 +20,7 @@ MEASURED = (
     "since each of its values uses all seeds."
 )
 EXPLORATORY = (
-    "Everything else is exploratory, the verdict on an arm too unless a claim compares that arm alone with the "
+    "Everything else is exploratory. So is the verdict on an arm, unless a claim compares just that arm with the "
     "baseline in test accuracy at the last epoch."
 )
 CLAIM_VERDICTS = (
@@ -161,7 +161,7 @@ def _methods(judgement: Judgement) -> list:
 
 def _families(judgement: Judgement) -> str:
     arms = "over all arms of the plan, finished or not"
-    if judgement.claims.empty:
+    if not (judgement.effects["family"] == "claims").any():
         return f"adjusted {arms}"
     return f"of arms that a claim is about adjusted over the claims; of all others (exploratory) {arms}"
 

@@ -47,6 +47,8 @@ class Adjusted:
 
     p: float = math.nan
     p_equivalent: float = math.nan
+    size: int = 1
+    """Comparisons in the family."""
 
 
 def compare(difference_S: np.ndarray, rope: float, sign: int = 1) -> Paired:
@@ -154,7 +156,7 @@ def holm(p_A: np.ndarray) -> np.ndarray:
 def adjust(p_A: np.ndarray, p_equivalent_A: np.ndarray) -> list[Adjusted]:
     """Both kinds of p of one family, each adjusted by Holm: neither kind of false finding grows with its size."""
     pairs = zip(holm(p_A), holm(p_equivalent_A), strict=True)
-    return [Adjusted(p=float(p), p_equivalent=float(p_equivalent)) for p, p_equivalent in pairs]
+    return [Adjusted(p=float(p), p_equivalent=float(p_equivalent), size=len(p_A)) for p, p_equivalent in pairs]
 
 
 def verdict(result: Paired, adjusted: Adjusted, sign: int = 1) -> str:

@@ -267,8 +267,11 @@ def _changed_by_chance(frame: pd.DataFrame) -> str:
     """What the share of images that change is to be held against."""
     usual = frame["changed_between_seeds"].iloc[0]
     if math.isnan(usual):
-        return "How many images change between two seeds of the baseline, by chance alone, one run of it does not tell."
-    return f"Between two seeds of the baseline {usual:.1f} % of the images change: that is what chance alone does."
+        return "With one run of the baseline it is not known how many images change by chance."
+    return (
+        f"Between two seeds of the baseline {usual:.1f} % of the images change by chance. An arm shares the random "
+        "streams of the baseline's run of the same seed, so its share may be lower."
+    )
 
 
 def _train_accuracy(selection: Selection, arm: str) -> float:

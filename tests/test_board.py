@@ -115,3 +115,10 @@ def test_table_that_goes_into_a_file_is_not_cut(monkeypatch, capsys):
     table.add_row(arm)
     table_console().print(table)
     assert arm in capsys.readouterr().out
+
+
+def test_cell_that_goes_on_keeps_the_claims_that_it_was_started_under(tmp_path):
+    plan = made_plan(tmp_path, ["baseline"], [0])
+    earlier = new_record(plan, plan.cells[0], None)
+    earlier.claims_hash = "as it was"
+    assert new_record(plan, plan.cells[0], earlier).claims_hash == "as it was"

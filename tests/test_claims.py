@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.claims import _about, claim_fault, find_arm, judge_claims
+from analysis.judge import judge
 from analysis.load import load
 from analysis.selection import select
 from tests.make_records import make_cell, make_record, make_sweep
@@ -238,3 +239,14 @@ def test_saturation_claim_at_its_bound_errs_in_five_of_a_hundred_studies():
     value_DS = np.random.default_rng(0).normal(80.0, 3.0, (4000, 6))
     wrong = np.mean([min(_about(value_S, 70.0, 10.0)) < 0.05 for value_S in value_DS])
     assert wrong == pytest.approx(0.05, abs=0.01)
+
+
+def test_power_among_claims_counts_those_that_were_stated_before_the_runs(tmp_path):
+    stated = {"claim": "stated", "arm": "num_hidden_layers=2"}
+    plan = {"claims": [stated, PATCH], "claims_hash": "new", "claims_before": {"": [stated]}}
+    assert judge(load(make_sweep(tmp_path, ARMS, plan=plan))).power.claims == 1
+
+
+def test_another_metric_than_that_of_the_claims_has_no_power_among_claims(tmp_path):
+    found = judge(load(make_sweep(tmp_path, ARMS, plan={"claims": [PATCH]})), "val/accuracy")
+    assert found.power.claims == 0 and set(found.effects["family"].dropna()) == {"arms"}

@@ -33,3 +33,10 @@ def test_mistake_of_the_network_itself_is_not_swallowed(monkeypatch):
     forward = compiled(lambda image: image + torch.ones(3), torch.device("cpu"))
     with pytest.raises(RuntimeError, match="must match the size"):
         forward(torch.ones(2))
+
+
+def test_every_size_is_compiled_for_itself_and_replayed_as_a_graph_on_cuda(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(torch, "compile", lambda function, **options: asked.update(options) or function)
+    compiled(torch.neg, torch.device("cuda"))
+    assert asked == {"mode": "reduce-overhead", "dynamic": False}

@@ -194,9 +194,13 @@ def test_power_of_the_claims_is_told_beside_that_of_the_arms():
 
 
 def test_chance_of_equivalence_falls_with_the_family_and_the_spread():
-    chances = [sight(8, 1, 0.3).equivalent, sight(8, 6, 0.3).equivalent, sight(8, 6, 0.6).equivalent]
+    chances = [
+        sight(8, 1, 0.3).chance_of_equivalence,
+        sight(8, 6, 0.3).chance_of_equivalence,
+        sight(8, 6, 0.6).chance_of_equivalence,
+    ]
     assert 1 > chances[0] > chances[1] > chances[2] > 0
-    assert Sight(num_seeds=8, num_compared=6, spread=0.3, source="", num_claims=1).equivalent == chances[0]
+    assert Sight(num_seeds=8, num_compared=6, spread=0.3, source="", num_claims=1).chance_of_equivalence == chances[0]
 
 
 def test_claims_that_cannot_be_tested_are_in_no_family():
@@ -287,7 +291,7 @@ def test_plan_is_printed_with_price_power_and_warnings(capsys):
         "4,249,354",
         "4,273,930",
         "power: the smallest difference found with 80 % probability is 2.93 points for one arm; what makes no",
-        "called equivalent within 0.5 points with 3 % probability; for 3 seeds and a spread of 0.90 points",
+        "found to be within 0.5 points with 3 % probability; for 3 seeds and a spread of 0.90 points",
         "so few runs leave 0.47 to 5.64 points possible",
         "warning: 3 seeds are few",
         "use seeds=6 or more",

@@ -5,11 +5,12 @@ from functools import cache
 import pytest
 import torch
 
-from vitsweep import price, probe, train
+from vitsweep import price, probe
 from vitsweep.compose import Composer
 from vitsweep.config import to_dict
 from vitsweep.planner import plan_of
 from vitsweep.probe import NUM_STEPS, WARMUP_STEPS, Probed, probe_plan, shape_of
+from vitsweep.step import train_step
 from vitsweep.vit import ViT
 
 
@@ -27,7 +28,7 @@ def test_probe_times_each_shape_once_by_real_steps(tiny, monkeypatch):
 
     def counting(setup, config, index_B, epoch, step):
         steps.append((config.model.patch_size, len(index_B)))
-        return train.train_step(setup, config, index_B, epoch, step)
+        return train_step(setup, config, index_B, epoch, step)
 
     monkeypatch.setattr(probe, "train_step", counting)
     found = probe_plan(plan(tiny, "model.patch_size=16,8", "recipe.lr=1e-3,2e-3"))

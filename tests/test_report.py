@@ -326,7 +326,9 @@ def test_validation_on_test_images_is_marked(undrawn, tmp_path):
     record = make_record("baseline", 0, 0.8)
     record.config["data"]["val"] = "test"
     make_cell(tmp_path, record)
-    assert "the test images (data.val=test, published practice)" in page_of(tmp_path).text
+    text = page_of(tmp_path).text
+    assert "the test images (data.val=test, published practice)" in text
+    assert "used only after training" not in text
 
 
 def test_mixed_machines_and_commits_are_named(undrawn, tmp_path):

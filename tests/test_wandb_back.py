@@ -18,9 +18,9 @@ from tests.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.config import TrackerConfig
 from vitsweep.errors import RecordError
 from vitsweep.record import Record, read_record, write_json
-from vitsweep.wandb_back import Told, read_runs, record_of
+from vitsweep.wandb_back import Told, plan_of, read_runs, record_of
 from vitsweep.wandb_piece import replay
-from vitsweep.wandb_run import run_config, run_summary
+from vitsweep.wandb_run import PLAN_KEY, run_config, run_summary
 
 SOURCE = "wandb:local/shelf?group=study"
 ERROR = {"type": "ValueError", "message": "no: really", "traceback": "..."}
@@ -185,3 +185,10 @@ def test_a_server_that_refuses_is_told_in_words(server, sweep):
     server.mood.statuses = [400] * 100
     with pytest.raises(RecordError, match="cannot be read from"):
         load(SOURCE)
+
+
+def test_plan_is_taken_from_the_run_that_knows_most_of_its_history():
+    older = {"arms": [], "seeds_of": {}, "claims": ["old"]}
+    newer = {"arms": [], "seeds_of": {}, "claims": ["new"], "claims_before": {"h": ["old"]}}
+    told = [Told(id="a", config={PLAN_KEY: plan}, summary={}, rows=[]) for plan in (older, newer)]
+    assert plan_of(told)["claims"] == ["new"]

@@ -9,7 +9,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 log = logging.getLogger(__name__)
 
-MAX_PROGRAMS = 64  # in one process
+MAX_RECOMPILES = 64  # of one function; torch gives up after 8
 
 
 def compiled(network: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -40,5 +40,5 @@ def static_compile(function: Callable, mode: str | None = None) -> Callable:
     Otherwise the second size in a process makes all later models slower ones of any size, and after eight kinds of
     model torch gives up compiling.
     """
-    torch._dynamo.config.recompile_limit = MAX_PROGRAMS
+    torch._dynamo.config.recompile_limit = MAX_RECOMPILES
     return torch.compile(function, mode=mode, dynamic=False)

@@ -50,7 +50,7 @@ def device_name(device: torch.device) -> str:
 
 
 def pick_kernels(device: torch.device, *, deterministic: bool) -> None:
-    """Use kernels of one kind in every arm of a study; on the CPU there is nothing to choose.
+    """Leave out kernels that would treat arms differently; on the CPU there is nothing to choose.
 
     cuDNN's attention is left out, since in some versions it rounds dropout rates to 1/16 (pytorch pull request 174245),
     and so are its convolutions in TF32, since products elsewhere are not in TF32.

@@ -20,8 +20,9 @@ from vitsweep.cost import (
     num_tokens,
     training_bytes,
 )
+from vitsweep.design import DEFAULT_ROPE
 from vitsweep.errors import RecordError
-from vitsweep.plan import DEFAULT_ROPE, Plan
+from vitsweep.plan import Plan
 from vitsweep.power import detectable_effect, equivalence_power, spread_interval
 from vitsweep.record import RECORD_NAME, Record, read_record
 
@@ -93,7 +94,7 @@ class Sight:
         return self._effect_among(self.num_claims)
 
     @property
-    def equivalent(self) -> float:
+    def chance_of_equivalence(self) -> float:
         """The probability that a claim, or without claims an arm, of no true difference is called equivalent."""
         family = max(1, self.num_claims or self.num_compared)
         return equivalence_power(0.0, self.spread, self.num_seeds, self.rope, ALPHA / family)

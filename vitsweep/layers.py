@@ -16,9 +16,9 @@ class Dropout(nn.Module):
 
     On the CPU the rate is rounded to 1/65,536 and the scale follows the rounded rate, so the mean is kept exactly.
 
-    `mask` and `scale` are None, or are given from outside (pack.py): then they decide, and nothing is drawn here. This
-    is how several models, each with randomness of its own, can be one program under torch.func.vmap; whatever else is
-    to be trained in a pack must run under vmap too (cpu_ops steps aside there).
+    `mask` and `scale` are None, or are given from outside (pack_dropout.py): then they decide, and nothing is drawn
+    here. This is how several models, each with randomness of its own, can be one program under torch.func.vmap;
+    whatever else is to be trained in a pack must run under vmap too (cpu_ops steps aside there).
 
     Args:
         rate: share of elements dropped, in [0, 1).

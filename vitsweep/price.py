@@ -204,7 +204,7 @@ def sight_sentence(sight: Sight) -> str:
         effect = f"{_among(sight.effect_of_claims, sight.num_claims, 'claim')}, {effect}"
     return (
         f"power: the smallest difference found with 80 % probability is {effect}; what makes no difference at all is "
-        f"called equivalent within {sight.rope:g} points with {100 * sight.equivalent:.0f} % probability; for "
+        f"found to be within {sight.rope:g} points with {100 * sight.chance_of_equivalence:.0f} % probability; for "
         f"{sight.num_seeds} seeds and a spread of {sight.spread:.2f} points ({sight.source})"
     )
 

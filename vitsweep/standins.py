@@ -1,6 +1,6 @@
 """What stands in for a data set and a training run where an arm is only to be compared: made-up images, two steps.
 
-The step is train.train_step itself. Where the network does not matter (augmentation, loss, clipping, optimizer) a
+The step is step.train_step itself. Where the network does not matter (augmentation, loss, clipping, optimizer) a
 linear layer on 128 images stands in for it.
 """
 
@@ -77,7 +77,7 @@ def made_up_setup(
     label_N: Tensor,
     precision: str = "fp32",
 ) -> Setup:
-    """What train.prepare makes, with these images in place of a data set, all of them in one batch.
+    """What step.prepare makes, with these images in place of a data set, all of them in one batch.
 
     Args:
         model: on its device already.

@@ -105,12 +105,17 @@ def metrics_of(summary: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _growth(plan: dict[str, Any]) -> tuple[int, int]:
+    """What only grows in the life of a plan: its cells, and the claims that it had before."""
+    return sum(map(len, plan["seeds_of"].values())), len(plan.get("claims_before") or {})
+
+
 def plan_of(told: list[Told]) -> dict[str, Any] | None:
-    """The study's plan.json as the runs told it, the one with most cells; its cells have no configuration."""
+    """The study's plan.json as the runs told it, the latest one; its cells have no configuration."""
     plans = [run.config[PLAN_KEY] for run in told if isinstance(run.config.get(PLAN_KEY), dict)]
     if not plans:
         return None
-    plan = dict(max(plans, key=lambda plan: sum(map(len, plan["seeds_of"].values()))))
+    plan = dict(max(plans, key=_growth))
     seeds_of = plan.pop("seeds_of")
     keys = ("arm", "role", "levels", "overrides", "config_hash")
     cells = [

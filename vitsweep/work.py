@@ -213,7 +213,7 @@ def new_record(plan: Plan, cell: Cell, earlier: Record | None) -> Record:
         claims_hash=plan.claims_hash,
     )
     if earlier is not None:
-        for name in ("started", "attempts", "time_seconds", "wandb"):
+        for name in ("started", "attempts", "time_seconds", "wandb", "claims_hash"):
             setattr(record, name, getattr(earlier, name))
     return record
 
