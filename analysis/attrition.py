@@ -3,9 +3,8 @@
 What is left out of a mean is said beside the mean: seeds that diverge are not a random sample of the seeds.
 """
 
+from analysis.effects import FAILURES
 from analysis.selection import Selection
-
-ENDED_BADLY = ("diverged", "failed")
 
 
 def planned_seeds(selection: Selection, *arms: str) -> int:
@@ -31,7 +30,7 @@ def lost_runs(selection: Selection, *arms: str) -> str:
     parts, total = [], 0
     for arm in dict.fromkeys(arms):
         statuses = selection.cells.loc[selection.cells["arm"] == arm, "status"]
-        for status in ENDED_BADLY:
+        for status in FAILURES:
             number = int((statuses == status).sum())
             total += number
             parts += [f"{number} run{'' if number == 1 else 's'} of {arm} {status}"] if number else []

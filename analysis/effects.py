@@ -20,7 +20,7 @@ COLUMNS = (
     "sd_delta p_equivalent p_equivalent_holm effect_size better family started failed flops_per_image time_seconds "
     "images_per_second published"
 ).split()
-FAILURES = ("failed", "diverged")
+FAILURES = ("diverged", "failed")
 
 
 def unit(metric: str) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.afterwards import RESTATED, earlier_hashes, extension_sentence
 from analysis.attrition import lost_runs, planned_seeds
 from analysis.effects import unit
-from analysis.factorial import additive_p, told_apart
+from analysis.factorial import additive_p, size, told_apart
 from analysis.judge import Judgement, placebo_rows, unadjusted_error
 from analysis.measures import COLUMNS
 from analysis.selection import DEFAULT_METRIC, Selection
@@ -110,10 +110,10 @@ def _arms(judgement: Judgement) -> list[str]:
     arms = effects[(effects["role"] == "arm") & (effects["arm"] != selection.baseline)]
     arms = arms.assign(remark=[_remark(row, selection) for _, row in arms.iterrows()])
     of = {verdict: rows for verdict, rows in arms.groupby("verdict", sort=False)}
-    rope = selection.rope if unit(judgement.metric) == 100.0 else math.nan
-    points = unit(judgement.metric) == 100.0
+    metric = judgement.metric
+    rope = selection.rope if unit(metric) == 100.0 else math.nan
     titles = {"helps": "Better than", "hurts": "Worse than", "differs": "Different from"}
-    said = [_decided(of[verdict], words, rope, points) for verdict, words in titles.items() if verdict in of]
+    said = [_decided(of[verdict], words, rope, metric) for verdict, words in titles.items() if verdict in of]
     if "equivalent" in of:
         rows = of["equivalent"]
         named = ", ".join(f"{row['arm']}{_bracket(row['remark'])}" for _, row in rows.head(MAX_NAMED).iterrows())
@@ -121,7 +121,7 @@ def _arms(judgement: Judgement) -> list[str]:
             f"Equivalent to it within {selection.rope:g} points (two one-sided tests, 5 %): {named}{_more(rows)}."
         )
     if "undecided" in of:
-        parts = "; ".join(_undecided(row, points) for _, row in _largest(of["undecided"]).iterrows())
+        parts = "; ".join(_undecided(row, metric) for _, row in _largest(of["undecided"]).iterrows())
         # Seeds added until something is found would find something: what was seen counts for planning only.
         fresh = "; to decide, run that many in a fresh study" if "would decide" in parts else ""
         said.append(
@@ -129,7 +129,7 @@ def _arms(judgement: Judgement) -> list[str]:
             f"shown{fresh}."
         )
     if "single" in of:
-        parts = "; ".join(f"{r['arm']} {_size(r, points)}" for _, r in _largest(of["single"]).iterrows())
+        parts = "; ".join(f"{r['arm']} {_size(r, metric)}" for _, r in _largest(of["single"]).iterrows())
         said.append(
             "With one shared seed there is a difference but no measure of how sure it is: "
             f"{parts}{_more(of['single'])}."
@@ -154,20 +154,20 @@ def _bracket(remark: str) -> str:
     return f" ({remark})" if remark else ""
 
 
-def _decided(rows: pd.DataFrame, words: str, rope: float, points: bool) -> str:
+def _decided(rows: pd.DataFrame, words: str, rope: float, metric: str) -> str:
     parts = []
     for _, row in _largest(rows).iterrows():
         notes = [f"Holm p {_with_sign(row['p_holm'])}"]
         notes += [f"less than {rope:g} points"] if max(abs(row["ci_low"]), abs(row["ci_high"])) < rope else []
         notes += [row["remark"]] if row["remark"] else []
-        parts.append(f"{row['arm']} by {_size(row, points)} ({', '.join(notes)})")
+        parts.append(f"{row['arm']} by {_size(row, metric)} ({', '.join(notes)})")
     return f"{words} the baseline: {'; '.join(parts)}{_more(rows)}."
 
 
-def _undecided(row: pd.Series, points: bool) -> str:
+def _undecided(row: pd.Series, metric: str) -> str:
     needed = row["seeds_needed"]
     # An interval without zero is no finding: it is not adjusted for the number of arms, the p is.
-    notes = [_size(row, points), *([] if math.isnan(row["p_holm"]) else [f"Holm p {_with_sign(row['p_holm'])}"])]
+    notes = [_size(row, metric), *([] if math.isnan(row["p_holm"]) else [f"Holm p {_with_sign(row['p_holm'])}"])]
     notes += [row["remark"]] if row["remark"] else []
     notes += [] if math.isnan(needed) else [f"about {whole(needed)} seeds in all would decide"]
     return f"{row['arm']} ({', '.join(notes)})"
@@ -185,14 +185,12 @@ def _health(selection: Selection) -> str:
 
 
 def _placebo(judgement: Judgement) -> list[str]:
-    said, points = [], unit(judgement.metric) == 100.0
+    said = []
     for _, row in placebo_rows(judgement).iterrows():
         p = f", p {_with_sign(row['p'])}" if not math.isnan(row["p"]) else ""
         name = "The placebo" if row["arm"] == "placebo" else f"The placebo {row['arm']}"
-        said.append(
-            f"{name} (the baseline with other random streams) got an effect of {_size(row, points)}{p}, which is "
-            "chance."
-        )
+        found = f"{_size(row, judgement.metric)}{p}"
+        said.append(f"{name} (the baseline with other random streams) got an effect of {found}, which is chance.")
     return said[:1]
 
 
@@ -267,9 +265,8 @@ def seeds_sentence(judgement: Judgement) -> str:
     return f"{shown} With {int(pairs)} pairs the sign-flip p cannot be below {2 ** (1 - int(pairs)):.3g}."
 
 
-def _size(row: pd.Series, points: bool) -> str:
-    places, words = (2, " points") if points else (4, "")
-    return f"{signed(row['delta'], places)}{words} {interval(row['ci_low'], row['ci_high'], places)}".strip()
+def _size(row: pd.Series, metric: str) -> str:
+    return size(row["delta"], row["ci_low"], row["ci_high"], metric)
 
 
 def _largest(rows: pd.DataFrame) -> pd.DataFrame:
