@@ -14,10 +14,13 @@ import pytest
 from tests.fake_wandb_server import KEY, FakeWandb
 from tests.wandb_cells import make_record, make_row, run_cell
 from tests.wandb_fixtures import no_account, own_server  # noqa: F401
+from vitsweep import wandb_sync
+from vitsweep.config import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.locks import CellLock
 from vitsweep.record import read_record, read_rows
-from vitsweep.wandb_client import release_service
+from vitsweep.wandb_client import logged_errors, release_service
+from vitsweep.wandb_piece import replay
 from vitsweep.wandb_run import run_id
 from vitsweep.wandb_sync import sync
 
@@ -186,6 +189,43 @@ def test_a_run_that_the_server_refuses_is_told_and_ends_with_one(server, study, 
     printed = capsys.readouterr().out
     assert re.match(r"FAILED   seed=0  done  .*403", printed)
     assert not list(study.glob("arm/seed=0/wandb/*/*.synced"))
+
+
+def test_a_sync_that_gave_up_before_it_began_is_tried_again(server, study, monkeypatch):
+    calls, call = [], wandb_sync.call
+
+    def hasty(*arguments):
+        calls.append(arguments)
+        return "TimeoutError: Timed out waiting for response on lsa50pmlzpma" if len(calls) < 3 else call(*arguments)
+
+    monkeypatch.setattr(wandb_sync, "call", hasty)
+    assert sync(study / "arm/seed=0") == 0
+    assert (len(calls), len(server.runs)) == (3, 1)
+
+
+def test_a_sync_that_never_begins_says_so_and_ends(server, study, monkeypatch, capsys):
+    monkeypatch.setattr(wandb_sync, "call", lambda *_: "Traceback\nTimeoutError: Timed out waiting for response on x")
+    assert sync(study / "arm/seed=0") == 1
+    assert "FAILED   seed=0  done  TimeoutError: Timed out" in capsys.readouterr().out
+
+
+def test_a_late_sample_of_the_machines_load_is_no_error_and_lost_rows_are(tmp_path):
+    late = {"level": "ERROR", "msg": "sender: sendSystemMetrics called after exit", "sync_path": "run-1.wandb"}
+    lost = {"level": "ERROR+4", "msg": "filestream: fatal error", "sync_path": "run-1.wandb"}
+    fine = {"level": "INFO", "msg": "sender: started", "sync_path": "run-1.wandb"}
+    log = tmp_path / "debug-sync.log"
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in (fine, late, lost)) + '{"level": "ERR')
+    assert list(logged_errors(log)) == [lost]
+
+
+def test_a_run_made_again_has_no_samples_of_the_machine_that_makes_it(study, monkeypatch):
+    import wandb
+
+    asked = []
+    monkeypatch.setattr(wandb, "init", lambda **options: asked.append(options["settings"]) or 1 / 0)
+    record = read_record(study / "arm/seed=0")
+    replay(record, study / "arm/seed=0", TrackerConfig(mode="offline", project="shelf"))
+    assert [settings.x_disable_stats for settings in asked] == [True]
 
 
 def test_one_that_fails_does_not_keep_the_others_back(server, study, capsys):

@@ -17,7 +17,7 @@ from vitsweep.config import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.plan import Plan, read_plan
 from vitsweep.record import Record, read_rows, write_json
-from vitsweep.wandb_client import described, has_open_run, make_settings, release_service, within
+from vitsweep.wandb_client import described, has_open_run, logged_errors, make_settings, release_service, within
 from vitsweep.wandb_mode import find_mode, has_key, is_reachable
 from vitsweep.wandb_run import exit_code, history_row, prediction_tables, run_arguments, run_summary, without_paths
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.0
+OFFLINE_PATIENCE_SECONDS = 30.0  # nobody but wandb's helper on this machine is waited for, and a busy disk passes
 WANDB_FOLDER = "wandb"
 PICTURES_NAME = "pictures.json"
 RECORD_COPY = "cell.json"  # not record.json: whoever looks for cells would take the folder for one
@@ -77,6 +78,7 @@ class WandbTracker:
         patience_seconds: longest wait for the server at the start, and again at the end.
         artifacts: whether the best weights and the record are logged as an artifact.
         run_id: of the run; empty for the record's own. An agent of a W&B sweep gives its runs ids of its own anyway.
+        samples_load: whether this machine's load belongs to the run: not if it is told of a cell that ran before.
     """
 
     def __init__(
@@ -86,11 +88,13 @@ class WandbTracker:
         patience_seconds: float = PATIENCE_SECONDS,
         artifacts: bool = False,
         run_id: str = "",
+        samples_load: bool = True,
     ):
         self.config = config
         self.patience_seconds = patience_seconds
         self.artifacts = artifacts
         self.run_id = run_id
+        self.samples_load = samples_load
         self.runs: list[dict[str, str]] = []
         self._run: wandb.Run | None = None
         self._directory = Path()
@@ -148,16 +152,17 @@ class WandbTracker:
         if mode != "offline" and (hindrance := self._hindrance()):
             log.warning("%s, so this cell is tracked offline; %s", hindrance, self._send("it"))
             mode = "offline"
-        patience = max(1.0, self.patience_seconds - (time.monotonic() - began))
+        left = max(1.0, self.patience_seconds - (time.monotonic() - began))
         rows = read_rows(self._directory)
         try:
+            patience = OFFLINE_PATIENCE_SECONDS if mode == "offline" else left
             self._run = self._open(record, mode, patience, resuming=bool(rows))
         except Exception as fault:
             if mode == "offline":
                 raise
             log.warning("W&B refuses this run (%s), so it is tracked offline; %s", described(fault), self._send("it"))
             mode = "offline"
-            self._run = self._open_again(record, patience)
+            self._run = self._open_again(record, left)
         if self._run is None:
             return
         self.runs = [{"id": self._run.id, "url": self._run.url if mode == "online" else "", "mode": mode}]
@@ -171,7 +176,7 @@ class WandbTracker:
         """The run that was refused, offline; None if wandb holds its id while the run of another cell is open."""
         if not has_open_run():
             release_service()
-            return self._open(record, "offline", patience, resuming=False)
+            return self._open(record, "offline", OFFLINE_PATIENCE_SECONDS, resuming=False)
         # wandb's helper holds a refused run's id as long as it lives, and the neighbours' runs would end with it.
         # `wandb sync` makes what was begun on the disk whole from the record.
         try:
@@ -203,7 +208,7 @@ class WandbTracker:
             resume="allow" if resuming and mode != "offline" else None,
             reinit="create_new",
             allow_val_change=True,
-            settings=make_settings(patience, self.config.share_host),
+            settings=make_settings(patience, self.config.share_host, self.samples_load),
         )
 
     def _log(self, row: dict[str, Any]) -> None:
@@ -274,8 +279,8 @@ class WandbTracker:
     def _mark_sent(self, run_dir: Path) -> None:
         # wandb ends a run without complaint whose data the server has refused for good; only its own log tells.
         internal = run_dir / "logs" / "debug-internal.log"
-        text = internal.read_text(encoding="utf-8", errors="replace") if internal.exists() else ""
-        if not text or '"level":"ERROR' in text or not self._is_complete:
+        has_told = internal.exists() and internal.stat().st_size > 0
+        if not has_told or any(logged_errors(internal)) or not self._is_complete:
             log.warning("the W&B server did not take all of this run; %s", self._send("the rest"))
             return
         for path in run_dir.glob("run-*.wandb"):

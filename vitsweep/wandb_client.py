@@ -1,11 +1,16 @@
 """How wandb is called: the settings of a run, and what keeps its waits and its leftovers short."""
 
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import wandb
+
+
+LATE_SAMPLE = "sendSystemMetrics called after exit"
 
 
 def within(seconds: float, action: Callable[[], object]) -> bool:
@@ -41,12 +46,13 @@ def release_service() -> None:
     wandb.teardown()
 
 
-def make_settings(patience: float, share_host: bool) -> "wandb.Settings":
+def make_settings(patience: float, share_host: bool, samples_load: bool = True) -> "wandb.Settings":
     """Settings of a run: what it may wait for, what it writes, what it tells of the machine.
 
     Args:
         patience: the longest wait for the server, seconds, at the start and again at the end.
         share_host: whether the machine may be described, its name, user and paths included.
+        samples_load: whether the load of processor, memory and GPU is sampled while the run is open.
     """
     import wandb
 
@@ -65,6 +71,7 @@ def make_settings(patience: float, share_host: bool) -> "wandb.Settings":
         "x_file_stream_retry_wait_max_seconds": 2.0,
         "x_file_transfer_retry_wait_min_seconds": 1.0,
         "x_file_transfer_retry_wait_max_seconds": 2.0,
+        "x_disable_stats": not samples_load,
     }
     if not share_host:
         settings |= {"host": "", "program": "", "x_executable": "", "disable_git": True}
@@ -72,6 +79,21 @@ def make_settings(patience: float, share_host: bool) -> "wandb.Settings":
     # Names with x_ are wandb's own and may go with any version of it.
     known = wandb.Settings.model_fields
     return wandb.Settings(**{name: value for name, value in settings.items() if name in known})
+
+
+def logged_errors(path: Path) -> Iterator[dict[str, Any]]:
+    """The errors in a log of wandb's own, each with its `msg`; the log is the only place where it admits lost data.
+
+    wandb also calls it an error if the machine's load is sampled once more while the run ends. Nothing of the run is
+    lost with that sample, and a run file that has it would be called faulty each time that it is sent.
+    """
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if str(entry.get("level", "")).startswith("ERROR") and LATE_SAMPLE not in entry.get("msg", ""):
+            yield entry
 
 
 def described(fault: BaseException) -> str:

@@ -146,7 +146,7 @@ def replay(record: Record, cell: Path, config: TrackerConfig, run_id: str = "") 
     Args:
         run_id: of the run; empty for the record's own.
     """
-    tracker = WandbTracker(config, artifacts=wants_artifact(record), run_id=run_id)
+    tracker = WandbTracker(config, artifacts=wants_artifact(record), run_id=run_id, samples_load=False)
     tracker.start(record, cell)
     for name, path, caption in kept_pictures(cell):
         tracker.image(name, path, caption)

@@ -5,7 +5,6 @@ data the server refused, waits for ever for a server that is gone, and ends with
 lacks something the record has is made again from the record first, and every run gets its line.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -15,13 +14,15 @@ from pathlib import Path
 
 from vitsweep.errors import UserError
 from vitsweep.locks import Witness
-from vitsweep.wandb_client import described, release_service
+from vitsweep.wandb_client import described, logged_errors, release_service
 from vitsweep.wandb_mode import has_key, is_reachable, server_url
 from vitsweep.wandb_piece import Piece, find_pieces, make_whole
 
 ALL_SENT, SOME_FAILED = 0, 1
 PATIENCE_SECONDS = 10.0
 RUNS_AT_ONCE = 4
+TOO_SOON = "TimeoutError"  # wandb's last words when its helper did not begin within five seconds: nothing was sent
+TRIES = 3
 PIECES_A_CALL = 200  # so that the command line stays short enough for every system
 SHOWN_AT = re.compile(r"\[[^\]]*/(?P<id>[^/\]]+)\] View run .* at (?P<url>https?://\S+)")
 
@@ -112,16 +113,30 @@ def send(pieces: list[Piece], base: Path) -> None:
         piece.marker.unlink(missing_ok=True)
     options = ["--include-online", "--include-synced", "-n", str(RUNS_AT_ONCE)]
     command = [sys.executable, "-m", "wandb", "sync", *options, *(str(piece.path) for piece in pieces)]
-    with tempfile.TemporaryDirectory() as scratch:
-        said = call(command, base, Path(scratch), seconds=120 + 60 * len(pieces))
-        faults = logged_faults(Path(scratch))
+    said, faults = call_until_begun(command, base, seconds=120 + 60 * len(pieces))
     urls = {match["id"]: match["url"] for match in SHOWN_AT.finditer(said)}
-    last_words = (said.strip().splitlines() or ["wandb sync said nothing"])[-1]
+    last_words = last_line(said)
     for piece in pieces:
         piece.url = urls.get(piece.id, "")
         piece.fault = faults.get(piece.path.resolve(), "" if piece.marker.exists() else last_words)
         if piece.fault:
             piece.marker.unlink(missing_ok=True)
+
+
+def call_until_begun(command: list[str], base: Path, seconds: float) -> tuple[str, dict[Path, str]]:
+    """Run `wandb sync` in `base`, again if it gave up before it began; returns what it printed, and its faults."""
+    for _ in range(TRIES):
+        with tempfile.TemporaryDirectory() as scratch:
+            said = call(command, base, Path(scratch), seconds)
+            faults = logged_faults(Path(scratch))
+        if not last_line(said).startswith(TOO_SOON):
+            break
+    return said, faults
+
+
+def last_line(said: str) -> str:
+    """The last words of `wandb sync`."""
+    return (said.strip().splitlines() or ["wandb sync said nothing"])[-1]
 
 
 def call(command: list[str], base: Path, scratch: Path, seconds: float) -> str:
@@ -166,12 +181,8 @@ def logged_faults(scratch: Path) -> dict[Path, str]:
     """Run file -> first error in wandb's log of the sync; wandb also calls runs sent whose data were refused."""
     found: dict[Path, str] = {}
     for path in scratch.rglob("debug-sync*.log"):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if str(entry.get("level", "")).startswith("ERROR") and "sync_path" in entry:
+        for entry in logged_errors(path):
+            if "sync_path" in entry:
                 said = ", ".join(str(entry[key]) for key in ("msg", "status", "error") if key in entry)
                 found.setdefault(Path(entry["sync_path"]).resolve(), said)
     return found
