@@ -19,6 +19,7 @@ from vitsweep.config import TrackerConfig
 from vitsweep.errors import RecordError
 from vitsweep.record import Record, read_record, write_json
 from vitsweep.wandb_back import Told, plan_of, read_runs, record_of
+from vitsweep.wandb_client import release_service
 from vitsweep.wandb_piece import replay
 from vitsweep.wandb_run import PLAN_KEY, run_config, run_summary
 
@@ -51,6 +52,7 @@ def tell(sweep: Path, mode: str) -> None:
     """Let the tracker tell W&B of every cell."""
     for path in sorted(sweep.rglob("record.json")):
         replay(read_record(path.parent), path.parent, TrackerConfig(mode=mode, project="shelf"))
+    release_service()  # a run file is whole when wandb's helper has ended
 
 
 def without_records(sweep: Path, folder: Path) -> Path:
@@ -98,6 +100,7 @@ def test_a_killed_cell_is_read_from_its_pieces(tmp_path, sweep):
         (tmp_path / "cell").mkdir(exist_ok=True)
         (tmp_path / "cell/metrics.jsonl").write_text("".join(rows[:epochs]))
         replay(dataclasses.replace(record, status="interrupted"), tmp_path / "cell", TrackerConfig(mode="offline"))
+    release_service()
     newest = max((tmp_path / "cell").rglob("run-*.wandb"), key=lambda path: path.parent.name)
     newest.write_bytes(newest.read_bytes()[:7])  # as kill -9 in the first second leaves it
     (run,) = read_runs(tmp_path / "cell")

@@ -15,8 +15,9 @@ from pathlib import Path
 from vitsweep.errors import UserError
 from vitsweep.locks import Witness
 from vitsweep.wandb_client import described, logged_errors, release_service
+from vitsweep.wandb_file import read_run_file
 from vitsweep.wandb_mode import has_key, is_reachable, server_url
-from vitsweep.wandb_piece import Piece, find_pieces, make_whole
+from vitsweep.wandb_piece import Piece, find_pieces, lacks, make_whole
 
 ALL_SENT, SOME_FAILED = 0, 1
 PATIENCE_SECONDS = 10.0
@@ -103,8 +104,16 @@ def send_from_bases(pieces: list[Piece], directory: Path) -> None:
             piece.fault = described(fault)
     release_service()  # what was made is on the disk only when wandb's helper has ended
     for base, group in by_base.items():
-        for start in range(0, len(group), PIECES_A_CALL):
-            send(group[start : start + PIECES_A_CALL], base)
+        whole = [piece for piece in group if is_whole(piece)]
+        for start in range(0, len(whole), PIECES_A_CALL):
+            send(whole[start : start + PIECES_A_CALL], base)
+
+
+def is_whole(piece: Piece) -> bool:
+    """Whether a piece has all that its record has, also if it was made again; else its `fault` says what it lacks."""
+    if lacking := lacks(piece, read_run_file(piece.path)):
+        piece.fault = f"the run could not be made whole from its record (no {lacking}); try again"
+    return not piece.fault
 
 
 def send(pieces: list[Piece], base: Path) -> None:
