@@ -39,7 +39,7 @@ def test_probe_times_each_shape_once_by_real_steps(tiny, monkeypatch):
 def test_probe_gives_plausible_numbers(tiny):
     (found,) = probe_plan(plan(tiny, "seed=0")).values()
     assert found.device == "cpu" and not found.fault
-    assert 0 < found.eval_seconds < found.step_seconds < 10
+    assert 0 < found.eval_seconds < found.step_seconds < 1
     assert 2**26 < found.peak_bytes < 2**34  # python with torch takes over 64 MiB
 
 

@@ -87,15 +87,15 @@ def test_a_refused_connection_is_known_at_once(monkeypatch):
     with FakeWandb() as gone:
         monkeypatch.setenv("WANDB_BASE_URL", gone.url)
     began = time.monotonic()
-    assert not is_reachable(60.0)
-    assert time.monotonic() - began < 30
+    assert not is_reachable(5.0)
+    assert time.monotonic() - began < 1.0
 
 
 def test_a_silent_server_is_waited_for_no_longer_than_asked(server_in_mood):
     server_in_mood.mood.silent.set()
     began = time.monotonic()
     assert not is_reachable(0.5)
-    assert 0.4 < time.monotonic() - began < 30
+    assert 0.4 < time.monotonic() - began < 1.5
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -19,9 +19,6 @@ from vitsweep.wandb_file import read_run_file
 from vitsweep.wandb_run import run_id
 from vitsweep.wandb_sync import sync
 
-PATIENT_SECONDS = 30
-"""By itself wandb waits 90 seconds at the start and for ever at the end; benchmarks/wandb_speed.py has the times."""
-
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb leaves a socket to the collector
 
 
@@ -214,19 +211,19 @@ def warm(tmp_path, monkeypatch):
 def test_a_refused_connection_means_offline_at_once(server, tmp_path, warm, caplog):
     server.stop()
     seconds, tracker = timed_cell(tmp_path / "cell")
-    assert seconds < PATIENT_SECONDS and tracker.runs[0]["mode"] == "offline"
+    assert seconds < 2 and tracker.runs[0]["mode"] == "offline"
     assert "is tracked offline; send it later with: python -m vitsweep wandb sync" in warnings(caplog)[0]
 
 
 def test_a_black_hole_costs_seconds(server, tmp_path, warm):
     server.mood.silent.set()
     seconds, tracker = timed_cell(tmp_path / "cell")
-    assert 1.5 < seconds < PATIENT_SECONDS and tracker.runs[0]["mode"] == "offline"
+    assert 1.5 < seconds < 5 and tracker.runs[0]["mode"] == "offline"
 
 
 def test_a_server_that_dies_under_way_costs_seconds_and_no_row(server, tmp_path, warm, caplog):
     seconds, _ = timed_cell(tmp_path / "cell", server.stop)
-    assert seconds < PATIENT_SECONDS and "too slow at the end" in warnings(caplog)[0]
+    assert seconds < 5 and "too slow at the end" in warnings(caplog)[0]
     release_service()
     (path,) = (tmp_path / "cell").glob("wandb/run-*/run-*.wandb")
     content = read_run_file(path)
@@ -236,14 +233,14 @@ def test_a_server_that_dies_under_way_costs_seconds_and_no_row(server, tmp_path,
 @pytest.mark.slow
 def test_a_server_that_falls_silent_costs_seconds(server, tmp_path, warm):
     seconds, _ = timed_cell(tmp_path / "cell", server.mood.silent.set)
-    assert seconds < PATIENT_SECONDS and not markers(tmp_path / "cell")
+    assert seconds < 5 and not markers(tmp_path / "cell")
 
 
 @pytest.mark.slow
 def test_a_server_that_dies_before_the_artifact_costs_seconds(server, tmp_path, warm, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seconds, _ = timed_cell(tmp_path / "cell", server.stop, artifacts=True)
-    assert seconds < PATIENT_SECONDS and not markers(tmp_path / "cell")
+    assert seconds < 5 and not markers(tmp_path / "cell")
 
 
 @pytest.mark.slow
@@ -251,7 +248,7 @@ def test_a_server_that_dies_before_the_artifact_costs_seconds(server, tmp_path, 
 def test_every_second_request_refused_costs_seconds(server, tmp_path, warm, status):
     server.mood.period, server.mood.busy_status = 2, status
     seconds, _ = timed_cell(tmp_path / "cell")
-    assert seconds < PATIENT_SECONDS
+    assert seconds < 5
 
 
 @pytest.mark.parametrize("status", [pytest.param(429, marks=pytest.mark.slow), 500])
@@ -261,7 +258,7 @@ def test_a_refusal_in_between_costs_no_data(server, tmp_path, warm, status):
 
     seconds, _ = timed_cell(tmp_path / "cell", burst)
     (run,) = server.runs.values()
-    assert seconds < PATIENT_SECONDS and len(run.rows()) == 3 and run.state == "finished" and markers(tmp_path / "cell")
+    assert seconds < 5 and len(run.rows()) == 3 and run.state == "finished" and markers(tmp_path / "cell")
 
 
 def test_data_that_the_server_refuses_do_not_count_as_sent(server, tmp_path, caplog):

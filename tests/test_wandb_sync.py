@@ -14,7 +14,7 @@ import pytest
 from tests.fake_wandb_server import KEY, FakeWandb
 from tests.wandb_cells import make_record, make_row, run_cell
 from tests.wandb_fixtures import no_account, own_server  # noqa: F401
-from vitsweep import wandb_sync
+from vitsweep import wandb_piece, wandb_sync
 from vitsweep.config import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.locks import CellLock
@@ -176,6 +176,16 @@ def test_an_artifact_is_sent_from_wherever_the_study_was_moved(server, tmp_path,
     assert str(tmp_path).encode() not in server.sent()
 
 
+def test_an_artifact_made_again_is_sent_through_a_link_to_the_study(server, tmp_path):
+    run_cell(tmp_path / "study/cell", make_record(config={"tracker": {"project": "shelf", "artifacts": True}}))
+    release_service()
+    (path,) = tmp_path.glob("study/cell/wandb/offline-run-*/*.wandb")
+    path.write_bytes(path.read_bytes()[:100])
+    (tmp_path / "link").symlink_to(tmp_path / "study")
+    assert sync(tmp_path / "link") == 0
+    assert [artifact.state for artifact in server.answers.artifacts.values()] == ["COMMITTED"]
+
+
 def test_a_cell_that_somebody_is_at_is_left_alone(server, study, capsys):
     with CellLock(study / "arm/seed=0") as lock:
         assert lock.acquire()
@@ -229,14 +239,16 @@ def test_a_run_made_again_has_no_samples_of_the_machine_that_makes_it(study, mon
 
 
 def test_a_run_that_could_not_be_made_whole_is_not_sent(server, study, monkeypatch, capsys):
-    make_whole = wandb_sync.make_whole
+    remake = wandb_piece.remake
 
-    def torn(piece, directory):
-        base = make_whole(piece, directory)
-        piece.path.write_bytes(piece.path.read_bytes()[:300])  # wandb's helper was stopped while it wrote
-        return base
+    def stopped(piece, directory):
+        remake(piece, directory)
+        release_service()
+        piece.path.write_bytes(piece.path.read_bytes()[:300])  # as far as wandb's helper came
 
-    monkeypatch.setattr(wandb_sync, "make_whole", torn)
+    monkeypatch.setattr(wandb_piece, "remake", stopped)
+    (path,) = study.glob("arm/seed=0/wandb/offline-run-*/*.wandb")
+    path.write_bytes(path.read_bytes()[:100])
     assert sync(study / "arm/seed=0") == 1
     assert re.match("FAILED   seed=0  done  .*could not be made whole from its record", capsys.readouterr().out)
     assert server.runs == {}
@@ -256,7 +268,7 @@ def test_a_server_that_is_gone_is_told_in_seconds(server, study, capsys):
     server.stop()
     began = time.monotonic()
     assert sync(study) == 1
-    assert time.monotonic() - began < 60  # `wandb sync` by itself would wait for ever
+    assert time.monotonic() - began < 5
     assert set(lines(capsys).values()) == {"FAILED"}
 
 

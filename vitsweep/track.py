@@ -273,7 +273,9 @@ class WandbTracker:
                 return
             artifact.add_file(relative, name=name, policy="immutable", skip_cache=True)
         # Online wandb first asks the server, and without an answer it waits 19 seconds (wandb 0.31, measured).
-        if not within(self.patience_seconds, lambda: self._run.log_artifact(artifact, aliases=["best"])):
+        is_offline = self.runs[0]["mode"] == "offline"
+        patience = OFFLINE_PATIENCE_SECONDS if is_offline else self.patience_seconds
+        if not within(patience, lambda: self._run.log_artifact(artifact, aliases=["best"])):
             self._is_complete = False
 
     def _mark_sent(self, run_dir: Path) -> None:

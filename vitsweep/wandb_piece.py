@@ -28,6 +28,8 @@ class Piece:
     """Where the run is shown, once it is sent."""
     fault: str = ""
     """Why it could not be sent."""
+    is_remade: bool = False
+    """Whether it was written anew from the record for this sync."""
 
     @property
     def id(self) -> str:
@@ -137,7 +139,7 @@ def remake(piece: Piece, directory: Path) -> None:
     made = [found for found in find_pieces(piece.cell)[0] if found.id == piece.id and found.path != piece.path]
     if not made:
         raise RuntimeError("the run could not be made again from its record")
-    piece.path = made[0].path
+    piece.path, piece.is_remade = made[0].path, True
 
 
 def replay(record: Record, cell: Path, config: TrackerConfig, run_id: str = "") -> list[dict[str, str]]:

@@ -47,7 +47,7 @@ def sync(directory: Path) -> int:
     Raises:
         UserError: there is no such directory, or something to send and no API key.
     """
-    directory = Path(directory).absolute()
+    directory = Path(directory).resolve()
     if not directory.is_dir():
         raise UserError(f"DIR={directory}  is not a directory; give the folder of a study or of a cell")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -104,13 +104,13 @@ def send_from_bases(pieces: list[Piece], directory: Path) -> None:
             piece.fault = described(fault)
     release_service()  # what was made is on the disk only when wandb's helper has ended
     for base, group in by_base.items():
-        whole = [piece for piece in group if is_whole(piece)]
+        whole = [piece for piece in group if not piece.is_remade or is_whole(piece)]
         for start in range(0, len(whole), PIECES_A_CALL):
             send(whole[start : start + PIECES_A_CALL], base)
 
 
 def is_whole(piece: Piece) -> bool:
-    """Whether a piece has all that its record has, also if it was made again; else its `fault` says what it lacks."""
+    """Whether a piece that was made again has all that its record has; else its `fault` says what it lacks."""
     if lacking := lacks(piece, read_run_file(piece.path)):
         piece.fault = f"the run could not be made whole from its record (no {lacking}); try again"
     return not piece.fault
