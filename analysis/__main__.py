@@ -55,7 +55,7 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
     publish.set_defaults(run=_publish)
     gallery = commands.add_parser("gallery", help="draw attention rollouts of chosen cells and images")
     if with_gallery:
-        from analysis import gallery as module
+        from .gallery import gallery as module
 
         module.add_arguments(gallery)
         gallery.set_defaults(run=module.main)
@@ -63,7 +63,7 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
 
 
 def _report(given: argparse.Namespace) -> int:
-    from analysis.report import make_report
+    from .report.report import make_report
 
     options = {name: getattr(given, name) for name in ("out", "gallery", "metric", "sort")}
     print(make_report(*given.directory, **options))
@@ -71,7 +71,7 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from analysis.verify import count_numbers, verify
+    from .verify import count_numbers, verify
 
     faults = verify(given.directory)
     for fault in faults:
@@ -84,7 +84,7 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def _publish(given: argparse.Namespace) -> int:
-    from analysis.publish import publish
+    from .publish import publish
 
     print(publish(given.directory, given.destination))
     return 0

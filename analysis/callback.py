@@ -26,7 +26,7 @@ class ReportAtTheEnd(Callback):
             log.info("Report: %s (nothing new)", directory / "report/index.html")
             return
         try:
-            from analysis.report import make_report
+            from .report.report import make_report
 
             log.info("Report: %s", make_report(directory))
         except Exception as fault:  # noqa: BLE001 - see the top of this file

@@ -11,17 +11,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.chosen import spread_over_classes
-from analysis.gather import Settings, look_through, pick
-from analysis.panels import how, title_of
-from analysis.style import theme
-from analysis.views import pairs_sheet
-from vitsweep.record import Record, read_record, read_rows
+from vitsweep.study.record import Record, read_record, read_rows
+
+from .attention.images import spread_over_classes
+from .attention.looks import Settings, look_through, pick
+from .gallery.panels import how, title_of
+from .gallery.views import pairs_sheet
+from .style import theme
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from vitsweep.data import Data
+    from vitsweep.data.load import Data
 
 FOLDER = "pictures"
 
@@ -37,7 +38,7 @@ def draw_cell(directory: Path, model: "nn.Module", data: "Data") -> list[tuple[s
     Raises:
         UserError: the model's attention is not finite.
     """
-    from analysis.maps import has_attention
+    from .attention.maps import has_attention
 
     folder = Path(directory) / FOLDER
     folder.mkdir(exist_ok=True)

@@ -10,12 +10,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from analysis.examples import EXAMPLES_NAME, published_bytes
-from analysis.load import cell_directories, read_plan
-from analysis.report import REPORT_NAME, make_report, read_gallery, write_gallery
-from analysis.results import report_options
 from vitsweep.errors import RecordError
-from vitsweep.record import METRICS_NAME, PLAN_NAME, RECORD_NAME, read_record, write_atomically, write_json
+from vitsweep.files import write_atomically, write_json
+from vitsweep.study.record import METRICS_NAME, PLAN_NAME, RECORD_NAME, read_record
+
+from .records.load import cell_directories, read_plan
+from .report.report import REPORT_NAME, make_report, read_gallery, write_gallery
+from .report.results import report_options
+from .statistics.examples import EXAMPLES_NAME, published_bytes
 
 ABSOLUTE = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?[/\\](?:[\w.+=@-]+[/\\])+([\w.+=@-]*)")
 

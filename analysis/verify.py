@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from analysis.examples import TOLERANCE, read_correct
-from analysis.judge import Judgement, judge
-from analysis.load import load
-from analysis.report import GALLERY_NAME, REPORT_NAME, kept_measures, read_gallery, report_judgement
-from analysis.results import RESULTS_NAME, input_hashes, report_options
 from vitsweep.errors import RecordError
+
+from .records.load import load
+from .report.report import GALLERY_NAME, REPORT_NAME, kept_measures, read_gallery, report_judgement
+from .report.results import RESULTS_NAME, input_hashes, report_options
+from .statistics.examples import TOLERANCE, read_correct
+from .statistics.judgement import Judgement, judge
 
 RELATIVE = 1e-9
 COUNTED = ("done", "failed", "diverged")

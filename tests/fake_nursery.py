@@ -1,4 +1,4 @@
-"""Stands in for `python -m vitsweep.nursery` in tests: the same forks, locks and records, but no torch and no training.
+"""Stands in for `python -m vitsweep.run.workers` in tests: the same forks, locks and records, but no torch and no training.
 
 A cell does what its arm is called: `work=0.5` takes half a second, `fail` fails, `refuse` lacks data, `exit` leaves the
 process, `die` kills itself, `once` does so at its first attempt, `fifth` does if its seed is 5, `full` finds the disk
@@ -16,10 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vitsweep import nursery, work
 from vitsweep.errors import DataError
-from vitsweep.record import METRIC_NAMES, Record, now, write_record
-from vitsweep.stop import Interrupted, StopSignals
+from vitsweep.run import worker as work
+from vitsweep.run import workers as nursery
+from vitsweep.study.record import METRIC_NAMES, Record, now, write_record
+from vitsweep.train.stop import Interrupted, StopSignals
 
 METRICS = dict.fromkeys(METRIC_NAMES, 0.5)
 
@@ -102,10 +103,10 @@ def module(name: str, **contents: Any) -> types.ModuleType:
 
 
 if __name__ == "__main__":
-    sys.modules["vitsweep.train"] = module("vitsweep.train", run_cell=run_cell)
-    sys.modules["vitsweep.pack"] = module("vitsweep.pack", run_pack=run_pack)
-    sys.modules["vitsweep.pack_size"] = module("vitsweep.pack_size", decided_size=decided_size)
-    sys.modules["vitsweep.checkpoint"] = module("vitsweep.checkpoint", drop_state=lambda folder: None)
+    sys.modules["vitsweep.train.fit"] = module("vitsweep.train.fit", run_cell=run_cell)
+    sys.modules["vitsweep.train.pack"] = module("vitsweep.train.pack", run_pack=run_pack)
+    sys.modules["vitsweep.run.pack_size"] = module("vitsweep.run.pack_size", decided_size=decided_size)
+    sys.modules["vitsweep.train.checkpoint"] = module("vitsweep.train.checkpoint", drop_state=lambda folder: None)
     work.from_dict = lambda values: values
     nursery.PRELOADED = ()
     nursery.main()

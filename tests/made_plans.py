@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vitsweep.config import Config, config_hash, to_dict
-from vitsweep.naming import slug
-from vitsweep.plan import Cell, Plan, plan_hash, write_plan
-from vitsweep.record import write_record
-from vitsweep.work import new_record
+from vitsweep.config.overrides import slug
+from vitsweep.config.schema import Config, config_hash, to_dict
+from vitsweep.run.worker import new_record
+from vitsweep.study.plan import Cell, Plan, plan_hash, write_plan
+from vitsweep.study.record import write_record
 
 
 def made_plan(directory: Path, arms: list[str], seeds: list[int]) -> Plan:

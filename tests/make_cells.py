@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from vitsweep import config as configuration
-from vitsweep.checkpoint import save_model
-from vitsweep.data import Data, load_data
-from vitsweep.models import make_model
-from vitsweep.record import Record, read_record, write_record
+from vitsweep.config import schema as configuration
+from vitsweep.data.load import Data, load_data
+from vitsweep.model.build import make_model
+from vitsweep.study.record import Record, read_record, write_record
+from vitsweep.train.checkpoint import save_model
 
 TINY = {
     "patch_size": 8,

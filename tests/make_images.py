@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vitsweep.config import Config, DataConfig, ModelConfig, checked
+from vitsweep.config.schema import Config, DataConfig, ModelConfig, checked
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 # Asked before any fixture clears the environment. Beside the checkout: lossless mosaics, 10 images a row.

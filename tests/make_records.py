@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from vitsweep.record import Record, finite, write_json, write_record
+from vitsweep.files import finite, write_json
+from vitsweep.study.record import Record, write_record
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

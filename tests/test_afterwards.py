@@ -6,10 +6,15 @@ Kinds: reference (a simulation of its own with scipy's t test), properties, the 
 import numpy as np
 import pytest
 from scipy import stats as known
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
+from vitsweep.analysis.statistics.changed_later import (
+    changed_claims,
+    earlier_hashes,
+    error_of_looks,
+    extension_sentence,
+)
 
-from analysis.afterwards import changed_claims, earlier_hashes, error_of_looks, extension_sentence
-from analysis.load import load
-from analysis.selection import select
 from tests.make_records import make_cell, make_record, make_sweep
 
 CLAIM = {"claim": "patch 4 beats patch 8", "arm": "baseline", "than": "patch_size=8"}

@@ -1,10 +1,10 @@
 """Seeds that a comparison lacks, and the runs that took them away. Kinds: properties, the right words."""
 
 import pytest
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
+from vitsweep.analysis.statistics.attrition import lost_runs, planned_seeds, seeds_used
 
-from analysis.attrition import lost_runs, planned_seeds, seeds_used
-from analysis.load import load
-from analysis.selection import select
 from tests.make_records import make_cell, make_record, make_sweep
 
 

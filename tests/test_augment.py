@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vitsweep.augment import augment, normalise
+from vitsweep.data.augment import augment, normalise
 from vitsweep.seeding import make_generator
 
 

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.made_plans import made_plan
-from vitsweep import board
-from vitsweep.board import LineBoard, LiveBoard, duration, final_table, make_board, table_console
-from vitsweep.record import METRIC_NAMES, append_row
-from vitsweep.standing import Standing
-from vitsweep.work import new_record
+from vitsweep.run import board
+from vitsweep.run.board import LineBoard, LiveBoard, duration, final_table, make_board, table_console
+from vitsweep.run.worker import new_record
+from vitsweep.study.record import METRIC_NAMES, append_row
+from vitsweep.study.status import Standing
 
 METRICS = {"final": dict.fromkeys(METRIC_NAMES, 0.25)}
 

@@ -7,8 +7,8 @@ chromium).
 from pathlib import Path
 
 import pytest
+from vitsweep.analysis.report.report import make_report
 
-from analysis.report import make_report
 from tests.browser import Browser, find
 from tests.make_records import make_cell, make_record, make_sweep
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from vitsweep.cache import cache_paths, load_cache, save_cache
-from vitsweep.images import KNOWN_FINGERPRINTS, Images, canonical
+from vitsweep.data.cache import cache_paths, load_cache, save_cache
+from vitsweep.data.images import KNOWN_FINGERPRINTS, Images, canonical
 
 
 @pytest.fixture

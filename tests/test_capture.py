@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn import functional as F
+from vitsweep.analysis.attention import maps
+from vitsweep.analysis.attention.rollout import RolloutError, relevance, rollout
 
-from analysis import maps
-from analysis.rollout import RolloutError, relevance, rollout
-from vitsweep.config import ModelConfig
-from vitsweep.vit import ViT, capture_attention
+from vitsweep.config.schema import ModelConfig
+from vitsweep.model.vit import ViT, capture_attention
 
 PLAIN = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 

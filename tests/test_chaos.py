@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from vitsweep.locks import LOCK_NAME, Witness
-from vitsweep.nursery import worker_environment
-from vitsweep.plan import read_plan
-from vitsweep.record import Record, read_record, read_rows
-from vitsweep.standing import standings
+from vitsweep.run.workers import worker_environment
+from vitsweep.study.locks import LOCK_NAME, Witness
+from vitsweep.study.plan import read_plan
+from vitsweep.study.record import Record, read_record, read_rows
+from vitsweep.study.status import standings
 
 pytestmark = [
     pytest.mark.chaos,
@@ -85,9 +85,9 @@ class Storm:
             found = standings(self.directory, plan.cells, Witness()) if plan else []
             running = [now for now in found if now.status == "running" and now.owner and now.record]
             return [now.owner.pid for now in running if now.record.status == "running" and now.record.epoch > 0]
-        word = {"parent": "run.py", "nursery": "vitsweep.nursery"}[kind]
+        word = {"parent": "run.py", "nursery": "vitsweep.run.workers"}[kind]
         found = self.processes()
-        forked = {pid for pid in found if "vitsweep.nursery" in found.get(parent_of(pid), "")}
+        forked = {pid for pid in found if "vitsweep.run.workers" in found.get(parent_of(pid), "")}
         return [pid for pid, command in found.items() if word in command and pid not in forked]
 
     def strike(self, kind: str) -> bool:

@@ -5,8 +5,8 @@ Kinds: is deterministic, obeys a property, refuses with the right words.
 
 import numpy as np
 import pytest
+from vitsweep.analysis.attention.images import choose, predictions, spread_over_classes
 
-from analysis.chosen import choose, predictions, spread_over_classes
 from vitsweep.errors import UserError
 
 CLASSES = ["ant", "bee", "cat"]

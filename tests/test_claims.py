@@ -8,11 +8,11 @@ import math
 
 import numpy as np
 import pytest
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
+from vitsweep.analysis.statistics.claims import _about, claim_fault, find_arm, judge_claims
+from vitsweep.analysis.statistics.judgement import judge
 
-from analysis.claims import _about, claim_fault, find_arm, judge_claims
-from analysis.judge import judge
-from analysis.load import load
-from analysis.selection import select
 from tests.make_records import make_cell, make_record, make_sweep
 
 ARMS = {

@@ -13,20 +13,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
+from vitsweep.analysis.__main__ import main
+from vitsweep.analysis.attention import columns
+from vitsweep.analysis.attention.looks import Settings
+from vitsweep.analysis.attention.measures import COLUMNS
+from vitsweep.analysis.gallery.gallery import MEASURED_IMAGES, in_order, report_measures
+from vitsweep.analysis.publish import publish
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import Selection
+from vitsweep.analysis.report import report
+from vitsweep.analysis.report.report import make_report
+from vitsweep.analysis.statistics.measure_effects import UNTESTED, joined, measure_effects
+from vitsweep.analysis.verify import verify
 
-from analysis import columns, report
-from analysis.__main__ import main
-from analysis.gallery import MEASURED_IMAGES, in_order, report_measures
-from analysis.gather import Settings
-from analysis.load import load
-from analysis.measure_effects import UNTESTED, joined, measure_effects
-from analysis.measures import COLUMNS
-from analysis.publish import publish
-from analysis.report import make_report
-from analysis.selection import Selection
-from analysis.verify import verify
 from tests.make_cells import make_sweep
-from vitsweep.record import Record
+from vitsweep.study.record import Record
 
 ARMS = {"patch_size=16": {"patch_size": 16}, "baseline": {}}
 SEEDS = 3
@@ -278,7 +279,7 @@ def test_kept_measures_of_a_cell_that_was_trained_again_are_dropped(reported):
 
 def test_report_from_kept_measures_imports_no_torch(reported, tmp_path):
     code = (
-        "import sys; from analysis.__main__ import main; from analysis import report;"
+        "import sys; from vitsweep.analysis.__main__ import main; from vitsweep.analysis import report;"
         "report.save = lambda figure, folder: '<svg></svg>';"
         f"arguments = ['report', {str(reported)!r}, '--gallery', 'keep', '--out', {str(tmp_path)!r}];"
         "assert main([*arguments, '--metric', 'rollout/entropy']) == 0;"

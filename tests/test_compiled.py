@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
-from vitsweep.compiled import compiled
+from vitsweep.train.compiled import compiled
 
 
 def refuse(function, **_):

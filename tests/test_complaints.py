@@ -11,9 +11,9 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
-from vitsweep.cli import register
-from vitsweep.complaints import as_sentence, kind_of, known_keys, near
-from vitsweep.compose import Composer
+from vitsweep.config.composer import Composer
+from vitsweep.config.hydra import register
+from vitsweep.config.messages import as_sentence, kind_of, known_keys, near
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.paths import conf_dir
 

@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import open_dict
 
-from vitsweep.cli import register
-from vitsweep.compose import Composer
-from vitsweep.config import from_omegaconf, to_dict
+from vitsweep.config.composer import Composer
+from vitsweep.config.hydra import register
+from vitsweep.config.schema import from_omegaconf, to_dict
 from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
 

@@ -9,9 +9,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from vitsweep import config as configuration
-from vitsweep.cli import register
-from vitsweep.config import Config, ConfigError, checked, config_hash, from_dict, from_omegaconf, to_dict
+from vitsweep.config import schema as configuration
+from vitsweep.config.hydra import register
+from vitsweep.config.schema import Config, ConfigError, checked, config_hash, from_dict, from_omegaconf, to_dict
 from vitsweep.paths import conf_dir
 
 GROUPS = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitsweep.cpu_ops import LEVELS, attend, draw_levels, keep_mask, linear, mask_bits, mask_of_levels
+from vitsweep.model.cpu_ops import LEVELS, attend, draw_levels, keep_mask, linear, mask_bits, mask_of_levels
 
 
 def with_gradients(function, *inputs: torch.Tensor) -> list[torch.Tensor]:

@@ -8,11 +8,11 @@ import math
 
 import numpy as np
 import pytest
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
+from vitsweep.analysis.statistics import paired as stats
+from vitsweep.analysis.statistics.curves import best_against_final, cell_saturation, saturation, saturation_epoch
 
-from analysis import stats
-from analysis.curves import best_against_final, cell_saturation, saturation, saturation_epoch
-from analysis.load import load
-from analysis.selection import select
 from tests.make_records import make_cell, make_record, make_sweep
 
 

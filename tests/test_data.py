@@ -21,8 +21,8 @@ from tests.make_images import (
     write_archive,
     write_folders,
 )
-from vitsweep.config import DataConfig
-from vitsweep.data import Data, channel_statistics, divide, load_data, shares
+from vitsweep.config.schema import DataConfig
+from vitsweep.data.load import Data, channel_statistics, divide, load_data, shares
 from vitsweep.errors import DataError
 
 LABEL_N = np.repeat(np.arange(10), 5000)  # as CIFAR-10 has them

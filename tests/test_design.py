@@ -2,9 +2,10 @@
 
 import pytest
 
-from vitsweep.design import StudyConfig, aliases, factors_of, fraction_signs, generators, resolution_of, seeds_of
-from vitsweep.design import specs_of as specs_of_factors
+from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
+from vitsweep.study.design import aliases, factors_of, fraction_signs, generators, resolution_of, seeds_of
+from vitsweep.study.design import specs_of as specs_of_factors
 
 TWO = {"bias": ["model.bias=false"], "patch": [["model.patch_size=8", "recipe.lr=2e-3"], "model.patch_size=16"]}
 THREE = {"a": ["a=1"], "b": ["b=1"], "c": ["c=1"]}

@@ -8,8 +8,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-
-from analysis.difference import (
+from vitsweep.analysis.attention.difference import (
     common_grid,
     compare,
     discoveries,
@@ -18,8 +17,8 @@ from analysis.difference import (
     prior_of,
     whole_maps,
 )
-from analysis.gather import Sight
-from analysis.maps import Maps
+from vitsweep.analysis.attention.looks import Sight
+from vitsweep.analysis.attention.maps import Maps
 
 
 def sight(mass_NP, grid, *, seed=0, arm="arm", patch_size=8):

@@ -4,14 +4,14 @@ Kinds: properties (a bigger family never decides more), reference (Holm over the
 """
 
 import pytest
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
+from vitsweep.analysis.statistics import paired as stats
+from vitsweep.analysis.statistics.effects import arm_effects
+from vitsweep.analysis.statistics.judgement import judge
 
-from analysis import stats
-from analysis.effects import arm_effects
-from analysis.judge import judge
-from analysis.load import load
-from analysis.selection import select
 from tests.make_records import make_sweep
-from vitsweep.power import detectable_effect
+from vitsweep.study.power import detectable_effect
 
 BASE = [0.800, 0.805, 0.799, 0.803, 0.802]
 CLOSE = [0.805, 0.801, 0.802, 0.800, 0.8035]

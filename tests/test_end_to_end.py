@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vitsweep.plan import read_plan
-from vitsweep.record import read_record
+from vitsweep.study.plan import read_plan
+from vitsweep.study.record import read_record
 
 SWEEP = Path("outputs/patch_size")
 

@@ -12,12 +12,13 @@ import pytest
 import statsmodels.formula.api as formulas
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import mcnemar as known_mcnemar
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
+from vitsweep.analysis.statistics import examples
+from vitsweep.analysis.statistics import paired as stats
 
-from analysis import examples, stats
-from analysis.load import load
-from analysis.selection import select
 from tests.make_records import make_cell, make_record, make_sweep
-from vitsweep.record import write_record
+from vitsweep.study.record import write_record
 
 ARMS = {"baseline": [0.80, 0.81, 0.80], "patch_size=8": [0.75, 0.76, 0.75]}
 

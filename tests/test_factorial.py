@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as formulas
 from scipy import stats as scipy_stats
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
+from vitsweep.analysis.statistics import paired as stats
+from vitsweep.analysis.statistics.contrasts import interaction_contrasts
+from vitsweep.analysis.statistics.factorial import NOT_CROSSED, NOT_IDENTIFIABLE, PATH, analyse, told_apart
 
-from analysis import stats
-from analysis.contrasts import interaction_contrasts
-from analysis.factorial import NOT_CROSSED, NOT_IDENTIFIABLE, PATH, analyse, told_apart
-from analysis.load import load
-from analysis.selection import select
 from tests.make_records import make_sweep
 
 LEVELS = {"patch_size": ("4", "8"), "num_hidden_layers": ("8", "4", "2")}

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from vitsweep.analysis.attention import faithful
 
-from analysis import faithful
-from vitsweep.config import ModelConfig
-from vitsweep.vit import ViT
+from vitsweep.config.schema import ModelConfig
+from vitsweep.model.vit import ViT
 
 PLAIN = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 

@@ -12,11 +12,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from vitsweep.analysis import style
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.report import draw_effects, figures, study_figures
+from vitsweep.analysis.report.draw_curves import band_over_seeds
+from vitsweep.analysis.statistics.judgement import judge, pareto
 
-from analysis import draw_effects, figures, study_figures, style
-from analysis.draw_curves import band_over_seeds
-from analysis.judge import judge, pareto
-from analysis.load import load
 from tests.make_records import make_cell, make_record, make_sweep
 
 ARMS = {

@@ -6,10 +6,10 @@ Kinds: properties (count, wording), what each kind of result makes the report sa
 import re
 
 import pytest
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.report.findings import findings, most_important, placebo_sentences
+from vitsweep.analysis.statistics.judgement import judge
 
-from analysis.findings import findings, most_important, placebo_sentences
-from analysis.judge import judge
-from analysis.load import load
 from tests.make_records import make_cell, make_record, make_sweep
 
 BASE = [0.800, 0.805, 0.799, 0.803, 0.802]

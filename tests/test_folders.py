@@ -9,9 +9,9 @@ from PIL import Image
 from torchvision.datasets.folder import default_loader
 
 from tests.make_images import make_pixels, write_folders
+from vitsweep.data.folders import decode, find_folders
+from vitsweep.data.images import Images, Source
 from vitsweep.errors import DataError
-from vitsweep.folders import decode, find_folders
-from vitsweep.images import Images, Source
 
 
 def find(root: Path, resize: bool = True, size: int = 8) -> Source | None:

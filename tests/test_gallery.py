@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from vitsweep.analysis.__main__ import main
+from vitsweep.analysis.attention.looks import Settings, merged
+from vitsweep.analysis.attention.maps import look
+from vitsweep.analysis.gallery.gallery import MOST_ARMS, in_order, limited, report_panels
+from vitsweep.analysis.gallery.sheet import blocks_of
+from vitsweep.analysis.records.load import load
 
-from analysis.__main__ import main
-from analysis.gallery import MOST_ARMS, in_order, limited, report_panels
-from analysis.gather import Settings, merged
-from analysis.load import load
-from analysis.maps import look
-from analysis.sheet import blocks_of
 from tests.make_cells import change_record, make_cell, make_config, make_sweep
-from vitsweep.checkpoint import load_model
-from vitsweep.data import load_data
+from vitsweep.data.load import load_data
+from vitsweep.train.checkpoint import load_model
 
 ARMS = {"patch_size=16": {"patch_size": 16}, "baseline": {}}
 
@@ -201,12 +201,12 @@ def test_gallery_leaves_out_a_model_without_attention_and_names_it(tmp_path):
 
 
 def test_gallery_refuses_a_model_of_another_class_count(tmp_path, monkeypatch):
-    from vitsweep.config import ModelConfig
-    from vitsweep.vit import ViT
+    from vitsweep.config.schema import ModelConfig
+    from vitsweep.model.vit import ViT
 
     one_cell(tmp_path)
     seven = ViT(ModelConfig(num_classes=7, hidden_size=24, num_hidden_layers=1, num_attention_heads=4), seed=0)
-    monkeypatch.setattr("vitsweep.checkpoint.load_model", lambda *_: seven.eval())
+    monkeypatch.setattr("vitsweep.train.checkpoint.load_model", lambda *_: seven.eval())
     assert "the model tells 7 classes apart, the data have 10" in note_of(tmp_path / "sweep", tmp_path)
 
 
@@ -283,7 +283,7 @@ def test_training_view_says_whose_weights_it_shows_and_how_contrast_grew(sweep, 
 
 
 def test_training_view_begins_with_the_weights_that_training_began_with(sweep, tmp_path):
-    from vitsweep.models import make_model
+    from vitsweep.model.build import make_model
 
     keep_epochs(sweep / "baseline" / "seed=0")
     main(["gallery", str(sweep), "--arms", "baseline", "--images", "1", "--view", "training", "--out", str(tmp_path)])
@@ -323,8 +323,8 @@ def test_command_refuses(sweep, tmp_path, capsys, arguments, words):
 
 
 def test_columns_are_means_over_the_same_images(sweep):
-    from analysis.columns import cell_measures
-    from analysis.measure_effects import against_baseline
+    from vitsweep.analysis.attention.columns import cell_measures
+    from vitsweep.analysis.statistics.measure_effects import against_baseline
 
     frame, notes = cell_measures(in_order(load(sweep).cells), Settings(), 6)
     assert not notes
@@ -341,5 +341,5 @@ def test_columns_are_means_over_the_same_images(sweep):
 
 
 def test_importing_the_gallery_imports_no_torch():
-    check = "import sys, analysis.gallery; sys.exit('torch' in sys.modules)"
+    check = "import sys, analysis.gallery.gallery; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0

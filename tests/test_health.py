@@ -5,13 +5,13 @@ Kinds: the right words, reference (the binomial standard error), properties.
 
 import pytest
 from scipy.stats import binom
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
+from vitsweep.analysis.report.health import data_names, health_items, methods_items
+from vitsweep.analysis.report.sections import make_parts
+from vitsweep.analysis.report.study_tables import run_numbers
+from vitsweep.analysis.statistics.judgement import judge
 
-from analysis.health import data_names, health_items, methods_items
-from analysis.judge import judge
-from analysis.load import load
-from analysis.sections import make_parts
-from analysis.selection import select
-from analysis.study_tables import run_numbers
 from tests.make_records import make_cell, make_record, make_sweep
 
 UNSTARTED = {"status": "planned", "metrics": {}, "data_name": "", "time_seconds": 0.0}

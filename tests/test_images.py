@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vitsweep.images import Images, canonical, hash_pixels
+from vitsweep.data.images import Images, canonical, hash_pixels
 
 
 @pytest.fixture

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.made_plans import made_plan, made_record
-from vitsweep import isolate, nursery
-from vitsweep.isolate import Pool, Slot, make_slots, visible_gpus
-from vitsweep.locks import LOCK_NAME, Owner, Witness, is_running
-from vitsweep.plan import Plan
-from vitsweep.standing import Standing, standings
-from vitsweep.work import NoSpace
+from vitsweep.run import pool as isolate
+from vitsweep.run import workers as nursery
+from vitsweep.run.pool import Pool
+from vitsweep.run.slots import Slot, make_slots, visible_gpus
+from vitsweep.run.worker import NoSpace
+from vitsweep.study.locks import LOCK_NAME, Owner, Witness, is_running
+from vitsweep.study.plan import Plan
+from vitsweep.study.status import Standing, standings
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_nursery.py")))
 

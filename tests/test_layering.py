@@ -27,12 +27,12 @@ MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "c
 ROLLOUT_SIDE = {"vit", "models", "checkpoint", "data", "augment", "seeding"}
 LIGHT = [
     "vitsweep.cli",
-    "vitsweep.price",
-    "vitsweep.board",
-    "vitsweep.compose",
-    "vitsweep.frozen",
-    "vitsweep.power",
-    "analysis.load",
+    "vitsweep.commands.plan",
+    "vitsweep.run.board",
+    "vitsweep.config.composer",
+    "vitsweep.run.hydra_task",
+    "vitsweep.study.power",
+    "vitsweep.analysis.records.load",
 ]
 
 

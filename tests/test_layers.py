@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitsweep.layers import Attention, Dropout
+from vitsweep.model.layers import Attention, Dropout
 
 
 def dropped(rate: float, count: int = 400_000, seed: int = 0) -> torch.Tensor:

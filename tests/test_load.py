@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vitsweep.analysis.records.load import load
 
-from analysis.load import load
 from tests.make_records import make_cell, make_plan, make_record, make_sweep
 from vitsweep.errors import RecordError
-from vitsweep.record import write_json
+from vitsweep.files import write_json
 
 ARMS = {"baseline": [0.80, 0.81], "patch_size=8": [0.75, 0.76]}
 

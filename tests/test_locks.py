@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from vitsweep import locks
-from vitsweep.locks import LOCK_NAME, CellLock, Hold, Witness, born, is_running, read_hold, remove_temporaries
-from vitsweep.nursery import worker_environment
-from vitsweep.record import write_json
+from vitsweep.files import remove_temporaries, write_json
+from vitsweep.run.workers import worker_environment
+from vitsweep.study import locks
+from vitsweep.study.locks import LOCK_NAME, CellLock, Hold, Witness, born, is_running, read_hold
 
 HOLDER = """
 import sys, time

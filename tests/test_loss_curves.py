@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitsweep import cpu_ops, layers
-from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked
-from vitsweep.step import epoch_order, prepare, train_step
+from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked
+from vitsweep.model import cpu_ops, layers
+from vitsweep.train.step import epoch_order, prepare, train_step
 
 SMALL = {"patch_size": 8, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 STARTING = {"patch_size": 8}

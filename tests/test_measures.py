@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from vitsweep.analysis.attention import measures
 
-from analysis import measures
-from vitsweep.config import ModelConfig
-from vitsweep.vit import ViT
+from vitsweep.config.schema import ModelConfig
+from vitsweep.model.vit import ViT
 
 PLAIN = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 UNIFORM = np.full((1, 16), 1 / 16)

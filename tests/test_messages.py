@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from vitsweep import config as configuration
-from vitsweep.config import Config, ConfigError, checked
+from vitsweep.config import schema as configuration
+from vitsweep.config.schema import Config, ConfigError, checked
 
 AT_LEAST_ONE = "must be at least 1"
 FINITE = "must be finite and not negative"

@@ -10,16 +10,20 @@ import pytest
 import torch
 from torch import nn
 
-from vitsweep import models, noop, standins, train, vit
-from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig
-from vitsweep.design import Spec
-from vitsweep.effects import EFFECTS, Baseline
+from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig
 from vitsweep.errors import ConfigError
-from vitsweep.noop import EXPECTED, Finding, inspect_arms, refuse_noops
-from vitsweep.optim import Schedule
-from vitsweep.plan import make_plan
-from vitsweep.record import write_record
-from vitsweep.study import named_arms
+from vitsweep.model import build as models
+from vitsweep.model import vit
+from vitsweep.study.arms import named_arms
+from vitsweep.study.design import Spec
+from vitsweep.study.plan import make_plan
+from vitsweep.study.record import write_record
+from vitsweep.train import fit as train
+from vitsweep.train import noop
+from vitsweep.train import trial_steps as standins
+from vitsweep.train.effects import EFFECTS, Baseline
+from vitsweep.train.noop import EXPECTED, Finding, inspect_arms, refuse_noops
+from vitsweep.train.optim import Schedule
 
 
 def make(base: str = "", changes: str = "") -> Config:

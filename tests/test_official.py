@@ -12,10 +12,10 @@ import pytest
 from torchvision.datasets import CIFAR10
 
 from tests.make_images import CLASSES, make_batches, make_pixels, write_archive, write_batches, write_folders
+from vitsweep.data.cifar10 import ArrayUnpickler, find_official
+from vitsweep.data.folders import find_folders
+from vitsweep.data.images import Images, canonical
 from vitsweep.errors import DataError
-from vitsweep.folders import find_folders
-from vitsweep.images import Images, canonical
-from vitsweep.official import ArrayUnpickler, find_official
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ Kinds: obeys a property, is deterministic.
 import matplotlib
 import numpy as np
 import pytest
-
-from analysis.board import SIDE, save_board, wrapped
-from analysis.overlay import SHARE_OF_MAP, Scale, doublings, enlarged, luminance, overlay, shared_scale
+from vitsweep.analysis.attention.measures import doublings
+from vitsweep.analysis.gallery.overlay import SHARE_OF_MAP, Scale, enlarged, luminance, overlay, shared_scale
+from vitsweep.analysis.gallery.tiles import SIDE, save_board, wrapped
 
 
 def test_enlarged_repeats_pixels_and_invents_none():

@@ -11,15 +11,25 @@ import pytest
 import safetensors.torch
 import torch
 
-import vitsweep.train
-from vitsweep import cpu_ops, pack, pack_dropout
-from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked, config_hash, to_dict
-from vitsweep.pack import Together, run_pack
-from vitsweep.pack_size import made_up_step
-from vitsweep.record import Record, read_record, read_rows
-from vitsweep.step import Step, prepare
-from vitsweep.stop import Interrupted
-from vitsweep.train import run_cell
+import vitsweep.train.fit
+from vitsweep.config.schema import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    RecipeConfig,
+    TrackerConfig,
+    checked,
+    config_hash,
+    to_dict,
+)
+from vitsweep.model import cpu_ops
+from vitsweep.run.pack_size import made_up_step
+from vitsweep.study.record import Record, read_record, read_rows
+from vitsweep.train import pack, pack_dropout
+from vitsweep.train.fit import run_cell
+from vitsweep.train.pack import Together, run_pack
+from vitsweep.train.step import Step, prepare
+from vitsweep.train.stop import Interrupted
 
 TINY = {"patch_size": 16, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 CURVE = ("epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
@@ -223,7 +233,7 @@ def test_speed_of_a_cell_is_the_pace_of_its_pack(tmp_path, monkeypatch):
 def test_time_of_a_pack_is_shared_among_its_cells(tmp_path, monkeypatch):
     """Every look at the clock says two seconds more; the first cell's whole life is a third of what passes."""
     clock = iter(range(0, 10**6, 2))
-    monkeypatch.setattr(vitsweep.train.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(vitsweep.train.fit.time, "monotonic", lambda: next(clock))
     folder = trained_together(tmp_path, [make_config(seed=seed, epochs=1) for seed in range(3)])
     assert 0 < read_record(folder / "0").time_seconds <= next(clock) / 3
 

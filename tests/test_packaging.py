@@ -38,7 +38,7 @@ def test_wheel_has_every_config_file_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     ours = {f"vitsweep/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert ours <= set(names)
-    assert "vitsweep/_plugins/hydra_plugins/vitsweep_sweeper/_core.py" in names
+    assert "vitsweep/run/sweep.py" in names
     assert not [name for name in names if name.startswith("tests/")]
 
 

@@ -8,16 +8,29 @@ from pathlib import Path
 import pytest
 import torch
 
-from vitsweep import isolate, pack, pack_size
-from vitsweep.config import Config, config_hash, from_dict, to_dict
+from vitsweep.config.schema import Config, config_hash, from_dict, to_dict
 from vitsweep.errors import RecordError
-from vitsweep.isolate import Pool, Slot
-from vitsweep.locks import CellLock, Witness
-from vitsweep.packs import FEWEST_STEPS, MOST, Measured, Packs, is_long, keep_measured, program_key, read_packs, remark
-from vitsweep.plan import Cell, read_plan
-from vitsweep.record import read_record
-from vitsweep.standing import Standing, standings
-from vitsweep.work import train_cells
+from vitsweep.run import pack_size
+from vitsweep.run import pool as isolate
+from vitsweep.run.packs import (
+    FEWEST_STEPS,
+    MOST,
+    Measured,
+    Packs,
+    is_long,
+    keep_measured,
+    program_key,
+    read_packs,
+    remark,
+)
+from vitsweep.run.pool import Pool
+from vitsweep.run.slots import Slot
+from vitsweep.run.worker import train_cells
+from vitsweep.study.locks import CellLock, Witness
+from vitsweep.study.plan import Cell, read_plan
+from vitsweep.study.record import read_record
+from vitsweep.study.status import Standing, standings
+from vitsweep.train import pack
 
 
 def make_cell(number: int = 0, **changes: object) -> Cell:

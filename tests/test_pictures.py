@@ -7,11 +7,11 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from vitsweep.analysis.pictures import best_row, draw_cell, graph_caption
 
-from analysis.pictures import best_row, draw_cell, graph_caption
 from tests.make_cells import make_cell, make_config, write_rows
-from vitsweep.checkpoint import load_model
-from vitsweep.data import load_data
+from vitsweep.data.load import load_data
+from vitsweep.train.checkpoint import load_model
 
 
 @pytest.fixture(scope="module")

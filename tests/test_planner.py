@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vitsweep import price
-from vitsweep.compose import Composer
-from vitsweep.config import Config, from_dict
+from vitsweep.commands import plan as price
+from vitsweep.config.composer import Composer
+from vitsweep.config.hydra import make_loader
+from vitsweep.config.schema import Config, from_dict
 from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
-from vitsweep.plan import Plan
-from vitsweep.planner import plan_of
-from vitsweep.price import make_loader
+from vitsweep.study.plan import Plan
+from vitsweep.study.planner import plan_of
 
 ROOT = Path(__file__).resolve().parent.parent
 THREE = {"bias": ["model.bias=false"], "depth": ["model.num_hidden_layers=4"], "patch": ["model.patch_size=8"]}
@@ -533,7 +533,7 @@ def test_refusal_reaches_the_command_line_without_a_traceback(plan, folder, vits
 
 def test_thousand_cells_are_planned_without_torch(tmp_path):
     """200 arms and 5 seeds, groups and values mixed; how fast: tests/benchmarks/planning.py."""
-    code = "import sys; from vitsweep.price import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    code = "import sys; from vitsweep.commands.plan import main; main(sys.argv[1:]); print('torch' in sys.modules)"
     swept = [
         "model/patch_size=p4,p8",
         "model/patchify=conv,linear",

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from vitsweep.analysis.attention import faithful, maps
 
-from analysis import faithful, maps
-from vitsweep.augment import augment, normalise
-from vitsweep.config import ModelConfig
-from vitsweep.shapes import make_shapes
-from vitsweep.vit import ViT
+from vitsweep.config.schema import ModelConfig
+from vitsweep.data.augment import augment, normalise
+from vitsweep.data.shapes import make_shapes
+from vitsweep.model.vit import ViT
 
 HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 STEPS, BATCH, TEST_IMAGES = 320, 48, 500

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.power import TTestPower
 
-from vitsweep.power import (
+from vitsweep.study.power import (
     detectable_effect,
     equivalence_power,
     paired_power,

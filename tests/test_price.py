@@ -18,14 +18,15 @@ import torch
 from torch.nn import functional as F
 
 from tests.make_records import make_record, make_sweep
-from vitsweep import price
-from vitsweep.checkpoint import save_model, save_state
-from vitsweep.compose import Composer
-from vitsweep.config import Config, DataConfig, ModelConfig, RecipeConfig
-from vitsweep.cost import activation_bytes, batch_and_steps, checkpoint_bytes, num_images, training_bytes
-from vitsweep.data import divide
+from vitsweep.commands import plan as price
+from vitsweep.config.composer import Composer
+from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig
+from vitsweep.data.counts import batch_and_steps, num_images
+from vitsweep.data.load import divide
 from vitsweep.errors import ConfigError, RecordError
-from vitsweep.estimate import (
+from vitsweep.model.cost import activation_bytes, checkpoint_bytes, training_bytes
+from vitsweep.model.vit import ViT
+from vitsweep.study.estimate import (
     PUBLISHED_RUNS,
     PUBLISHED_SPREAD,
     Sight,
@@ -35,10 +36,10 @@ from vitsweep.estimate import (
     sight_of,
     warnings_of,
 )
-from vitsweep.optim import make_optimizer
-from vitsweep.plan import write_plan
-from vitsweep.planner import plan_of
-from vitsweep.vit import ViT
+from vitsweep.study.plan import write_plan
+from vitsweep.study.planner import plan_of
+from vitsweep.train.checkpoint import save_model, save_state
+from vitsweep.train.optim import make_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = [
@@ -337,7 +338,7 @@ def test_plan_refuses_with_the_right_words(arguments, sentence):
 
 def test_plan_command_needs_no_torch(tmp_path):
     code = (
-        "import json, sys; from vitsweep.price import main; code = main(sys.argv[1:]); "
+        "import json, sys; from vitsweep.commands.plan import main; code = main(sys.argv[1:]); "
         "print(json.dumps([code, sorted({'torch', 'wandb', 'pandas', 'matplotlib'} & set(sys.modules))]))"
     )
     command = [sys.executable, "-c", code, "model.patch_size=4,8", "seed=0,1,2", "study=null"][:-1]

@@ -5,13 +5,14 @@ from functools import cache
 import pytest
 import torch
 
-from vitsweep import price, probe
-from vitsweep.compose import Composer
-from vitsweep.config import to_dict
-from vitsweep.planner import plan_of
-from vitsweep.probe import NUM_STEPS, WARMUP_STEPS, Probed, probe_plan, shape_of
-from vitsweep.step import train_step
-from vitsweep.vit import ViT
+from vitsweep.commands import plan as price
+from vitsweep.config.composer import Composer
+from vitsweep.config.schema import to_dict
+from vitsweep.model.vit import ViT
+from vitsweep.study.planner import plan_of
+from vitsweep.train import probe
+from vitsweep.train.probe import NUM_STEPS, WARMUP_STEPS, Probed, probe_plan, shape_of
+from vitsweep.train.step import train_step
 
 
 @cache

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from vitsweep.analysis.text import duration
+from vitsweep.analysis.verify import verify
 
-from analysis.shown import duration
-from analysis.verify import verify
-from vitsweep.cost import batch_and_steps
+from vitsweep.data.counts import batch_and_steps
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"

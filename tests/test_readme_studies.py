@@ -8,16 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from vitsweep.analysis.statistics.claims import claim_fault, find_arm
 
-from analysis.claims import claim_fault, find_arm
-from vitsweep.compose import Composer
-from vitsweep.config import Config, RecipeConfig
-from vitsweep.estimate import prices_of
+from vitsweep.config.composer import Composer
+from vitsweep.config.hydra import make_loader
+from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.paths import conf_dir
-from vitsweep.plan import Plan
-from vitsweep.planner import plan_of
-from vitsweep.power import detectable_effect
-from vitsweep.price import make_loader
+from vitsweep.study.estimate import prices_of
+from vitsweep.study.plan import Plan
+from vitsweep.study.planner import plan_of
+from vitsweep.study.power import detectable_effect
 
 STUDIES = ["readme", "readme_small", "readme_small_augmented"]
 IMAGES_PER_SECOND = 70  # of the baseline's training on one core: what the small study's head assumes

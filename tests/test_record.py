@@ -6,17 +6,8 @@ import os
 
 import pytest
 
-from vitsweep.record import (
-    Record,
-    RecordError,
-    append_row,
-    finite,
-    keep_rows,
-    read_record,
-    read_rows,
-    write_atomically,
-    write_record,
-)
+from vitsweep.files import finite, write_atomically
+from vitsweep.study.record import Record, RecordError, append_row, keep_rows, read_record, read_rows, write_record
 
 
 def test_record_survives_the_round_trip(tmp_path):

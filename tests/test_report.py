@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from vitsweep.analysis.__main__ import main
+from vitsweep.analysis.callback import ReportAtTheEnd
+from vitsweep.analysis.report import report
+from vitsweep.analysis.report.report import make_report
 
-from analysis import report
-from analysis.__main__ import main
-from analysis.callback import ReportAtTheEnd
-from analysis.report import make_report
 from tests.make_records import make_cell, make_plan, make_record, make_sweep
-from vitsweep.record import write_json
+from vitsweep.files import write_json
 
 ARMS = {"baseline": [0.80, 0.81, 0.80], "patch_size=8": [0.75, 0.755, 0.752]}
 NASTY = "<script>alert(1)</script>|50%"
@@ -160,7 +160,7 @@ def test_report_of_a_single_cell_directory(undrawn, tmp_path):
 
 
 def test_gallery_that_breaks_costs_one_sentence_only(undrawn, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "analysis.gallery", None)
+    monkeypatch.setitem(sys.modules, "vitsweep.analysis.gallery.gallery", None)
     directory = make_sweep(tmp_path, ARMS)
     assert page_of(directory, gallery="make").text.count("The rollout gallery could not be made") == 1
     assert len(arms_csv(directory)) == 2
@@ -193,7 +193,7 @@ def test_pictures_are_shown_at_half_their_pixels(undrawn, tmp_path):
 
 def test_report_without_gallery_imports_no_torch(sweep, tmp_path):
     code = (
-        "import sys; from analysis.__main__ import main; from analysis import report;"
+        "import sys; from vitsweep.analysis.__main__ import main; from vitsweep.analysis import report;"
         "report.save = lambda figure, folder: '<svg></svg>';"
         f"assert main(['report', {str(sweep)!r}, '--gallery', 'none', '--out', {str(tmp_path)!r}]) == 0;"
         "sys.exit('torch' in sys.modules)"
@@ -341,7 +341,7 @@ def test_mixed_machines_and_commits_are_named(undrawn, tmp_path):
 
 
 def test_callback_writes_the_report_of_the_sweep_directory(undrawn, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "analysis.gallery", None)
+    monkeypatch.setitem(sys.modules, "vitsweep.analysis.gallery.gallery", None)
     directory = make_sweep(tmp_path, ARMS, epochs=1)
     ReportAtTheEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(directory)}}}))
     assert (directory / "report/index.html").exists()

@@ -7,8 +7,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-
-from analysis import report
+from vitsweep.analysis.report import report
 
 BENCHMARK = Path(__file__).resolve().parent / "benchmarks" / "report_speed.py"
 TENTH = 0.1

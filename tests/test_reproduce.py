@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from vitsweep.config import Config, checked, config_hash, from_dict, to_dict
-from vitsweep.record import Record, write_record
-from vitsweep.reproduce import command_of, composed_from, quoted
+from vitsweep.commands.reproduce import command_of, composed_from, quoted
+from vitsweep.config.schema import Config, checked, config_hash, from_dict, to_dict
+from vitsweep.study.record import Record, write_record
 
 
 def record_of(config: Config, overrides: list[str]) -> Record:

@@ -10,19 +10,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import resnet18
 
 import vitsweep
-from vitsweep import config as configuration
-from vitsweep.checkpoint import save_model
-from vitsweep.config import Config, ConfigError, ModelConfig, checked, config_hash, to_dict
-from vitsweep.cost import activation_bytes, count_parameters, flops_per_image, num_tokens
-from vitsweep.evaluate import evaluate
-from vitsweep.models import NETWORKS, make_model
-from vitsweep.optim import make_optimizer
-from vitsweep.pack import Together
-from vitsweep.record import Record, write_record
-from vitsweep.resnet import ResNet
-from vitsweep.standins import made_up_images, made_up_setup
-from vitsweep.step import Step, train_step
-from vitsweep.vit import ViT, capture_attention
+from vitsweep.config import schema as configuration
+from vitsweep.config.schema import Config, ConfigError, ModelConfig, checked, config_hash, to_dict
+from vitsweep.model.build import NETWORKS, make_model
+from vitsweep.model.cost import activation_bytes, count_parameters, flops_per_image, num_tokens
+from vitsweep.model.resnet import ResNet
+from vitsweep.model.vit import ViT, capture_attention
+from vitsweep.study.record import Record, write_record
+from vitsweep.train.checkpoint import save_model
+from vitsweep.train.evaluate import evaluate
+from vitsweep.train.optim import make_optimizer
+from vitsweep.train.pack import Together
+from vitsweep.train.step import Step, train_step
+from vitsweep.train.trial_steps import made_up_images, made_up_setup
 
 ARM = ModelConfig(name="resnet", num_hidden_layers=12)
 SMALL = ModelConfig(name="resnet", hidden_size=32, num_hidden_layers=4)

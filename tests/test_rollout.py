@@ -10,8 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-
-from analysis.rollout import RolloutError, calibrated_alpha, fuse, relevance, rollout
+from vitsweep.analysis.attention.rollout import RolloutError, calibrated_alpha, fuse, relevance, rollout
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

@@ -6,9 +6,9 @@ Kinds: properties (order, roles, levels), refusals (each odd folder has its sent
 import shutil
 
 import pytest
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
 
-from analysis.load import load
-from analysis.selection import select
 from tests.make_records import make_cell, make_record, make_sweep
 
 ARMS = {"baseline": [0.80, 0.81], "patch_size=8": [0.75, 0.76], "num_hidden_layers=4": [0.79, 0.78]}

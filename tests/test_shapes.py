@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vitsweep.images import Images, canonical
-from vitsweep.shapes import CLASSES, COLOURS, FORMS, MARGIN, SIDE, SIZES, form_mask, make_shapes
+from vitsweep.data.images import Images, canonical
+from vitsweep.data.shapes import CLASSES, COLOURS, FORMS, MARGIN, SIDE, SIZES, form_mask, make_shapes
 
 
 @pytest.fixture(scope="module")

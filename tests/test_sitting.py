@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vitsweep.record import read_record
+from vitsweep.study.record import read_record
 
 SCRIPT = Path(__file__).resolve().parent.parent / "docs" / "results" / "sitting.sh"
 STUDY = ["study=parts", "study.design=ofat"]

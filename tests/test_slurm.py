@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from vitsweep.locks import LOCK_NAME, Witness, read_hold
-from vitsweep.nursery import worker_environment
-from vitsweep.plan import read_plan
-from vitsweep.record import read_record, read_rows
-from vitsweep.standing import Standing, standings
+from vitsweep.run.workers import worker_environment
+from vitsweep.study.locks import LOCK_NAME, Witness, read_hold
+from vitsweep.study.plan import read_plan
+from vitsweep.study.record import read_record, read_rows
+from vitsweep.study.status import Standing, standings
 
 missing = [name for name in ("slurmctld", "slurmd", "munged") if shutil.which(name) is None]
 missing += [] if importlib.util.find_spec("submitit") else ["submitit"]

@@ -15,10 +15,10 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from tests.make_images import config_for, make_batches, make_pixels, write_archive, write_batches, write_folders
-from vitsweep.cache import cache_paths, user_cache_dir
+from vitsweep.data.cache import cache_paths, user_cache_dir
+from vitsweep.data.images import KNOWN_FINGERPRINTS, Images
+from vitsweep.data.sources import read_images
 from vitsweep.errors import DataError
-from vitsweep.images import KNOWN_FINGERPRINTS, Images
-from vitsweep.sources import read_images
 
 NAME = "cifar10-32x32x3"
 WAYS_OUT = (
@@ -203,7 +203,7 @@ def test_read_images_without_network_names_the_ways_out(tmp_path, served, monkey
 
 
 def test_read_images_does_not_wait_for_a_network_that_swallows_everything(tmp_path, monkeypatch):
-    monkeypatch.setattr("vitsweep.official.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("vitsweep.data.cifar10.TIMEOUT_SECONDS", 0.2)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{silent.getsockname()[1]}/archive")

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.made_plans import made_plan, made_record
-from vitsweep import extend, nursery, prune, reset, status
+from vitsweep.commands import extend, prune, reset, status
 from vitsweep.errors import ConfigError, RecordError, UserError
-from vitsweep.locks import LOCK_NAME, CellLock, Witness
-from vitsweep.plan import PLACEBO_SEED_OFFSET, read_plan, write_plan
-from vitsweep.record import METRIC_NAMES
-from vitsweep.standing import standings
+from vitsweep.run import workers as nursery
+from vitsweep.study.locks import LOCK_NAME, CellLock, Witness
+from vitsweep.study.plan import PLACEBO_SEED_OFFSET, read_plan, write_plan
+from vitsweep.study.record import METRIC_NAMES
+from vitsweep.study.status import standings
 
 METRICS = {"final": dict.fromkeys(METRIC_NAMES, 0.5), "best": {"epoch": 1} | dict.fromkeys(METRIC_NAMES, 0.5)}
 

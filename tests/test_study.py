@@ -6,12 +6,11 @@ import json
 
 import pytest
 
-from vitsweep.config import Config, ConfigError, config_hash
-from vitsweep.design import StudyConfig
+from vitsweep.config.overrides import counts_as_science, is_swept, single_name, slug, sweep_name
+from vitsweep.config.schema import Config, ConfigError, StudyConfig, config_hash
 from vitsweep.errors import RecordError
-from vitsweep.naming import counts_as_science, is_swept, single_name, slug, sweep_name
-from vitsweep.plan import claims_hash, extend, make_plan, plan_hash, read_plan, write_plan
-from vitsweep.study import study_arms, sweep_arms
+from vitsweep.study.arms import study_arms, sweep_arms
+from vitsweep.study.plan import claims_hash, extend, make_plan, plan_hash, read_plan, write_plan
 
 PATCHES = {"model.patch_size": ["model.patch_size=4", "model.patch_size=8"]}
 

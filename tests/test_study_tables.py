@@ -4,11 +4,11 @@ Kinds: properties (one seed is never shown as more than two trained models), the
 """
 
 import pytest
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.report.study_figures import forest
+from vitsweep.analysis.report.study_tables import arm_table, image_table, run_numbers
+from vitsweep.analysis.statistics.judgement import judge
 
-from analysis.judge import judge
-from analysis.load import load
-from analysis.study_figures import forest
-from analysis.study_tables import arm_table, image_table, run_numbers
 from tests.make_records import make_sweep
 
 BASE, LESS = [0.80, 0.81, 0.80], [0.75, 0.76, 0.75]

@@ -17,16 +17,16 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
 from tests.made_plans import made_record
-from vitsweep import train
-from vitsweep.config import Config
+from vitsweep.config.schema import Config
 from vitsweep.errors import DataError
-from vitsweep.locks import LOCK_NAME, CellLock, Witness
-from vitsweep.nursery import worker_environment
 from vitsweep.paths import add_plugin_path
-from vitsweep.plan import read_plan
-from vitsweep.record import METRIC_NAMES, Record, read_record, write_record
-from vitsweep.standing import standings
-from vitsweep.stop import Interrupted
+from vitsweep.run.workers import worker_environment
+from vitsweep.study.locks import LOCK_NAME, CellLock, Witness
+from vitsweep.study.plan import read_plan
+from vitsweep.study.record import METRIC_NAMES, Record, read_record, write_record
+from vitsweep.study.status import standings
+from vitsweep.train import fit as train
+from vitsweep.train.stop import Interrupted
 
 ROOT = Path(__file__).resolve().parent.parent
 SWEEP = Path("outputs/lr")
@@ -255,7 +255,7 @@ def test_read_only_directory_is_one_sentence(sweep, training, monkeypatch):
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system", "outputs/lr")
 
-    monkeypatch.setattr("vitsweep.planner.write_plan", refuse)
+    monkeypatch.setattr("vitsweep.study.planner.write_plan", refuse)
     code, _, err = sweep()
     assert code == 2 and "cannot be written (Read-only file system)" in err and "Traceback" not in err
 

@@ -9,9 +9,8 @@ import math
 
 import pandas as pd
 import pytest
-
-from analysis import shown
-from analysis.tables import Column, Table, frame_csv
+from vitsweep.analysis import text as shown
+from vitsweep.analysis.report.tables import Column, Table, frame_csv
 
 NASTY = "<script>alert(1)</script>|50%_$x^{2}~&#\\"
 

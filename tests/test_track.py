@@ -14,9 +14,9 @@ import torch
 
 from tests.wandb_cells import make_record, make_row, run_cell
 from tests.wandb_fixtures import no_account, private_names  # noqa: F401
-from vitsweep.config import TrackerConfig
-from vitsweep.track import NullTracker, WandbTracker, make_tracker
-from vitsweep.wandb_file import RunFile, read_run_file
+from vitsweep.config.schema import TrackerConfig
+from vitsweep.tracking.run_file import RunFile, read_run_file
+from vitsweep.tracking.tracker import NullTracker, WandbTracker, make_tracker
 
 
 def run_files(directory: Path) -> list[Path]:
@@ -137,7 +137,7 @@ def test_a_fault_of_wandb_is_one_warning_and_the_cell_goes_on(tmp_path, monkeypa
 
     monkeypatch.setattr(*((wandb, "init") if broken == "init" else (wandb.Run, broken)), fail)
     run_cell(tmp_path, make_record())
-    assert [record.getMessage() for record in caplog.records if record.name == "vitsweep.track"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "vitsweep.tracking.tracker"] == [
         f"W&B could not {'begin' if broken == 'init' else broken}: CommError: the sky is falling; "
         "the cell goes on without it"
     ]
@@ -175,8 +175,8 @@ def test_tracker_none_tells_nobody():
 
 def test_wandb_is_not_imported_before_a_run_starts():
     code = (
-        "import sys; from vitsweep.config import TrackerConfig; from vitsweep.track import make_tracker\n"
-        "from pathlib import Path; from vitsweep.record import Record\n"
+        "import sys; from vitsweep.config.schema import TrackerConfig; from vitsweep.tracking.tracker import make_tracker\n"
+        "from pathlib import Path; from vitsweep.study.record import Record\n"
         "for config in (TrackerConfig(name='none'), TrackerConfig(mode='disabled')):\n"
         "    tracker = make_tracker(config); tracker.start(Record(), Path('.')); tracker.log({'epoch': 1})\n"
         "    tracker.finish(Record(status='done'))\n"

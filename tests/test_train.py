@@ -14,10 +14,10 @@ import safetensors.torch
 import torch
 
 import vitsweep
-from vitsweep.checkpoint import drop_epochs
 from vitsweep.errors import RecordError
-from vitsweep.locks import CellLock
-from vitsweep.record import epoch_checkpoints, read_record, read_rows
+from vitsweep.study.locks import CellLock
+from vitsweep.study.record import epoch_checkpoints, read_record, read_rows
+from vitsweep.train.checkpoint import drop_epochs
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 40  # enough for a signal to arrive in the middle
@@ -100,9 +100,9 @@ def test_best_is_the_epoch_with_the_lowest_validation_loss(trained):
 def test_predictions_agree_with_the_record_and_with_the_loaded_model(
     vitsweep_main, tiny, tmp_path, lr, best_epoch, kind, which
 ):
-    from vitsweep.augment import normalise
-    from vitsweep.config import from_dict
-    from vitsweep.data import load_data
+    from vitsweep.config.schema import from_dict
+    from vitsweep.data.augment import normalise
+    from vitsweep.data.load import load_data
 
     vitsweep_main(*tiny, f"recipe.lr={lr}", f"hydra.run.dir={tmp_path}")
     record, predictions = read_record(tmp_path), np.load(tmp_path / "predictions.npz")
@@ -215,12 +215,12 @@ def test_loss_that_is_not_finite_stops_before_the_step(vitsweep_main, tiny, tmp_
 
 
 def test_exception_in_training_is_recorded_with_its_traceback(vitsweep_main, tiny, tmp_path, monkeypatch):
-    import vitsweep.train
+    import vitsweep.train.fit
 
     def broken(*_):
         raise RuntimeError("the fan fell off")
 
-    monkeypatch.setattr(vitsweep.train, "train_step", broken)
+    monkeypatch.setattr(vitsweep.train.fit, "train_step", broken)
     code, _, _ = vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'cell'}")
     record = read_record(tmp_path / "cell")
     assert code == 1 and record.status == "failed" and record.error["message"] == "the fan fell off"
@@ -228,14 +228,14 @@ def test_exception_in_training_is_recorded_with_its_traceback(vitsweep_main, tin
 
 
 def test_state_of_another_configuration_is_not_gone_on_from(vitsweep_main, tiny, tmp_path, trained):
-    from vitsweep.checkpoint import load_state, save_state
+    from vitsweep.train.checkpoint import load_state, save_state
 
     save_state(trained, {"config_hash": "other"})
     assert load_state(trained, "mine") is None
 
 
 def test_torn_state_is_not_gone_on_from(tmp_path):
-    from vitsweep.checkpoint import load_state
+    from vitsweep.train.checkpoint import load_state
 
     (tmp_path / "state.pt").write_bytes(b"PK torn")
     assert load_state(tmp_path, "mine") is None

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vitsweep.analysis.__main__ import main
+from vitsweep.analysis.publish import publish, without_paths
+from vitsweep.analysis.report import report
+from vitsweep.analysis.report.report import make_report
+from vitsweep.analysis.verify import verify
 
-from analysis import report
-from analysis.__main__ import main
-from analysis.publish import publish, without_paths
-from analysis.report import make_report
-from analysis.verify import verify
 from tests.make_records import make_cell, make_record, make_sweep
 from vitsweep.errors import RecordError
-from vitsweep.record import read_record, write_record
+from vitsweep.study.record import read_record, write_record
 
 ARMS = {"baseline": [0.80, 0.81, 0.80], "patch_size=8": [0.75, 0.755, 0.75]}
 

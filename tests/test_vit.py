@@ -8,10 +8,10 @@ import timm
 import torch
 from torch import Tensor
 
-from vitsweep.config import ModelConfig
-from vitsweep.cost import count_parameters, flops_per_image
-from vitsweep.patchify import conv_to_linear
-from vitsweep.vit import ViT, capture_attention
+from vitsweep.config.schema import ModelConfig
+from vitsweep.model.cost import count_parameters, flops_per_image
+from vitsweep.model.patchify import conv_to_linear
+from vitsweep.model.vit import ViT, capture_attention
 
 SMALL = ModelConfig(patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
 NO_DROPOUT = {"hidden_dropout_prob": 0.0}

@@ -9,19 +9,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+from vitsweep.analysis.__main__ import main as analysis
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.wandb_runs import parse, report_folder
 
-from analysis.__main__ import main as analysis
-from analysis.load import load
-from analysis.wandb_runs import parse, report_folder
 from tests.make_records import make_cell, make_plan, make_record
 from tests.wandb_fixtures import no_account, own_server  # noqa: F401
-from vitsweep.config import TrackerConfig
+from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import RecordError
-from vitsweep.record import Record, read_record, write_json
-from vitsweep.wandb_back import Told, plan_of, read_runs, record_of
-from vitsweep.wandb_client import release_service
-from vitsweep.wandb_piece import replay
-from vitsweep.wandb_run import PLAN_KEY, run_config, run_summary
+from vitsweep.files import write_json
+from vitsweep.study.record import Record, read_record
+from vitsweep.tracking.client import release_service
+from vitsweep.tracking.pieces import replay
+from vitsweep.tracking.read_back import Told, plan_of, read_runs, record_of
+from vitsweep.tracking.run import PLAN_KEY, run_config, run_summary
 
 SOURCE = "wandb:local/shelf?group=study"
 ERROR = {"type": "ValueError", "message": "no: really", "traceback": "..."}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
-from vitsweep.wandb_dashboard import sections
+from vitsweep.commands.wandb_dashboard import sections
 
 STUDY = ["study=parts", "data=shapes", "recipe=quick"]
 REPORT = """\

@@ -6,8 +6,8 @@ import pytest
 
 from tests.wandb_cells import make_record, make_row, run_cell
 from tests.wandb_fixtures import no_account  # noqa: F401
-from vitsweep.wandb_client import release_service
-from vitsweep.wandb_file import payloads, read_run_file
+from vitsweep.tracking.client import release_service
+from vitsweep.tracking.run_file import payloads, read_run_file
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fake_wandb_server import FakeWandb
 from tests.wandb_fixtures import no_account  # noqa: F401
-from vitsweep.wandb_mode import find_mode, has_key, is_reachable
+from vitsweep.tracking.mode import find_mode, has_key, is_reachable
 
 
 def test_without_key_a_run_is_offline():
@@ -79,7 +79,9 @@ def test_wandb_finds_the_same_key(tmp_path, monkeypatch):
 
 
 def test_the_mode_is_found_without_importing_wandb():
-    code = "import sys; from vitsweep.wandb_mode import find_mode; find_mode('auto'); assert 'wandb' not in sys.modules"
+    code = (
+        "import sys; from vitsweep.tracking.mode import find_mode; find_mode('auto'); assert 'wandb' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 

@@ -11,13 +11,13 @@ import pytest
 from tests.fake_wandb_server import KEY
 from tests.wandb_cells import PIXEL, ended, make_record, make_row, run_cell
 from tests.wandb_fixtures import no_account, own_server, private_names  # noqa: F401
-from vitsweep.config import TrackerConfig
-from vitsweep.record import append_row, write_record
-from vitsweep.track import WandbTracker
-from vitsweep.wandb_client import release_service
-from vitsweep.wandb_file import read_run_file
-from vitsweep.wandb_run import run_id
-from vitsweep.wandb_sync import sync
+from vitsweep.config.schema import TrackerConfig
+from vitsweep.study.record import append_row, write_record
+from vitsweep.tracking.client import release_service
+from vitsweep.tracking.run import run_id
+from vitsweep.tracking.run_file import read_run_file
+from vitsweep.tracking.sync import sync
+from vitsweep.tracking.tracker import WandbTracker
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb leaves a socket to the collector
 
@@ -28,7 +28,9 @@ def markers(directory: Path) -> list[Path]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.name == "vitsweep.track" and r.levelno >= logging.WARNING]
+    return [
+        r.getMessage() for r in caplog.records if r.name == "vitsweep.tracking.tracker" and r.levelno >= logging.WARNING
+    ]
 
 
 def test_a_cell_arrives_as_one_whole_run(server, tmp_path):

@@ -7,14 +7,7 @@ import numpy as np
 import pytest
 
 from tests.wandb_cells import CLASSES, make_record
-from vitsweep.wandb_run import (
-    prediction_tables,
-    run_arguments,
-    run_config,
-    run_id,
-    run_summary,
-    without_paths,
-)
+from vitsweep.tracking.run import prediction_tables, run_arguments, run_config, run_id, run_summary, without_paths
 
 
 def test_id_is_the_same_for_the_same_cell():

@@ -12,11 +12,11 @@ import yaml
 from tests.wandb_agents import agent_command, run_sweep
 from tests.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
-from vitsweep.plan import read_plan
-from vitsweep.record import read_record
-from vitsweep.wandb_cell import find, tuned_cell
-from vitsweep.wandb_client import release_service
-from vitsweep.wandb_study import composer_of, study_parser
+from vitsweep.commands.arguments import composer_of, study_parser
+from vitsweep.commands.wandb_cell import find, tuned_cell
+from vitsweep.study.plan import read_plan
+from vitsweep.study.record import read_record
+from vitsweep.tracking.client import release_service
 
 TUNING = ["--method", "random", "recipe.lr=tag(log,interval(1e-4,1e-2))"]
 

@@ -14,15 +14,16 @@ import pytest
 from tests.fake_wandb_server import KEY, FakeWandb
 from tests.wandb_cells import make_record, make_row, run_cell
 from tests.wandb_fixtures import no_account, own_server  # noqa: F401
-from vitsweep import wandb_piece, wandb_sync
-from vitsweep.config import TrackerConfig
+from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import UserError
-from vitsweep.locks import CellLock
-from vitsweep.record import read_record, read_rows
-from vitsweep.wandb_client import logged_errors, release_service
-from vitsweep.wandb_piece import replay
-from vitsweep.wandb_run import run_id
-from vitsweep.wandb_sync import sync
+from vitsweep.study.locks import CellLock
+from vitsweep.study.record import read_record, read_rows
+from vitsweep.tracking import pieces as wandb_piece
+from vitsweep.tracking import sync as wandb_sync
+from vitsweep.tracking.client import logged_errors, release_service
+from vitsweep.tracking.pieces import replay
+from vitsweep.tracking.run import run_id
+from vitsweep.tracking.sync import sync
 
 ROOT = Path(__file__).parents[1]
 ENDS = {0: "done", 1: "failed", 2: "diverged", 3: "interrupted"}
@@ -138,7 +139,7 @@ def test_a_run_whose_server_died_is_complete_after_sync(tmp_path, monkeypatch):
 
 def tracker_dies(server: FakeWandb, directory: Path, record, **options) -> None:
     """A cell whose server dies after its first row."""
-    from vitsweep.track import WandbTracker
+    from vitsweep.tracking.tracker import WandbTracker
 
     log_row = WandbTracker._log
     with pytest.MonkeyPatch.context() as patch:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.wandb_fixtures import no_account, own_server  # noqa: F401
-from vitsweep.record import read_record, read_rows
-from vitsweep.wandb_sync import sync
+from vitsweep.study.record import read_record, read_rows
+from vitsweep.tracking.sync import sync
 
 pytestmark = pytest.mark.slow
 

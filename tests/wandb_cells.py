@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from vitsweep.config import TrackerConfig
-from vitsweep.record import METRIC_NAMES, Record, append_row, keep_rows, read_rows, write_record
-from vitsweep.track import WandbTracker
+from vitsweep.config.schema import TrackerConfig
+from vitsweep.study.record import METRIC_NAMES, Record, append_row, keep_rows, read_rows, write_record
+from vitsweep.tracking.tracker import WandbTracker
 
 CLASSES = ["cat", "dog", "owl"]
 PIXEL = bytes.fromhex(

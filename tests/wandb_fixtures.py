@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_wandb_server import KEY, FakeWandb
-from vitsweep.wandb_client import release_service
+from vitsweep.tracking.client import release_service
 
 
 @pytest.fixture(autouse=True)

@@ -7,20 +7,24 @@ from vitsweep.errors import UserError
 
 COMMANDS = {
     "run": ("vitsweep.cli", "OVERRIDES ...", "what run.py and the command `vitsweep` do"),
-    "plan": ("vitsweep.price", "study=NAME ...", "what a study would train, cost and be able to see; starts nothing"),
-    "status": ("vitsweep.status", "DIR", "where every cell of a sweep stands, also while it runs"),
-    "extend": ("vitsweep.extend", "DIR seeds=10", "more seeds for a sweep"),
-    "reset": ("vitsweep.reset", "DIR --failed", "let cells be trained again"),
-    "prune": ("vitsweep.prune", "DIR", "remove checkpoints of finished cells"),
-    "reproduce": ("vitsweep.reproduce", "CELL_DIR", "print the command that trains a cell again"),
+    "plan": (
+        "vitsweep.commands.plan",
+        "study=NAME ...",
+        "what a study would train, cost and be able to see; starts nothing",
+    ),
+    "status": ("vitsweep.commands.status", "DIR", "where every cell of a sweep stands, also while it runs"),
+    "extend": ("vitsweep.commands.extend", "DIR seeds=10", "more seeds for a sweep"),
+    "reset": ("vitsweep.commands.reset", "DIR --failed", "let cells be trained again"),
+    "prune": ("vitsweep.commands.prune", "DIR", "remove checkpoints of finished cells"),
+    "reproduce": ("vitsweep.commands.reproduce", "CELL_DIR", "print the command that trains a cell again"),
     "wandb": ("vitsweep.__main__", "sync|sweep|dashboard", "send offline runs; W&B's sweeps and dashboards"),
-    "cell": ("vitsweep.work", "DIR CELL", "train one planned cell in this process"),
+    "cell": ("vitsweep.run.worker", "DIR CELL", "train one planned cell in this process"),
 }
 WANDB_COMMANDS = {
-    "sync": "vitsweep.wandb_sync",
-    "sweep": "vitsweep.wandb_sweep",
-    "cell": "vitsweep.wandb_cell",
-    "dashboard": "vitsweep.wandb_dashboard",
+    "sync": "vitsweep.tracking.sync",
+    "sweep": "vitsweep.commands.wandb_sweep",
+    "cell": "vitsweep.commands.wandb_cell",
+    "dashboard": "vitsweep.commands.wandb_dashboard",
 }
 
 

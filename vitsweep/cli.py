@@ -7,22 +7,21 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from vitsweep.complaints import as_sentence
-from vitsweep.config import Config, config_hash, from_omegaconf, to_dict
+from vitsweep.config.hydra import register
+from vitsweep.config.messages import as_sentence
+from vitsweep.config.overrides import short_key, single_name
+from vitsweep.config.schema import Config, config_hash, from_omegaconf, to_dict
 from vitsweep.errors import RecordError
-from vitsweep.locks import CellLock
-from vitsweep.naming import short_key, single_name, sweep_name
-from vitsweep.paths import add_plugin_path, conf_dir
-from vitsweep.record import Record, read_record
-from vitsweep.stop import Interrupted
-from vitsweep.work import train_cell
+from vitsweep.paths import conf_dir
+from vitsweep.run.worker import train_cell
+from vitsweep.study.locks import CellLock
+from vitsweep.study.record import Record, read_record
+from vitsweep.train.stop import Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ def train_alone(config: Config, record: Record, directory: Path) -> str:
     if earlier is not None:
         for name in ("started", "attempts", "time_seconds", "wandb"):
             setattr(record, name, getattr(earlier, name))
-    from vitsweep.train import run_cell
+    from vitsweep.train.fit import run_cell
 
     return run_cell(config, record, directory).status
 
@@ -130,19 +129,6 @@ def earlier_record(directory: Path, record: Record) -> Record | None:
             "choose another hydra.run.dir=... or move that folder away"
         )
     return earlier
-
-
-def register() -> None:
-    """Tell Hydra and OmegaConf our types, names and plugins; calling it twice does no harm."""
-    add_plugin_path()
-    ConfigStore.instance().store(name="vitsweep_schema", node=Config, provider="vitsweep")
-    resolvers: dict[str, Any] = {
-        "vitsweep.run_dir": lambda overrides: str(Path("outputs/single", single_name(list(overrides)))),
-        "vitsweep.sweep_dir": lambda name, overrides: str(Path("outputs", name or sweep_name(list(overrides)))),
-        "vitsweep.mode": lambda name: "MULTIRUN" if name else None,
-    }
-    for name, function in resolvers.items():
-        OmegaConf.register_new_resolver(name, function, replace=True)
 
 
 def wait_asleep() -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from vitsweep.analysis.report.figures import Figure, save
+from vitsweep.analysis.statistics import paired as stats
+from vitsweep.analysis.statistics.examples import two_way_interval
+from vitsweep.analysis.style import MARKERS
 
-from analysis import stats
-from analysis.examples import two_way_interval
-from analysis.figures import Figure, save
-from analysis.style import MARKERS
-from vitsweep.power import detectable_effect
+from vitsweep.study.power import detectable_effect
 
 FOLDER = Path(__file__).resolve().parent
 SEEDS = (3, 5, 8, 10)

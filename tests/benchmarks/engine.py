@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from hydra import initialize_config_dir  # noqa: E402 - after the line above, as all that follow
 from hydra.core.global_hydra import GlobalHydra  # noqa: E402
 
-from vitsweep.cli import register  # noqa: E402
-from vitsweep.compose import Composer  # noqa: E402
+from vitsweep.config.composer import Composer  # noqa: E402
+from vitsweep.config.hydra import register  # noqa: E402
 from vitsweep.paths import conf_dir  # noqa: E402
-from vitsweep.planner import plan_of  # noqa: E402
-from vitsweep.record import read_record  # noqa: E402
+from vitsweep.study.planner import plan_of  # noqa: E402
+from vitsweep.study.record import read_record  # noqa: E402
 
 RUN = Path(__file__).resolve().parents[2] / "run.py"
 TINY = """

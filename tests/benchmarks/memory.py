@@ -10,8 +10,8 @@ import sys
 import torch
 from throughput import PEERS, make_step, time_steps
 
-from vitsweep.config import ModelConfig
-from vitsweep.device import device_name, keep_freed_memory, peak_gib, pick_device, pick_precision
+from vitsweep.config.schema import ModelConfig
+from vitsweep.train.device import device_name, keep_freed_memory, peak_gib, pick_device, pick_precision
 
 
 def measure(name: str, asked: argparse.Namespace) -> float:

@@ -26,8 +26,8 @@ LIMITS = {"load_seconds": 5.0, "report_seconds": 30.0, "peak_gib": 1.0, "page_mb
 
 def measure(directory: Path) -> dict[str, float]:
     """Load and report times, peak memory and page size, in this process; imports count into neither time."""
-    from analysis.load import load
-    from analysis.report import make_report
+    from vitsweep.analysis.records.load import load
+    from vitsweep.analysis.report.report import make_report
 
     start, start_cpu = time.perf_counter(), time.process_time()
     load(directory)

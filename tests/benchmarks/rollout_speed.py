@@ -17,17 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from vitsweep.analysis.__main__ import main as analysis_main
+from vitsweep.analysis.attention.maps import CHUNK, look
+from vitsweep.analysis.attention.rollout import fuse, rollout
 
-from analysis.__main__ import main as analysis_main
-from analysis.maps import CHUNK, look
-from analysis.rollout import fuse, rollout
-from vitsweep.augment import normalise
-from vitsweep.checkpoint import save_model
-from vitsweep.config import Config, ModelConfig, config_hash, from_dict, to_dict
-from vitsweep.data import load_data
-from vitsweep.models import make_model
-from vitsweep.record import Record, write_record
-from vitsweep.vit import ViT
+from vitsweep.config.schema import Config, ModelConfig, config_hash, from_dict, to_dict
+from vitsweep.data.augment import normalise
+from vitsweep.data.load import load_data
+from vitsweep.model.build import make_model
+from vitsweep.model.vit import ViT
+from vitsweep.study.record import Record, write_record
+from vitsweep.train.checkpoint import save_model
 
 PLAIN = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 

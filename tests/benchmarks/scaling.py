@@ -13,10 +13,10 @@ import statistics
 import torch
 from throughput import CLOCKS, make_step, time_steps
 
-from vitsweep.config import ModelConfig
-from vitsweep.cost import flops_per_image
-from vitsweep.device import device_name, keep_freed_memory, pick_device, pick_precision
-from vitsweep.vit import ViT
+from vitsweep.config.schema import ModelConfig
+from vitsweep.model.cost import flops_per_image
+from vitsweep.model.vit import ViT
+from vitsweep.train.device import device_name, keep_freed_memory, pick_device, pick_precision
 
 REFERENCE_BATCH = 128
 CASES = {

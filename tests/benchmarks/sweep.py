@@ -24,13 +24,13 @@ import torch.multiprocessing as multiprocessing
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from vitsweep.config import Config, ModelConfig, RecipeConfig
-from vitsweep.cost import count_parameters, flops_per_image
-from vitsweep.device import device_name, peak_gib, pick_device, pick_precision
+from vitsweep.config.schema import Config, ModelConfig, RecipeConfig
 from vitsweep.errors import ConfigError
-from vitsweep.pack import Together
-from vitsweep.pack_size import made_up_step
-from vitsweep.step import Step, train_step
+from vitsweep.model.cost import count_parameters, flops_per_image
+from vitsweep.run.pack_size import made_up_step
+from vitsweep.train.device import device_name, peak_gib, pick_device, pick_precision
+from vitsweep.train.pack import Together
+from vitsweep.train.step import Step, train_step
 
 MODELS = {
     "tiny": {"patch_size": 16, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

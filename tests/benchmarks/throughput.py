@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitsweep.compiled import compiled
-from vitsweep.config import ModelConfig
-from vitsweep.cost import flops_per_image
-from vitsweep.device import device_name, keep_freed_memory, pick_device, pick_precision
-from vitsweep.vit import ViT
+from vitsweep.config.schema import ModelConfig
+from vitsweep.model.cost import flops_per_image
+from vitsweep.model.vit import ViT
+from vitsweep.train.compiled import compiled
+from vitsweep.train.device import device_name, keep_freed_memory, pick_device, pick_precision
 
 
 def vitsweep_model(config: ModelConfig) -> nn.Module:

@@ -18,11 +18,11 @@ from rich.table import Table
 
 from tests.fake_wandb_server import KEY, FakeWandb
 from tests.wandb_cells import ended, make_record, make_row, run_cell
-from vitsweep.config import TrackerConfig
-from vitsweep.record import append_row, write_record
-from vitsweep.track import WandbTracker
-from vitsweep.wandb_client import release_service
-from vitsweep.wandb_sync import sync
+from vitsweep.config.schema import TrackerConfig
+from vitsweep.study.record import append_row, write_record
+from vitsweep.tracking.client import release_service
+from vitsweep.tracking.sync import sync
+from vitsweep.tracking.tracker import WandbTracker
 
 EPOCHS, ROWS, CELLS = 10, 1000, 30
 

@@ -1,0 +1,121 @@
+"""Which test images a gallery shows: always by a rule, never by hand, and the rule is printed.
+
+Image ids are positions in the canonical order of the test set, so the same rule gives the same images wherever the
+data came from.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vitsweep.errors import UserError
+from vitsweep.study.record import PREDICTIONS_NAME
+
+SEED = 0
+DEFAULT_COUNT = 7
+
+FORMS = "a number, ids=3,17, class=cat, class=cat:16, disagree:16, wrong:16"
+
+
+@dataclass(kw_only=True)
+class Chosen:
+    """Test images and why these."""
+
+    place_N: np.ndarray
+    """Positions in the test set."""
+    rule: str
+    """One sentence."""
+
+
+def choose(
+    wish: str, label_N: np.ndarray, classes: list[str], directories: list[Path] | None = None, which: str = "best"
+) -> Chosen:
+    """The images that `wish` describes, in one of FORMS.
+
+    Args:
+        wish: as given on the command line.
+        label_N: true classes of the test set.
+        classes: their names.
+        directories: the cells whose predictions `disagree` and `wrong` look at, the baseline's first.
+        which: checkpoint of those predictions, best or last.
+
+    Raises:
+        UserError: another form, an unknown class or id, or predictions that are not there.
+    """
+    form = re.fullmatch(r"(?:(ids)=([\d,]+)|(class)=([^:]+?)|(disagree|wrong))?(?::?(\d+))?", wish)
+    if not form or not wish:
+        raise UserError(f"--images {wish}  is not understood; allowed: {FORMS}")
+    ids, listed, by_class, name, by_prediction, number = form.groups()
+    count = int(number or DEFAULT_COUNT)
+    if ids:
+        return _by_id(listed, label_N)
+    if by_class:
+        return _of_class(name, count, label_N, classes)
+    if by_prediction:
+        predicted = np.stack([predictions(d, len(label_N), which) for d in directories or []])
+        return _disputed(predicted, count) if by_prediction == "disagree" else _wrong(predicted[0], label_N, count)
+    return spread_over_classes(label_N, count)
+
+
+def spread_over_classes(label_N: np.ndarray, count: int = DEFAULT_COUNT) -> Chosen:
+    """`count` images drawn once for all, as many of each class as can be, sorted by class."""
+    rng = np.random.default_rng(SEED)
+    present = np.unique(label_N)
+    turns = np.resize(rng.permutation(present), count)
+    drawn: list[int] = []
+    for label in sorted(turns):
+        free = np.setdiff1d(np.flatnonzero(label_N == label), drawn)
+        if len(free):
+            drawn.append(int(rng.choice(free)))
+    kind = "one of each of as many classes" if count <= len(present) else "spread evenly over the classes"
+    return Chosen(place_N=np.array(drawn), rule=f"{len(drawn)} test images drawn once for all (seed {SEED}), {kind}.")
+
+
+def predictions(directory: Path, num_images: int, which: str = "best") -> np.ndarray:
+    """Predicted class of every test image, in test-set order, as the cell left it.
+
+    Raises:
+        UserError: the file is not there or is about other images.
+    """
+    path = Path(directory) / PREDICTIONS_NAME
+    try:
+        with np.load(path) as stored:
+            place_N, class_N = stored["id"], stored[f"{'best' if which == 'best' else 'final'}_class"]
+    except (OSError, KeyError, ValueError) as fault:
+        raise UserError(f"{path}  cannot be read ({fault}); choose images by number, ids or class") from fault
+    if sorted(place_N.tolist()) != list(range(num_images)):
+        raise UserError(f"{path}  is about other images than this test set; choose images by number, ids or class")
+    return class_N[np.argsort(place_N)]
+
+
+def _by_id(listed: str, label_N: np.ndarray) -> Chosen:
+    place_N = np.array([int(part) for part in listed.split(",") if part], dtype=int)
+    if not len(place_N) or place_N.max() >= len(label_N):
+        raise UserError(f"--images ids={listed}  must name test images from 0 to {len(label_N) - 1}")
+    return Chosen(place_N=place_N, rule=f"Test images {', '.join(map(str, place_N))}, as asked for.")
+
+
+def _of_class(name: str, count: int, label_N: np.ndarray, classes: list[str]) -> Chosen:
+    if name not in classes:
+        raise UserError(f"--images class={name}  is unknown; allowed: {', '.join(classes)}")
+    members = np.flatnonzero(label_N == classes.index(name))
+    drawn = np.sort(np.random.default_rng(SEED).permutation(members)[:count])
+    return Chosen(place_N=drawn, rule=f"{len(drawn)} test images of class {name}, drawn once for all (seed {SEED}).")
+
+
+def _disputed(predicted: np.ndarray, count: int) -> Chosen:
+    """Images on which two cells taken at random differ most often; equal ones in a fixed random order."""
+    votes_NK = np.stack([(predicted == k).mean(0) for k in range(predicted.max() + 1)], axis=1)
+    dispute_N = 1 - (votes_NK**2).sum(1)
+    shuffled = np.random.default_rng(SEED).permutation(len(dispute_N))
+    drawn = shuffled[np.argsort(-dispute_N[shuffled], kind="stable")][:count]
+    return Chosen(place_N=drawn, rule=f"The {len(drawn)} test images on which the {len(predicted)} models differ most.")
+
+
+def _wrong(class_N: np.ndarray, label_N: np.ndarray, count: int) -> Chosen:
+    missed = np.flatnonzero(class_N != label_N)
+    drawn = np.sort(np.random.default_rng(SEED).permutation(missed)[:count])
+    rule = f"{len(drawn)} of the {len(missed)} test images that the first model gets wrong"
+    return Chosen(place_N=drawn, rule=f"{rule}, drawn once for all (seed {SEED}).")

@@ -1,0 +1,277 @@
+"""From cells on disk to what their models see in the same images; whatever is in the way becomes a sentence.
+
+One model is in memory at a time. Cells that were trained on other data than the first one cannot be compared image by
+image, so they are left out and named.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from vitsweep.errors import UserError
+from vitsweep.study.record import Record, epoch_checkpoints, read_record
+
+from ..text import ranges
+from .images import Chosen, choose
+from .measures import density, doublings, lift
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vitsweep.data.load import Data
+
+    from .maps import Maps
+
+
+MAX_EPOCHS = 8
+
+
+@dataclass(kw_only=True)
+class Sight:
+    """What one model makes of the chosen images."""
+
+    arm: str
+    role: str
+    seed: int
+    directory: str
+    patch_size: int
+    maps: "Maps"
+    epoch: int | None = None
+    """Epoch of the checkpoint, where a cell shows several."""
+
+    @property
+    def densities(self) -> np.ndarray:
+        """Mass of the patches, (N, P), summing to 1 an image."""
+        return density(self.maps.patches)
+
+    @property
+    def doublings(self) -> np.ndarray:
+        """Binary logarithm of the lift, (N, P): what is painted."""
+        return doublings(lift(self.maps.patches))
+
+
+@dataclass(kw_only=True)
+class Gathered:
+    """The chosen images and the models' views of them."""
+
+    image_NHWC: np.ndarray
+    """uint8 pixels."""
+    label_N: np.ndarray
+    id_N: np.ndarray
+    """Positions in the canonical order of the test set."""
+    classes: list[str]
+    rule: str
+    """How the images were chosen."""
+    sights: list[Sight]
+    """Arms in their order, seeds within."""
+    notes: list[str] = field(default_factory=list)
+    """A sentence for each cell that is missing and why."""
+
+    @property
+    def image_NCHW(self) -> "Tensor":  # noqa: N802 - the suffix is the shape
+        """The same pixels as a tensor, channels first."""
+        import torch
+
+        return torch.from_numpy(self.image_NHWC).permute(0, 3, 1, 2)
+
+    @property
+    def arms(self) -> list[str]:
+        """Arms that have a sight, in order."""
+        return list(dict.fromkeys(sight.arm for sight in self.sights))
+
+    def of(self, arm: str) -> list[Sight]:
+        """The arm's sights, by seed."""
+        return [sight for sight in self.sights if sight.arm == arm]
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """What is looked at and how."""
+
+    images: str = "7"
+    variant: str = "rollout"
+    alpha: float = 0.5
+    which: str = "best"
+
+
+def gather(cells: pd.DataFrame, settings: Settings) -> Gathered:
+    """Load data, choose images, and look at them with every finished cell's model.
+
+    Args:
+        cells: columns directory, arm, role, seed, status; in the order to show.
+
+    Raises:
+        UserError: nothing can be shown at all: no finished cell, no data, or images that do not exist.
+    """
+    finished = cells[cells["status"] == "done"]
+    if not len(finished):
+        raise UserError("No cell has finished, so there is no model to look through.")
+    rows = [(row, read_record(Path(row["directory"]))) for row in finished.to_dict("records")]
+    data = data_of(rows[0][1])
+    rows, notes = comparable(rows)
+    directories = [Path(row["directory"]) for row, _ in rows]
+    chosen = choose(settings.images, data.test.label_N.cpu().numpy(), data.classes, directories, settings.which)
+    gathered = pick(data, chosen)
+    gathered.notes = notes
+    for row, record in rows:
+        tell = f"{row['arm']}, seed {row['seed']}"
+        found = attempt(lambda row=row, record=record: sight_of(row, record, gathered, settings), tell, notes)
+        gathered.sights += [found] if found else []
+    if not gathered.sights:
+        raise UserError(" ".join(merged(notes)))
+    return gathered
+
+
+def attempt(make: Callable[[], Any], tell: str, notes: list[str]) -> Any:
+    """What `make` returns, or None and a note of what the user can know or mend."""
+    try:
+        return make()
+    except (UserError, OSError) as fault:
+        notes.append(f"No rollout of {tell}: {one_line(fault)}.")
+        return None
+
+
+def merged(notes: list[str]) -> list[str]:
+    """The notes in their order, those of several seeds of an arm as one."""
+    groups: dict[tuple, list[int]] = {}
+    for note in notes:
+        parts = re.fullmatch(r"(No rollout of .*), seed (\d+)(: .*)", note)
+        groups.setdefault((parts[1], parts[3]) if parts else (note,), []).extend([int(parts[2])] if parts else [])
+    words = []
+    for key, seeds in groups.items():
+        which = f", seed{'s' if len(set(seeds)) > 1 else ''} {ranges(sorted(set(seeds)))}" if seeds else ""
+        words.append(which.join(key) if seeds else key[0])
+    return words
+
+
+def one_line(fault: Exception) -> str:
+    """The first line of a message, without its full stop."""
+    return (str(fault).splitlines() or [type(fault).__name__])[0].rstrip(". ")
+
+
+def data_of(record: Record) -> "Data":
+    """The data that a cell was trained on, found again from its configuration.
+
+    Raises:
+        UserError: they are not there, or they are others than those the record names.
+    """
+    from vitsweep.config import schema as config
+    from vitsweep.data.load import load_data
+
+    wanted = config.from_dict(record.config)
+    wanted.data.download = False  # a report must not fetch a data set
+    data = load_data(wanted)
+    if data.fingerprint != record.data_fingerprint:
+        raise UserError(
+            f"The images now found ({data.fingerprint[:8]}) are not those that the cells were trained on "
+            f"({record.data_fingerprint[:8]}), so no rollout is shown."
+        )
+    return data
+
+
+def comparable(rows: list[tuple[dict, Record]]) -> tuple[list[tuple[dict, Record]], list[str]]:
+    """The cells that share the first one's data, and a note about the others."""
+    fingerprint = rows[0][1].data_fingerprint
+    others = [f"{row['arm']} seed {row['seed']}" for row, record in rows if record.data_fingerprint != fingerprint]
+    kept = [(row, record) for row, record in rows if record.data_fingerprint == fingerprint]
+    return kept, [f"Trained on other data, so not shown: {', '.join(others)}."] if others else []
+
+
+def pick(data: "Data", chosen: Chosen) -> Gathered:
+    """The chosen images, without any sight yet."""
+    return Gathered(
+        image_NHWC=data.test.image_NCHW[chosen.place_N].permute(0, 2, 3, 1).cpu().numpy(),
+        label_N=data.test.label_N[chosen.place_N].cpu().numpy(),
+        id_N=data.test.id_N[chosen.place_N].cpu().numpy(),
+        classes=data.classes,
+        rule=chosen.rule,
+        sights=[],
+    )
+
+
+def sight_of(row: dict, record: Record, gathered: Gathered, settings: Settings) -> Sight:
+    """One cell's view of the chosen images.
+
+    Raises:
+        UserError: no checkpoint, one that does not fit, a model without attention, attention that is not finite.
+    """
+    from vitsweep.train.checkpoint import load_model
+
+    model = load_model(row["directory"], settings.which)
+    return look_through(model, record.normalisation, gathered, settings, row)
+
+
+def sights_over_training(row: dict, record: Record, gathered: Gathered, settings: Settings) -> list[Sight]:
+    """One cell's views before training and after the epochs whose weights were kept, at most MAX_EPOCHS, evenly spaced.
+
+    Empty if none were kept.
+    """
+    import safetensors.torch
+
+    from vitsweep.config import schema as config
+    from vitsweep.model.build import make_model
+
+    kept = epoch_checkpoints(Path(row["directory"]))
+    if not kept:
+        return []
+    model = make_model(config.from_dict(record.config))  # with the weights that training began with: epoch 0
+    sights = [look_through(model, record.normalisation, gathered, settings, row | {"shown_epoch": 0})]
+    places = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MAX_EPOCHS - 1)).round().astype(int))
+    for epoch in (list(kept)[place] for place in places):
+        model.load_state_dict(safetensors.torch.load_file(kept[epoch]))
+        sights.append(look_through(model, record.normalisation, gathered, settings, row | {"shown_epoch": epoch}))
+    return sights
+
+
+def look_through(model: Any, normalisation: dict, gathered: Gathered, settings: Settings, row: dict) -> Sight:
+    """A model's view of the chosen images."""
+    from .maps import look
+
+    device = next(model.parameters()).device
+    image_NCHW = gathered.image_NCHW.to(device)
+    maps = look(model, image_NCHW, normalisation, variant=settings.variant, alpha=settings.alpha)
+    told, there = maps.logit_NK.shape[1], len(gathered.classes)
+    if told != there:
+        raise UserError(f"the model tells {told} classes apart, the data have {there}")
+    if not np.isfinite(maps.logit_NK).all():
+        raise UserError("the model's logits are not finite")
+    return Sight(
+        arm=row["arm"],
+        role=row["role"],
+        seed=int(row["seed"]),
+        directory=str(row["directory"]),
+        patch_size=model.config.patch_size,
+        maps=maps,
+        epoch=row.get("shown_epoch"),
+    )
+
+
+def behind(gathered: Gathered) -> pd.DataFrame:
+    """The numbers behind the pictures: a row a model and image."""
+    from .measures import describe
+
+    parts = []
+    for sight in gathered.sights:
+        probability_NK = sight.maps.probabilities
+        predicted_N = probability_NK.argmax(1)
+        frame = pd.DataFrame(
+            {
+                "arm": sight.arm,
+                "seed": sight.seed,
+                "image": gathered.id_N,
+                "label": [gathered.classes[k] for k in gathered.label_N],
+                "predicted": [gathered.classes[k] for k in predicted_N],
+                "confidence": probability_NK.max(1).astype(float),
+            }
+        )
+        prefix_N = sight.maps.mass_NT.sum(1) - sight.maps.patches.sum(1)
+        measured = describe(sight.maps.patches, sight.maps.grid, sight.patch_size)
+        parts.append(pd.concat([frame, measured, pd.Series(prefix_N.astype(float), name="prefix_mass")], axis=1))
+        if sight.epoch is not None:
+            parts[-1].insert(2, "epoch", sight.epoch)
+    return pd.concat(parts, ignore_index=True)

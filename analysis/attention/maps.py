@@ -1,0 +1,255 @@
+"""What a trained model attends to in given images: forward pass and rollout together, a chunk of images at a
+time.
+
+The only way from a model to the numbers that measures, galleries and comparisons use; from here on everything
+is numpy. Attention of a chunk is used up before the next forward pass, so memory does not grow with the
+number of images.
+Shapes: B images of a chunk, N images, S blocks, H heads, T tokens with the prefix first, P patches, K
+    classes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitsweep.data.augment import normalise
+from vitsweep.model.vit import capture_attention
+
+from .rollout import RolloutError, calibrated_alpha, fuse, relevance, rollout
+
+KEPT_SHARE = 0.1  # of `topk`: what the most copied rollout code keeps by default, there over the whole matrix
+
+CHUNK = 64  # images a pass: 8 blocks of 8 heads and 65 tokens are 69 MB of attention
+
+VARIANTS = {
+    "rollout": "attention rollout, heads averaged, alpha {alpha:g}, class-agnostic",
+    "max": "attention rollout, strongest head, alpha {alpha:g}, class-agnostic",
+    "min": "attention rollout, weakest head, alpha {alpha:g}, class-agnostic",
+    "topk": "attention rollout, largest 10 % of each query's keys, alpha {alpha:g}, class-agnostic",
+    "calibrated": "attention rollout, residual weighed by its norm, class-agnostic",
+    "last": "attention of the last block, class-agnostic",
+    "relevance": "relevance for the predicted class (Chefer et al. 2021)",
+}
+
+
+@dataclass(kw_only=True)
+class Maps:
+    """Where one model's predictions come from, for N images."""
+
+    mass_NT: np.ndarray
+    """Share of each token, prefix first; sums to 1, but for `relevance`, which has no scale."""
+    logit_NK: np.ndarray
+    """The model's logits."""
+    grid: tuple[int, int]
+    """Rows and columns of patches."""
+
+    @property
+    def patches(self) -> np.ndarray:
+        """Mass of the patches, (N, P), in reading order."""
+        return self.mass_NT[:, -self.grid[0] * self.grid[1] :]
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits, (N, K)."""
+        power_NK = np.exp(self.logit_NK - self.logit_NK.max(1, keepdims=True))
+        return power_NK / power_NK.sum(1, keepdims=True)
+
+
+@dataclass(kw_only=True)
+class Pass:
+    """What one forward pass left behind; valid until the next one."""
+
+    attention: list[Tensor]
+    """(B, H, T, T) a block, first block first; (B, T, T) where `reduce` has fused the heads."""
+    alphas: list[Tensor]
+    """Each token's calibrated residual weight, (B, T) a block; empty unless asked for."""
+    readout_T: Tensor
+    """What the head reads."""
+    logit_BK: Tensor
+    """The result."""
+
+
+def look(
+    model: nn.Module,
+    image_NCHW: Tensor,
+    normalisation: dict[str, Sequence[float]],
+    *,
+    variant: str = "rollout",
+    alpha: float = 0.5,
+) -> Maps:
+    """Maps of uint8 images, on the device where model and images are.
+
+    Args:
+        model: a ViT; its mode and hooks are left as they were.
+        image_NCHW: uint8 pixels.
+        normalisation: mean and std per channel, as in the record.
+        variant: one of VARIANTS.
+        alpha: weight of the residual path in the variants that name it.
+
+    Raises:
+        RolloutError: the model has no attention, the images do not fit it, or its attention is not finite.
+    """
+    if variant not in VARIANTS:
+        raise RolloutError(f"variant={variant!r}  is unknown; allowed: {', '.join(sorted(VARIANTS))}")
+
+    def use(seen: Pass) -> dict[str, Tensor]:
+        return {"mass": _ROW_OF[variant](seen, alpha=alpha), "logit": seen.logit_BK}
+
+    # Heads are fused as soon as they are seen: an eighth of the memory, and no gradients are kept alive for nothing.
+    fusion = {"max": "max", "min": "min", "relevance": None}.get(variant, "mean")
+    reduce = None if fusion is None else partial(fuse, fusion=fusion)
+    needs = {"calibrate": variant == "calibrated", "gradient": variant == "relevance"}
+    found = walk(model, image_NCHW, normalisation, use, reduce=reduce, **needs)
+    return Maps(mass_NT=found["mass"], logit_NK=found["logit"], grid=model.grid)
+
+
+def walk(
+    model: nn.Module,
+    image_NCHW: Tensor,
+    normalisation: dict[str, Sequence[float]],
+    use: Callable[[Pass], dict[str, Tensor]],
+    *,
+    reduce: Callable[[Tensor], Tensor] | None = None,
+    calibrate: bool = False,
+    gradient: bool = False,
+) -> dict[str, np.ndarray]:
+    """Run the images through the model and keep what `use` makes of each chunk's pass, chunks joined.
+
+    Args:
+        use: called with each chunk's Pass; its tensors begin with the chunk's images.
+        reduce: as in capture_attention.
+        calibrate: whether the pass measures the calibrated residual weights.
+        gradient: whether the pass can be differentiated.
+    """
+    check_fits(model, image_NCHW)
+    readout_T = model.readout().to(image_NCHW.device)
+    parts: list[dict[str, np.ndarray]] = []
+    mode = torch.enable_grad() if gradient else torch.no_grad()
+    watch = watch_alphas(model) if calibrate else nullcontext([])
+    with capture_attention(model, reduce) as attention, watch as alphas, mode:
+        for image_BCHW in image_NCHW.split(CHUNK):
+            input_BCHW = normalise(image_BCHW, normalisation["mean"], normalisation["std"])
+            logit_BK = model(input_BCHW.requires_grad_(gradient)).float()
+            seen = Pass(attention=attention, alphas=alphas, readout_T=readout_T, logit_BK=logit_BK)
+            parts.append({name: value.detach().cpu().numpy() for name, value in use(seen).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def has_attention(model: nn.Module) -> bool:
+    """Whether the model says that there is attention to look at: the one rule, for galleries, measures and pictures."""
+    return getattr(model, "has_attention", False)
+
+
+def check_fits(model: nn.Module, image_NCHW: Tensor) -> None:
+    """Refuse a model without attention and images of another size."""
+    if not has_attention(model):
+        raise RolloutError(f"model={type(model).__name__}  has no attention blocks, so there is no rollout of it")
+    needed = (model.config.num_channels, model.config.image_size, model.config.image_size)
+    if tuple(image_NCHW.shape[1:]) != needed:
+        raise RolloutError(f"images  have shape {tuple(image_NCHW.shape[1:])}; this model takes {needed}")
+
+
+@contextmanager
+def watch_alphas(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Yield a list that each forward pass fills with every block's calibrated residual weights, (B, T).
+
+    The last block may answer only the tokens that the head reads; the others carry no mass there, so its first
+    token's weight standing for all of them changes nothing.
+    """
+    seen: list[Tensor] = []
+    streams: list[Tensor] = []
+    handles = [model.register_forward_pre_hook(lambda *_: seen.clear())]
+
+    def finish(_module: nn.Module, _inputs: tuple, branch_BTD: Tensor) -> None:
+        stream_BTD = streams.pop()[:, : branch_BTD.shape[1]]
+        alpha_BT = calibrated_alpha(stream_BTD, branch_BTD)
+        seen.append(alpha_BT if alpha_BT.shape[1] == num_tokens else alpha_BT[:, :1].expand(-1, num_tokens))
+
+    num_tokens = len(model.readout())
+    try:
+        for block in model.blocks:
+            handles.append(block.register_forward_pre_hook(lambda _, inputs: streams.append(inputs[0])))
+            handles.append(block.attention.register_forward_hook(finish))
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _rollout_row(seen: Pass, *, alpha: float, **settings) -> Tensor:
+    return rollout(seen.attention, seen.readout_T, alpha=alpha, **settings)
+
+
+def _calibrated_row(seen: Pass, *, alpha: float) -> Tensor:
+    return rollout(seen.attention, seen.readout_T, alpha=seen.alphas)
+
+
+def _last_row(seen: Pass, *, alpha: float) -> Tensor:
+    return rollout(seen.attention, seen.readout_T, alpha=0.0, layers=slice(-1, None))
+
+
+def _relevance_row(seen: Pass, *, alpha: float) -> Tensor:
+    # Images do not touch each other in a ViT, so one backward pass of the summed logits gives each its own
+    # gradient.
+    total = seen.logit_BK.max(1).values.sum()
+    gradient = torch.autograd.grad(total, seen.attention)
+    return relevance(seen.attention, gradient, seen.readout_T)
+
+
+_ROW_OF = {
+    "rollout": _rollout_row,
+    "max": partial(_rollout_row, fusion="max"),
+    "min": partial(_rollout_row, fusion="min"),
+    "topk": partial(_rollout_row, keep=KEPT_SHARE),
+    "calibrated": _calibrated_row,
+    "last": _last_row,
+    "relevance": _relevance_row,
+}
+
+
+def layer_rows(seen: Pass, *, alpha: float = 0.5) -> Tensor:
+    """(B, S, T): the rollout as if the head read after block 1, 2, ... S; the last is the rollout itself."""
+    fused = [fuse(matrix) for matrix in seen.attention]
+    depths = range(1, len(fused) + 1)
+    return torch.stack([rollout(fused[:d], seen.readout_T, alpha=alpha) for d in depths], dim=1)
+
+
+def head_rows(seen: Pass) -> Tensor:
+    """(B, S, H, T): where the token that the head reads looks, block by block and attention head by attention
+    head."""
+    return torch.stack([torch.einsum("t,bhtk->bhk", seen.readout_T, a) for a in seen.attention], dim=1)
+
+
+def full_reading(seen: Pass, model: nn.Module, *, alpha: float = 0.5) -> dict[str, Tensor]:
+    """All that analysis.attention.measures needs of a pass: the head's row, the mean row, distances, logits."""
+    fused = [fuse(matrix) for matrix in seen.attention]
+    uniform_T = torch.full_like(seen.readout_T, 1 / len(seen.readout_T))
+    return {
+        "mass": rollout(fused, seen.readout_T, alpha=alpha),
+        "mean": rollout(fused, uniform_T, alpha=alpha),
+        "distance": attention_distance(seen.attention, model),
+        "logit": seen.logit_BK,
+    }
+
+
+def attention_distance(attention: Sequence[Tensor], model: nn.Module) -> Tensor:
+    """(B, S, H): how far patches look on average, pixels, over all patch queries; prefix tokens left out.
+
+    From centre to centre, so a patch is at no distance from itself and a coarser grid has smaller ones.
+
+    Each query's distances are weighted with its attention, queries with their attention to patches.
+    """
+    rows, columns = model.grid
+    place_P2 = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float() * model.config.patch_size
+    T, prefix = attention[0].shape[-1], model.num_prefix_tokens
+    weigh_TT2 = torch.zeros(T, T, 2)
+    weigh_TT2[prefix:, prefix:, 0] = torch.cdist(place_P2, place_P2)
+    weigh_TT2[prefix:, prefix:, 1] = 1
+    weigh_X2 = weigh_TT2.view(T * T, 2).to(attention[0])
+    sums = [matrix.flatten(2) @ weigh_X2 for matrix in attention]  # (B, H, 2): distance and mass
+    return torch.stack([total[..., 0] / total[..., 1] for total in sums], dim=1)

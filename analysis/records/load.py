@@ -1,0 +1,196 @@
+"""Records on disk (or W&B's copies) -> tidy frames: `cells`, one row a cell, and `history`, one row a cell and epoch.
+
+Nothing found on disk is fatal: a damaged, foreign or too new record is left out and named in `problems`. A
+cell that the plan lists and nobody has started is a row with status `planned`, so unfinished work is visible.
+Numbers stay in the record's units (accuracy a fraction of 1); tables turn them into percent points.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vitsweep.errors import RecordError
+from vitsweep.study.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
+
+from .wandb_runs import Copies, fetch, find, is_source
+
+HISTORY_NAMES = (
+    "train/loss",
+    "train/accuracy",
+    "val/loss",
+    "val/accuracy",
+    "lr",
+    "time_seconds",
+    "images_per_second",
+)
+PLAIN_FIELDS = (
+    "study role arm seed status epoch config_hash plan_hash claims_hash data_fingerprint data_name params "
+    "flops_per_image time_seconds images_per_second peak_gib device precision threads pack attempts started "
+    "finished"
+).split()
+PLAN_SCHEMA = 1
+PLAN_KEYS = {"study", "plan_hash", "arms", "cells"}
+PLANNED_KEYS = ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")
+UNPLANNED = "the cells are reported as a plain sweep."
+SKIPPED_FOLDERS = {"report", "wandb", "__pycache__"}
+
+
+@dataclass(kw_only=True)
+class Loaded:
+    """What one or many directories hold."""
+
+    cells: pd.DataFrame
+    """One row a cell: `directory`, `cell` (its id), PLAIN_FIELDS, `final/<metric>`, `best/epoch`,
+    `best/<metric>`, `record`."""
+    history: pd.DataFrame
+    """One row a cell and epoch: `cell`, `arm`, `seed`, `epoch` and HISTORY_NAMES."""
+    problems: list[str]
+    """A sentence for each thing that could not be read or does not belong."""
+    plans: list[dict[str, Any]] = field(default_factory=list)
+    """The plan.json of each directory that has one."""
+    is_copy: bool = False
+    """Whether some of it comes from W&B, which has no predictions and no checkpoints."""
+
+
+def load(*directories: str | Path) -> Loaded:
+    """Every cell under the given sweep or cell directories, or of runs named `wandb:entity/project?group=study`.
+
+    Of a directory in which W&B's run files lie and no records, what those files say is taken.
+
+    Raises:
+        RecordError: a directory does not exist, or W&B cannot be read.
+    """
+    rows, history, problems, plans, is_copy = [], [], [], [], False
+    for source in map(str, directories):
+        directory = Path(source)
+        if not is_source(source) and not directory.is_dir():
+            raise RecordError(f"{directory}  is not a directory; give a sweep's or a cell's directory")
+        prefix = f"{directory.name}/" if len(directories) > 1 else ""
+        plan = None if is_source(source) else read_plan(directory, problems)
+        found = [] if is_source(source) else _read_cells(directory, prefix, history, problems)
+        copies = fetch(source) if is_source(source) else (None if found else find(directory))
+        if copies:
+            found, plan, is_copy = _copied(copies, directory, prefix, history), plan or copies.plan, True
+            problems += copies.problems
+        plans += [plan] if plan else []
+        rows += found + _planned(directory, prefix, plan, {row["cell"] for row in found})
+    cells, epochs = _cell_frame(rows), _history_frame(history)
+    return Loaded(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy)
+
+
+def _copied(copies: Copies, directory: Path, prefix: str, history: list[dict]) -> list[dict]:
+    """Rows for the cells that W&B has; the directory of such a cell does not exist."""
+    for cell, record, epochs in copies.cells:
+        history += [row | {"cell": prefix + cell, "arm": record.arm, "seed": record.seed} for row in epochs]
+    return [_cell_row(directory / cell, prefix + cell, record) for cell, record, _ in copies.cells]
+
+
+def read_plan(directory: Path, problems: list[str]) -> dict[str, Any] | None:
+    """The directory's plan.json; None without one, and with a sentence in `problems` for an unreadable one."""
+    path = directory / PLAN_NAME
+    if not path.exists():
+        return None
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        problems.append(f"{PLAN_NAME} is not readable ({fault}); {UNPLANNED}")
+        return None
+    if isinstance(plan, dict) and plan.get("schema", PLAN_SCHEMA) != PLAN_SCHEMA:
+        problems.append(f"{PLAN_NAME} has schema={plan['schema']}, this version reads {PLAN_SCHEMA}; {UNPLANNED}")
+        return None
+    if not isinstance(plan, dict) or not _is_whole(plan):
+        problems.append(f"{PLAN_NAME} is not a plan of vitsweep; {UNPLANNED}")
+        return None
+    return plan
+
+
+def _is_whole(plan: dict[str, Any]) -> bool:
+    cells = plan.get("cells")
+    if not PLAN_KEYS <= set(plan) or not isinstance(cells, list):
+        return False
+    return all(isinstance(cell, dict) and {"id", *PLANNED_KEYS} <= set(cell) for cell in cells)
+
+
+def cell_directories(directory: Path) -> list[Path]:
+    """The directories below (or at) `directory` that hold a record, in a fixed order."""
+    found = []
+    for folder, below, files in os.walk(directory):
+        if RECORD_NAME in files:
+            found.append(Path(folder))
+            below.clear()
+        below[:] = sorted(name for name in below if name not in SKIPPED_FOLDERS)
+    return sorted(found)
+
+
+def _read_cells(directory: Path, prefix: str, history: list[dict], problems: list[str]) -> list[dict]:
+    rows = []
+    for folder in cell_directories(directory):
+        relative = folder.relative_to(directory).as_posix()
+        cell = prefix + (relative if relative != "." else "cell")
+        try:
+            record = read_record(folder)
+            row = _cell_row(folder, cell, record)
+        except (RecordError, OSError, TypeError, AttributeError) as fault:
+            problems.append(_left_out(cell, folder, fault))
+            continue
+        rows.append(row)
+        history += _epoch_rows(folder, cell, record, problems)
+    return rows
+
+
+def _left_out(cell: str, folder: Path, fault: Exception) -> str:
+    text = str(fault).replace(str(folder / RECORD_NAME), "").strip()
+    return f"Left out {cell}: its {RECORD_NAME} {text}."
+
+
+def _cell_row(folder: Path, cell: str, record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {"directory": str(folder), "cell": cell}
+    row |= {name: getattr(record, name) for name in PLAIN_FIELDS}
+    for when in ("final", "best"):
+        values = record.metrics.get(when) or {}
+        row |= {f"{when}/{name}": values.get(name) for name in METRIC_NAMES}
+    row["best/epoch"] = (record.metrics.get("best") or {}).get("epoch")
+    return row | {"record": record}
+
+
+def _epoch_rows(folder: Path, cell: str, record: Record, problems: list[str]) -> list[dict]:
+    try:
+        rows = {row["epoch"]: row for row in read_rows(folder)}
+    except (TypeError, KeyError, UnicodeDecodeError):
+        problems.append(f"Left out the epochs of {cell}: its metrics.jsonl has rows without an epoch.")
+        return []
+    return [row | {"cell": cell, "arm": record.arm, "seed": record.seed} for row in rows.values()]
+
+
+def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -> list[dict]:
+    """Rows for the cells that the plan lists and that have no record."""
+    rows = []
+    for planned in plan["cells"] if plan else []:
+        cell = prefix + planned["id"]
+        if cell in found:
+            continue
+        known = {key: planned[key] for key in PLANNED_KEYS}
+        record = Record(study=plan["study"], plan_hash=plan["plan_hash"], **known)
+        rows.append(_cell_row(directory / planned["id"], cell, record))
+    return rows
+
+
+def _cell_frame(rows: list[dict]) -> pd.DataFrame:
+    numbers = [f"{when}/{name}" for when in ("final", "best") for name in METRIC_NAMES] + ["best/epoch"]
+    columns = ["directory", "cell", *PLAIN_FIELDS, *numbers, "record"]
+    cells = pd.DataFrame(rows, columns=columns)
+    for name in (*numbers, "params", "flops_per_image", "time_seconds", "images_per_second", "peak_gib"):
+        cells[name] = pd.to_numeric(cells[name], errors="coerce").astype(float)
+    return cells
+
+
+def _history_frame(rows: list[dict]) -> pd.DataFrame:
+    columns = ["cell", "arm", "seed", "epoch", *HISTORY_NAMES]
+    history = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
+    for name in ("epoch", *HISTORY_NAMES):
+        history[name] = pd.to_numeric(history[name], errors="coerce").astype(float)
+    return history

@@ -1,0 +1,132 @@
+"""Cells that W&B has, in place of records: runs of a project, or run files on disk where no record lies beside them.
+
+History is read whole (scan_history): W&B's `history` gives 500 sampled rows, other ones at each call. What W&B does not
+have is said once, in a sentence for the report.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from vitsweep.errors import RecordError
+from vitsweep.study.record import Record
+from vitsweep.tracking.mode import has_key, server_url
+from vitsweep.tracking.read_back import Told, cell_id, plan_of, read_runs, record_of
+
+PREFIX = "wandb:"
+LACKS = (
+    "Read from {place}, not from records: predictions of single images, checkpoints and tracebacks are not there, so "
+    "comparisons image by image and attention rollouts are left out."
+)
+
+
+@dataclass(kw_only=True)
+class Copies:
+    """What W&B has of a study."""
+
+    cells: list[tuple[str, Record, list[dict[str, Any]]]]
+    """Id, record and rows of each cell."""
+    plan: dict[str, Any] | None
+    problems: list[str]
+
+
+def is_source(text: str) -> bool:
+    """Whether an argument names runs of W&B rather than a directory."""
+    return text.startswith(PREFIX)
+
+
+def parse(source: str) -> tuple[str, str]:
+    """`wandb:entity/project?group=study` -> `entity/project` and `study`.
+
+    Raises:
+        RecordError: it has another form.
+    """
+    url = urlsplit(source.removeprefix(PREFIX))
+    key, _, group = url.query.partition("=")
+    if not url.path.strip("/") or url.path.count("/") > 1 or key != "group" or not group or "&" in group:
+        raise RecordError(f"{source}  must be wandb:ENTITY/PROJECT?group=STUDY; the group is the study's name")
+    return url.path.strip("/"), unquote(group)  # not parse_qs, for which the + of patch_size+lr is a space
+
+
+def report_folder(source: str) -> Path:
+    """Where the report of such runs goes: outputs/wandb/<project>/<study>/report."""
+    project, group = parse(source)
+    return Path("outputs/wandb", project.rpartition("/")[2], group.replace("/", "-"), "report")
+
+
+def fetch(source: str) -> Copies:
+    """The runs of a group, from the server.
+
+    Raises:
+        RecordError: no key, no answer, no such project, or no run of that group.
+    """
+    project, group = parse(source)
+    if not has_key():
+        raise RecordError(f"{source}  needs an API key for {server_url()}; set WANDB_API_KEY or run `wandb login`")
+    told = asked(source, lambda: runs_of(project, group))
+    if not told:
+        raise RecordError(f"{source}  has no runs; the group is the study's name, as W&B's run table shows it")
+    return copies(told, source)
+
+
+def runs_of(project: str, group: str) -> list[Told]:
+    """Every run of a group with its whole history."""
+    import wandb
+
+    found = []
+    for run in wandb.Api().runs(project, filters={"group": group}, order="+created_at"):
+        run.load_full_data()  # lists of runs come without configuration and summary
+        found.append(
+            Told(
+                id=run.id,
+                config=dict(run.config),
+                summary=dict(run.summary_metrics),
+                rows=list(run.scan_history(use_cache=False)),  # a run that was sent again has other rows
+                is_running=run.state == "running",
+            )
+        )
+    return found
+
+
+def asked(source: str, action: Callable[[], list[Told]]) -> list[Told]:
+    """What W&B answers.
+
+    Raises:
+        RecordError: it does not.
+    """
+    import requests
+    import wandb
+
+    try:
+        return action()
+    except (wandb.errors.Error, requests.RequestException, ValueError) as fault:
+        first = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+        raise RecordError(f"{source}  cannot be read from {server_url()} ({first}); check the name, the key") from fault
+
+
+def find(directory: Path) -> Copies | None:
+    """The cells of the run files under a directory, None if there are none."""
+    told = read_runs(directory)
+    return copies(told, "W&B's run files") if told else None
+
+
+def copies(told: list[Told], place: str) -> Copies:
+    """Runs as cells; a cell that was told more than once counts once, by its most complete run."""
+    problems = [LACKS.format(place=place)]
+    others = [run.id for run in told if not run.is_cell]
+    if others:
+        problems.append(f"Left out {', '.join(others)}: no cell of vitsweep, or killed before it said what it is.")
+    best: dict[str, tuple[tuple, Record, list[dict]]] = {}
+    own = [run for run in told if run.is_cell]
+    for run in own:
+        record = record_of(run)
+        key = cell_id(record.arm, record.config_hash, record.seed)
+        rank = (record.status == "done", len(run.epochs), record.finished)
+        if key not in best or rank > best[key][0]:
+            best[key] = (rank, record, run.epochs)
+    if len(own) > len(best):
+        problems.append(f"{len(own) - len(best)} runs tell of a cell again; the most complete run of each is used.")
+    cells = [(cell, record, rows) for cell, (_, record, rows) in sorted(best.items())]
+    return Copies(cells=cells, plan=plan_of(own), problems=problems)

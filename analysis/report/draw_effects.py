@@ -1,0 +1,149 @@
+"""The figures about effects: forest, seed strip, cost, main effects, interactions, classes, generalisation gap.
+
+Each draw_* takes a frame and `ax`, draws there and returns it. Effects are in percent points, the baseline is zero.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from ..style import DIVERGING, FIXED_DARK, FIXED_LIGHT, LINES, MARKERS, contrast
+from ..text import large, signed
+
+VERDICT_ROLE = {"helps": "good", "hurts": "bad"}
+
+
+def draw_forest(effects: pd.DataFrame, images: pd.DataFrame, *, ax: Axes, colour: dict, rope: float) -> Axes:
+    """Effects with their 95 % intervals, the ROPE shaded; thin lines: new test images, where `images` has any."""
+    place = np.arange(len(effects))[::-1]
+    if not math.isnan(rope):
+        ax.axvspan(-rope, rope, color=colour["rope"], linewidth=0, zorder=0)
+    ax.axvline(0, color=colour["soft"], linewidth=1)
+    wider = images.set_index("arm") if len(images) else images
+    for y, (_, row) in zip(place, effects.iterrows(), strict=True):
+        shade = colour[VERDICT_ROLE.get(row["verdict"], "ink")]
+        if row["arm"] in wider.index:
+            ends = wider.loc[row["arm"], ["image_low", "image_high"]]
+            ax.plot(ends, [y, y], color=colour["s8"], linewidth=1, zorder=1)
+        ax.plot([row["ci_low"], row["ci_high"]], [y, y], color=shade, linewidth=3, solid_capstyle="butt", zorder=2)
+        full = row["verdict"] in ("helps", "hurts")
+        ax.plot(row["delta"], y, "o", color=shade, markerfacecolor=shade if full else colour["paper"], zorder=3)
+    ax.set_yticks(place, effects["arm"])
+    ax.set_ylim(-0.6, len(effects) - 0.4)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("difference to the baseline, percent points")
+    return ax
+
+
+def draw_strip(values: pd.DataFrame, *, ax: Axes, styles: dict, colour: dict) -> Axes:
+    """(seeds, arms): a dot for each run, thin lines joining equal seeds, a bar at each arm's mean."""
+    place = np.arange(values.shape[1])[::-1]
+    for _, row in values.iterrows():
+        ax.plot(row, place, color=colour["grid"], linewidth=0.8, zorder=1)
+    for y, arm in zip(place, values.columns, strict=True):
+        style = styles[arm]
+        dots = values[arm].dropna()
+        ax.plot(dots, [y] * len(dots), style["marker"], color=style["color"], markersize=5, alpha=0.8, zorder=3)
+        if len(dots):
+            ax.plot([dots.mean()] * 2, [y - 0.28, y + 0.28], color=colour["ink"], linewidth=2, zorder=4)
+    ax.set_yticks(place, values.columns)
+    ax.set_ylim(-0.6, values.shape[1] - 0.4)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("test accuracy, %")
+    return ax
+
+
+def draw_cost(points: pd.DataFrame, *, ax: Axes, styles: dict, colour: dict, cost: str, label: str) -> Axes:
+    """Accuracy against one cost, with 95 % intervals; the line joins the arms that no cheaper arm beats."""
+    front = points[points["front"]].sort_values(cost)
+    ax.plot(front[cost], front["mean"], color=colour["s8"], linewidth=1, drawstyle="steps-post", zorder=1)
+    for _, row in points.iterrows():
+        style = styles[row["arm"]]
+        ax.plot([row[cost]] * 2, [row["ci_low"], row["ci_high"]], color=style["color"], linewidth=1.5, zorder=2)
+        ax.plot(row[cost], row["mean"], style["marker"], color=style["color"], label=row["arm"], zorder=3)
+    if points[cost].max() > 3 * points[cost].min() > 0:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: large(value)))
+    ax.set_xlabel(label)
+    ax.set_ylabel("test accuracy, %")
+    return ax
+
+
+def draw_main(main: pd.DataFrame, factor: str, usual: str, *, ax: Axes, colour: dict) -> Axes:
+    """One factor: effect of each level with its interval, the baseline's level at zero."""
+    rows = main[main["factor"] == factor]
+    levels = ordered([usual, *rows["level"]])
+    effect = rows.set_index("level")
+    at = {level: number for number, level in enumerate(levels)}
+    ax.axhline(0, color=colour["soft"], linewidth=1)
+    means = [effect.loc[level, "effect"] if level in effect.index else 0.0 for level in levels]
+    ax.plot(range(len(levels)), means, color=colour["s1"], linewidth=1, zorder=1)
+    for level, row in effect.iterrows():
+        ax.plot([at[level]] * 2, [row["ci_low"], row["ci_high"]], color=colour["s1"], linewidth=2.5)
+    ax.plot(range(len(levels)), means, "o", color=colour["s1"])
+    ax.plot(at[usual], 0, "o", color=colour["s0"])
+    ax.set_xticks(range(len(levels)), levels)
+    ax.set_xlim(-0.4, len(levels) - 0.6)
+    ax.set_title(factor)
+    return ax
+
+
+def draw_interaction(cells: pd.DataFrame, one: str, other: str, *, ax: Axes, colour: dict) -> Axes:
+    """Mean accuracy by the levels of one factor, a line for each level of the other; parallel lines add up."""
+    means = cells.groupby([one, other])["mean"].mean().unstack(other)
+    means = means.loc[ordered(list(means.index)), ordered(list(means.columns))]
+    for number, level in enumerate(means.columns):
+        style = {"color": colour[f"s{number % 8 + 1}"], "marker": MARKERS[number % 8], "linestyle": LINES[number % 4]}
+        ax.plot(range(len(means)), means[level], label=str(level), **style)
+    ax.set_xticks(range(len(means)), means.index)
+    ax.set_xlim(-0.3, len(means) - 0.7)
+    ax.set_xlabel(one)
+    ax.legend(title=other, title_fontsize="small", fontsize="small")
+    return ax
+
+
+def draw_classes(table: pd.DataFrame, *, ax: Axes, colour: dict) -> Axes:
+    """(arms, classes) differences as coloured cells with their values, one symmetric scale."""
+    bound = max(float(np.nanmax(np.abs(table.to_numpy()))), 1e-9)
+    for y, (_, row) in enumerate(table.iterrows()):
+        for x, value in enumerate(row):
+            shade = to_hex(DIVERGING(0.5 + value / bound / 2))
+            ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor=colour["paper"]))
+            ink = max((FIXED_DARK, FIXED_LIGHT), key=lambda c: contrast(c, shade))
+            ax.text(x, y, signed(value, 1), ha="center", va="center", color=ink, fontsize=8)
+    ax.set_xlim(-0.5, table.shape[1] - 0.5)
+    ax.set_ylim(table.shape[0] - 0.5, -0.5)
+    ax.set_xticks(range(table.shape[1]), table.columns, rotation=30, ha="right")
+    ax.set_yticks(range(table.shape[0]), table.index)
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def draw_gap(gap: pd.DataFrame, arms: list[str], *, ax: Axes, styles: dict) -> Axes:
+    """Training minus validation by epoch, mean over seeds with the lowest and highest, a line for each arm."""
+    for arm in arms:
+        rows = gap[gap["arm"] == arm]
+        style = styles[arm] | {"marker": styles[arm]["marker"] if len(rows) == 1 else ""}
+        ax.plot(rows["epoch"], rows["mean"], label=arm, **style)
+        if (rows["n"] > 1).any():
+            ax.fill_between(rows["epoch"], rows["low"], rows["high"], color=style["color"], alpha=0.15, linewidth=0)
+    ax.set_xlabel("epoch")
+    return ax
+
+
+def ordered(levels: list[str]) -> list[str]:
+    """Levels once each: by value when all are numbers, else as they came."""
+    once = list(dict.fromkeys(map(str, levels)))
+    try:
+        return sorted(once, key=float)
+    except ValueError:
+        return once

@@ -1,0 +1,77 @@
+"""results.json: every number of a report at full precision, with the runs it comes from and the hashes of its inputs.
+
+verify recomputes it; other programs can read it in place of the tables.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vitsweep.files import finite
+from vitsweep.study.record import RECORD_NAME
+
+from ..statistics.judgement import Judgement
+
+RESULTS_NAME = "results.json"
+RESULTS_SCHEMA = 1
+
+
+def results_json(judgement: Judgement, signature: str, sort: str) -> str:
+    """The file's text."""
+    selection = judgement.selection
+    cells = {arm: _numbers(selection, arm) for arm in selection.arms}
+    found, power = judgement.factorial, judgement.power
+    values = {
+        "schema": RESULTS_SCHEMA,
+        "study": selection.study,
+        "options": {"metric": judgement.metric, "sort": sort},
+        "baseline": selection.baseline,
+        "signature": signature,
+        "runs": {str(i): cell for i, cell in enumerate(selection.cells["cell"], start=1)},
+        "inputs": input_hashes(judgement),
+        "arms": _rows(judgement.effects, cells, selection.baseline),
+        "claims": _rows(judgement.claims, cells),
+        "main_effects": _rows(found.main) if found else [],
+        "interactions": _rows(found.interactions) if found else [],
+        "removal": found.removal if found else "",
+        "saturation": _rows(judgement.saturation, cells),
+        "best_epoch": _rows(judgement.best, cells),
+        "images": _rows(judgement.images, cells, selection.baseline),
+        "classes": _rows(judgement.classes, cells, selection.baseline),
+        "measures": _rows(judgement.measures, cells, selection.baseline),
+        "power": vars(power) if power else None,
+    }
+    return json.dumps(finite(values), indent=1) + "\n"
+
+
+def report_options(folder: Path) -> dict[str, str]:
+    """metric and sort that the report in `folder` was made with."""
+    return json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))["options"]
+
+
+def input_hashes(judgement: Judgement) -> dict[str, str]:
+    """Cell -> SHA-256 of its record.json, for the cells that have one."""
+    hashes = {}
+    for cell, directory in zip(judgement.selection.cells["cell"], judgement.selection.cells["directory"], strict=True):
+        path = Path(directory) / RECORD_NAME
+        if path.exists():
+            hashes[cell] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashes
+
+
+def _numbers(selection, arm: str) -> list[int]:
+    cells = zip(selection.cells["arm"], selection.cells["status"], strict=True)
+    return [i for i, (a, status) in enumerate(cells, start=1) if a == arm and status == "done"]
+
+
+def _rows(frame: pd.DataFrame, runs: dict[str, list[int]] | None = None, also: str = "") -> list[dict[str, Any]]:
+    rows = []
+    for row in frame.to_dict("records"):
+        if runs is not None:
+            arms = [row["arm"], *([also] if also else [])] if "arm" in row else row["arms"].split()
+            row["runs"] = sorted({number for arm in arms for number in runs.get(arm, [])})
+        rows.append(row)
+    return rows

@@ -1,0 +1,60 @@
+"""What was changed after the first run had started: claims, the ROPE, the number of seeds; and what that costs.
+
+Records carry the hash of the claims they were started under (and of the ROPE, where it is not the default one).
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..records.selection import Selection
+from . import paired as stats
+
+RESTATED = "The claims or the ROPE were changed after the first run started."
+NULL_STUDIES = 100_000
+"""Simulated studies without any effect: the standard error of a rate of 8 % is then 0.09 %."""
+
+
+def earlier_hashes(selection: Selection) -> list[str]:
+    """The hashes under which the study's runs were started, other than the plan's own; none without a plan."""
+    if selection.plan is None:
+        return []
+    cells = selection.cells
+    started = cells[(cells["status"] != "planned") & (cells["study"] == selection.study)]
+    return sorted(set(started["claims_hash"]) - {selection.plan.get("claims_hash", "")})
+
+
+def changed_claims(selection: Selection) -> list[dict[str, Any]]:
+    """The claims that are not what they were when the first cell started.
+
+    A claim counts as unchanged only if the plan's history (`claims_before`: hash -> claims) has it under every hash
+    that a record carries.
+    """
+    older = earlier_hashes(selection)
+    history = (selection.plan or {}).get("claims_before") or {}
+    if any(h not in history and h for h in older):
+        return list(selection.claims)
+    return [claim for claim in selection.claims if not all(claim in history.get(h, []) for h in older)]
+
+
+def extension_sentence(selection: Selection) -> str:
+    """That seeds were added after results could be seen, and what it does to errors; empty when none were."""
+    plan = selection.plan or {}
+    looks = [int(number) for number in plan.get("seeds_before") or [] if number > 1]
+    if not looks:
+        return ""
+    looks.append(len(plan["seeds"]))
+    path = " to ".join(str(number) for number in looks)
+    return (
+        f"Extended from {path} seeds after results could be seen: for somebody who would have stopped at a significant "
+        f"result, errors of {100 * stats.ALPHA:g} % become about {100 * error_of_looks(tuple(looks)):.0f} %."
+    )
+
+
+@cache
+def error_of_looks(looks: tuple[int, ...]) -> float:
+    """Probability that a paired t test at 5 % finds a difference that is not there at any of these numbers of seeds."""
+    difference_DS = np.random.default_rng(0).standard_normal((NULL_STUDIES, max(looks)))
+    found_LD = [stats.p_paired(difference_DS[:, :number]) < stats.ALPHA for number in looks]
+    return float(np.any(found_LD, axis=0).mean())

@@ -1,0 +1,283 @@
+"""Claims stated before the first run, and what the data say about them.
+
+A study file lists them; three forms:
+
+    claims:
+      - claim: patch 4 beats patch 8          # words, shown in the report
+        arm: baseline                         # an arm's slug, or factor=level; a list of them for "all of these"
+        than: patch_size=8                    # likewise; left out: the baseline
+        metric: test/accuracy                 # left out: test/accuracy at the last epoch
+        direction: higher                     # higher or lower; left out: what is better for the metric
+        rope: 0.5                             # left out: the study's
+      - claim: validation loss saturates about epoch 75
+        kind: saturation
+        metric: val/loss
+        epoch: 75
+        within: 10                            # saturation epochs 65 to 85 support the claim
+        arm: baseline                         # left out: the baseline
+      - claim: a convolutional network of equal size does better
+        testable: false
+        why: no arm of this study is a convolutional network
+
+Every arm in `arm` is compared with every arm in `than`. A claim is supported if all of its comparisons are in its
+direction and significant (its p is the largest: an intersection-union test), contradicted if one goes significantly the
+other way (the smallest p, times the number of comparisons), not supported if all are equivalent within the ROPE. All
+testable claims that are as they were when the first run started are one Holm family at 5 %; a claim that was changed
+later is exploratory: its p is adjusted as if it had been one more, and it changes no other claim's p.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from vitsweep.study.record import METRIC_NAMES
+
+from ..records.selection import DEFAULT_METRIC, Selection
+from ..text import decimals, interval, p_value, signed
+from . import paired as stats
+from .attrition import seeds_used
+from .changed_later import changed_claims
+from .curves import cell_saturation
+from .effects import differences, direction, seed_values, unit
+
+COLUMNS = "claim kind arms evidence p p_holm verdict changed_after_start".split()
+KEYS = {"claim", "arm", "than", "metric", "direction", "rope", "kind", "epoch", "within", "testable", "why"}
+KINDS = ("effect", "saturation")
+CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+
+
+@dataclass(kw_only=True)
+class Judged:
+    """What one claim's data say, before Holm."""
+
+    claim: str
+    kind: str
+    evidence: str
+    p_for: float = math.nan
+    """p against the claim being false; NaN when it cannot be judged."""
+    p_against: float = math.nan
+    p_equivalent: float = math.nan
+    """p of all comparisons lying within the ROPE: the largest, as in any test of all of them."""
+    rope: str = ""
+    """The differences that do not matter, in words: `0.5 points`."""
+    is_small: bool = False
+    """Every comparison's interval lies within the ROPE."""
+    word: str = ""
+    """The verdict when there is no p: single, missing or not testable."""
+    arms: list[str] = field(default_factory=list)
+    """Every arm that the evidence uses."""
+    settles: str = ""
+    """The arm, if the claim is about its effect on the baseline in the default metric and nothing else."""
+
+    @property
+    def p(self) -> float:
+        """The smaller of the two p values; they cannot both be small."""
+        return float(np.fmin(self.p_for, self.p_against))
+
+
+def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.Adjusted] | None]:
+    """The claims' table (COLUMNS), and the adjusted p of each arm that a claim compares with the baseline.
+
+    The second is None for a study without claims. Its p of equivalence is NaN for a claim with a ROPE of its own.
+    """
+    if not selection.claims:
+        return pd.DataFrame(columns=COLUMNS), None
+    judged = [judge_claim(claim, selection) for claim in selection.claims]
+    later = changed_claims(selection)
+    changed = [claim in later for claim in selection.claims]
+    family = [one.word != "not testable" and not late for one, late in zip(judged, changed, strict=True)]
+    rows, arms = [], {}
+    for claim, one, late, own in zip(selection.claims, judged, changed, _adjusted(judged, family), strict=True):
+        used, word = " ".join(one.arms), _verdict(one, own)
+        rows.append((one.claim, one.kind, used, f"{one.evidence}{_aside(one, word)}", one.p, own.p, word, late))
+        if one.settles and not late:
+            usual_rope = claim.get("rope") in (None, selection.rope)
+            arms[one.settles] = _settled(own, arms.get(one.settles, stats.Adjusted()), usual_rope)
+    return pd.DataFrame(rows, columns=COLUMNS), arms
+
+
+def _adjusted(judged: list[Judged], family: list[bool]) -> list[stats.Adjusted]:
+    """Holm's p over the family; that of a claim outside as if it had been one more."""
+    inside = [one for one, is_in in zip(judged, family, strict=True) if is_in]
+    of_family = iter(_holm(inside))
+    return [next(of_family) if is_in else _holm([one, *inside])[0] for one, is_in in zip(judged, family, strict=True)]
+
+
+def _holm(judged: list[Judged]) -> list[stats.Adjusted]:
+    return stats.adjust(np.array([one.p for one in judged]), np.array([one.p_equivalent for one in judged]))
+
+
+def judge_claim(claim: dict[str, Any], selection: Selection) -> Judged:
+    """One claim by itself; one that cannot be read is `not testable`, with the reason as evidence."""
+    words = str(claim.get("claim") or "a claim without words")
+    kind = str(claim.get("kind") or "effect")
+    if claim.get("testable", True) is False:
+        why = str(claim.get("why") or "the study says so")
+        return Judged(claim=words, kind=kind, evidence=f"Not testable: {why}.", word="not testable")
+    fault = claim_fault(claim)
+    if fault:
+        return Judged(claim=words, kind=kind, evidence=f"Not readable: {fault}.", word="not testable")
+    judge = _judge_saturation if kind == "saturation" else _judge_effect
+    return judge(words, claim, selection)
+
+
+def claim_fault(claim: dict[str, Any]) -> str:
+    """What is wrong with a claim's form, in words; empty when nothing is."""
+    unknown = sorted(set(claim) - KEYS)
+    kind = claim.get("kind") or "effect"
+    if unknown:
+        return f"unknown key {', '.join(unknown)}; allowed: {', '.join(sorted(KEYS))}"
+    if kind not in KINDS:
+        return f"kind={kind} is unknown; allowed: {', '.join(KINDS)}"
+    allowed = METRIC_NAMES if kind == "effect" else CURVES
+    if (claim.get("metric") or allowed[-1]) not in allowed:
+        return f"metric={claim['metric']} is unknown; allowed: {', '.join(allowed)}"
+    needed = ("epoch", "within") if kind == "saturation" else ()
+    for name in (*needed, *(["rope"] if claim.get("rope") is not None else [])):
+        if isinstance(claim.get(name), bool) or not isinstance(claim.get(name), int | float):
+            return f"{name}={claim.get(name)} must be a number"
+    if (claim.get("direction") or "higher") not in ("higher", "lower"):
+        return f"direction={claim['direction']} is unknown; allowed: higher, lower"
+    return "" if kind == "saturation" or claim.get("arm") else "an effect claim needs arm"
+
+
+def find_arm(name: str, selection: Selection) -> str | None:
+    """The arm of that slug, else the one that differs from the baseline by that `factor=level` alone."""
+    if name in selection.arms:
+        return name
+    factor, _, level = name.partition("=")
+    usual = selection.levels.get(selection.baseline, {})
+    if level and usual.get(factor) == level:
+        return selection.baseline
+    for arm in selection.arms:
+        changed = {k: v for k, v in selection.levels[arm].items() if usual.get(k) != v}
+        if changed == {factor: level} and selection.roles[arm] != "placebo":
+            return arm
+    return None
+
+
+def _judge_effect(words: str, claim: dict[str, Any], selection: Selection) -> Judged:
+    metric = str(claim.get("metric") or DEFAULT_METRIC)
+    sign = {"higher": 1, "lower": -1}[claim.get("direction") or ("higher" if direction(metric) > 0 else "lower")]
+    usual = selection.rope if unit(metric) == 100.0 else math.nan
+    rope = float(claim["rope"]) if claim.get("rope") is not None else usual
+    ours, theirs = _names(claim["arm"]), _names(claim.get("than") or selection.baseline)
+    found = {name: find_arm(name, selection) for name in (*ours, *theirs)}
+    absent = [name for name, arm in found.items() if arm is None]
+    if absent:
+        return Judged(claim=words, kind="effect", evidence=f"No arm {', '.join(absent)}.", word="missing")
+    values = seed_values(selection, metric)
+    pairs = [(found[a], found[b]) for a in ours for b in theirs if found[a] != found[b]]
+    if not pairs:
+        return Judged(claim=words, kind="effect", evidence="An arm would be compared with itself.", word="not testable")
+    results = {pair: stats.compare(differences(values, *pair).to_numpy(), rope, sign) for pair in pairs}
+    used = list(dict.fromkeys(arm for pair in pairs for arm in pair))
+    judged = Judged(claim=words, kind="effect", evidence=_effect_evidence(results, metric, selection), arms=used)
+    judged.rope = f"{rope:g} {_in_unit(metric)}"
+    judged.is_small = all(max(abs(r.ci_low), abs(r.ci_high)) < rope for r in results.values())
+    if metric == DEFAULT_METRIC and len(pairs) == 1 and selection.baseline in pairs[0]:
+        judged.settles = next(arm for arm in pairs[0] if arm != selection.baseline)
+    return _with_p(judged, list(results.values()), sign)
+
+
+def _with_p(judged: Judged, results: list[stats.Paired], sign: int) -> Judged:
+    fewest = min((r.n for r in results), default=0)
+    if fewest < 2:
+        judged.word = "single" if fewest else "missing"
+        return judged
+    agree = [r.delta * sign > 0 for r in results]
+    judged.p_for = max(r.p if yes else 1.0 for r, yes in zip(results, agree, strict=True))
+    judged.p_against = min(1.0 if yes else r.p * len(results) for r, yes in zip(results, agree, strict=True))
+    judged.p_against = min(judged.p_against, 1.0)
+    judged.p_equivalent = float(np.max([r.p_equivalent for r in results]))
+    return judged
+
+
+def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -> Judged:
+    name = str(claim.get("arm") or selection.baseline)
+    arm, metric = find_arm(name, selection), str(claim.get("metric") or "val/loss")
+    if arm is None:
+        return Judged(claim=words, kind="saturation", evidence=f"No arm {name}.", word="missing")
+    cells = cell_saturation(selection, metric)
+    cells = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
+    epoch_S, late = cells["epoch"].to_numpy(), int(cells["late"].sum())
+    judged = Judged(claim=words, kind="saturation", evidence=f"No run of {arm} has a saturation epoch.", arms=[arm])
+    if len(epoch_S):
+        judged.evidence = _saturation_evidence(
+            epoch_S, late, f"{arm}: {metric}", seeds_used(selection, len(epoch_S), arm)
+        )
+    if len(epoch_S) < 2:
+        judged.word = "single" if len(epoch_S) else "missing"
+        return judged
+    middle, within = float(claim["epoch"]), float(claim["within"])
+    judged.p_for, judged.p_against = _about(epoch_S, middle, within)
+    if late:
+        # Their true epochs are later: nothing bounds the mean from above, and only "later than claimed" can be shown.
+        judged.p_for, judged.p_against = 1.0, judged.p_against if epoch_S.mean() > middle + within else 1.0
+    return judged
+
+
+def _saturation_evidence(epoch_S: np.ndarray, late: int, what: str, seeds: str) -> str:
+    mean, low, high = (float(x) for x in stats.mean_interval(epoch_S))
+    shown = f" [{decimals(low, 1)}, {decimals(high, 1)}]" if not math.isnan(low) else ""
+    still = f" {late} of them were still improving at the end, so the true epoch is later." if late else ""
+    return f"{what} saturates at epoch {decimals(mean, 1)}{shown}, {seeds}.{still}"
+
+
+def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, float]:
+    """p of the mean lying within middle +- within, and of its lying outside."""
+    distance = abs(value_S.mean() - middle)
+    error = stats.spread(value_S) / math.sqrt(len(value_S))
+    if error == 0:
+        # All seeds agree to the epoch: only their number speaks, as in a sign test.
+        p = 2.0 ** (1 - len(value_S))
+        return (p, 1.0) if distance < within else (1.0, p)
+    t = (distance - within) / error
+    inside = float(special.stdtr(len(value_S) - 1, t))
+    # With the true mean at a bound both verdicts can come out by chance, so the two tests share the 5 %.
+    return min(1.0, 2 * inside), min(1.0, 2 * (1 - inside))
+
+
+def _settled(own: stats.Adjusted, before: stats.Adjusted, usual_rope: bool) -> stats.Adjusted:
+    """An arm's p values when one more claim is about it: the smaller ones count."""
+    within = np.fmin(own.p_equivalent if usual_rope else math.nan, before.p_equivalent)
+    return stats.Adjusted(p=float(np.fmin(own.p, before.p)), p_equivalent=float(within), size=own.size)
+
+
+def _verdict(judged: Judged, adjusted: stats.Adjusted) -> str:
+    if judged.word:
+        return judged.word
+    if adjusted.p < stats.ALPHA:
+        return "supported" if judged.p_for <= judged.p_against else "contradicted"
+    return "not supported" if adjusted.p_equivalent < stats.ALPHA else "undecided"
+
+
+def _aside(judged: Judged, verdict: str) -> str:
+    """How large the differences are by the study's own measure, where the verdict's word does not tell."""
+    if verdict == "not supported":
+        return f" No difference beyond {judged.rope} (two one-sided tests)."
+    small = verdict in ("supported", "contradicted") and judged.is_small
+    return f" That is less than the {judged.rope} that matter." if small else ""
+
+
+def _effect_evidence(results: dict[tuple[str, str], stats.Paired], metric: str, selection: Selection) -> str:
+    places = 2 if unit(metric) == 100.0 else 4
+    parts = []
+    for (arm, than), r in results.items():
+        size = f"{signed(r.delta, places)} {interval(r.ci_low, r.ci_high, places)}".strip()
+        part = f"{arm} minus {than}: {size} {_in_unit(metric)}, {seeds_used(selection, r.n, arm, than)}"
+        # Of several comparisons the weakest decides, so each shows its own p.
+        parts.append(f"{part}, unadjusted p {p_value(r.p)}" if len(results) > 1 and r.n > 1 else part)
+    return "; ".join(parts) + "."
+
+
+def _in_unit(metric: str) -> str:
+    return "points" if unit(metric) == 100.0 else metric
+
+
+def _names(value: Any) -> list[str]:
+    return [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]

@@ -1,0 +1,130 @@
+"""Selection -> one row an arm: its mean, its effect on the baseline, the verdict. The frame behind
+tables/arms.csv.
+
+Accuracies and their differences are in percent points, everything else in the record's unit. The family of
+Holm's correction is every arm of the plan, failed and unstarted ones included (they have no p but count), the placebo
+excepted; in a study with claims the claims are the family, and `claimed` brings their adjusted p here.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+
+from ..records.selection import DEFAULT_METRIC, Selection
+from . import paired as stats
+
+COLUMNS = (
+    "arm n mean sd delta ci_low ci_high p p_holm p_signflip verdict seeds_needed params role changes pairs "
+    "sd_delta p_equivalent p_equivalent_holm effect_size better family started failed flops_per_image time_seconds "
+    "images_per_second published"
+).split()
+FAILURES = ("diverged", "failed")
+
+
+def unit(metric: str) -> float:
+    """What a metric is multiplied with to be shown: accuracies become percent points."""
+    return 100.0 if metric.endswith("accuracy") else 1.0
+
+
+def direction(metric: str) -> int:
+    """1 when more is better, -1 for losses, 0 for rollout measures: neither more nor less of them is better."""
+    return 0 if metric.startswith("rollout/") else -1 if metric.endswith("loss") else 1
+
+
+def column_of(metric: str, when: str = "final") -> str:
+    """The cells' column: metrics are known of the last and the best epoch, rollout measures of one checkpoint."""
+    return metric if metric.startswith("rollout/") else f"{when}/{metric}"
+
+
+def seed_values(selection: Selection, metric: str = DEFAULT_METRIC, when: str = "final") -> pd.DataFrame:
+    """(seeds, arms): the metric of each finished cell in shown units; NaN where there is none."""
+    done = selection.done()
+    values = done.pivot(index="seed", columns="arm", values=column_of(metric, when)) * unit(metric)
+    return values.reindex(columns=selection.arms)
+
+
+def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
+    """Arm minus baseline on each shared seed."""
+    return (values[arm] - values[baseline]).dropna()
+
+
+def arm_effects(
+    selection: Selection, metric: str = DEFAULT_METRIC, claimed: dict[str, stats.Adjusted] | None = None
+) -> pd.DataFrame:
+    """The frame described at the top, COLUMNS wide, in the selection's order of arms.
+
+    Args:
+        claimed: adjusted p of the arms that a claim compares with the baseline; a NaN leaves an arm's equivalence
+            to the family of all arms. None for a study without claims.
+    """
+    values = seed_values(selection, metric)
+    rope = selection.rope if unit(metric) == 100.0 else math.nan
+    sign, base = direction(metric), selection.baseline
+    results = {a: stats.compare(differences(values, a, base).to_numpy(), rope, sign) for a in selection.others()}
+    adjusted, size = adjusted_p(selection, results)
+    families = {arm: "arms" if claimed is None else "exploratory" for arm in results}
+    for arm, own in (claimed or {}).items():
+        within = adjusted[arm].p_equivalent if math.isnan(own.p_equivalent) else own.p_equivalent
+        adjusted[arm], families[arm] = dataclasses.replace(own, p_equivalent=within), "claims"
+    rows = []
+    for arm in selection.arms:
+        row = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
+        row |= _own_numbers(selection, arm, values[arm].dropna().to_numpy())
+        if arm in results:
+            row |= _effect(results[arm], adjusted[arm], sign) | {"family": families[arm]}
+            number = adjusted[arm].size if families[arm] == "claims" else size
+            row["seeds_needed"] = stats.seeds_to_decide(results[arm], number, rope)
+        else:
+            row["verdict"] = "baseline"
+        rows.append(row)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def adjusted_p(selection: Selection, results: dict[str, stats.Paired]) -> tuple[dict[str, stats.Adjusted], int]:
+    """Each arm's p values adjusted over the family of arms, and the size of that family (at least 1).
+
+    A placebo is no hypothesis: its p is adjusted as if it had been one more arm, and it changes no other
+    arm's p.
+    """
+    family = [arm for arm in selection.family() if arm in results]
+    adjusted = dict(zip(family, _adjust([results[arm] for arm in family]), strict=True))
+    for arm in results:
+        if arm not in adjusted:
+            adjusted[arm] = _adjust([results[arm], *(results[other] for other in family)])[0]
+    return adjusted, max(len(family), 1)
+
+
+def _adjust(results: list[stats.Paired]) -> list[stats.Adjusted]:
+    return stats.adjust(np.array([r.p for r in results]), np.array([r.p_equivalent for r in results]))
+
+
+def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
+    cells = selection.cells[selection.cells["arm"] == arm]
+    done = cells[cells["status"] == "done"]
+    return {
+        "n": len(value_S),
+        "mean": value_S.mean() if len(value_S) else math.nan,
+        "sd": stats.spread(value_S),
+        "params": _known(cells["params"]),
+        "flops_per_image": _known(cells["flops_per_image"]),
+        "time_seconds": done["time_seconds"].mean(),
+        "images_per_second": done["images_per_second"].mean(),
+        "started": int((cells["status"] != "planned").sum()),
+        "failed": int(cells["status"].isin(FAILURES).sum()),
+        "published": selection.published.get(arm, math.nan),
+    }
+
+
+def _known(values: pd.Series) -> float:
+    """The arm's parameters or FLOPs: those of its first cell that got so far as to count them."""
+    counted = values[values > 0]
+    return counted.iloc[0] if len(counted) else math.nan
+
+
+def _effect(result: stats.Paired, adjusted: stats.Adjusted, sign: int) -> dict:
+    numbers = dataclasses.asdict(result)
+    numbers = {"pairs" if k == "n" else "sd_delta" if k == "sd" else k: v for k, v in numbers.items()}
+    numbers |= {"p_holm": adjusted.p, "p_equivalent_holm": adjusted.p_equivalent}
+    return numbers | {"verdict": stats.verdict(result, adjusted, sign)}

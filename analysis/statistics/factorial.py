@@ -1,0 +1,182 @@
+"""What the factors do alone and together, as far as the design can tell.
+
+Main effects where factors are crossed; interactions wherever two levels meet and their effect is not that of something
+else; for leave-one-component-out and paths the one question that each can answer. Where every arm changes one factor
+only, its effect is in the comparison of the arms and nothing is repeated here.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from ..records.selection import Selection
+from ..text import interval, p_value, ranges, signed
+from . import paired as stats
+from .contrasts import (
+    Contrast,
+    interaction_contrasts,
+    is_crossed,
+    main_contrasts,
+    named,
+    removal_contrast,
+    step_contrasts,
+)
+from .effects import DEFAULT_METRIC, seed_values, unit
+
+NUMBERS = "n effect ci_low ci_high p".split()
+MAIN_COLUMNS = ["factor", "level", *NUMBERS, "mean"]
+INTERACTION_COLUMNS = ["factors", "levels", *NUMBERS, "p_holm", "aliases"]
+NOT_IDENTIFIABLE = (
+    "No arm changes two factors at once, so interactions are not identifiable: effects are those at the baseline's "
+    "levels of all other factors, and nothing here says that they add up."
+)
+NOT_CROSSED = (
+    "No main effects are given: the levels of two factors do not all meet equally often, so an average over the other "
+    "factors would mix in what those do together. The comparison of the arms has the effect of each arm."
+)
+PATH = "Each arm adds one change to the arm before, so its effect against the baseline is that of all changes so far."
+
+
+@dataclass(kw_only=True)
+class Factorial:
+    """What the factors do alone and together."""
+
+    main: pd.DataFrame
+    """MAIN_COLUMNS: each level against the baseline's level of its factor, the other factors averaged; n: seeds."""
+    interactions: pd.DataFrame
+    """INTERACTION_COLUMNS: what two levels together do beyond the sum of their single effects; n: seeds."""
+    cells: pd.DataFrame
+    """One column a factor, `mean` and `n`: the arms' means by level, for the plots."""
+    removal: str = ""
+    """A sentence: what removing all components does beyond the single removals."""
+    notes: list[str] = field(default_factory=list)
+
+
+def analyse(selection: Selection, metric: str = DEFAULT_METRIC) -> Factorial | None:
+    """Everything above; None when fewer than two factors are varied or no seed is finished."""
+    design, usual = _design(selection), selection.levels[selection.baseline]
+    values = seed_values(selection, metric)[list(design.index)]
+    if design.shape[1] < 2 or values.dropna(how="all").empty:
+        return None
+    found = Factorial(
+        main=pd.DataFrame(columns=MAIN_COLUMNS),
+        interactions=pd.DataFrame(columns=INTERACTION_COLUMNS),
+        cells=design.assign(mean=values.mean(), n=values.notna().sum()).reset_index(drop=True),
+    )
+    removal, steps = removal_contrast(design, usual), step_contrasts(design, usual)
+    if removal:
+        found.removal = removal_sentence(removal, values, metric)
+        found.notes.append(found.removal or "Too few seeds finished to say whether single removals add up.")
+    elif steps:
+        found.notes += [PATH, *(step_sentence(step, values, metric) for step in steps)]
+    else:
+        _effects_of_crossed(found, design, usual, values)
+    found.notes += _missing(values)
+    return found
+
+
+def _design(selection: Selection) -> pd.DataFrame:
+    """(arms, factors): the level of each varied factor in each arm, without placebos and arms that name no level."""
+    usual = selection.levels.get(selection.baseline)
+    arms = [arm for arm in selection.arms if arm == selection.baseline or selection.levels[arm] != usual]
+    arms = [arm for arm in arms if selection.roles[arm] != "placebo"]
+    design = pd.DataFrame([selection.levels[arm] for arm in arms], index=arms)
+    return design[[name for name in design.columns if design[name].nunique() > 1]]
+
+
+def _effects_of_crossed(found: Factorial, design: pd.DataFrame, usual: dict[str, str], values: pd.DataFrame) -> None:
+    contrasts, notes = interaction_contrasts(design, usual)
+    found.interactions = interaction_frame(contrasts, values)
+    found.notes += notes
+    if is_crossed(design):
+        found.main = main_frame(main_contrasts(design, usual), design, values)
+    elif contrasts:
+        found.notes.append(NOT_CROSSED)
+    elif not notes:
+        found.notes.append(NOT_IDENTIFIABLE)
+    if contrasts and found.interactions.empty:
+        found.notes.append("Too few seeds finished to estimate interactions beside their error.")
+
+
+def main_frame(contrasts: list[Contrast], design: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """MAIN_COLUMNS; a level without a seed on which all of its arms finished has no row."""
+    rows = []
+    for contrast in contrasts:
+        ((factor, level),) = contrast.levels
+        mean = values.loc[:, (design[factor] == level).to_numpy()].stack().mean()
+        rows.append((factor, level, *_numbers(contrast, values), mean))
+    frame = pd.DataFrame(rows, columns=MAIN_COLUMNS)
+    return frame[frame["n"] > 0].reset_index(drop=True)
+
+
+def interaction_frame(contrasts: list[Contrast], values: pd.DataFrame) -> pd.DataFrame:
+    """INTERACTION_COLUMNS; those without two seeds on which all of their arms finished count but have no row."""
+    rows = []
+    for contrast in contrasts:
+        (one, level), (other, another) = contrast.levels
+        numbers = _numbers(contrast, values)
+        aliases = ", ".join(map(named, contrast.aliases))
+        rows.append((f"{one} x {other}", f"{level} x {another}", *numbers, math.nan, aliases))
+    frame = pd.DataFrame(rows, columns=INTERACTION_COLUMNS)
+    frame["p_holm"] = stats.holm(frame["p"].to_numpy(float))
+    return frame[frame["n"] > 1].reset_index(drop=True)
+
+
+def _numbers(contrast: Contrast, values: pd.DataFrame) -> tuple:
+    """NUMBERS of one contrast."""
+    value_S = contrast.on_seeds(values)
+    return len(value_S), *map(float, stats.mean_interval(value_S)), float(stats.p_paired(value_S))
+
+
+def removal_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
+    """What removing all does beyond the single removals, with a t interval over seeds; empty below two seeds."""
+    n, effect, low, high, p = _numbers(contrast, values)
+    if n < 2:
+        return ""
+    much = f"{size(effect, low, high, metric)}, p {p_value(p)}, {n} seeds"
+    if not p < stats.ALPHA:
+        return (
+            f"Removing all and the sum of the single removals do not differ significantly ({much}), which does not "
+            "show that effects add up."
+        )
+    if unit(metric) != 100.0:
+        return f"Removing all changes {metric} otherwise than the single removals add up to ({much})."
+    return (
+        f"Removing all costs {abs(effect):.2f} points {'more' if effect < 0 else 'less'} than the single removals add "
+        f"up to ({much}); which parts interact cannot be told."
+    )
+
+
+def step_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
+    """One step of a path."""
+    after, before = contrast.weight_A.index
+    n, effect, low, high, _ = _numbers(contrast, values)
+    much = f"{size(effect, low, high, metric)}, {n} seed{'' if n == 1 else 's'}" if n else "no seed finished in both"
+    return f"{named(contrast.levels)}, {after} minus {before}: {much}."
+
+
+def size(effect: float, low: float, high: float, metric: str) -> str:
+    """`+0.30 points [+0.10, +0.50]`."""
+    places, words = (2, " points") if unit(metric) == 100.0 else (4, "")
+    return f"{signed(effect, places)}{words} {interval(low, high, places)}".strip()
+
+
+def _missing(values: pd.DataFrame) -> list[str]:
+    """Which seeds some effects do without."""
+    seeds = {arm: ranges(sorted(values.index[values[arm].isna()])) for arm in values}
+    parts = [f"{arm} (seeds {lacking})" for arm, lacking in seeds.items() if lacking]
+    if not parts:
+        return []
+    return [f"An effect uses the seeds on which all arms that it compares finished; not finished: {', '.join(parts)}."]
+
+
+def told_apart(row: pd.Series | dict) -> str:
+    """The factors of an interaction, with whatever else may be behind it."""
+    return f"{row['factors']} (or {row['aliases']}: not told apart)" if row["aliases"] else row["factors"]
+
+
+def additive_p(factorial: Factorial) -> float:
+    """The smallest Holm-adjusted p of any interaction; NaN when none was estimated."""
+    p = factorial.interactions["p_holm"]
+    return float(p.min()) if len(p) else math.nan

@@ -1,0 +1,136 @@
+"""Everything that the records say, computed once: the report prints a Judgement and verify compares two of them."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vitsweep.study.power import detectable_effect
+
+from ..records.load import Loaded
+from ..records.selection import DEFAULT_METRIC, Selection, select
+from . import paired as stats
+from .claims import judge_claims
+from .curves import best_against_final, saturation
+from .effects import arm_effects, unit
+from .examples import Examples, class_effects, image_effects, read_examples
+from .factorial import Factorial, analyse
+from .measure_effects import joined, measure_effects
+
+
+@dataclass(kw_only=True)
+class Power:
+    """What the study could have found."""
+
+    seeds: int
+    """Pairs of the arm that has fewest of them, of those with two or more."""
+    most_seeds: int
+    """Pairs of the arm that has most of them."""
+    sd: float
+    """Standard deviation of the paired differences, pooled over arms."""
+    arms: int
+    """Comparisons in the family."""
+    effect: float
+    """Smallest effect found with 80 % power at 0.05 / arms, in the metric's shown unit."""
+    claims: int = 0
+    """Claims that can be tested: another family, and the one that counts if there are any."""
+    claims_effect: float = math.nan
+    """As `effect`, at 0.05 / claims."""
+
+
+@dataclass(kw_only=True)
+class Judgement:
+    """The numbers of one report."""
+
+    metric: str
+    selection: Selection
+    problems: list[str]
+    effects: pd.DataFrame
+    claims: pd.DataFrame
+    power: Power | None
+    factorial: Factorial | None
+    saturation: pd.DataFrame
+    best: pd.DataFrame
+    examples: Examples | None
+    images: pd.DataFrame
+    classes: pd.DataFrame
+    measures: pd.DataFrame
+    """The rollout measures' differences; empty if nothing was measured."""
+
+
+def judge(loaded: Loaded, metric: str = DEFAULT_METRIC, measures: pd.DataFrame | None = None) -> Judgement:
+    """All numbers about `metric` (at the last epoch), from what was loaded.
+
+    Args:
+        measures: rollout measures by `cell`, which need the models and are made elsewhere; None: there are none.
+    """
+    selection = select(loaded)
+    selection.cells = joined(selection.cells, measures, metric)
+    claims, claimed = judge_claims(selection)
+    effects = arm_effects(selection, metric, claimed if metric == DEFAULT_METRIC else None)
+    examples = read_examples(selection)
+    empty = pd.DataFrame()
+    return Judgement(
+        metric=metric,
+        selection=selection,
+        problems=loaded.problems + (examples.problems if examples else []),
+        effects=effects,
+        claims=claims,
+        power=study_power(effects, selection, claims if metric == DEFAULT_METRIC else claims.iloc[:0]),
+        factorial=analyse(selection, metric) if selection.arms else None,
+        saturation=saturation(selection),
+        best=best_against_final(selection) if unit(metric) == 100.0 else empty,
+        examples=examples,
+        images=image_effects(examples, selection) if examples else empty,
+        classes=class_effects(examples, selection) if examples else empty,
+        measures=measure_effects(selection),
+    )
+
+
+def study_power(effects: pd.DataFrame, selection: Selection, claims: pd.DataFrame) -> Power | None:
+    """The minimum detectable effect; None when no arm has two shared seeds that differ."""
+    known = effects[(effects["pairs"] > 1) & (effects["sd_delta"] > 0)]
+    if known.empty:
+        return None
+    freedom = known["pairs"].to_numpy(float) - 1
+    sd = math.sqrt(float((known["sd_delta"].to_numpy() ** 2 * freedom).sum() / freedom.sum()))
+    seeds, arms = int(known["pairs"].min()), max(len(selection.family()), 1)
+    power = Power(
+        seeds=seeds, most_seeds=int(known["pairs"].max()), sd=sd, arms=arms, effect=detectable_effect(seeds, sd, arms)
+    )
+    if len(claims):
+        in_family = (claims["verdict"] != "not testable") & ~claims["changed_after_start"].astype(bool)
+        power.claims = int(in_family.sum())
+    if power.claims:
+        power.claims_effect = detectable_effect(seeds, sd, power.claims)
+    return power
+
+
+def placebo_rows(judgement: Judgement) -> pd.DataFrame:
+    """The effects of the placebo arms that have a pair."""
+    effects = judgement.effects
+    return effects[(effects["role"] == "placebo") & (effects["pairs"] > 0)]
+
+
+def unadjusted_error(tests: int) -> float:
+    """Probability of at least one false finding among so many independent tests at 5 % without correction."""
+    return 1 - (1 - stats.ALPHA) ** tests
+
+
+def pareto(effects: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """arm, cost, mean with its own 95 % interval, and whether no arm is both cheaper (or equal) and better."""
+    rows = effects[effects["mean"].notna() & effects[cost].notna()].copy()
+    half = [stats_half(n, sd) for n, sd in zip(rows["n"], rows["sd"], strict=True)]
+    rows["ci_low"], rows["ci_high"] = rows["mean"] - half, rows["mean"] + half
+    better = [
+        ((rows[cost] <= c) & (rows["mean"] >= m) & ((rows[cost] < c) | (rows["mean"] > m))).any()
+        for c, m in zip(rows[cost], rows["mean"], strict=True)
+    ]
+    rows["front"] = ~np.array(better, bool)
+    return rows[["arm", cost, "n", "mean", "ci_low", "ci_high", "front"]].reset_index(drop=True)
+
+
+def stats_half(n: int, sd: float) -> float:
+    """Half the width of the 95 % t interval of a mean of n values; NaN below two."""
+    return stats.t_bound(n) * sd / math.sqrt(n) if n > 1 else math.nan

@@ -1,0 +1,86 @@
+"""Rollout measures judged like accuracy: each arm minus the baseline, paired by seed, with t intervals.
+
+Exploratory: a study declares no hypothesis about where models look, so there is no verdict, and Holm's correction runs
+over every difference that is tested here (arms with attention x measures, a family). Agreement between seeds gets
+no interval: each of its values uses all seeds, so they are no replicates.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from ..attention.measures import COLUMNS
+from ..records.selection import Selection
+from . import paired as stats
+
+UNTESTED = "rollout/seed_agreement"
+FIELDS = ["measure", "arm", "n", "mean", "sd", "pairs", "delta", "ci_low", "ci_high", "p"]
+
+
+def joined(cells: pd.DataFrame, measures: pd.DataFrame | None, metric: str = "") -> pd.DataFrame:
+    """The cells with their measures as columns, empty where a cell has none; no columns if nothing was measured.
+
+    Args:
+        cells: with `cell`, its id.
+        measures: `cell` and columns of measures.COLUMNS; None: nothing was measured.
+        metric: a measure that is a column in any case.
+    """
+    known = measures if measures is not None and len(measures) else pd.DataFrame(columns=["cell"])
+    names = COLUMNS if len(known) else [name for name in COLUMNS if name == metric]
+    values = known.set_index("cell").reindex(index=cells["cell"], columns=list(names)).astype(float)
+    return cells.assign(**{name: values[name].to_numpy() for name in names})
+
+
+def against_baseline(cells: pd.DataFrame, baseline: str, arms: Iterable[str] | None = None) -> pd.DataFrame:
+    """A row a measure and arm, FIELDS wide: mean over seeds, difference to the baseline, t interval, unadjusted p.
+
+    Args:
+        cells: a row a cell: arm, seed and columns of measures.COLUMNS.
+        baseline: its arm.
+        arms: in the order wanted; None: as they come.
+    """
+    names = [name for name in COLUMNS if name in cells and cells[name].notna().any()]
+    rows = []
+    for name in names:
+        values = cells.pivot(index="seed", columns="arm", values=name).reindex(
+            columns=[*(arms or cells["arm"].unique())]
+        )
+        base = values[baseline] if baseline in values else pd.Series(np.nan, index=values.index)
+        for arm in values:
+            own = values[arm].dropna().to_numpy()
+            mean = own.mean() if len(own) else math.nan
+            row = {"measure": name, "arm": arm, "n": len(own), "mean": mean, "sd": stats.spread(own)}
+            rows.append(row | (_difference(values[arm] - base, name) if arm != baseline else {}))
+    return pd.DataFrame(rows, columns=FIELDS)
+
+
+def _difference(change: pd.Series, name: str) -> dict[str, float]:
+    change_S = change.dropna().to_numpy()
+    mean, low, high = (float(x) for x in stats.mean_interval(change_S))
+    if name == UNTESTED:
+        return {"pairs": len(change_S), "delta": mean}
+    p = float(stats.p_paired(change_S))
+    return {"pairs": len(change_S), "delta": mean, "ci_low": low, "ci_high": high, "p": p}
+
+
+def with_attention(selection: Selection) -> list[str]:
+    """The family's arms that can have a rollout: a network without attention is no hypothesis about where it looks."""
+    first = selection.cells.drop_duplicates("arm").set_index("arm")["record"]
+    return [arm for arm in selection.family() if (first[arm].config.get("model") or {}).get("name") != "resnet"]
+
+
+def measure_effects(selection: Selection) -> pd.DataFrame:
+    """against_baseline of the finished cells, with `p_holm`; empty if nothing was measured.
+
+    The placebo is no hypothesis: its p is adjusted as if it had been one more, and changes no other.
+    """
+    frame = against_baseline(selection.done(), selection.baseline, selection.arms)
+    tested = frame["arm"].isin(with_attention(selection)) & (frame["measure"] != UNTESTED)
+    frame["p_holm"] = np.nan
+    family = frame.loc[tested, "p"].to_numpy(float)
+    frame.loc[tested, "p_holm"] = stats.holm(family)
+    others = ~tested & frame["p"].notna()
+    frame.loc[others, "p_holm"] = [stats.holm(np.array([p, *family]))[0] for p in frame.loc[others, "p"]]
+    return frame

@@ -1,0 +1,204 @@
+"""The statistics of one paired comparison: arrays in, numbers out, scipy underneath.
+
+The last axis of every array counts seeds (suffix _S); leading axes broadcast, so that the simulation which
+calibrates these functions calls the very same code. A difference is always arm minus baseline on the same
+seed. With equal differences on all seeds the t statistic does not exist: its interval is NaN and p falls back
+to the sign-flip test.
+Protocol: paired t interval, equivalence by two one-sided tests (Schuirmann 1987), Holm over the family for either p.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from vitsweep.study.power import seeds_for_equivalence, seeds_needed
+
+ALPHA = 0.05
+EXACT_SEEDS = 16
+RANDOM_FLIPS = 100_000
+NO_SPREAD = 1e-12
+"""Standard deviations below this share of the largest value are rounding, not spread."""
+
+
+@dataclass(kw_only=True)
+class Paired:
+    """One arm against another on their shared seeds, in the metric's unit."""
+
+    n: int
+    delta: float
+    sd: float
+    """Standard deviation of the paired differences."""
+    ci_low: float
+    ci_high: float
+    p: float
+    p_signflip: float
+    p_equivalent: float
+    effect_size: float
+    """Mean over standard deviation of the differences (Cohen's d_z)."""
+    better: float
+    """Share of the seeds on which the arm is better, a tie counted as half."""
+
+
+@dataclass(kw_only=True)
+class Adjusted:
+    """What Holm makes of the two p values of one comparison, each over its family."""
+
+    p: float = math.nan
+    p_equivalent: float = math.nan
+    size: int = 1
+    """Comparisons in the family."""
+
+
+def compare(difference_S: np.ndarray, rope: float, sign: int = 1) -> Paired:
+    """Every number of one comparison.
+
+    Args:
+        difference_S: arm minus baseline for each shared seed; may be empty.
+        rope: differences smaller than this do not matter; NaN for no equivalence test.
+        sign: 1 when more is better, -1 when less is (losses), 0 when neither is.
+    """
+    n = len(difference_S)
+    delta, low, high = (float(x) for x in mean_interval(difference_S))
+    sd = spread(difference_S)
+    size = delta / sd if n > 1 and sd > 0 else math.nan
+    better = (difference_S * sign > 0).mean() + (difference_S == 0).mean() / 2 if n and sign else math.nan
+    return Paired(
+        n=n,
+        delta=delta,
+        sd=sd,
+        ci_low=low,
+        ci_high=high,
+        p=float(p_paired(difference_S)),
+        p_signflip=p_signflip(difference_S),
+        p_equivalent=float(p_equivalent(difference_S, rope)),
+        effect_size=size,
+        better=float(better),
+    )
+
+
+def spread(value_S: np.ndarray) -> float:
+    """Sample standard deviation; NaN below two values, exactly 0 when the values differ by rounding only."""
+    return float(_sd(np.asarray(value_S, float)))
+
+
+def mean_interval(value_S: np.ndarray, confidence: float = 1 - ALPHA) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, lower and upper end of the t interval; the ends are NaN below two values or without spread."""
+    value_S = np.asarray(value_S, float)
+    n = value_S.shape[-1]
+    mean = value_S.mean(axis=-1) if n else np.full(value_S.shape[:-1], np.nan)
+    half = t_bound(n, confidence) * _standard_error(value_S)
+    return mean, mean - half, mean + half
+
+
+def p_paired(difference_S: np.ndarray) -> np.ndarray:
+    """Two-sided p of the paired t test; without spread the sign-flip p; NaN below two seeds."""
+    difference_S = np.asarray(difference_S, float)
+    n, error = difference_S.shape[-1], _standard_error(difference_S)
+    if n < 2:
+        return np.full(difference_S.shape[:-1], np.nan)
+    with np.errstate(invalid="ignore"):
+        p = 2 * special.stdtr(n - 1, -np.abs(difference_S.mean(axis=-1)) / error)
+    flat = np.where(np.isclose(difference_S, 0).all(axis=-1), 1.0, 2.0 ** (1 - n))
+    return np.where(np.isnan(error), flat, p)
+
+
+def p_equivalent(difference_S: np.ndarray, rope: float) -> np.ndarray:
+    """p of the two one-sided paired t tests that the mean difference lies within +-rope.
+
+    Without spread only the number of seeds speaks, as in a sign test. NaN below two seeds or without a rope.
+    """
+    difference_S = np.asarray(difference_S, float)
+    n, error = difference_S.shape[-1], _standard_error(difference_S)
+    if n < 2 or math.isnan(rope):
+        return np.full(difference_S.shape[:-1], np.nan)
+    beyond = np.abs(difference_S.mean(axis=-1)) - rope
+    with np.errstate(invalid="ignore"):
+        p = special.stdtr(n - 1, beyond / error)
+    return np.where(np.isnan(error), np.where(beyond < 0, 2.0 ** (1 - n), 1.0), p)
+
+
+def p_signflip(difference_S: np.ndarray) -> float:
+    """Two-sided p of the sign-flip test of the mean: every sign pattern up to EXACT_SEEDS seeds, random ones
+    above.
+
+    The smallest value it can take is 2 / 2**n: 0.0625 at five seeds. NaN below two, where it could only be 1.
+    """
+    difference_S = np.asarray(difference_S, float)
+    n = len(difference_S)
+    if n < 2:
+        return math.nan
+    observed = abs(difference_S.sum())
+    # Two sums that are equal on paper may differ in the last digits; they count as ties.
+    bound = observed - 1e-9 * np.abs(difference_S).sum()
+    if n <= EXACT_SEEDS:
+        return float((np.abs(_sign_patterns(n) @ difference_S) >= bound).mean())
+    sign_FS = np.random.default_rng(0).choice((-1.0, 1.0), size=(RANDOM_FLIPS, n))
+    return float((1 + (np.abs(sign_FS @ difference_S) >= bound).sum()) / (1 + RANDOM_FLIPS))
+
+
+def holm(p_A: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p over the last axis.
+
+    A NaN (an arm without a p) counts in the size of the family and stays NaN.
+    """
+    p_A = np.asarray(p_A, float)
+    known_A = np.where(np.isnan(p_A), 1.0, p_A)
+    order_A = np.argsort(known_A, axis=-1, kind="stable")
+    steps_A = p_A.shape[-1] - np.arange(p_A.shape[-1])
+    stepped_A = np.maximum.accumulate(np.take_along_axis(known_A, order_A, -1) * steps_A, axis=-1)
+    adjusted_A = np.empty_like(known_A)
+    np.put_along_axis(adjusted_A, order_A, np.minimum(stepped_A, 1.0), -1)
+    return np.where(np.isnan(p_A), np.nan, adjusted_A)
+
+
+def adjust(p_A: np.ndarray, p_equivalent_A: np.ndarray) -> list[Adjusted]:
+    """Both kinds of p of one family, each adjusted by Holm: neither kind of false finding grows with its size."""
+    pairs = zip(holm(p_A), holm(p_equivalent_A), strict=True)
+    return [Adjusted(p=float(p), p_equivalent=float(p_equivalent), size=len(p_A)) for p, p_equivalent in pairs]
+
+
+def verdict(result: Paired, adjusted: Adjusted, sign: int = 1) -> str:
+    """helps, hurts (differs, with sign 0), equivalent or undecided; single for one seed, missing for none."""
+    if result.n < 2:
+        return "single" if result.n else "missing"
+    if adjusted.p < ALPHA:
+        return "differs" if not sign else "helps" if result.delta * sign > 0 else "hurts"
+    return "equivalent" if adjusted.p_equivalent < ALPHA else "undecided"
+
+
+def seeds_to_decide(result: Paired, arms: int, rope: float) -> float:
+    """The fewest seeds that decide with 80 % power if the observed difference and spread are the true ones.
+
+    Either the difference is found or, when it lies within the ROPE, equivalence is, both at alpha / arms; the
+    cheaper counts. NaN where there is no spread to go by.
+    """
+    if result.n < 2 or not result.sd > 0:
+        return math.nan
+    found = seeds_needed(result.delta, result.sd, arms)
+    return min(found, seeds_for_equivalence(result.delta, result.sd, rope, ALPHA / arms))
+
+
+def _sd(value_S: np.ndarray) -> np.ndarray:
+    if value_S.shape[-1] < 2:
+        return np.full(value_S.shape[:-1], np.nan)
+    sd = value_S.std(axis=-1, ddof=1)
+    return np.where(sd <= NO_SPREAD * np.abs(value_S).max(axis=-1), 0.0, sd)
+
+
+def _standard_error(value_S: np.ndarray) -> np.ndarray:
+    """NaN below two values and where there is no spread."""
+    sd = _sd(value_S)
+    return np.where(sd > 0, sd, np.nan) / math.sqrt(max(value_S.shape[-1], 1))
+
+
+def t_bound(n: int, confidence: float = 1 - ALPHA) -> float:
+    """How many standard errors the t interval of a mean of n values reaches to each side; NaN below two values."""
+    return float(special.stdtrit(n - 1, 1 - (1 - confidence) / 2)) if n > 1 else math.nan
+
+
+def _sign_patterns(n: int) -> np.ndarray:
+    """(2**(n-1), n) signs, the first always +: the other half gives the same absolute sums."""
+    number_F = np.arange(2 ** (n - 1))
+    return 1.0 - 2.0 * ((number_F[:, None] >> np.arange(n)) & 1)

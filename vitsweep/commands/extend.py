@@ -1,0 +1,94 @@
+"""`python -m vitsweep extend DIR seeds=10 [--plan]`: more replicates of every arm, from plan.json alone.
+
+The new cells are frozen beside the old ones and, without `--plan`, trained on this machine together with whatever else
+is missing. No YAML is read: the arms are exactly those that were planned, whatever the files say by now.
+"""
+
+import copy
+import logging
+import re
+from pathlib import Path
+
+from vitsweep.commands.arguments import sweep_directory
+from vitsweep.config.schema import SweepConfig
+from vitsweep.errors import ConfigError, UserError
+from vitsweep.files import remove_temporaries
+from vitsweep.run.board import final_table, make_board, table_console
+from vitsweep.run.pool import run_in_processes
+from vitsweep.run.worker import LOG_FORMAT
+from vitsweep.study.design import seeds_of
+from vitsweep.study.locks import Witness, guarded
+from vitsweep.study.plan import Cell, Plan, note_more_seeds, plan_hash, the_plan, write_plan
+from vitsweep.study.status import standings
+from vitsweep.train.stop import StopSignals
+
+USAGE = "extend DIR seeds=10 | seeds=[5,6,7] [--plan]"
+
+
+def main(arguments: list[str]) -> int:
+    """Extend the plan and train what is missing; 0 if all cells are done, else 1."""
+    directory, words = sweep_directory(arguments, USAGE)
+    asked = [word for word in words if word != "--plan"]
+    if len(asked) != 1 or not asked[0].startswith("seeds="):
+        raise UserError(f"usage: python -m vitsweep {USAGE}")
+    the_plan(directory)  # refuses before the directory is touched
+    with guarded(directory):
+        remove_temporaries(directory)
+        before = the_plan(directory)
+        plan = with_seeds(before, wanted_seeds(asked[0].removeprefix("seeds=")))
+        note_more_seeds(plan, before, directory)
+        if plan != before:
+            write_plan(directory, plan)
+    print(f"{plan.study}: {len(plan.cells) - len(before.cells)} cells added, {len(plan.cells)} in all, in {directory}")
+    return 0 if "--plan" in words else train(directory, plan)
+
+
+def wanted_seeds(text: str) -> list[int]:
+    """The seeds of `10` (0 to 9) or `[5,6,7]`, as in a study file.
+
+    Raises:
+        ConfigError: it is neither, or names a seed twice.
+    """
+    if not re.fullmatch(r"\d+|\[?\d+(,\d+)*\]?", text):
+        raise ConfigError([f"seeds={text}  must be a number of seeds, or a list such as [5,6,7]"])
+    return seeds_of(int(text) if text.isdigit() else [int(part) for part in text.strip("[]").split(",")])
+
+
+def with_seeds(plan: Plan, seeds: list[int]) -> Plan:
+    """The plan with a cell of every arm for each of the seeds, the old cells first."""
+    known = {cell.id for cell in plan.cells}
+    models = {cell.arm: cell for cell in reversed(plan.cells)}  # the first cell of each arm
+    added = [replica(models[row["arm"]], seed) for seed in seeds for row in plan.arms if row["arm"] in models]
+    extended = copy.copy(plan)
+    extended.cells = plan.cells + [cell for cell in added if cell.id not in known]
+    extended.seeds = plan.seeds + [seed for seed in seeds if seed not in plan.seeds]
+    extended.plan_hash = plan_hash(extended)
+    return extended
+
+
+def replica(cell: Cell, seed: int) -> Cell:
+    """The same arm with another seed; a placebo keeps its distance to its label."""
+    offset = cell.config["seed"] - cell.seed
+    return Cell(
+        id=f"{cell.id.rpartition('/')[0]}/seed={seed}",
+        arm=cell.arm,
+        role=cell.role,
+        levels=cell.levels,
+        seed=seed,
+        overrides=[o for o in cell.overrides if not o.startswith("seed=")] + [f"seed={seed + offset}"],
+        config=cell.config | {"seed": seed + offset},
+        config_hash=cell.config_hash,
+    )
+
+
+def train(directory: Path, plan: Plan) -> int:
+    """Train what is missing of a plan on this machine."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    settings, witness = SweepConfig(**plan.cells[0].config["sweep"]), Witness()
+    before = standings(directory, plan.cells, witness)
+    todo = [now.cell for now in before if now.is_wanted(retry=False)]
+    with StopSignals(), make_board(before, directory) as board:
+        run_in_processes(directory, todo, settings, board.tell, witness)
+    after = standings(directory, plan.cells, witness)
+    table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
+    return 0 if all(now.status == "done" for now in after) else 1

@@ -1,0 +1,67 @@
+"""`python -m vitsweep reset DIR CELL ... | --failed | --all`: forget what cells did, so that they are trained again.
+
+Nothing is forgotten silently: the cells must be named, and each is told. A cell that somebody is at is refused.
+"""
+
+import shutil
+from pathlib import Path
+
+from vitsweep.commands.arguments import sweep_directory
+from vitsweep.errors import UserError
+from vitsweep.study.locks import LOCK_NAME, CellLock, Witness
+from vitsweep.study.plan import the_plan
+from vitsweep.study.status import ENDED_BADLY, Standing, standings
+
+USAGE = "reset DIR CELL ... | --failed | --all"
+
+
+def main(arguments: list[str]) -> int:
+    """Forget the cells that are named; 0 if every one was free."""
+    directory, words = sweep_directory(arguments, USAGE)
+    found = standings(directory, the_plan(directory).cells, Witness())
+    chosen = choose(found, words)
+    held = [now.cell.id for now in chosen if not forget(directory / now.cell.id)]
+    for now in chosen:
+        if now.cell.id not in held:
+            print(f"{now.cell.id}: {now.status}, forgotten")
+    if held:
+        raise UserError("\n".join(f"{id}  is being trained; stop that first" for id in held))
+    print(f"{len(chosen)} of {len(found)} cells forgotten; the same command as before trains them")
+    return 0
+
+
+def choose(found: list[Standing], words: list[str]) -> list[Standing]:
+    """The cells that were ever started, of those that the words name.
+
+    Raises:
+        UserError: they name none, or one that there is not.
+    """
+    if words == ["--all"]:
+        wanted = found
+    elif words == ["--failed"]:
+        wanted = [now for now in found if now.status in ENDED_BADLY]
+    else:
+        known = {now.cell.id: now for now in found}
+        strange = [word for word in words if word.rstrip("/") not in known]
+        if strange or not words:
+            raise UserError(
+                "\n".join(f"{word}  is no cell of this sweep; python -m vitsweep status lists them" for word in strange)
+                or f"usage: python -m vitsweep {USAGE}"
+            )
+        wanted = [known[word.rstrip("/")] for word in words]
+    return [now for now in wanted if now.status != "planned"]
+
+
+def forget(folder: Path) -> bool:
+    """Remove all that a cell has left; False if somebody is at it."""
+    with CellLock(folder) as lock:
+        if not lock.acquire():
+            return False
+        for path in folder.iterdir():
+            if path.name == LOCK_NAME:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return True

@@ -1,0 +1,201 @@
+"""The images of a cell, ready to train on: read or generated, checked against the model, divided into three sets.
+
+Everything is uint8 on the CPU until `Data.to` moves it, whole, to the device: CIFAR-10 takes 184 MB, and a loader
+with workers is slower than indexing. Division is stratified with exact totals and drawn from `data.split_seed`
+alone, so every cell of a study sees the same three sets, and a smaller `data.train_limit` takes a part of a larger's.
+"""
+
+# Shape letters: N images, C colour channels, H W pixels, K classes, 4 = top, left, bottom, right.
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vitsweep.config.schema import Config, DataConfig
+from vitsweep.data.images import KNOWN_FINGERPRINTS, Images, canonical
+from vitsweep.data.shapes import make_shapes
+from vitsweep.data.sources import read_images
+from vitsweep.errors import DataError
+from vitsweep.seeding import permute
+
+
+@dataclass(kw_only=True)
+class ImageSet:
+    """Images of one kind: train, val or test."""
+
+    image_NCHW: torch.Tensor
+    """uint8 pixels."""
+    label_N: torch.Tensor
+    """int64 index into `Data.classes`."""
+    id_N: torch.Tensor
+    """int64 position in the canonical order of the original training or test images."""
+    box_N4: torch.Tensor | None = None
+    """int64 place of what tells the class, in pixels, bottom and right exclusive; None but for data=shapes."""
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """The same images on another device."""
+        box_N4 = None if self.box_N4 is None else self.box_N4.to(device)
+        return ImageSet(
+            image_NCHW=self.image_NCHW.to(device),
+            label_N=self.label_N.to(device),
+            id_N=self.id_N.to(device),
+            box_N4=box_N4,
+        )
+
+
+@dataclass(kw_only=True)
+class Data:
+    """The three sets of a cell and what must be known about them."""
+
+    train: ImageSet
+    val: ImageSet
+    """Held out of the training images; with data.val=test the test set itself."""
+    test: ImageSet
+    classes: list[str]
+    """Class names by index."""
+    fingerprint: str
+    """Order-independent hash of all images, labels and class names, before any division; 64 hexadecimal digits."""
+    known_as: str
+    """The name of the data set with this fingerprint, e.g. `CIFAR-10`; empty when unknown."""
+    mean: list[float]
+    """Per channel, over all original training images, of pixels scaled to 0..1."""
+    std: list[float]
+    """Likewise; 1 for a channel that never changes, so that dividing by it is harmless."""
+
+    def to(self, device: torch.device | str) -> "Data":
+        """The same data on another device; validation and test images stay one where they are one."""
+        test = self.test.to(device)
+        val = test if self.val is self.test else self.val.to(device)
+        return dataclasses.replace(self, train=self.train.to(device), val=val, test=test)
+
+
+def load_data(config: Config) -> Data:
+    """The images that a configuration asks for, on the CPU.
+
+    Raises:
+        DataError: they are not there, are damaged, do not fit the model, or are too few.
+    """
+    asked = config.data
+    if asked.name == "shapes":
+        images = canonical(make_shapes(asked.shapes_train, asked.shapes_test, asked.split_seed))
+    else:
+        images = read_images(asked, config.model.image_size, config.model.num_channels)
+    _check_classes(images, config)
+    train_N, val_N = divide(images.label_N[: images.num_train], images.classes, asked)
+    mean, std = channel_statistics(images.image_NCHW[: images.num_train])
+    test = _take(images, np.arange(images.num_train, len(images.label_N)))
+    return Data(
+        train=_take(images, train_N),
+        val=test if asked.val == "test" else _take(images, val_N),
+        test=test,
+        classes=images.classes,
+        fingerprint=images.fingerprint,
+        known_as=KNOWN_FINGERPRINTS.get(images.fingerprint, ""),
+        mean=mean,
+        std=std,
+    )
+
+
+def divide(label_N: np.ndarray, classes: list[str], config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the original training images train and which validate.
+
+    Args:
+        label_N: class of each original training image, in canonical order.
+        classes: names by index, for messages.
+        config: `val`, `val_fraction`, `split_seed` and `train_limit` count.
+
+    Returns:
+        Sorted positions of the training and of the validation images; the latter are none with data.val=test.
+
+    Raises:
+        DataError: a class would have no image left in one of them, or train_limit is more than there are.
+    """
+    all_K = np.bincount(label_N, minlength=len(classes))
+    val_K = np.zeros_like(all_K)
+    if config.val == "split":
+        val_K = shares(all_K, round(config.val_fraction * len(label_N)))
+        _refuse_empty(val_K, all_K, classes, f"data.val_fraction={config.val_fraction}", "to validate with")
+    train_K = all_K - val_K
+    _refuse_empty(train_K, all_K, classes, f"data.val_fraction={config.val_fraction}", "to train on")
+    kept_train_K, kept_val_K = train_K, val_K
+    if config.train_limit is not None:
+        kept_train_K, kept_val_K = _limit(train_K, val_K, config.train_limit)
+        _refuse_empty(kept_train_K, all_K, classes, f"data.train_limit={config.train_limit}", "to train on")
+    train, val = [], []
+    for k in range(len(classes)):
+        order = np.flatnonzero(label_N == k)[permute(all_K[k], config.split_seed, "split", k)]
+        val.append(order[: kept_val_K[k]])
+        train.append(order[val_K[k] : val_K[k] + kept_train_K[k]])
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(val))
+
+
+def shares(count_K: np.ndarray, total: int) -> np.ndarray:
+    """Divide `total` in proportion to the counts, to whole numbers with exactly that sum (largest remainders)."""
+    product_K = count_K * total  # integers throughout: no rounding, so no machine can differ
+    share_K, remainder_K = np.divmod(product_K, count_K.sum())
+    largest_first = np.argsort(-remainder_K, kind="stable")
+    share_K[largest_first[: total - share_K.sum()]] += 1
+    return share_K
+
+
+def channel_statistics(image_NCHW: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over all pixels, scaled to 0..1; exact sums of integers."""
+    n, c, h, w = image_NCHW.shape
+    sum_C, square_C = np.zeros(c, dtype=np.int64), np.zeros(c, dtype=np.int64)
+    for start in range(0, n, 256):  # parts that stay in the processor's cache
+        part_NCHW = image_NCHW[start : start + 256].astype(np.uint32)
+        sum_C += part_NCHW.sum(axis=(0, 2, 3), dtype=np.int64)
+        square_C += (part_NCHW * part_NCHW).sum(axis=(0, 2, 3), dtype=np.int64)
+    count = n * h * w
+    mean_C = sum_C / count
+    std_C = np.sqrt(square_C / count - mean_C**2) / 255
+    std_C[square_C * count == sum_C**2] = 1.0
+    return (mean_C / 255).tolist(), std_C.tolist()
+
+
+def _limit(train_K: np.ndarray, val_K: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many of each class stay; validation shrinks in proportion, but not below one image a class."""
+    if limit > train_K.sum():
+        raise DataError(
+            f"data.train_limit={limit}  is more than there are: {train_K.sum()} training images "
+            f"(beside {val_K.sum()} for validation); use at most that, or null for all"
+        )
+    num_val = min(val_K.sum(), max(round(val_K.sum() * limit / train_K.sum()), len(val_K)))
+    return shares(train_K, limit), shares(val_K, num_val) if num_val else val_K
+
+
+def _refuse_empty(left_K: np.ndarray, all_K: np.ndarray, classes: list[str], setting: str, purpose: str) -> None:
+    empty = [f"{name} ({count} in all)" for name, left, count in zip(classes, left_K, all_K, strict=True) if not left]
+    if empty:
+        raise DataError(
+            f"{setting}  leaves no image {purpose} of {', '.join(empty)}; every class needs one: raise it or add images"
+        )
+
+
+def _check_classes(images: Images, config: Config) -> None:
+    if len(images.classes) == config.model.num_classes:
+        return
+    named = ", ".join(images.classes[:12]) + (", ..." if len(images.classes) > 12 else "")
+    remedy = f"set model.num_classes={len(images.classes)}"
+    if config.data.name == "cifar10":
+        remedy = f"for images of your own use data=image_folder model.num_classes={len(images.classes)}"
+    raise DataError(
+        f"model.num_classes={config.model.num_classes}  does not fit data.root={config.data.root}, "
+        f"which has {len(images.classes)} classes ({named}); {remedy}"
+    )
+
+
+def _take(images: Images, position_N: np.ndarray) -> ImageSet:
+    """Copies of the images at these positions of the data set."""
+    first = images.num_train if len(position_N) and position_N[0] >= images.num_train else 0
+    return ImageSet(
+        image_NCHW=torch.from_numpy(images.image_NCHW[position_N]),
+        label_N=torch.from_numpy(images.label_N[position_N]),
+        id_N=torch.from_numpy(position_N - first),
+        box_N4=None if images.box_N4 is None else torch.from_numpy(images.box_N4[position_N]),
+    )

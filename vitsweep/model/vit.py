@@ -1,0 +1,149 @@
+"""ONE Vision Transformer; each ablation axis is one field of ModelConfig and one visible branch.
+
+Dosovitskiy et al. 2021 ("An Image is Worth 16x16 Words"), with the class token, learned positions and pre-norm blocks
+of timm's VisionTransformer, against which the tests check the logits.
+Shapes: B batch, C colour channels, H W pixels, T tokens with the class token, L patch tokens, D width, N heads, K
+classes.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from vitsweep.config.schema import ModelConfig
+from vitsweep.errors import ConfigError
+from vitsweep.model.layers import Attention, Block, Dropout, Mlp
+from vitsweep.model.patchify import make_patchify
+from vitsweep.seeding import make_generator
+
+NORM_EPS = 1e-6  # timm's; PyTorch's own default is 1e-5
+INIT_STD = 0.02  # truncated normal of every matrix, as in timm and the ViT paper's code
+
+
+class ViT(nn.Module):
+    """Image to logits.
+
+    Args:
+        config: checked values (see config.ModelConfig).
+        seed: draws the weights, each parameter from a stream of its own, so that arms share what they have in common.
+    """
+
+    has_attention = True
+    num_prefix_tokens = 1
+
+    def __init__(self, config: ModelConfig, seed: int = 0):
+        super().__init__()
+        width = config.hidden_size
+        self.config = config
+        self.patchify = make_patchify(config.patchify_method, config.patch_size, config.num_channels, width)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.position_1TD = nn.Parameter(torch.zeros(1, self.num_prefix_tokens + config.num_patches, width))
+        self.embedding_dropout = Dropout(config.dropout_rate("embedding"))
+        self.blocks = nn.ModuleList(make_block(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.head_dropout = Dropout(config.dropout_rate("head"))
+        self.head = nn.Linear(width, config.num_classes)
+        initialise(self, seed)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Logits (B, K) of normalised images (B, C, H, W)."""
+        patch_BLD = self.patchify(image_BCHW)
+        dtype = patch_BLD.dtype
+        class_B1D = self.class_token.to(dtype).expand(len(patch_BLD), -1, -1)
+        token_BTD = torch.cat([class_B1D, patch_BLD], dim=1) + self.position_1TD.to(dtype)
+        token_BTD = self.embedding_dropout(token_BTD)
+        for block in self.blocks[:-1]:
+            token_BTD = block(token_BTD)
+        # The head reads the class token alone, so the last block computes nothing else: a tenth of 8 blocks' work.
+        class_B1D = self.blocks[-1](token_BTD, num_read=self.num_prefix_tokens)
+        return self.head(self.head_dropout(self.norm(class_B1D[:, 0])))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        side = self.config.image_size // self.config.patch_size
+        return side, side
+
+    def readout(self) -> Tensor:
+        """Which tokens the head reads, as weights (T,) that sum to 1: the class token alone."""
+        weight_T = torch.zeros(self.position_1TD.shape[1])
+        weight_T[0] = 1.0
+        return weight_T
+
+
+def make_block(config: ModelConfig) -> Block:
+    """One block as the configuration asks."""
+    attention = Attention(
+        config.hidden_size,
+        config.num_attention_heads,
+        bias=config.bias,
+        probs_dropout=config.dropout_rate("attention_probs"),
+        output_dropout=config.dropout_rate("attention_output"),
+    )
+    mlp = Mlp(
+        config.hidden_size,
+        config.intermediate_size,
+        bias=config.bias,
+        hidden_dropout=config.dropout_rate("mlp_hidden"),
+        output_dropout=config.dropout_rate("mlp_output"),
+    )
+    return Block(attention, mlp, config.hidden_size, NORM_EPS)
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, seed: int) -> None:
+    """Draw all weights, each from a stream named after its parameter.
+
+    Matrices, class token and positions: truncated normal, std 0.02; biases 0; norms 1 and 0. The convolution of
+    `patchify_method=conv` keeps the uniform initialisation of PyTorch's Conv2d (Kaiming with a = sqrt(5), that is
+    +-1/sqrt(inputs), weight and bias): this is all that tells it from `linear`.
+    """
+    for name, parameter in model.named_parameters():
+        generator = make_generator(seed, "init", name)
+        module = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(module, nn.Conv2d):
+            bound = module.weight[0].numel() ** -0.5
+            parameter.uniform_(-bound, bound, generator=generator)
+        elif isinstance(module, nn.LayerNorm):
+            parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+        elif name.endswith("bias"):
+            parameter.zero_()
+        else:
+            nn.init.trunc_normal_(parameter, std=INIT_STD, generator=generator)
+
+
+@contextmanager
+def capture_attention(model: ViT, reduce: Callable[[Tensor], Tensor] | None = None) -> Iterator[list[Tensor]]:
+    """Watch one forward pass after another: yields a list that each pass fills anew.
+
+    The list holds one tensor (B, heads, T, T) a block, first block first: post-softmax, fp32 (fp64 for a model in
+    fp64), in eval mode, with gradients if the pass has them. On exit, also through an exception, the watchers are gone
+    and every module is in the mode it was in.
+
+    Args:
+        model: watched from outside; its result is not changed.
+        reduce: applied to each block's attention at once, for instance a mean over heads, so that all heads of all
+            blocks need not be held in memory. None: kept as it is.
+
+    Raises:
+        ConfigError: the model has no attention.
+    """
+    if not model.has_attention:
+        raise ConfigError([f"model={model.config.name}  has no attention to look at; allowed: model=vit"])
+    seen: list[Tensor] = []
+    attentions: list[Attention] = [block.attention for block in model.blocks]
+    modes = [(module, module.training) for module in model.modules()]
+    starts_anew = model.register_forward_pre_hook(lambda *_: seen.clear())
+    model.eval()
+    try:
+        for attention in attentions:
+            attention.watch = seen.append if reduce is None else lambda a_BNTT: seen.append(reduce(a_BNTT))
+        yield seen
+    finally:
+        for attention in attentions:
+            attention.watch = None
+        starts_anew.remove()
+        for module, mode in modes:
+            module.training = mode

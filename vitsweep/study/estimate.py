@@ -1,0 +1,233 @@
+"""A plan in numbers: what each arm costs, and the smallest effect that the study can find. Nothing is run; no torch.
+
+The spread that the power needs is that of earlier records in the sweep's directory, else a published one.
+"""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import variance
+from typing import Any
+
+from vitsweep.config.schema import DEFAULT_ROPE, DataConfig, ModelConfig, RecipeConfig
+from vitsweep.data.counts import batch_and_steps, num_images
+from vitsweep.errors import RecordError
+from vitsweep.model.cost import checkpoint_bytes, count_parameters, flops_per_image, num_tokens, training_bytes
+from vitsweep.study.plan import Plan
+from vitsweep.study.power import detectable_effect, equivalence_power, spread_interval
+from vitsweep.study.record import RECORD_NAME, Record, read_record
+
+ALPHA, POWER = 0.05, 0.8
+FEW_SEEDS = 5
+# Three runs of one ViT on CIFAR-10 under crop and flip, as csm-kr/vit_cifar publishes them: 74.90, 74.08, 73.65 %.
+# Their standard deviation times the square root of 2, as if pairing by seed gained nothing.
+PUBLISHED_RUNS = (74.90, 74.08, 73.65)
+PUBLISHED_SPREAD = math.sqrt(2 * variance(PUBLISHED_RUNS))
+
+
+@dataclass(kw_only=True)
+class Price:
+    """What an arm costs: all of its numbers are for one cell."""
+
+    arm: str
+    changes: dict[str, Any]
+    """Dotted key -> value of what differs from the baseline."""
+    cells: int
+    """How many cells of this arm the plan has."""
+    params: int
+    flops_per_image: int
+    """Forward pass; a training step takes three times as many for each image."""
+    tokens: int
+    """Class token included; 0 for a resnet."""
+    images: tuple[int, int, int] | None
+    """Images of train, val and test; None for a folder, which is not looked at."""
+    batch_size: int
+    steps: int | None
+    """Steps in an epoch; None likewise."""
+    epochs: int
+    memory_bytes: int
+    """While training, in fp32; see cost.training_bytes."""
+    disk_bytes: int
+    """Checkpoints when it is done."""
+    state_bytes: int
+    """What resuming needs, on disk while it trains."""
+
+    @property
+    def training_flops(self) -> int | None:
+        """Of the whole training, a backward pass counted as two forward passes."""
+        return None if self.steps is None else 3 * self.flops_per_image * self.batch_size * self.steps * self.epochs
+
+
+@dataclass(kw_only=True)
+class Sight:
+    """What a study can see."""
+
+    num_seeds: int
+    num_compared: int
+    """Arms compared with the baseline: the family that Holm corrects for."""
+    spread: float
+    """Standard deviation of the paired differences, percent points."""
+    source: str
+    """Where the spread comes from."""
+    num_claims: int = 0
+    """Claims that can be tested: a family of their own, and the arms are one beside it."""
+    rope: float = DEFAULT_ROPE
+    """Differences within +- so many percent points count as equivalent."""
+
+    @property
+    def effect(self) -> float:
+        """The smallest true difference that is found with 80 % power after Holm, percent points; inf with one seed."""
+        return self._effect_among(self.num_compared)
+
+    @property
+    def effect_of_claims(self) -> float:
+        """The same over the claims in place of the arms."""
+        return self._effect_among(self.num_claims)
+
+    @property
+    def chance_of_equivalence(self) -> float:
+        """The probability that a claim, or without claims an arm, of no true difference is called equivalent."""
+        family = max(1, self.num_claims or self.num_compared)
+        return equivalence_power(0.0, self.spread, self.num_seeds, self.rope, ALPHA / family)
+
+    def _effect_among(self, family: int) -> float:
+        return detectable_effect(self.num_seeds, self.spread, max(1, family), ALPHA, POWER)
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p value that an exact sign-flip test of so many seeds can have, after Holm's first step."""
+        return min(1.0, max(1, self.num_compared) * 2.0 ** (1 - self.num_seeds))
+
+    @property
+    def seeds_for_exact_test(self) -> int:
+        """The fewest seeds with which that test can reach 0.05."""
+        return 1 + math.ceil(math.log2(max(1, self.num_compared) / ALPHA))
+
+
+def prices_of(plan: Plan) -> list[Price]:
+    """What each arm costs, in the plan's order."""
+    cells = defaultdict(list)
+    for cell in plan.cells:
+        cells[cell.arm].append(cell)
+    changes = {row["arm"]: row.get("changes", {}) for row in plan.arms}
+    return [
+        price_of(row["arm"], changes[row["arm"]], cells[row["arm"]][0].config, len(cells[row["arm"]]))
+        for row in plan.arms
+        if cells[row["arm"]]
+    ]
+
+
+def price_of(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cells: int) -> Price:
+    """What one arm costs.
+
+    Args:
+        config: resolved, as a plan keeps it.
+    """
+    model, recipe = ModelConfig(**config["model"]), RecipeConfig(**config["recipe"])
+    images = num_images(DataConfig(**config["data"]))
+    batch_size, steps = batch_and_steps(images[0], recipe.batch_size) if images else (recipe.batch_size, None)
+    disk_bytes, state_bytes = checkpoint_bytes(model, recipe, config.get("checkpoint_every_epochs", 0))
+    return Price(
+        arm=arm,
+        changes=changes,
+        cells=num_cells,
+        params=count_parameters(model),
+        flops_per_image=flops_per_image(model),
+        tokens=num_tokens(model),
+        images=images,
+        batch_size=batch_size,
+        steps=steps,
+        epochs=recipe.epochs,
+        memory_bytes=training_bytes(model, recipe, batch_size),
+        disk_bytes=disk_bytes,
+        state_bytes=state_bytes,
+    )
+
+
+def sight_of(plan: Plan, directory: Path | None) -> Sight:
+    """What the study can see with the seeds it has.
+
+    Args:
+        directory: the sweep's, whose earlier records tell the spread; None: there are none.
+    """
+    compared = [row for row in plan.arms if row["role"] == "arm"]
+    spread, source = PUBLISHED_SPREAD, published_source()
+    if directory is not None and (measured := measured_spread(done_records(directory))) is not None:
+        spread, source = measured
+    claims = [c for c in plan.claims if not isinstance(c, dict) or c.get("testable", True) is not False]
+    return Sight(
+        num_seeds=len(plan.seeds),
+        num_compared=len(compared),
+        spread=spread,
+        source=source,
+        num_claims=len(claims),
+        rope=plan.rope,
+    )
+
+
+def published_source() -> str:
+    """Where the assumed spread comes from, and how little so few runs tell."""
+    runs = ", ".join(f"{run:.2f}" for run in PUBLISHED_RUNS)
+    low, high = spread_interval(PUBLISHED_SPREAD, len(PUBLISHED_RUNS) - 1)
+    return (
+        f"assumed from {len(PUBLISHED_RUNS)} published runs of one ViT under crop and flip (csm-kr/vit_cifar: {runs} "
+        f"%), as if pairing gained nothing; so few runs leave {low:.2f} to {high:.2f} points possible"
+    )
+
+
+def done_records(directory: Path) -> list[Record]:
+    """The finished cells of a sweep; what cannot be read is left out."""
+    found = []
+    for path in sorted(directory.glob(f"*/seed=*/{RECORD_NAME}")):
+        try:
+            record = read_record(path.parent)
+        except (RecordError, OSError):
+            continue
+        if record.status == "done":
+            found.append(record)
+    return found
+
+
+def measured_spread(records: list[Record]) -> tuple[float, str] | None:
+    """The spread of paired differences, pooled over arms, with what it was measured on; None without a pair of pairs.
+
+    Without pairs (the baseline alone was run) the spread between seeds counts, as if pairing gained nothing.
+    """
+    accuracy = {(r.arm, r.seed): 100 * r.metrics["final"]["test/accuracy"] for r in records}
+    baseline = next((r.arm for r in records if r.role == "baseline"), None)
+    arms = list(dict.fromkeys(r.arm for r in records))
+    pairs = [
+        [
+            value - accuracy[baseline, seed]
+            for (name, seed), value in accuracy.items()
+            if name == arm and (baseline, seed) in accuracy
+        ]
+        for arm in arms
+        if baseline is not None and arm != baseline
+    ]
+    alone = [[value for (name, _), value in accuracy.items() if name == arm] for arm in arms]
+    for groups, factor, what in ((pairs, 1, "paired differences"), (alone, 2, "cells, as if pairing gained nothing")):
+        groups = [group for group in groups if len(group) > 1]
+        if groups:
+            freedom = sum(len(group) - 1 for group in groups)
+            pooled = sum((len(group) - 1) * variance(group) for group in groups) / freedom
+            return math.sqrt(factor * pooled), f"of {sum(map(len, groups))} {what} in this directory"
+    return None
+
+
+def warnings_of(sight: Sight) -> list[str]:
+    """What the study cannot do with so few seeds, each with the remedy."""
+    found = []
+    n, needed = sight.num_seeds, sight.seeds_for_exact_test
+    if n < FEW_SEEDS:
+        found.append(
+            f"{n} seeds are few: intervals from fewer than {FEW_SEEDS} are wide; use seeds={FEW_SEEDS} or more"
+        )
+    if sight.smallest_p > ALPHA:
+        family = f" after Holm over {sight.num_compared} arms" if sight.num_compared > 1 else ""
+        found.append(
+            f"an exact sign-flip test of {n} seeds cannot reach p = {ALPHA}{family}, its smallest is "
+            f"{sight.smallest_p:.2g}; use seeds={needed} or more if you want one"
+        )
+    return found

@@ -1,0 +1,208 @@
+"""plan.json: a study's cells with their resolved configurations, frozen before the first one starts."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vitsweep.config.schema import DEFAULT_ROPE, config_hash, flat, from_dict, science, to_dict
+from vitsweep.errors import RecordError
+from vitsweep.files import write_json
+from vitsweep.study.arms import PLACEBO, PLACEBO_SEED_OFFSET, Arm, differences
+from vitsweep.study.record import PLAN_NAME, read_record
+
+PLAN_SCHEMA = 1
+
+
+@dataclass(kw_only=True)
+class Cell:
+    """Arm x seed: one training run, as plan.json keeps it."""
+
+    id: str
+    """`<arm folder>/seed=<n>`: its directory inside the sweep directory."""
+    arm: str
+    role: str
+    levels: dict[str, str]
+    seed: int
+    overrides: list[str]
+    """All overrides that compose it again."""
+    config: dict[str, Any]
+    config_hash: str
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """A frozen study: plan.json."""
+
+    schema: int = PLAN_SCHEMA
+    study: str
+    design: str
+    baseline: str
+    factors: dict[str, list[str]]
+    seeds: list[int]
+    arms: list[dict[str, Any]]
+    cells: list[Cell]
+    notes: list[str] = field(default_factory=list)
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    claims_hash: str = ""
+    rope: float = DEFAULT_ROPE
+    published: dict[str, float] = field(default_factory=dict)
+    plan_hash: str = ""
+    claims_before: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Earlier claims_hash -> the claims of then, so that a report can tell which of today's are unchanged."""
+    seeds_before: list[int] = field(default_factory=list)
+    """How many seeds the study had before each time that seeds were added with results there to be seen."""
+
+
+HISTORY = ("claims_before", "seeds_before")
+
+
+def make_plan(
+    name: str, design: str, base: list[str], arms: list[Arm], seeds: list[int], factors: dict[str, list[str]]
+) -> Plan:
+    """Cross arms with seeds, seeds outermost: after every pass of a seed there is a balanced partial study."""
+    cells = [make_cell(base, arm, seed) for seed in seeds for arm in arms]
+    rows = [
+        {
+            "arm": arm.name,
+            "role": arm.role,
+            "levels": arm.levels,
+            "overrides": arm.overrides,
+            "config_hash": config_hash(arm.config),
+            "changes": differences(arms[0].config, arm.config),
+        }
+        for arm in arms
+    ]
+    plan = Plan(study=name, design=design, baseline=arms[0].name, factors=factors, seeds=seeds, arms=rows, cells=cells)
+    plan.plan_hash = plan_hash(plan)
+    return plan
+
+
+def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
+    """The cell of an arm and a seed."""
+    # The placebo is the baseline with other random streams, under the label of the seed that it is paired with.
+    config = dataclasses.replace(arm.config, seed=seed + PLACEBO_SEED_OFFSET if arm.role == PLACEBO else seed)
+    return Cell(
+        id=f"{arm.folder}/seed={seed}",
+        arm=arm.name,
+        role=arm.role,
+        levels=arm.levels,
+        seed=seed,
+        overrides=[*base, *arm.overrides, f"seed={config.seed}"],
+        config=to_dict(config),
+        config_hash=config_hash(config),
+    )
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 of what is studied: the plan without its own hash, its history, and how and where its cells are run."""
+    # A cell's science is its config_hash; device, tracker, sweep settings and paths may differ from start to start.
+    cells = [[cell.id, cell.role, cell.levels, cell.config["seed"], cell.config_hash] for cell in plan.cells]
+    arms = [{key: value for key, value in arm.items() if key != "overrides"} for arm in plan.arms]
+    values = {key: value for key, value in vars(plan).items() if key not in HISTORY}
+    values |= {"plan_hash": "", "cells": cells, "arms": arms}
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def claims_hash(claims: list[Any], rope: float) -> str:
+    """SHA-256 of what is stated before the runs: the claims and, where it is not DEFAULT_ROPE, the ROPE.
+
+    Empty without either. What is left at its default is not hashed, so that the claims alone still have the hash under
+    which published records carry them.
+    """
+    stated: Any = claims if rope == DEFAULT_ROPE else {"claims": claims, "rope": rope}
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest() if stated else ""
+
+
+def write_plan(directory: Path, plan: Plan) -> None:
+    """Freeze the plan as plan.json."""
+    write_json(directory / PLAN_NAME, dataclasses.asdict(plan))
+
+
+def read_plan(directory: Path) -> Plan | None:
+    """The plan of a sweep directory, or None if it has none.
+
+    Raises:
+        RecordError: plan.json is damaged or has another schema.
+    """
+    path = directory / PLAN_NAME
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["schema"] != PLAN_SCHEMA:
+            raise RecordError(f"{path}  has schema={values['schema']}, this version reads {PLAN_SCHEMA}")
+        return Plan(**values | {"cells": [Cell(**cell) for cell in values["cells"]]})
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as fault:
+        raise RecordError(f"{path}  is not a plan ({fault}); move the directory away") from fault
+
+
+def extend(old: Plan, new: Plan, directory: Path) -> Plan:
+    """The old plan with the new one's arms, seeds and cells added.
+
+    Raises:
+        RecordError: the baselines differ, so the results could not be compared.
+    """
+    before, after = baseline_values(old), baseline_values(new)
+    if before != after:
+        differing = [key for key in after | before if before.get(key) != after.get(key)]
+        keys = [f"{key}: {before.get(key)} there, {after.get(key)} now" for key in differing]
+        raise RecordError(
+            f"hydra.sweep.dir={directory}  holds a study with another baseline ({'; '.join(keys)}); "
+            f"choose another hydra.sweep.dir=... or move that folder away"
+        )
+    known_arms, known_cells = {a["arm"] for a in new.arms}, {c.id for c in new.cells}
+    merged = dataclasses.replace(
+        new,
+        arms=new.arms + [a for a in old.arms if a["arm"] not in known_arms],
+        cells=new.cells + [c for c in old.cells if c.id not in known_cells],
+        seeds=sorted(set(old.seeds) | set(new.seeds)),
+        factors={
+            key: list(dict.fromkeys(old.factors.get(key, []) + new.factors.get(key, [])))
+            for key in new.factors | old.factors
+        },
+        claims_before=old.claims_before,
+        seeds_before=old.seeds_before,
+    )
+    if (old.claims, old.rope) == (new.claims, new.rope):
+        merged.claims_hash = old.claims_hash  # by whatever rule it was made: nothing was changed
+    else:
+        merged.claims_before = old.claims_before | {old.claims_hash: old.claims}
+    note_more_seeds(merged, old, directory)
+    merged.plan_hash = plan_hash(merged)
+    return merged
+
+
+def note_more_seeds(plan: Plan, before: Plan, directory: Path) -> None:
+    """Enter into a plan's history that it has more seeds than before, if a result lay in `directory` to be seen."""
+    if len(plan.seeds) > len(before.seeds) and any(has_result(directory / cell.id) for cell in before.cells):
+        plan.seeds_before = [*before.seeds_before, len(before.seeds)]
+
+
+def has_result(cell: Path) -> bool:
+    """Whether a finished record lies in a cell's directory; one that cannot be read tells nobody anything."""
+    try:
+        return read_record(cell).status == "done"
+    except (OSError, RecordError):
+        return False
+
+
+def baseline_values(plan: Plan) -> dict[str, Any]:
+    """Dotted key -> value of the baseline's model, data and recipe, paths left out."""
+    cell = next(cell for cell in plan.cells if cell.role == "baseline")
+    return flat(science(from_dict(cell.config)))
+
+
+def the_plan(directory: Path) -> Plan:
+    """The plan of a sweep's directory.
+
+    Raises:
+        RecordError: it has none.
+    """
+    plan = read_plan(directory)
+    if plan is None:
+        raise RecordError(f"{directory}  has no plan.json; name the directory of a sweep, such as outputs/<study>")
+    return plan

@@ -1,0 +1,214 @@
+"""From the command line to a plan: the study that `study=NAME` names, or the one that a plain `-m` describes."""
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from vitsweep.config.composer import Composer
+from vitsweep.config.overrides import as_text, override_key, override_value, short_key, sweep_name
+from vitsweep.config.schema import StudyConfig
+from vitsweep.errors import ConfigError
+from vitsweep.files import remove_temporaries
+from vitsweep.study.arms import Arm, named_arms, refuse_equal_arms, study_arms, sweep_arms
+from vitsweep.study.design import NUM_SEEDS, Spec, aliases, factors_of, seeds_of, specs_of
+from vitsweep.study.locks import guarded
+from vitsweep.study.plan import Plan, claims_hash, extend, make_plan, plan_hash, read_plan, write_plan
+from vitsweep.study.rules import doubled_faults, level_faults, rule_faults, written_levels
+
+
+def plan_of(overrides: list[str], composer: Composer) -> Plan:
+    """Every cell of the study that the overrides describe, checked.
+
+    Args:
+        overrides: the command line's, without Hydra's own; swept ones as written (`model.patch_size=4,8`).
+        composer: composes and types.
+
+    Raises:
+        ConfigError: anything that would make a cell impossible or pointless, all of it in one message.
+    """
+    fixed, factors, seeds = divided(overrides, composer)
+    study = composer.study([o for o in overrides if is_of_study(o)])
+    if study is None:
+        return plain_plan(overrides, fixed, factors, seeds, composer)
+    return study_plan(study, fixed, factors, seeds, composer)
+
+
+def divided(overrides: list[str], composer: Composer) -> tuple[list[str], dict[str, list[str]], list[int] | None]:
+    """Overrides of all arms, swept ones as key -> single overrides, and the seeds, None if the line names none.
+
+    Of a key that is given twice the last counts, as everywhere in Hydra; but a sweep must not be undone in silence.
+
+    Raises:
+        ConfigError: a value is given after a sweep of the same key.
+    """
+    fixed: list[str] = []
+    factors: dict[str, list[str]] = {}
+    seeds = None
+    for override in overrides:
+        if is_of_study(override):
+            continue
+        levels, key = composer.levels(override), override_key(override)
+        if levels is None and key in factors:
+            raise ConfigError([f"{override}  comes after a sweep of {key} and would undo it; drop one of them"])
+        if key == "seed":
+            seeds = seed_numbers(levels or [override])
+        elif levels is None:
+            fixed.append(override)
+        else:
+            fixed = [other for other in fixed if override_key(other) != key]
+            factors[key] = levels
+    return fixed, factors, seeds
+
+
+def is_of_study(override: str) -> bool:
+    """Whether an override chooses or changes the study itself: `study=NAME`, `study.seeds=10`."""
+    return re.split(r"[./]", override_key(override))[0] == "study"
+
+
+def seed_numbers(levels: list[str]) -> list[int]:
+    """The seeds of `seed=0`, `seed=1`, ...
+
+    Raises:
+        ConfigError: one is no seed, or comes twice.
+    """
+    texts = [override_value(level) for level in levels]
+    if not all(re.fullmatch(r"\d+", text) and int(text) < NUM_SEEDS for text in texts):
+        raise ConfigError([f"seed={','.join(texts)}  must be integers in 0 .. 2**32 - 1"])
+    if len({int(text) for text in texts}) < len(texts):
+        raise ConfigError([f"seed={','.join(texts)}  names a seed twice; each seed is one replicate"])
+    return [int(text) for text in texts]
+
+
+def plain_plan(
+    overrides: list[str], fixed: list[str], factors: dict[str, list[str]], seeds: list[int] | None, composer: Composer
+) -> Plan:
+    """The study that a plain `-m` describes: swept keys are the factors of a grid."""
+    # Before arms are compared: a choice that is undone would make two of them equal.
+    combinations = [(" ".join(levels), levels) for levels in itertools.product(*factors.values())]
+    refuse(shadow_faults(fixed, combinations, composer))
+    arms = sweep_arms(fixed, factors, composer)
+    labels = {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
+    return make_plan(sweep_name(overrides), "grid", fixed, arms, seeds or [arms[0].config.seed], labels)
+
+
+def study_plan(
+    study: StudyConfig, fixed: list[str], factors: dict[str, list[str]], seeds: list[int] | None, composer: Composer
+) -> Plan:
+    """The plan of a study file; overrides beside it act on all arms, swept ones multiply the study."""
+    ours = {override_key(o) for o in fixed} | set(factors)
+    refuse(rule_faults(study))
+    refuse(level_faults(study, ours))
+    specs = specs_of(study, factors_of(study) if study.design != "list" else {})
+    if study.design != "path":  # there a later step may well change what an earlier one has set
+        refuse(doubled_faults(specs))
+    together = [(f"arm {arm_label(spec)}", spec.overrides) for spec in specs if len(spec.levels) > 1]
+    base = [o for o in study.baseline if override_key(o) not in ours] + fixed
+    versions = [list(version) for version in itertools.product(*factors.values())]
+    arms: list[Arm] = []
+    notes: list[str] = []
+    for version in versions:
+        # Before arms are compared: a level that is undone would look like the baseline's own.
+        refuse(shadow_faults(base + version, written_levels(study) + together, composer))
+        found, said = study_arms(base + version, study, composer)
+        arms += [dataclasses.replace(arm, overrides=version + arm.overrides) for arm in found]
+        notes += [note for note in said if note not in notes]
+    if len(versions) > 1:
+        arms = multiplied(arms)
+    labels = {name: [arm.levels[name] for arm in arms if name in arm.levels] for name in study.factors}
+    labels = {name: list(dict.fromkeys(found)) for name, found in labels.items()}
+    labels |= {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
+    plan = make_plan(study.name, study.design, base, arms, seeds or seeds_of(study.seeds), labels)
+    if study.design == "fraction":
+        names = list(study.factors)
+        notes += [f"cannot be told apart: {row}" for row in aliases(len(names), study.resolution, names)]
+    names = {arm.name for arm in arms}
+    notes += [f"study.published.{arm} is of no arm here" for arm in study.published if arm not in names]
+    plan.notes, plan.rope, plan.published = notes, study.rope, plain(study.published)
+    plan.claims = plain(study.claims)
+    plan.claims_hash = claims_hash(plan.claims, plan.rope)
+    plan.plan_hash = plan_hash(plan)
+    return plan
+
+
+def freeze(directory: Path, plan: Plan) -> Plan:
+    """Write plan.json, with everything that an earlier plan there had beyond this one.
+
+    Raises:
+        RecordError: the earlier plan has another baseline.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with guarded(directory):  # two starts at once must not lose each other's cells
+        remove_temporaries(directory)
+        earlier = read_plan(directory)
+        merged = plan if earlier is None else extend(earlier, plan, directory)
+        if merged != earlier:
+            write_plan(directory, merged)
+    return merged
+
+
+def arm_label(spec: Spec) -> str:
+    """What an arm is called before it has a name: `a=p8+b=16`."""
+    return "+".join(f"{factor}={level}" for factor, level in spec.levels.items())
+
+
+def refuse(faults: list[str]) -> None:
+    """Raise ConfigError if there are faults.
+
+    Raises:
+        ConfigError: with all of them, each once.
+    """
+    if faults:
+        raise ConfigError(list(dict.fromkeys(faults)))
+
+
+def multiplied(arms: list[Arm]) -> list[Arm]:
+    """The arms of all versions of a study as one: named anew against the first version's baseline."""
+    placebos = [arm for arm in arms if arm.role == "placebo"][:1]
+    others = [arm for arm in arms if arm.role != "placebo"]
+    specs = [Spec(levels=arm.levels | swept_levels(arm), overrides=tuple(arm.overrides)) for arm in others]
+    refuse_equal_arms(specs, [arm.config for arm in others])
+    return named_arms(specs, [arm.config for arm in others]) + placebos
+
+
+def swept_levels(arm: Arm) -> dict[str, str]:
+    """The levels that an arm has from the command line's sweep, read off its first overrides."""
+    return {short_key(o): override_value(o) for o in arm.overrides}
+
+
+def shadow_faults(base: list[str], levels: list[tuple[str, tuple[str, ...]]], composer: Composer) -> list[str]:
+    """A sentence for every group choice that a value undoes: in Hydra a value beats a group, whatever the order.
+
+    Args:
+        base: overrides that all have.
+        levels: what they are called, and their overrides.
+    """
+    faults = []
+    for name, own in levels:
+        values = {override_key(o): o for o in (*base, *own) if not composer.is_group(o)}
+        for choice in (o for o in own if composer.is_group(o)):
+            for key, wanted in composer.contents(choice).items():
+                value = values.get(key)
+                if value is not None and composer.parse(value).value() != wanted:
+                    faults.append(
+                        f"`{choice}` of {name}  sets {key}={as_text(wanted)}, but `{value}` beats it; drop one of them"
+                    )
+    return faults
+
+
+def plain(values: Any) -> Any:
+    """Lists and dictionaries instead of OmegaConf's."""
+    return OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
+
+
+def planned(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
+    """The plan of these overrides, and the directory that it would be run in."""
+    hydras = [override for override in overrides if re.split(r"[./]", override_key(override))[0] == "hydra"]
+    plan = plan_of([o for o in overrides if o not in hydras], Composer(loader, config_name, hydras))
+    composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
+    return plan, Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()

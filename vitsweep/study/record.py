@@ -1,0 +1,215 @@
+"""What a cell leaves on disk: record.json, metrics.jsonl and where everything else lies. The truth that analysis reads.
+
+Every write of the record is atomic (temporary file, fsync, rename), so a reader sees the old or the new one and never a
+part. NaN and infinities are written as null: JSON has none. No torch here.
+"""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import traceback
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vitsweep.errors import RecordError
+from vitsweep.files import finite, write_atomically, write_json
+from vitsweep.paths import PACKAGE_DIR
+
+SCHEMA = 1
+RECORD_NAME = "record.json"
+METRICS_NAME = "metrics.jsonl"
+PREDICTIONS_NAME = "predictions.npz"
+PLAN_NAME = "plan.json"
+EPOCHS_FOLDER = "checkpoints"
+STATUSES = ("planned", "running", "interrupted", "done", "failed", "diverged")
+METRIC_NAMES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
+
+
+@dataclass(kw_only=True)
+class Record:
+    """One cell's result and everything needed to understand or repeat it."""
+
+    schema: int = SCHEMA
+    """Version of this layout; another one is refused."""
+    status: str = "planned"
+    """planned, running, interrupted, done, failed or diverged."""
+    study: str = ""
+    """Name of the study, or of the sweep, or `single`."""
+    role: str = "arm"
+    """baseline, arm or placebo."""
+    arm: str = "baseline"
+    """Slug of what the arm changes against the baseline."""
+    levels: dict[str, str] = field(default_factory=dict)
+    """Factor -> level."""
+    seed: int = 0
+    """The replicate."""
+    overrides: list[str] = field(default_factory=list)
+    """Hydra overrides that compose this cell again."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """The resolved configuration, as config.to_dict gives it."""
+    config_hash: str = ""
+    """config.config_hash of it."""
+    plan_hash: str = ""
+    """Hash of the plan that the cell belongs to; empty for a single run."""
+    claims_hash: str = ""
+    """Hash of the study's claims; empty without claims."""
+    data_fingerprint: str = ""
+    """Order-independent hash of all images and labels."""
+    data_name: str = ""
+    """What the fingerprint is known as, e.g. `CIFAR-10`; empty when unknown."""
+    classes: list[str] = field(default_factory=list)
+    """Class names by index."""
+    normalisation: dict[str, list[float]] = field(default_factory=dict)
+    """mean and std per channel, of pixel values scaled to 0..1."""
+    num_images: dict[str, int] = field(default_factory=dict)
+    """Images used in train, val and test."""
+    code: dict[str, Any] = field(default_factory=dict)
+    """version, git commit, dirty."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Python and the libraries that can change a result."""
+    device: str = ""
+    """cpu, mps, or the GPU's name."""
+    precision: str = ""
+    """bf16 or fp32, as used."""
+    threads: int = 0
+    """CPU threads of torch."""
+    pack: dict[str, Any] = field(default_factory=dict)
+    """Cells trained as one program with this one: `cells` (`arm seed=n`), this one's `place` from 0; empty: alone."""
+    params: int = 0
+    """Trainable parameters."""
+    flops_per_image: int = 0
+    """Forward pass of one image, a multiply-add counted as 2."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """final and best: each METRIC_NAMES -> value, best with its epoch."""
+    epoch: int = 0
+    """Epochs finished."""
+    started: str = ""
+    """UTC, ISO 8601, of the first attempt."""
+    finished: str = ""
+    """UTC, ISO 8601; empty until the cell has ended."""
+    attempts: int = 0
+    """How often the cell was started."""
+    time_seconds: float = 0.0
+    """Wall time over all attempts; of the time in a pack an equal share, so that all cells' add up to the machine's."""
+    images_per_second: float | None = None
+    """Training images over training-step seconds, augmentation included, evaluation excluded; median over epochs.
+    In a pack a step's seconds are shared like time_seconds, so this is the pace at which the device worked."""
+    peak_gib: float | None = None
+    """Peak memory: of the GPU, else of the process, with everything that is trained in it."""
+    error: dict[str, str] | None = None
+    """type, message and traceback of what ended the cell."""
+    wandb: list[dict[str, str]] = field(default_factory=list)
+    """id, url and mode of each W&B run."""
+
+
+def write_record(directory: Path, record: Record) -> None:
+    """Write `record.json` atomically."""
+    write_json(directory / RECORD_NAME, dataclasses.asdict(record))
+
+
+def described(fault: BaseException) -> dict[str, str]:
+    """An exception as the record keeps it."""
+    text = "".join(traceback.format_exception(fault))
+    return {"type": type(fault).__name__, "message": str(fault), "traceback": text}
+
+
+def read_record(directory: Path) -> Record:
+    """The record in a cell's directory.
+
+    Raises:
+        FileNotFoundError: there is none.
+        RecordError: it is no JSON, has another schema, or lacks fields.
+    """
+    path = Path(directory) / RECORD_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        raise RecordError(f"{path}  is not a record ({fault}); move the directory away") from fault
+    if not isinstance(values, dict) or "schema" not in values:
+        raise RecordError(f"{path}  is not a record of vitsweep; move the directory away")
+    if values["schema"] != SCHEMA:
+        raise RecordError(
+            f"{path}  has schema={values['schema']}, this version reads {SCHEMA}; use the vitsweep that wrote it"
+        )
+    known = {f.name for f in dataclasses.fields(Record)}
+    if set(values) != known or values["status"] not in STATUSES:
+        wrong = sorted(set(values) ^ known) or [f"status={values['status']}"]
+        raise RecordError(f"{path}  is damaged: {', '.join(wrong)}; move the directory away")
+    return Record(**values)
+
+
+def append_row(directory: Path, row: dict[str, Any]) -> None:
+    """Add one epoch's row to metrics.jsonl."""
+    with open(directory / METRICS_NAME, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(finite(row)) + "\n")
+
+
+def read_rows(directory: Path) -> list[dict[str, Any]]:
+    """The epoch rows of a cell; a torn last line (the writer was killed) is left out."""
+    path = Path(directory) / METRICS_NAME
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def keep_rows(directory: Path, last_epoch: int) -> list[dict[str, Any]]:
+    """Drop the rows after `last_epoch` (they are trained again) and return the others."""
+    rows = [row for row in read_rows(directory) if row["epoch"] <= last_epoch]
+    write_atomically(directory / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    return rows
+
+
+def epoch_checkpoints(directory: Path) -> dict[int, Path]:
+    """Epoch -> its weights, of the epochs that were kept, in order; see checkpoint_every_epochs."""
+    kept = (directory / EPOCHS_FOLDER).glob("epoch-*.safetensors")
+    return dict(sorted((int(path.stem.removeprefix("epoch-")), path) for path in kept))
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601 to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+@cache
+def code_identity() -> dict[str, Any]:
+    """version, git commit and whether the checkout has uncommitted changes; commit is empty in a wheel."""
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return {"version": package_version("vitsweep"), "commit": commit or "", "dirty": bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
+    # Only a checkout of ours counts: a wheel installed inside somebody else's repository must not report its commit.
+    if not (PACKAGE_DIR.parent / "run.py").exists():
+        return None
+    command = ["git", "-C", str(PACKAGE_DIR.parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Python's version and those of the libraries that can change a result."""
+    names = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb")
+    return {"python": platform.python_version(), "platform": sys.platform} | {n: package_version(n) for n in names}
+
+
+def package_version(name: str) -> str:
+    """The installed version of a distribution, or `unknown` (a checkout that is not installed)."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,96 @@
+"""What a study file may say beyond what types can tell: names, numbers, and which overrides belong where."""
+
+import math
+import re
+
+from vitsweep.config.overrides import as_text, counts_as_science, override_key
+from vitsweep.config.schema import StudyConfig
+from vitsweep.study.design import Spec, factors_of, listed_arms
+
+TAKEN = ("baseline", "placebo")  # names of arms that every study has or may have
+NOT_IN_STUDIES = ("hydra", "study", "sweep")
+
+
+def rule_faults(study: StudyConfig) -> list[str]:
+    """A sentence for every rule that a study breaks apart from its factors."""
+    found = []
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", study.name):
+        found.append(f"study.name={study.name!r}  must be letters, digits, . _ or -; it names the directory")
+    if not 0 <= study.rope < math.inf:
+        found.append(f"study.rope={study.rope}  must be finite and not negative")
+    for arm, value in study.published.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            found.append(f"study.published.{arm}={as_text(value)}  must be a number, in percent")
+    if study.arms and study.design != "list":
+        found.append(f"study.arms  is not read by design={study.design}; drop it, or use design=list")
+    if study.factors and study.design == "list":
+        found.append("study.factors  is not read by design=list; write them as arms, or use another design")
+    for arm in study.arms:
+        if str(arm) in TAKEN or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=+-]*", str(arm)):
+            found.append(
+                f"study.arms.{arm}  must be letters, digits, . _ = + or -, and neither of {', '.join(TAKEN)}; "
+                "it names a directory"
+            )
+    for override in study.baseline:
+        found += belongs_elsewhere("study.baseline", override)
+    return found
+
+
+def written_levels(study: StudyConfig) -> list[tuple[str, tuple[str, ...]]]:
+    """Where each level or arm stands in the file, with its overrides.
+
+    Raises:
+        ConfigError: some have the wrong form.
+    """
+    if study.design == "list":
+        return [(f"study.arms.{spec.name}", spec.overrides) for spec in listed_arms(study)]
+    return [(f"study.factors.{name}", lv.overrides) for name, levels in factors_of(study).items() for lv in levels]
+
+
+def level_faults(study: StudyConfig, ours: set[str]) -> list[str]:
+    """A sentence for every level that is no level, or that the command line sets for all arms.
+
+    Args:
+        ours: keys that the command line sets.
+
+    Raises:
+        ConfigError: levels have the wrong form.
+    """
+    found = []
+    for where, overrides in written_levels(study):
+        misplaced = [sentence for override in overrides for sentence in belongs_elsewhere(where, override)]
+        if not misplaced and not any(counts_as_science(override) for override in overrides):
+            misplaced.append(
+                f"{where}=`{' '.join(overrides)}`  changes where or how a cell is computed, not what is learned; "
+                "give it on the command line, for all arms"
+            )
+        found += misplaced
+        found += [
+            f"{override_key(override)}=...  on the command line is set for all arms, but {where} sets `{override}`; "
+            "drop one of them"
+            for override in overrides
+            if override_key(override) in ours
+        ]
+    return found
+
+
+def belongs_elsewhere(where: str, override: str) -> list[str]:
+    """Why an override cannot stand in a study file, if it cannot."""
+    key = override_key(override)
+    if key == "seed":
+        return [f"{where}=`{override}`  sets the seed, which is the replicate; use study.seeds"]
+    if re.split(r"[./]", key)[0] in NOT_IN_STUDIES:
+        return [f"{where}=`{override}`  is not of a cell; give it on the command line"]
+    return []
+
+
+def doubled_faults(specs: list[Spec]) -> list[str]:
+    """A sentence for every arm in which two levels set one key: one of them would be without effect."""
+    found = []
+    for spec in specs:
+        first: dict[str, str] = {}
+        for override in spec.overrides:
+            other = first.setdefault(override_key(override), override)
+            if other is not override:
+                found.append(f"`{other}` and `{override}`  set one key in one arm; make them levels of one factor")
+    return list(dict.fromkeys(found))

@@ -1,0 +1,142 @@
+"""What a record becomes in Weights & Biases: id, names, config, summary, tables, and what is kept back. No wandb here.
+
+A run's id is made from what the cell is, so that sending it twice gives one run. Absolute paths are the one private
+thing in a record (host and user name are not in it); unless the user shares them they are replaced by `<path>`.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitsweep.files import finite
+from vitsweep.study.plan import Plan
+from vitsweep.study.record import PREDICTIONS_NAME, Record
+
+LONGEST_TAG, LONGEST_NAME = 64, 128  # of the server; wandb itself refuses longer tags only
+EXIT_CODES = {"done": 0, "interrupted": 143}
+OTHER_EXIT_CODE = 1
+
+RECORD_KEY, PLAN_KEY = "record", "study_plan"
+FLAT_KEYS = ("arm", "seed", "study", "role", "config_hash")
+DESCRIPTION = (
+    ("levels", "overrides", "plan_hash", "claims_hash", "data_fingerprint", "data_name", "classes")
+    + ("normalisation", "num_images", "code", "versions", "device", "precision", "threads", "pack")
+    + ("params", "flops_per_image", "started", "attempts")
+)
+OUTCOME = ("status", "epoch", "finished", "params", "flops_per_image") + (
+    "images_per_second",
+    "time_seconds",
+    "peak_gib",
+)
+
+# A path begins where no word goes on (so train/loss and https://host/x are none); one that is quoted,
+# or fills its string but for a leading `key=`, may hold blanks.
+ROOT = r"(?:file://)?(?:/[\w.~-]|~\w*[/\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\\w)"
+WHOLE_PATH = re.compile(rf"(?P<key>[\w.+~/@]+=)?{ROOT}[^\n]*")
+QUOTED_PATH = re.compile(rf"(?P<quote>['\"]){ROOT}[^'\"\n]*(?P=quote)")
+BARE_PATH = re.compile(rf"(?<![\w.:/\\<)]){ROOT}[^\s,;'\"\])}}]*")
+
+
+def run_id(record: Record) -> str:
+    """The same 16 hexadecimal digits for the same study, arm, configuration and seed, on every machine.
+
+    The arm belongs to it, since a placebo has the configuration of the baseline.
+    """
+    identity = "\n".join((record.study, record.role, record.arm, record.config_hash, str(record.seed)))
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def run_arguments(record: Record, share_host: bool, plan: Plan | None = None) -> dict[str, Any]:
+    """Keyword arguments of wandb.init that say who the run is: id, name, group, job_type, tags, config."""
+    tags = [f"{factor}={level}"[:LONGEST_TAG] for factor, level in record.levels.items()]
+    return {
+        "id": run_id(record),
+        "name": f"{record.arm} seed={record.seed}"[:LONGEST_NAME],
+        "group": record.study[:LONGEST_NAME],
+        "job_type": record.arm[:LONGEST_NAME],
+        "tags": list(dict.fromkeys(tags)),
+        "config": run_config(record, share_host, plan),
+    }
+
+
+def run_config(record: Record, share_host: bool, plan: Plan | None = None) -> dict[str, Any]:
+    """The nested configuration, the flat keys that W&B filters and groups by, and what belongs to the report.
+
+    Under `record` is what was used, under `study_plan` the study's plan with only the seeds of its cells.
+    """
+    flat_keys = {name: getattr(record, name) for name in FLAT_KEYS}
+    used = {name: getattr(record, name) for name in DESCRIPTION}
+    config = finite({**record.config, **flat_keys, RECORD_KEY: used})
+    if plan is not None:
+        seeds_of = {arm["arm"]: [cell.seed for cell in plan.cells if cell.arm == arm["arm"]] for arm in plan.arms}
+        config[PLAN_KEY] = finite({k: v for k, v in vars(plan).items() if k != "cells"} | {"seeds_of": seeds_of})
+    return config if share_host else without_paths(config)
+
+
+def run_summary(record: Record, share_host: bool) -> dict[str, Any]:
+    """Flat numbers: how the cell ended, and final/... and best/... of every metric; unknown ones are left out."""
+    values = {name: getattr(record, name) for name in OUTCOME}
+    for which, metrics in record.metrics.items():
+        values |= {f"{which}/{name}": value for name, value in metrics.items()}
+    if record.error:
+        values["error"] = f"{record.error['type']}: {record.error['message']}"
+    known = {name: value for name, value in finite(values).items() if value is not None}
+    return known if share_host else without_paths(known)
+
+
+def history_row(row: dict[str, Any]) -> dict[str, Any]:
+    """An epoch's row without what is no number: W&B's charts and its JSON have no place for NaN."""
+    return {name: value for name, value in finite(row).items() if value is not None}
+
+
+def exit_code(record: Record) -> int:
+    """0 shows as finished, anything else as failed; 143 (SIGTERM's) is an interrupted cell that can go on.
+
+    W&B shows a run as crashed when its process vanished; `status` in the summary tells the rest.
+    """
+    return EXIT_CODES.get(record.status, OTHER_EXIT_CODE)
+
+
+def prediction_tables(directory: Path, classes: list[str]) -> dict[str, tuple[list[str], list[list[Any]]]]:
+    """The best model's confusion counts and its test predictions, as name -> (columns, rows of scalars).
+
+    Args:
+        directory: a cell's; without predictions.npz there are no tables.
+        classes: class names by index.
+    """
+    path = directory / PREDICTIONS_NAME
+    if not path.exists():
+        return {}
+    with np.load(path) as saved:
+        found = {name: saved[name] for name in ("id", "label", "best_class", "best_probability")}
+    count_KK = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(count_KK, (found["label"], found["best_class"]), 1)
+    counts = [
+        [classes[true], classes[said], int(count_KK[true, said])]
+        for true in range(len(classes))
+        for said in range(len(classes))
+    ]
+    predictions = [
+        [int(image), classes[true], classes[said], round(float(probability), 4), bool(true == said)]
+        for image, true, said, probability in zip(*found.values(), strict=True)
+    ]
+    return {
+        "test/confusion": (["true", "predicted", "images"], counts),
+        "test/predictions": (["image", "true", "predicted", "probability", "right"], predictions),
+    }
+
+
+def without_paths(value: Any) -> Any:
+    """The same nested value, each path in its strings replaced by `<path>`."""
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(item) for item in value]
+    if isinstance(value, str):
+        if whole := WHOLE_PATH.fullmatch(value):
+            return f"{whole['key'] or ''}<path>"
+        return BARE_PATH.sub("<path>", QUOTED_PATH.sub("<path>", value))
+    return value

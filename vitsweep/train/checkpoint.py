@@ -1,0 +1,90 @@
+"""Models and training states on disk, written atomically and read without running anything they contain."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from vitsweep.config import schema as configuration
+from vitsweep.errors import RecordError
+from vitsweep.files import write_atomically
+from vitsweep.model.build import make_model
+from vitsweep.study.record import EPOCHS_FOLDER, epoch_checkpoints, read_record
+
+STATE_NAME = "state.pt"
+
+
+def save_model(path: Path, weights: dict[str, Tensor], config: configuration.Config) -> None:
+    """Write weights as safetensors with the model's configuration in the header."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    model = configuration.to_dict(config)["model"]
+    write_atomically(path, safetensors.torch.save(tensors, metadata={"model": json.dumps(model)}))
+
+
+def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
+    """The trained model of a cell, in eval mode on the CPU in fp32.
+
+    Args:
+        cell_dir: the cell's directory, with its record.
+        which: `best` (lowest validation loss) or `last`.
+
+    Raises:
+        RecordError: no such checkpoint was kept, or it does not fit the record's configuration.
+    """
+    if which not in ("best", "last"):
+        raise RecordError(f"which={which}  is unknown; allowed: best, last")
+    path = Path(cell_dir) / f"{which}.safetensors"
+    if not path.exists():
+        raise RecordError(f"{path}  is not there; the cell has not finished, or its checkpoints were pruned")
+    model = make_model(configuration.from_dict(read_record(Path(cell_dir)).config))
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except (RuntimeError, safetensors.SafetensorError) as fault:
+        raise RecordError(f"{path}  does not fit the record's configuration: {fault}") from fault
+    return model.eval()
+
+
+def keep_epoch(directory: Path, epoch: int, model: nn.Module, config: configuration.Config) -> None:
+    """Write the weights as `checkpoints/epoch-007.safetensors`, if the configuration asks for this epoch."""
+    if config.checkpoint_every_epochs and epoch % config.checkpoint_every_epochs == 0:
+        folder = directory / EPOCHS_FOLDER
+        folder.mkdir(exist_ok=True)
+        save_model(folder / f"epoch-{epoch:03d}.safetensors", model.state_dict(), config)
+
+
+def drop_epochs(directory: Path, last_epoch: int) -> None:
+    """Remove the weights of epochs after `last_epoch`: they are trained again."""
+    for epoch, path in epoch_checkpoints(directory).items():
+        if epoch > last_epoch:
+            path.unlink()
+
+
+def save_state(directory: Path, state: dict[str, Any]) -> None:
+    """Write everything that resuming needs to state.pt."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(directory / STATE_NAME, buffer.getvalue())
+
+
+def load_state(directory: Path, config_hash: str) -> dict[str, Any] | None:
+    """The saved state of this very configuration, or None: then training starts anew.
+
+    Loaded with `weights_only`, so a foreign file cannot run code.
+    """
+    path = directory / STATE_NAME
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # torn or foreign: torch raises many types here, and starting anew is right for all of them
+        return None
+    return state if state.get("config_hash") == config_hash else None
+
+
+def drop_state(directory: Path) -> None:
+    """Remove state.pt: the cell is done."""
+    (directory / STATE_NAME).unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""Loss, accuracy and predictions of a model on a whole set of images, without augmentation."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitsweep.data.augment import normalise
+from vitsweep.data.load import Data, ImageSet
+from vitsweep.files import write_atomically
+from vitsweep.study.record import PREDICTIONS_NAME
+
+
+@dataclass(kw_only=True)
+class Scores:
+    """What a model makes of N images."""
+
+    loss: float
+    """Mean cross-entropy, without label smoothing."""
+    accuracy: float
+    """Share of images whose likeliest class is the true one."""
+    class_N: Tensor
+    """Likeliest class of each image, on the CPU."""
+    probability_N: Tensor
+    """Its probability, fp32, on the CPU."""
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: ImageSet, data: Data, precision: str, batch_size: int = 512) -> Scores:
+    """Score `images` in eval mode; the model's training mode is restored. No host sync between batches."""
+    was_training = model.training
+    model.eval()
+    device = images.image_NCHW.device
+    logits = []
+    for start in range(0, len(images), batch_size):
+        image_BCHW = normalise(images.image_NCHW[start : start + batch_size], data.mean, data.std)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits.append(model(image_BCHW).float())
+    model.train(was_training)
+    logit_NK = torch.cat(logits)
+    probability_N, class_N = logit_NK.softmax(-1).max(-1)
+    return Scores(
+        loss=F.cross_entropy(logit_NK, images.label_N).item(),
+        accuracy=(class_N == images.label_N).float().mean().item(),
+        class_N=class_N.cpu(),
+        probability_N=probability_N.cpu(),
+    )
+
+
+def score(model: nn.Module, data: Data, precision: str) -> tuple[dict[str, float], Scores]:
+    """Loss and accuracy on train, val and test as the record names them, and the test set's predictions."""
+    found = {name: evaluate(model, getattr(data, name), data, precision) for name in ("train", "val", "test")}
+    metrics = {}
+    for name, scores in found.items():
+        metrics[f"{name}/loss"], metrics[f"{name}/accuracy"] = scores.loss, scores.accuracy
+    return metrics, found["test"]
+
+
+def save_predictions(directory: Path, test: ImageSet, final: Scores, best: Scores) -> None:
+    """Write predictions.npz: per test image its id, true class, and both models' class and probability."""
+    arrays = {"id": test.id_N, "label": test.label_N}
+    for name, scores in (("final", final), ("best", best)):
+        arrays |= {f"{name}_class": scores.class_N, f"{name}_probability": scores.probability_N}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: array.cpu().numpy() for name, array in arrays.items()})
+    write_atomically(directory / PREDICTIONS_NAME, buffer.getvalue())

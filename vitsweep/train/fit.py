@@ -1,0 +1,303 @@
+"""fit(): trains one cell, read top to bottom. run_cell(): the same with its record, tracker and every way to end.
+
+fit() takes no step itself: it yields each one that it wants (step.py) and is sent what came of it. So the same lines
+serve a cell that is trained alone (drive, below) and several that are trained as one program (pack.py).
+
+Order, augmentation and dropout are drawn from streams named after the seed, the epoch and the step, so a cell that was
+killed and goes on ends with the weights of an undisturbed one.
+"""
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from vitsweep.config.schema import Config
+from vitsweep.data.load import Data, load_data
+from vitsweep.errors import NonFiniteLoss, UserError
+from vitsweep.model.cost import flops_per_image
+from vitsweep.study.record import (
+    Record,
+    append_row,
+    code_identity,
+    described,
+    keep_rows,
+    library_versions,
+    now,
+    write_record,
+)
+from vitsweep.tracking.tracker import Tracker, make_tracker
+from vitsweep.train.checkpoint import drop_epochs, drop_state, keep_epoch, load_state, save_model, save_state
+from vitsweep.train.device import device_name, peak_gib
+from vitsweep.train.evaluate import evaluate, save_predictions, score
+from vitsweep.train.progress import make_progress
+from vitsweep.train.step import Setup, Step, Training, epoch_order, prepare, train_step
+from vitsweep.train.stop import Interrupted, StopSignals
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Progress:
+    """How far training has come; together with the weights and the optimizer it is the state that is saved."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Steps finished in the epoch that is under way."""
+    totals: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0])
+    """Summed loss and number right of those steps' images."""
+    best_epoch: int = 0
+    """Epoch with the lowest validation loss so far; 0: none yet."""
+    best_loss: float = math.inf
+    """That loss."""
+    best_weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    """The weights after that epoch."""
+
+
+def run_cell(config: Config, record: Record, directory: Path) -> Record:
+    """Train one cell and leave its record, whatever happens.
+
+    Args:
+        config: what to train.
+        record: who the cell is (study, arm, seed, ...) and what earlier attempts left; the rest is filled in.
+        directory: the cell's own, existing directory; a state saved there is gone on from.
+
+    Returns:
+        The record with status done, failed or diverged.
+
+    Raises:
+        Interrupted: a signal asked for the end; the record says `interrupted` and the state is saved.
+        UserError: the data or the device are not there; the record says `failed`.
+    """
+    with StopSignals() as stop:
+        drive(attempt(config, record, directory, stop))
+    return record
+
+
+def drive(training: Training) -> None:
+    """Take the steps of one cell, one after another; a fault in a step is the cell's own."""
+    go_on, answer = training.send, None
+    while True:
+        try:
+            wanted = go_on(answer)
+        except StopIteration:
+            return
+        try:
+            began = time.monotonic()
+            totals_2 = train_step(wanted.setup, wanted.config, wanted.index_B, wanted.epoch, wanted.step)
+            if wanted.is_last:
+                totals_2.tolist()  # waits for the GPU
+            go_on, answer = training.send, (totals_2, time.monotonic() - began)
+        except BaseException as fault:
+            go_on, answer = training.throw, fault
+
+
+def attempt(
+    config: Config,
+    record: Record,
+    directory: Path,
+    stop: StopSignals,
+    load: Callable[[Config], Data] = load_data,
+) -> Training:
+    """One cell's training with its record, tracker and every way to end; see run_cell.
+
+    Args:
+        stop: the signals, in force.
+        load: where the images come from.
+    """
+    tracker = make_tracker(config.tracker)
+    earlier_seconds, began = record.time_seconds, time.monotonic()
+
+    def keep(status: str, fault: BaseException | None = None) -> None:
+        record.status, record.error = status, None if fault is None else described(fault)
+        record.time_seconds = earlier_seconds + (time.monotonic() - began) / len(record.pack.get("cells", "1"))
+        write_record(directory, record)
+
+    record.started, record.finished = record.started or now(), ""
+    record.attempts += 1
+    keep("running")
+    try:
+        yield from fit(config, record, directory, tracker, stop, keep, load)
+        ended: tuple = ("done",)
+    except Interrupted as event:
+        ended = ("interrupted", event)
+    except UserError as fault:
+        ended = ("failed", fault)
+    except NonFiniteLoss as fault:
+        ended = ("diverged", fault)
+        log.error("%s seed %d diverged: %s", record.arm, record.seed, fault)
+    except Exception as fault:
+        ended = ("failed", fault)
+        log.exception("%s seed %d failed", record.arm, record.seed)
+    record.finished = now()
+    keep(*ended)  # before the tracker, which may wait for a network
+    tracker.finish(record)
+    if record.status == "done":
+        drop_state(directory)
+    elif isinstance(ended[1], Interrupted | UserError):
+        raise ended[1]
+
+
+def fit(
+    config: Config,
+    record: Record,
+    directory: Path,
+    tracker: Tracker,
+    stop: StopSignals,
+    keep: Callable[[str], None],
+    load: Callable[[Config], Data],
+) -> Training:
+    """Train the model of `config`, leave checkpoints and predictions, fill in the record; see run_cell."""
+    # 1. Prepare, and go on from a saved state if there is one.
+    setup = prepare(config, load)
+    describe(record, setup)
+    progress = resume(setup, directory, record)
+    speeds = [row["images_per_second"] for row in keep_rows(directory, progress.epoch)]
+    drop_epochs(directory, progress.epoch)
+    tracker.start(record, directory)
+    record.wandb += [run for run in tracker.runs if run not in record.wandb]
+    keep("running")
+    saved_at = time.monotonic()
+
+    def save() -> None:
+        nonlocal saved_at
+        save_state(directory, state_of(setup, progress, record))
+        record.epoch = progress.epoch
+        keep("running")
+        saved_at = time.monotonic()
+
+    def save_if_due() -> None:
+        if stop.requested or time.monotonic() - saved_at >= config.checkpoint_seconds:
+            save()
+        if stop.requested:
+            raise Interrupted(stop.requested)
+
+    arm = record.arm if len(record.arm) <= 40 else f"{record.arm[:37]}..."
+    title, epochs = f"{arm} seed {record.seed}", config.recipe.epochs
+    display = make_progress(title, epochs, setup.steps_per_epoch, progress.epoch, as_lines=bool(record.pack))
+    with display, stop.deferring():
+        for epoch in range(progress.epoch + 1, epochs + 1):
+            # 2. Train for an epoch.
+            epoch_began = time.monotonic()
+            order_N = epoch_order(setup, config.seed, epoch)
+            totals_2 = torch.tensor(progress.totals, device=setup.device)
+            first_step, step_seconds = progress.step, 0.0
+            setup.model.train()
+            for step in range(first_step, setup.steps_per_epoch):
+                index_B = order_N[step * setup.batch_size : (step + 1) * setup.batch_size]
+                wanted = Step(setup=setup, config=config, index_B=index_B, epoch=epoch, step=step)
+                found_2, seconds = yield wanted
+                totals_2 += found_2
+                step_seconds += seconds
+                progress.step = step + 1
+                display.step(epoch, progress.step)
+                if stop.requested or time.monotonic() - saved_at >= config.checkpoint_seconds:
+                    progress.totals = totals_2.tolist()
+                    save_if_due()
+            loss_sum, num_right = totals_2.tolist()
+            if not math.isfinite(loss_sum):
+                raise NonFiniteLoss(f"the training loss became {loss_sum} in epoch {epoch}")
+
+            # 3. Validate, keep the best, tell everybody.
+            val = evaluate(setup.model, setup.data.val, setup.data, setup.precision)
+            if val.loss < progress.best_loss:
+                weights = {name: tensor.detach().clone() for name, tensor in setup.model.state_dict().items()}
+                progress.best_epoch, progress.best_loss, progress.best_weights = epoch, val.loss, weights
+            num_trained = setup.steps_per_epoch * setup.batch_size
+            num_timed = num_trained - first_step * setup.batch_size
+            row = {
+                "epoch": epoch,
+                "train/loss": loss_sum / num_trained,
+                "train/accuracy": num_right / num_trained,
+                "val/loss": val.loss,
+                "val/accuracy": val.accuracy,
+                "lr": setup.schedule.lr,
+                "time_seconds": time.monotonic() - epoch_began,
+                "images_per_second": num_timed / step_seconds if num_timed else None,
+            }
+            setup.schedule.after_epoch(val.loss)
+            append_row(directory, row)
+            keep_epoch(directory, epoch, setup.model, config)
+            tracker.log(row)
+            display.epoch(row)
+            speeds.append(row["images_per_second"])
+            progress.epoch, progress.step, progress.totals = epoch, 0, [0.0, 0.0]
+            record.epoch = epoch
+            save_if_due()
+
+    # 4. Score the last and the best model once on every split, test included; leave everything on disk.
+    record.images_per_second = median([s for s in speeds if s] or [0.0]) or None
+    final, final_test = score(setup.model, setup.data, setup.precision)
+    save_model(directory / "last.safetensors", setup.model.state_dict(), config)
+    best, best_test = final, final_test
+    if progress.best_epoch != progress.epoch and progress.best_weights:
+        setup.model.load_state_dict(progress.best_weights)
+        best, best_test = score(setup.model, setup.data, setup.precision)
+    save_model(directory / "best.safetensors", setup.model.state_dict(), config)
+    save_predictions(directory, setup.data.test, final_test, best_test)
+    record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}
+    record.peak_gib = peak_gib(setup.device)
+    for name, path, caption in draw(config, directory, setup):
+        tracker.image(name, path, caption)
+
+
+def state_of(setup: Setup, progress: Progress, record: Record) -> dict:
+    """Everything that going on needs; tensors and plain values only."""
+    return {
+        "config_hash": record.config_hash,
+        "data_fingerprint": setup.data.fingerprint,
+        "precision": setup.precision,
+        "model": setup.model.state_dict(),
+        "optimizer": setup.optimizer.state_dict(),
+        "schedule": setup.schedule.state_dict(),
+        "progress": vars(progress),
+    }
+
+
+def resume(setup: Setup, directory: Path, record: Record) -> Progress:
+    """Put the saved state in place and return how far it had come; at the beginning if there is none that fits."""
+    state = load_state(directory, record.config_hash)
+    if state is None or state["data_fingerprint"] != setup.data.fingerprint:
+        return Progress()
+    if state["precision"] != setup.precision:
+        log.warning("precision was %s and is now %s", state["precision"], setup.precision)
+    setup.model.load_state_dict(state["model"])
+    setup.optimizer.load_state_dict(state["optimizer"])
+    setup.schedule.load_state_dict(state["schedule"])
+    progress = Progress(**state["progress"])
+    log.info("%s seed %d goes on: epoch %d, step %d", record.arm, record.seed, progress.epoch + 1, progress.step)
+    return progress
+
+
+def describe(record: Record, setup: Setup) -> None:
+    """Write into the record what is used: data, code, versions, device, sizes."""
+    data = setup.data
+    record.data_fingerprint, record.data_name, record.classes = data.fingerprint, data.known_as, data.classes
+    record.normalisation = {"mean": data.mean, "std": data.std}
+    record.num_images = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
+    record.code, record.versions = code_identity(), library_versions()
+    record.device, record.precision = device_name(setup.device), setup.precision
+    record.threads = torch.get_num_threads()
+    record.params = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+    record.flops_per_image = flops_per_image(setup.model.config)
+
+
+def draw(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:
+    """The pictures of the finished cell (name, file, caption), by the function that tracker.pictures names."""
+    if config.tracker.name == "none" or config.tracker.mode == "disabled" or not config.tracker.pictures:
+        return []
+    module, _, function = config.tracker.pictures.rpartition(".")
+    try:
+        # Named in the configuration, since pictures are the analysis's work and training knows nothing of it.
+        return getattr(import_module(module), function)(directory, setup.model, setup.data)
+    except Exception as fault:  # a picture is worth less than the cell that it shows
+        log.warning("no pictures of this cell: %s: %s", type(fault).__name__, fault)
+        return []

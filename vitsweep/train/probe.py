@@ -1,0 +1,126 @@
+"""What the arms of a plan really take here: real training steps of each distinct shape, on made-up images.
+
+An arm's shape is what decides its speed: network, batch, optimizer, device. Arms that differ in learning rate or in
+weight decay are timed once.
+"""
+
+import json
+import logging
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitsweep.config.schema import Config, from_dict, science
+from vitsweep.model.build import make_model
+from vitsweep.study.plan import Plan
+from vitsweep.train.compiled import compiled
+from vitsweep.train.device import device_name, peak_gib, pick_device, pick_kernels, pick_precision
+from vitsweep.train.evaluate import evaluate
+from vitsweep.train.step import Setup, compiles, train_step
+from vitsweep.train.trial_steps import made_up_images, made_up_setup
+
+log = logging.getLogger(__name__)
+
+NUM_STEPS = 20
+WARMUP_STEPS = 3  # the first steps reserve memory, and compile where that pays
+GIB = 2**30
+
+
+@dataclass(kw_only=True)
+class Probed:
+    """What one shape took."""
+
+    device: str
+    """cpu, mps or the GPU's name."""
+    step_seconds: float = 0.0
+    """One training step, mean of NUM_STEPS."""
+    eval_seconds: float = 0.0
+    """Scoring one image."""
+    peak_bytes: int = 0
+    """Of the GPU's allocator, else of this process, Python and torch included; without the data set."""
+    fault: str = ""
+    """Why it could not be timed; the memory does not suffice."""
+
+
+def probe_plan(plan: Plan) -> dict[str, Probed]:
+    """Arm -> what its shape took; arms of one shape share it."""
+    configs = {cell.arm: cell.config for cell in reversed(plan.cells)}
+    shapes = {row["arm"]: shape_of(configs[row["arm"]]) for row in plan.arms if row["arm"] in configs}
+    found: dict[str, Probed] = {}
+    for number, shape in enumerate(dict.fromkeys(shapes.values()), 1):
+        arm = next(name for name, own in shapes.items() if own == shape)
+        log.info("timing %d steps of shape %d of %d: %s", NUM_STEPS, number, len(set(shapes.values())), arm)
+        found[shape] = probe(from_dict(configs[arm]))
+    return {arm: found[shape] for arm, shape in shapes.items()}
+
+
+def shape_of(values: dict[str, Any]) -> str:
+    """Equal for configurations that take the same time and memory in a step."""
+    config = from_dict(values)
+    recipe = config.recipe
+    steps = (recipe.batch_size, recipe.optimizer, recipe.momentum > 0, recipe.clip_norm is None, recipe.crop_padding)
+    means = (config.device, config.precision, config.compile, config.deterministic, recipe.epochs >= 5)
+    return json.dumps([science(config)["model"], steps, means], sort_keys=True)
+
+
+def probe(config: Config) -> Probed:
+    """Time training steps of a configuration on its device, with as many made-up images as its batches have.
+
+    Raises:
+        ConfigError: the device is not available here.
+    """
+    device = pick_device(config.device)
+    try:
+        reset_peak(device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            return timed(config, device)
+    except (torch.OutOfMemoryError, RuntimeError) as fault:
+        if "memory" not in str(fault):
+            raise
+        return Probed(device=device_name(device), fault=str(fault).splitlines()[0])
+
+
+def timed(config: Config, device: torch.device) -> Probed:
+    """probe, on a device that is there and has memory enough."""
+    pick_kernels(device, deterministic=config.deterministic)
+    model = make_model(config).to(device)
+    images = made_up_images(config, config.recipe.batch_size).to(device)
+    labels = torch.arange(len(images), device=device) % config.model.num_classes
+    network = compiled(model, device) if compiles(config, device) else model
+    setup = made_up_setup(config, model, network, images, labels, pick_precision(config.precision, device))
+    model.train()
+    seconds_of_steps(setup, config, WARMUP_STEPS)
+    step_seconds = seconds_of_steps(setup, config, NUM_STEPS) / NUM_STEPS
+    evaluate(model, setup.data.val, setup.data, setup.precision)
+    began = time.perf_counter()
+    evaluate(model, setup.data.val, setup.data, setup.precision)
+    return Probed(
+        device=device_name(device),
+        step_seconds=step_seconds,
+        eval_seconds=(time.perf_counter() - began) / len(images),
+        peak_bytes=round(peak_gib(device) * GIB),
+    )
+
+
+def seconds_of_steps(setup: Setup, config: Config, count: int) -> float:
+    """Seconds that this many training steps take together."""
+    began = time.perf_counter()
+    for step in range(count):
+        totals_2 = train_step(setup, config, setup.data.train.id_N, 1, step)
+    totals_2.tolist()  # waits for the GPU
+    return time.perf_counter() - began
+
+
+def reset_peak(device: torch.device) -> None:
+    """Let peak_gib count from now on, as far as the system can forget."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with suppress(OSError):  # a container may forbid it: then the largest shape so far is told
+            Path("/proc/self/clear_refs").write_text("5")

@@ -1,0 +1,161 @@
+"""One optimizer step of a cell: what it needs (Setup), which it is (Step), and what it does (train_step).
+
+Alone or several cells at once (pack.py), every step draws its batch, augmentation and dropout from streams named after
+the seed, the epoch and the step, never from what was drawn before.
+"""
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitsweep.config.schema import Config
+from vitsweep.data.augment import augment, normalise
+from vitsweep.data.counts import batch_and_steps
+from vitsweep.data.load import Data, load_data
+from vitsweep.errors import NonFiniteLoss
+from vitsweep.model.build import make_model
+from vitsweep.seeding import derive, make_generator, seed_everything
+from vitsweep.train.compiled import compiled
+from vitsweep.train.device import keep_freed_memory, pick_device, pick_kernels, pick_precision
+from vitsweep.train.optim import Schedule, make_optimizer
+
+
+@dataclass(kw_only=True)
+class Setup:
+    """What training needs, made from a configuration and the same at every resumption."""
+
+    device: torch.device
+    precision: str
+    data: Data
+    model: nn.Module
+    network: Callable[[Tensor], Tensor]
+    """The model, compiled where that pays; shares its weights."""
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    batch_size: int
+    steps_per_epoch: int
+
+
+@dataclass(kw_only=True)
+class Step:
+    """The optimizer step that a cell wants next; epochs are counted from 1, steps of an epoch from 0."""
+
+    setup: Setup
+    config: Config
+    index_B: Tensor
+    """Training images, on the device."""
+    epoch: int
+    step: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it ends an epoch."""
+        return self.step + 1 == self.setup.steps_per_epoch
+
+
+Training = Generator[Step, tuple[Tensor, float], None]
+"""A cell that is trained: yields steps, is sent what train_step returns and how many seconds it took."""
+
+
+def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup:
+    """Device, data, model with its seed's weights, optimizer and schedule."""
+    device = pick_device(config.device)
+    keep_freed_memory()
+    pick_kernels(device, deterministic=config.deterministic)
+    data = load(config).to(device)
+    model = make_model(config).to(device)
+    optimizer = make_optimizer(model, config.recipe)
+    batch_size, steps_per_epoch = batch_and_steps(len(data.train), config.recipe.batch_size)
+    return Setup(
+        device=device,
+        precision=pick_precision(config.precision, device),
+        data=data,
+        model=model,
+        network=compiled(model, device) if compiles(config, device) else model,
+        optimizer=optimizer,
+        schedule=Schedule(optimizer, config.recipe, steps_per_epoch),
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+    )
+
+
+def compiles(config: Config, device: torch.device) -> bool:
+    """Whether the model is compiled: `auto` compiles on cuda, and only if the run is long enough to pay for it."""
+    if config.compile != "auto":
+        return config.compile == "on"
+    return device.type == "cuda" and config.recipe.epochs >= 5
+
+
+def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> Tensor:
+    """One optimizer step on the training images `index_B`.
+
+    Returns:
+        Summed loss and number right of these images, (2,), on the device.
+
+    Raises:
+        NonFiniteLoss: before the weights were touched (on cuda the step is skipped, and the epoch's end raises).
+    """
+    # Streams of this very step, so that going on in the middle of an epoch changes nothing.
+    seed_everything(derive(config.seed, "dropout", epoch, step), setup.device)
+    image_BCHW, label_B = training_batch(setup, config, index_B, epoch, step)
+    setup.optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+        logit_BK = setup.network(image_BCHW).float()
+    loss = F.cross_entropy(logit_BK, label_B, label_smoothing=config.recipe.label_smoothing)
+    loss.backward()
+    update(setup, config, loss, epoch, step)
+    return totals_of(loss, logit_BK, label_B)
+
+
+def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+    """Augmented, normalised images (B, C, H, W) and labels (B,) of a step."""
+    recipe, train = config.recipe, setup.data.train
+    image_BCHW = augment(
+        train.image_NCHW[index_B],
+        make_generator(config.seed, "augment", epoch, step, device=setup.device),
+        crop_padding=recipe.crop_padding,
+        horizontal_flip=recipe.horizontal_flip,
+    )
+    return normalise(image_BCHW, setup.data.mean, setup.data.std), train.label_N[index_B]
+
+
+def update(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) -> None:
+    """Change the weights by their gradients, as the recipe says, and move the learning rate on.
+
+    Raises:
+        NonFiniteLoss: see train_step.
+    """
+    if config.recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(setup.model.parameters(), config.recipe.clip_norm)
+    guard_step(setup, loss, epoch, step)
+    setup.optimizer.step()
+    setup.schedule.after_step()
+
+
+def totals_of(loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor:
+    """Summed loss and number right of a batch, (2,), on the device."""
+    return torch.stack([loss.detach() * len(label_B), (logit_BK.argmax(-1) == label_B).sum()])
+
+
+def guard_step(setup: Setup, loss: Tensor, epoch: int, step: int) -> None:
+    """See to it that no step is taken on a loss that is not finite.
+
+    On cuda asking for the loss would make the host wait at every step; there the fused optimizer is told, through the
+    flag that gradient scaling uses, to leave the weights alone from the first such loss on.
+    """
+    if setup.device.type == "cuda":
+        bad = (~torch.isfinite(loss.detach())).float()
+        earlier = getattr(setup.optimizer, "found_inf", None)
+        setup.optimizer.found_inf = bad if earlier is None else torch.maximum(earlier, bad)
+    elif not math.isfinite(loss.item()):
+        raise NonFiniteLoss(f"the training loss became {loss.item()} in epoch {epoch}, step {step}")
+
+
+def epoch_order(setup: Setup, seed: int, epoch: int) -> Tensor:
+    """The epoch's permutation of the training images, on the device."""
+    order_N = torch.randperm(len(setup.data.train), generator=make_generator(seed, "order", epoch))
+    return order_N.to(setup.device)
