@@ -44,7 +44,8 @@ def test_wheel_has_every_config_file_and_no_tests(wheel):
 
 def test_wheel_has_the_analysis_templates(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    ours = {str(path.relative_to(ROOT)) for path in (ROOT / "analysis" / "templates").rglob("*") if path.is_file()}
+    folder = ROOT / "analysis" / "report" / "templates"
+    ours = {f"vitsweep/{path.relative_to(ROOT)}" for path in folder.rglob("*") if path.is_file()}
     assert ours and ours <= set(names)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from vitsweep.analysis.pictures import best_row, draw_cell, graph_caption
 
-from tests.make_cells import make_cell, make_config, write_rows
+from tests.support.make_cells import make_cell, make_config, write_rows
 from vitsweep.data.load import load_data
 from vitsweep.train.checkpoint import load_model
 

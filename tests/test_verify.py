@@ -16,7 +16,7 @@ from vitsweep.analysis.report import report
 from vitsweep.analysis.report.report import make_report
 from vitsweep.analysis.verify import verify
 
-from tests.make_records import make_cell, make_record, make_sweep
+from tests.support.make_records import make_cell, make_record, make_sweep
 from vitsweep.errors import RecordError
 from vitsweep.study.record import read_record, write_record
 

@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.make_records import make_sweep  # noqa: E402 - found only after the line above
+from tests.support.make_records import make_sweep  # noqa: E402 - found only after the line above
 
 LIMITS = {"load_seconds": 5.0, "report_seconds": 30.0, "peak_gib": 1.0, "page_mb": 5.0}
 

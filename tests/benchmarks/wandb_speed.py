@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.fake_wandb_server import KEY, FakeWandb
-from tests.wandb_cells import ended, make_record, make_row, run_cell
+from tests.support.fake_wandb_server import KEY, FakeWandb
+from tests.support.wandb_cells import ended, make_record, make_row, run_cell
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.study.record import append_row, write_record
 from vitsweep.tracking.client import release_service

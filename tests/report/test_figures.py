@@ -1,0 +1,232 @@
+"""Figures: both themes, readable colours, numbers behind each, the same bytes, SVG that fits into a page.
+
+Kinds: properties (contrast, ids, no dates), determinism, what each drawing shows (positions seen by eye).
+"""
+
+import itertools
+import math
+import re
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from vitsweep.analysis import style
+from vitsweep.analysis.records.load import load
+from vitsweep.analysis.report import draw_effects, figures, study_figures
+from vitsweep.analysis.report.draw_curves import band_over_seeds
+from vitsweep.analysis.statistics.judgement import judge, pareto
+
+from tests.support.make_records import make_cell, make_record, make_sweep
+
+ARMS = {
+    "baseline": [0.80, 0.81, 0.80],
+    "patch_size=8": [0.75, 0.755, 0.75],
+    "dropout=none": [0.78, 0.785, 0.79],
+    "patch_size=8+dropout=none": [0.74, 0.75, 0.745],
+    "a$b_{c}": [0.79, 0.80, 0.805],
+}
+
+
+@pytest.fixture(scope="module")
+def judgement(tmp_path_factory):
+    sweep = make_sweep(tmp_path_factory.mktemp("sweep"), ARMS, epochs=5, images=500)
+    make_cell(sweep, make_record("patch_size=8", 0, 0.75, params=2_000_000), epochs=5, images=500)
+    return judge(load(sweep))
+
+
+@pytest.fixture
+def ax():
+    with style.theme("light"):
+        yield plt.figure().subplots()
+    plt.close("all")
+
+
+def all_figures(judgement):
+    made = [*study_figures.effect_figures(judgement), *study_figures.training_figures(judgement)]
+    made += [*study_figures.factor_figures(judgement), study_figures.class_figure(judgement)]
+    return {figure.name: figure for figure in made}
+
+
+def test_study_has_every_figure_that_its_data_allow(judgement):
+    wanted = {"effects", "seeds", "cost", "curves", "curves-apart", "gap", "main-effects", "interactions", "classes"}
+    assert set(all_figures(judgement)) == wanted
+
+
+@pytest.mark.parametrize("theme", style.THEMES)
+def test_lines_have_a_contrast_of_three_and_text_of_four_and_a_half(theme):
+    colour = style.THEMES[theme]
+    assert [
+        r for r in colour if r[0] == "s" and r[1:].isdigit() and style.contrast(colour[r], colour["paper"]) < 3
+    ] == []
+    assert min(style.contrast(colour[r], colour["paper"]) for r in ("ink", "soft", "good", "bad")) >= 4.5
+
+
+@pytest.mark.parametrize("theme", style.THEMES)
+def test_neighbouring_arms_differ_in_line_and_marker_besides_colour(theme):
+    arms = ["baseline", *(str(i) for i in range(16))]
+    styles = style.arm_styles(arms, "baseline", style.THEMES[theme])
+    looks = [(styles[a]["color"], styles[a]["linestyle"]) for a in arms]
+    assert len(set(looks)) == len(arms)
+    for one, other in itertools.pairwise(arms[1:]):
+        assert styles[one]["linestyle"] != styles[other]["linestyle"]
+        assert styles[one]["marker"] != styles[other]["marker"]
+
+
+def test_every_role_has_a_colour_of_its_own():
+    # The dark theme is made by replacing one hex value by another, so no two roles may share one.
+    assert len(set(style.LIGHT.values())) == len(style.LIGHT)
+    assert not {style.FIXED_DARK, style.FIXED_LIGHT} & set(style.LIGHT.values())
+    assert list(style.LIGHT) == list(style.DARK)
+
+
+def test_page_and_figures_use_the_same_colours():
+    css = (figures.Path(style.__file__).parent / "report" / "templates" / "report.css").read_text()
+    light, dark = css.split('[data-theme="dark"]', 1)
+    for theme, text in ((style.LIGHT, light), (style.DARK, dark)):
+        assert [role for role, value in theme.items() if f"--{role}: {value};" not in text] == []
+
+
+def test_theme_leaves_matplotlib_as_it_was():
+    before = dict(matplotlib.rcParams)
+    with style.theme("dark"):
+        pass
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_figure_is_written_in_both_themes_and_kinds(judgement, tmp_path):
+    figures.save(all_figures(judgement)["effects"], tmp_path)
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {"effects.svg", "effects-dark.svg", "effects.png", "effects-dark.png"}
+    assert "#ffffff" not in (tmp_path / "effects-dark.svg").read_text()
+    assert style.DARK["paper"] in (tmp_path / "effects-dark.svg").read_text()
+
+
+def test_inlined_figure_follows_the_theme_and_has_a_name(judgement, tmp_path):
+    svg = figures.save(all_figures(judgement)["effects"], tmp_path)
+    assert "var(--ink, #1a1d21)" in svg and 'role="img"' in svg
+    assert '<title id="effects-name">Effects in percent points: patch_size=8' in svg
+
+
+def test_ids_and_their_uses_agree_and_carry_the_figures_name(judgement, tmp_path):
+    svg = figures.save(all_figures(judgement)["gap"], tmp_path)
+    ids = re.findall(r'id="([^"]+)"', svg)
+    used = re.findall(r'(?:href="#|url\(#)([^")]+)', svg)
+    assert len(ids) == len(set(ids)) and ids and all(i.startswith("gap-") for i in ids)
+    assert set(used) <= set(ids)
+
+
+def test_svg_has_no_date_no_program_and_no_address(judgement):
+    svg = figures.tidy(figures.render(all_figures(judgement)["effects"])["svg"].decode())
+    assert not re.findall(r"https?://(?!www\.w3\.org)", svg)
+    assert "atplotlib" not in svg and "metadata" not in svg
+
+
+def test_figure_gives_the_same_bytes_twice(judgement):
+    figure = all_figures(judgement)["gap"]
+    assert figures.render(figure) == figures.render(figure)
+
+
+@pytest.mark.parametrize("name", ["effects", "seeds", "gap", "cost", "main-effects", "classes"])
+def test_darkened_figure_is_the_figure_drawn_in_the_dark_theme(judgement, name):
+    figure = all_figures(judgement)[name]
+    images = []
+    for theme in ("light", "dark"):
+        with style.theme(theme) as colour:
+            canvas = plt.figure(figsize=figure.size, dpi=40)
+            figure.draw(canvas, colour)
+            canvas.canvas.draw()
+            if theme == "light":
+                figures.darken(canvas)
+                canvas.canvas.draw()
+            images.append(np.asarray(canvas.canvas.buffer_rgba()).copy())
+            plt.close(canvas)
+    assert np.array_equal(*images)
+
+
+def test_dollar_signs_in_arm_names_are_text(judgement):
+    svg = figures.render(all_figures(judgement)["effects"])["svg"].decode()
+    assert ">a$b_{c}</text>" in svg
+
+
+def test_nasty_arm_names_are_text_in_the_page(tmp_path):
+    nasty = "<script>alert(1)</script>|50%"
+    sweep = make_sweep(tmp_path, {"baseline": [0.8, 0.81], nasty: [0.7, 0.72]}, plan=None, epochs=2)
+    svg = figures.save(study_figures.forest(judge(load(sweep))), tmp_path)
+    assert "<script" not in svg and svg.count("&lt;script&gt;alert(1)&lt;/script&gt;|50%") == 2
+
+
+def test_every_figure_has_numbers_behind_it_and_a_sentence(judgement):
+    for figure in all_figures(judgement).values():
+        assert len(figure.table) > 0
+        assert re.search(r"\d", figure.alt) and figure.alt.endswith(".")
+
+
+def test_band_spans_the_seeds(judgement):
+    band = band_over_seeds(judgement.selection.history).set_index(["arm", "metric", "epoch"])
+    values = judgement.selection.history.query("arm == 'baseline' and epoch == 5")["val/accuracy"] * 100
+    row = band.loc[("baseline", "val/accuracy", 5)]
+    assert (row["low"], row["mean"], row["high"]) == pytest.approx((values.min(), values.mean(), values.max()))
+
+
+def test_curves_and_gap_leave_out_runs_that_did_not_finish(tmp_path):
+    make_sweep(tmp_path, {"baseline": [0.80, 0.81], "a": [0.7]}, epochs=5, plan=None)
+    for arm in ("baseline", "a"):
+        make_cell(tmp_path, make_record(arm, 2, 0.1, status="interrupted"), epochs=3)
+    drawn = {f.name: f.table for f in study_figures.training_figures(judge(load(tmp_path)))}
+    for name in ("curves", "curves-apart", "gap"):
+        seeds = drawn[name].groupby("arm")["n"].unique().map(list).to_dict()
+        assert seeds == {"baseline": [2], "a": [1]}, name
+
+
+def test_forest_marks_lie_at_the_effects(judgement, ax):
+    rows = judgement.effects.iloc[1:]
+    draw_effects.draw_forest(rows, judgement.images, ax=ax, colour=style.LIGHT, rope=0.5)
+    marks = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert marks == pytest.approx(rows["delta"].tolist())
+
+
+def test_forest_fills_only_significant_effects(judgement, ax):
+    rows = judgement.effects.iloc[1:]
+    draw_effects.draw_forest(rows, judgement.images, ax=ax, colour=style.LIGHT, rope=0.5)
+    filled = [line.get_markerfacecolor() != style.LIGHT["paper"] for line in ax.lines if line.get_marker() == "o"]
+    assert filled == rows["verdict"].isin(["helps", "hurts"]).tolist() == [True, False, True, False]
+
+
+def test_strip_has_a_mark_for_each_run(ax):
+    values = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
+    styles = style.arm_styles(["a", "b"], "a", style.LIGHT)
+    draw_effects.draw_strip(values, ax=ax, styles=styles, colour=style.LIGHT)
+    marks = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() not in ("None", "")]
+    assert marks == [[1.0, 2.0], [3.0]]
+
+
+def test_front_holds_what_nothing_cheaper_beats():
+    frame = pd.DataFrame({"arm": list("abc"), "n": 3, "sd": 0.1, "mean": [80.0, 82.0, 81.0], "params": [1.0, 2.0, 3.0]})
+    assert pareto(frame, "params")["front"].tolist() == [True, True, False]
+
+
+def test_classes_write_each_difference_readably(ax):
+    table = pd.DataFrame({"cat": [-5.0, 0.0], "dog": [2.5, 5.0]}, index=["a", "b"])
+    draw_effects.draw_classes(table, ax=ax, colour=style.LIGHT)
+    cells = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in ax.patches]
+    assert [text.get_text() for text in ax.texts] == ["\u22125.0", "+2.5", "0.0", "+5.0"]
+    assert all(style.contrast(t.get_color(), cell) >= 4.5 for t, cell in zip(ax.texts, cells, strict=True))
+
+
+def test_levels_are_ordered_by_value_when_they_are_numbers():
+    assert draw_effects.ordered(["8", "16", "4", "8"]) == ["4", "8", "16"]
+    assert draw_effects.ordered(["none", "everywhere"]) == ["none", "everywhere"]
+
+
+def test_many_arms_are_cut_to_the_largest_effects():
+    arms = ["baseline", *(f"a{i}" for i in range(30))]
+    effects = pd.DataFrame({"arm": arms, "delta": [math.nan, *range(30)]})
+    kept = figures.at_most(arms, "baseline", effects)
+    assert kept == ["baseline", *(f"a{i}" for i in range(19, 30))]
+
+
+def test_tidy_cuts_coordinates_and_leaves_words_alone():
+    svg = '<svg><g id="a"><path d="M 1.23456 7"/><text x="0.98765">0.9912</text></g></svg>'
+    assert figures.tidy(svg) == '<svg><g><path d="M 1.23 7"/><text x="0.98">0.9912</text></g></svg>\n'

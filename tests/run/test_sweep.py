@@ -1,0 +1,332 @@
+"""The sweeper by its command line: found, in order, skipping, resuming, retrying, sharing, and its exit codes.
+
+Most cells are trained by a stand-in that ends as the test says; the tests of engines train for real, in processes that
+start in a foreign directory. Kinds: obeys a property, refuses with the right words, keeps to a measured bound.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+from tests.support.made_plans import made_record
+from vitsweep.config.schema import Config
+from vitsweep.errors import DataError
+from vitsweep.paths import add_plugin_path
+from vitsweep.run.workers import worker_environment
+from vitsweep.study.locks import LOCK_NAME, CellLock, Witness
+from vitsweep.study.plan import read_plan
+from vitsweep.study.record import METRIC_NAMES, Record, read_record, write_record
+from vitsweep.study.status import standings
+from vitsweep.train import fit as train
+from vitsweep.train.stop import Interrupted
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP = Path("outputs/lr")
+METRICS = {"final": dict.fromkeys(METRIC_NAMES, 0.5), "best": {"epoch": 1} | dict.fromkeys(METRIC_NAMES, 0.5)}
+
+
+@pytest.fixture
+def small(tiny: list[str]) -> list[str]:
+    """The smallest cells, without the check at the start and the report at the end."""
+    return [*tiny, "recipe.epochs=1", "sweep.check=false", "~hydra.callbacks.report"]
+
+
+class Training:
+    """Stands in for train.run_cell: `ends[arm, seed]` is an exception to raise; everything else is done at once."""
+
+    def __init__(self) -> None:
+        self.ends: dict[tuple[str, int], BaseException] = {}
+        self.ran: list[tuple[str, int]] = []
+
+    def __call__(self, config: Config, record: Record, directory: Path) -> Record:
+        record.attempts += 1
+        self.ran.append((record.arm, record.seed))
+        fault = self.ends.get((record.arm, record.seed))
+        record.status, record.metrics, record.params = "done", METRICS, 1
+        if isinstance(fault, Interrupted):
+            record.status = "interrupted"
+        elif fault is not None:
+            record.status, record.error = "failed", {"type": type(fault).__name__, "message": str(fault)}
+        if not isinstance(fault, SystemExit):
+            write_record(directory, record)
+        if isinstance(fault, Interrupted | DataError | SystemExit):
+            raise fault
+        return record
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> Training:
+    stand_in = Training()
+    monkeypatch.setattr(train, "run_cell", stand_in)
+    return stand_in
+
+
+@pytest.fixture
+def sweep(vitsweep_main, small) -> Callable[..., tuple[int, str, str]]:
+    """Two learning rates and two seeds in this process; returns exit code, output and error output."""
+
+    def call(*overrides: str, lr: str = "1e-3,2e-3", seed: str = "0,1") -> tuple[int, str, str]:
+        swept = [f"recipe.lr={lr}", f"seed={seed}"]
+        return vitsweep_main("-m", *small, *swept, "sweep.isolate=none", *overrides)
+
+    return call
+
+
+def statuses() -> list[str]:
+    """The statuses of the planned cells, in order."""
+    return [now.status for now in standings(SWEEP, read_plan(SWEEP).cells, Witness())]
+
+
+ALL = [("baseline", 0), ("lr=0.002", 0), ("baseline", 1), ("lr=0.002", 1)]
+
+
+def test_sweeper_is_discovered():
+    add_plugin_path()
+    assert "VitsweepSweeper" in [found.__name__ for found in Plugins.instance().discover(Sweeper)]
+
+
+def test_seeds_are_outermost(sweep, training):
+    assert sweep()[0] == 0
+    assert training.ran == ALL
+
+
+def test_same_command_again_trains_nothing(sweep, training):
+    sweep()
+    before = {path: path.stat().st_mtime_ns for path in SWEEP.rglob("*.json")}
+    assert sweep()[0] == 0
+    assert training.ran == ALL
+    assert {path: path.stat().st_mtime_ns for path in SWEEP.rglob("*.json")} == before
+
+
+def test_more_seeds_train_only_the_new_cells(sweep, training):
+    sweep()
+    sweep(seed="0,1,2")
+    assert training.ran[4:] == [("baseline", 2), ("lr=0.002", 2)]
+    assert [cell.seed for cell in read_plan(SWEEP).cells] == [0, 0, 1, 1, 2, 2]
+
+
+def test_narrower_command_keeps_the_plan_and_trains_its_own_cells(sweep, training):
+    training.ends["lr=0.002", 1] = Interrupted()
+    sweep()
+    sweep(seed="0")
+    assert len(training.ran) == 4 and len(read_plan(SWEEP).cells) == 4
+
+
+def test_other_baseline_in_the_directory_is_refused_and_nothing_lost(sweep, training):
+    sweep()
+    code, _, err = sweep("model.bias=false", "hydra.sweep.dir=outputs/lr")
+    assert code == 2 and "model.bias: True there, False now" in err
+    assert statuses() == ["done"] * 4
+
+
+def test_sweep_goes_on_past_a_failure_and_says_so(sweep, training):
+    training.ends["lr=0.002", 0] = ValueError("broken")
+    code, out, _ = sweep()
+    assert code == 1 and training.ran == ALL
+    assert "failed (ValueError: broken)" in out
+
+
+def test_failed_cell_is_not_trained_again_unasked(sweep, training):
+    training.ends["lr=0.002", 0] = ValueError("broken")
+    sweep()
+    assert sweep()[0] == 1
+    assert training.ran == ALL
+
+
+def test_failed_cell_is_trained_again_on_request(sweep, training):
+    training.ends["lr=0.002", 0] = ValueError("broken")
+    sweep()
+    training.ends.clear()
+    assert sweep("sweep.retry=failed")[0] == 0
+    assert training.ran[4:] == [("lr=0.002", 0)]
+
+
+def test_retried_cell_starts_from_the_beginning(sweep, training):
+    training.ends["lr=0.002", 0] = ValueError("broken")
+    sweep()
+    (cell,) = [cell for cell in read_plan(SWEEP).cells if (cell.arm, cell.seed) == ("lr=0.002", 0)]
+    (SWEEP / cell.id / "state.pt").touch()
+    sweep("sweep.retry=failed")
+    assert not (SWEEP / cell.id / "state.pt").exists()
+    assert read_record(SWEEP / cell.id).attempts == 2
+
+
+def test_cell_that_leaves_the_process_does_not_end_the_sweep(sweep, training):
+    training.ends["baseline", 0] = SystemExit(3)
+    assert sweep()[0] == 1
+    assert statuses() == ["failed", "done", "done", "done"]
+
+
+def test_interrupted_sweep_goes_on_where_it_was(sweep, training):
+    training.ends["lr=0.002", 0] = Interrupted()
+    code, _, err = sweep()
+    assert code == 130 and "the same command goes on from here" in err
+    assert training.ran == ALL[:2]
+    training.ends.clear()
+    assert sweep()[0] == 0
+    assert training.ran[2:] == ALL[1:]
+
+
+def test_missing_data_are_told_once_and_the_cells_wait_for_them(sweep, training):
+    fault = DataError("data.root=/nowhere  has no images; name another")
+    training.ends |= dict.fromkeys(ALL, fault)
+    code, _, err = sweep()
+    assert (code, err.count("has no images")) == (2, 1)
+    training.ends.clear()
+    assert sweep()[0] == 0
+
+
+def test_cell_of_a_dead_owner_is_taken_over(sweep, training):
+    training.ends["baseline", 0] = Interrupted()
+    sweep()
+    plan = read_plan(SWEEP)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    text = f'{{"host": "{Witness().machine}", "pid": {dead.pid}, "born": "1", "token": "x"}}'
+    (SWEEP / plan.cells[0].id / LOCK_NAME).write_text(text)
+    made_record(SWEEP, plan, plan.cells[0], "running")
+    training.ends.clear()
+    assert sweep()[0] == 0
+    assert list(SWEEP.rglob(LOCK_NAME)) == []
+
+
+def test_lock_of_one_who_was_killed_at_the_very_end_is_cleared_away(sweep, training):
+    sweep()
+    folder = SWEEP / read_plan(SWEEP).cells[0].id
+    (folder / LOCK_NAME).write_text("")
+    (folder / "state.pt").touch()
+    (folder / ".record.json.4711-0a1b2c3d").touch()
+    assert sweep()[0] == 0
+    assert [path.name for path in folder.iterdir() if path.name not in ("record.json", "run.log")] == []
+
+
+def test_cell_that_somebody_is_at_comes_last(sweep, training):
+    training.ends["baseline", 0] = Interrupted()
+    sweep()
+    training.ends.clear()
+    lock = CellLock(SWEEP / read_plan(SWEEP).cells[0].id)
+    lock.acquire()
+    real = Training.__call__
+
+    def let_go_at_the_end(self, *arguments):
+        if len(self.ran) == 3:
+            lock.release()
+        return real(self, *arguments)
+
+    try:
+        Training.__call__ = let_go_at_the_end
+        assert sweep()[0] == 0
+    finally:
+        Training.__call__ = real
+        lock.release()
+    assert training.ran[1:] == [*ALL[1:], ALL[0]]
+
+
+def test_dry_run_writes_and_trains_nothing(sweep, training):
+    code, out, _ = sweep("sweep.dry_run=true")
+    assert code == 0 and training.ran == [] and not SWEEP.exists()
+    assert "lr=0.002" in out
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sweep.jobs=0", "sweep.jobs=0  must be auto or a number of at least 1"),
+        ("sweep.jobs=many", "sweep.jobs=many  must be auto or a number of at least 1"),
+        ("sweep.jobs=2", "sweep.jobs=2  needs a process for each cell; use sweep.isolate=process"),
+        ("sweep.isolate=thread", "sweep.isolate=thread  is unknown; allowed: none, process"),
+        ("sweep.retry=all", "sweep.retry=all  is unknown; allowed: failed, none"),
+    ],
+)
+def test_impossible_settings_are_refused(sweep, override, words):
+    code, _, err = sweep(override)
+    assert code == 2 and words in err and not SWEEP.exists()
+
+
+def test_read_only_directory_is_one_sentence(sweep, training, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system", "outputs/lr")
+
+    monkeypatch.setattr("vitsweep.study.planner.write_plan", refuse)
+    code, _, err = sweep()
+    assert code == 2 and "cannot be written (Read-only file system)" in err and "Traceback" not in err
+
+
+def test_thousand_finished_cells_are_skipped(sweep, training):
+    """How fast: tests/benchmarks/engine.py."""
+    many = {"lr": "range(0.001,0.1005,0.001)", "seed": "range(0,10)"}
+    training.ends["lr=0.002", 0] = Interrupted()
+    sweep(**many)
+    plan = read_plan(SWEEP)
+    assert len(plan.cells) == 1000
+    done = dataclasses.asdict(read_record(SWEEP / plan.cells[0].id))
+    for cell in plan.cells:
+        own = {"arm": cell.arm, "seed": cell.seed, "config": cell.config, "config_hash": cell.config_hash}
+        (SWEEP / cell.id).mkdir(parents=True, exist_ok=True)
+        (SWEEP / cell.id / "record.json").write_text(json.dumps(done | own))
+    assert sweep(**many)[0] == 0
+    assert len(training.ran) == 2
+
+
+@pytest.mark.slow
+def test_memory_and_handles_stay_flat_over_many_cells(sweep, monkeypatch):
+    seen: list[tuple[int, int]] = []
+    real = train.run_cell
+
+    def measured(*arguments):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        seen.append((pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd"))))
+        return real(*arguments)
+
+    monkeypatch.setattr(train, "run_cell", measured)
+    assert sweep(seed="range(0,100)")[0] == 0
+    assert len(seen) == 200
+    assert max(handles for _, handles in seen[20:]) == min(handles for _, handles in seen[20:])
+    assert seen[-1][0] - seen[50][0] < 10 * 2**20
+
+
+def command(small: list[str], *overrides: str) -> list[str]:
+    """`run.py -m` with two arms and two seeds, for another process."""
+    return [sys.executable, str(ROOT / "run.py"), "-m", *small, "recipe.lr=1e-3,2e-3", "seed=0,1", *overrides]
+
+
+ENGINES = {
+    "joblib": (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "hydra_plugins.hydra_joblib_launcher"),
+    "joblib in its workers": (
+        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "sweep.isolate=none"],
+        "hydra_plugins.hydra_joblib_launcher",
+    ),
+    "submitit": (["hydra/launcher=submitit_local", "sweep.jobs=2"], "hydra_plugins.hydra_submitit_launcher"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engine_trains_every_cell_once(small, tmp_path, engine):
+    overrides, package = ENGINES[engine]
+    pytest.importorskip(package)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command(small, *overrides), check=True, capture_output=True, env=environment, timeout=300)
+    records = [read_record(SWEEP / cell.id) for cell in read_plan(SWEEP).cells]
+    assert [(record.status, record.attempts) for record in records] == [("done", 1)] * 4
+    assert list(SWEEP.rglob(LOCK_NAME)) == []
+    assert all((SWEEP / cell.id / "run.log").stat().st_size for cell in read_plan(SWEEP).cells)
+
+
+def test_two_commands_at_once_share_the_work(small):
+    environment = worker_environment() | {"OMP_NUM_THREADS": "1"}
+    starts = [subprocess.Popen(command(small), stdout=subprocess.PIPE, env=environment) for _ in range(2)]
+    said = [start.communicate(timeout=300)[0].decode() for start in starts]
+    assert [start.returncode for start in starts] == [0, 0]
+    records = [read_record(SWEEP / cell.id) for cell in read_plan(SWEEP).cells]
+    assert [(record.status, record.attempts) for record in records] == [("done", 1)] * 4
+    assert all((SWEEP / cell.id / "run.log").stat().st_size for cell in read_plan(SWEEP).cells)
+    assert all("test accuracy after the last epoch" in text for text in said)

@@ -1,0 +1,254 @@
+"""Training is deterministic, resumable bit by bit, stops on loss that is not finite, and learns."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import vitsweep
+from vitsweep.errors import RecordError
+from vitsweep.study.locks import CellLock
+from vitsweep.study.record import epoch_checkpoints, read_record, read_rows
+from vitsweep.train.checkpoint import drop_epochs
+
+ROOT = Path(__file__).resolve().parents[2]
+EPOCHS = 40  # enough for a signal to arrive in the middle
+
+
+def weights(cell: Path, which: str = "last") -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(cell / f"{which}.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen:
+    """The command in a process of its own, saving its state whenever it can."""
+    arguments = [*overrides, f"hydra.run.dir={folder}", "checkpoint_seconds=0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, str(ROOT / "run.py"), *arguments], env=environment)
+
+
+def wait_for_epoch(process: subprocess.Popen, folder: Path, epoch: int) -> None:
+    """Wait until the cell has written that many rows."""
+    deadline = time.monotonic() + 120
+    while len(read_rows(folder)) < epoch:
+        assert process.poll() is None and time.monotonic() < deadline, "the cell ended or hangs"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def trained(vitsweep_main, tiny, tmp_path) -> Path:
+    code, _, err = vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'cell'}")
+    assert code == 0, err
+    return tmp_path / "cell"
+
+
+def test_cell_leaves_everything_that_the_contract_names(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "record.json",
+        "metrics.jsonl",
+        "predictions.npz",
+        "best.safetensors",
+        "last.safetensors",
+        "run.log",
+    }
+
+
+def test_record_says_what_was_used(trained):
+    record = read_record(trained)
+    assert (record.status, record.epoch, record.attempts, record.role) == ("done", 2, 1, "baseline")
+    assert record.num_images == {"train": 180, "val": 20, "test": 50}
+    assert record.params == sum(tensor.numel() for tensor in weights(trained).values())
+    assert record.started <= record.finished and record.time_seconds > 0 and record.images_per_second > 0
+    assert len(record.data_fingerprint) == 64 and len(record.classes) == 10
+
+
+def test_rows_have_the_contracts_columns(trained):
+    rows = read_rows(trained)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert set(rows[0]) == {
+        "epoch",
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "lr",
+        "time_seconds",
+        "images_per_second",
+    }
+
+
+def test_best_is_the_epoch_with_the_lowest_validation_loss(trained):
+    losses = [row["val/loss"] for row in read_rows(trained)]
+    best = read_record(trained).metrics["best"]
+    assert best["epoch"] == 1 + losses.index(min(losses)) and best["val/loss"] == pytest.approx(min(losses))
+
+
+@pytest.mark.parametrize(("lr", "best_epoch"), [(1e-4, 2), (1e-3, 1)])
+@pytest.mark.parametrize(("kind", "which"), [("final", "last"), ("best", "best")])
+def test_predictions_agree_with_the_record_and_with_the_loaded_model(
+    vitsweep_main, tiny, tmp_path, lr, best_epoch, kind, which
+):
+    from vitsweep.config.schema import from_dict
+    from vitsweep.data.augment import normalise
+    from vitsweep.data.load import load_data
+
+    vitsweep_main(*tiny, f"recipe.lr={lr}", f"hydra.run.dir={tmp_path}")
+    record, predictions = read_record(tmp_path), np.load(tmp_path / "predictions.npz")
+    assert record.metrics["best"]["epoch"] == best_epoch
+    accuracy = (predictions[f"{kind}_class"] == predictions["label"]).mean()
+    assert accuracy == pytest.approx(record.metrics[kind]["test/accuracy"])
+    test = load_data(from_dict(record.config)).test
+    with torch.no_grad():
+        logit_BK = vitsweep.load_model(tmp_path, which)(normalise(test.image_NCHW, **record.normalisation))
+    assert np.array_equal(logit_BK.argmax(-1).numpy(), predictions[f"{kind}_class"])
+    assert np.array_equal(test.id_N.numpy(), predictions["id"])
+
+
+def test_weights_of_every_second_epoch_are_kept_on_request(vitsweep_main, tiny, tmp_path):
+    cell = tmp_path / "cell"
+    vitsweep_main(*tiny, "recipe.epochs=5", "checkpoint_every_epochs=2", f"hydra.run.dir={cell}")
+    kept = epoch_checkpoints(cell)
+    assert [path.name for path in kept.values()] == ["epoch-002.safetensors", "epoch-004.safetensors"]
+    assert not same(safetensors.torch.load_file(kept[4]), weights(cell))
+
+
+def test_weights_of_epochs_that_are_trained_again_are_removed(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for epoch in (1, 2, 1000):
+        (tmp_path / "checkpoints" / f"epoch-{epoch:03d}.safetensors").touch()
+    drop_epochs(tmp_path, last_epoch=1)
+    assert list(epoch_checkpoints(tmp_path)) == [1]
+
+
+def test_load_model_refuses_an_unknown_checkpoint(trained):
+    with pytest.raises(RecordError, match="which=first  is unknown; allowed: best, last"):
+        vitsweep.load_model(trained, "first")
+
+
+def test_load_model_says_that_a_checkpoint_is_gone(trained):
+    (trained / "best.safetensors").unlink()
+    with pytest.raises(RecordError, match="is not there"):
+        vitsweep.load_model(trained)
+
+
+def test_same_seed_gives_the_same_weights_bit_by_bit(vitsweep_main, tiny, tmp_path, trained):
+    vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'again'}")
+    assert same(weights(trained), weights(tmp_path / "again"))
+
+
+def test_another_seed_gives_other_weights(vitsweep_main, tiny, tmp_path, trained):
+    vitsweep_main(*tiny, "seed=1", f"hydra.run.dir={tmp_path / 'other'}")
+    assert not same(weights(trained), weights(tmp_path / "other"))
+
+
+def test_finished_cell_is_not_touched_again(vitsweep_main, tiny, trained):
+    before = (trained / "record.json").read_bytes()
+    code, _, _ = vitsweep_main(*tiny, f"hydra.run.dir={trained}")
+    assert code == 0 and (trained / "record.json").read_bytes() == before
+
+
+def test_directory_of_another_cell_is_refused(vitsweep_main, tiny, trained):
+    code, _, err = vitsweep_main(*tiny, "recipe.lr=0.5", f"hydra.run.dir={trained}")
+    assert code == 2 and "holds another cell (" in err and "hydra.run.dir=" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("signum, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_saves_and_the_same_command_goes_on(tiny, tmp_path, signum, code):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    overrides = [*tiny, f"recipe.epochs={EPOCHS}"]
+    undisturbed = start(whole, *overrides)
+    process = start(broken, *overrides)
+    wait_for_epoch(process, broken, 3)
+    process.send_signal(signum)
+    assert process.wait(60) == code
+    assert read_record(broken).status == "interrupted" and (broken / "state.pt").exists()
+    assert (start(broken, *overrides).wait(), undisturbed.wait()) == (0, 0)
+    assert read_record(broken).attempts == 2
+    assert same(weights(whole), weights(broken)) and same(weights(whole, "best"), weights(broken, "best"))
+
+
+def test_kill_and_the_same_command_give_the_undisturbed_result(tiny, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    overrides = [*tiny, f"recipe.epochs={EPOCHS}", "recipe.schedule=cosine", "checkpoint_every_epochs=20"]
+    undisturbed = start(whole, *overrides)
+    for epoch in (2, 12):
+        process = start(broken, *overrides)
+        wait_for_epoch(process, broken, epoch)
+        process.kill()
+        process.wait()
+    assert read_record(broken).status == "running"
+    assert (start(broken, *overrides).wait(), undisturbed.wait()) == (0, 0)
+    keys = ("epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
+    curves = [[[row[key] for key in keys] for row in read_rows(folder)] for folder in (whole, broken)]
+    assert curves[0] == curves[1]
+    kept = [{epoch: path.read_bytes() for epoch, path in epoch_checkpoints(f).items()} for f in (whole, broken)]
+    assert kept[0] == kept[1] and list(kept[0]) == [20, 40]
+    assert same(weights(whole), weights(broken)) and same(weights(whole, "best"), weights(broken, "best"))
+
+
+def test_directory_that_somebody_trains_in_is_refused(vitsweep_main, tiny, tmp_path):
+    with CellLock(tmp_path / "cell") as lock:
+        lock.acquire()
+        code, _, err = vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'cell'}")
+    assert code == 2 and "is being trained in by another process" in err and "Traceback" not in err
+    assert not (tmp_path / "cell/record.json").exists()
+
+
+def test_loss_that_is_not_finite_stops_before_the_step(vitsweep_main, tiny, tmp_path):
+    cell = tmp_path / "cell"
+    code, _, _ = vitsweep_main(*tiny, "recipe.lr=1e30", "recipe.optimizer=sgd", f"hydra.run.dir={cell}")
+    record = read_record(cell)
+    assert code == 1 and record.status == "diverged" and record.error["type"] == "NonFiniteLoss"
+    assert "epoch 1, step" in record.error["message"]
+
+
+def test_exception_in_training_is_recorded_with_its_traceback(vitsweep_main, tiny, tmp_path, monkeypatch):
+    import vitsweep.train.fit
+
+    def broken(*_):
+        raise RuntimeError("the fan fell off")
+
+    monkeypatch.setattr(vitsweep.train.fit, "train_step", broken)
+    code, _, _ = vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'cell'}")
+    record = read_record(tmp_path / "cell")
+    assert code == 1 and record.status == "failed" and record.error["message"] == "the fan fell off"
+    assert "train_step" in record.error["traceback"]
+
+
+def test_state_of_another_configuration_is_not_gone_on_from(vitsweep_main, tiny, tmp_path, trained):
+    from vitsweep.train.checkpoint import load_state, save_state
+
+    save_state(trained, {"config_hash": "other"})
+    assert load_state(trained, "mine") is None
+
+
+def test_torn_state_is_not_gone_on_from(tmp_path):
+    from vitsweep.train.checkpoint import load_state
+
+    (tmp_path / "state.pt").write_bytes(b"PK torn")
+    assert load_state(tmp_path, "mine") is None
+
+
+def test_cell_learns(vitsweep_main, tmp_path):
+    """A ViT of 60,000 parameters tells the generated shapes apart far better than chance (10 %)."""
+    data = ["data=shapes", "data.shapes_train=2000", "data.shapes_test=300", "recipe=quick", "data.train_limit=1500"]
+    small = ["model.hidden_size=48", "model.num_hidden_layers=2", "model.intermediate_size=96", "tracker=none"]
+    gentle = ["recipe.epochs=10", "model.hidden_dropout_prob=0", "recipe.lr=3e-3", "precision=fp32"]
+    vitsweep_main(*data, *small, *gentle, f"hydra.run.dir={tmp_path / 'cell'}")
+    assert read_record(tmp_path / "cell").metrics["final"]["test/accuracy"] > 0.3
+
+
+def test_record_is_strict_json(trained):
+    json.loads((trained / "record.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} in the record"))
