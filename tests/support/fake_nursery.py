@@ -1,4 +1,4 @@
-"""Stands in for `python -m vitsweep.run.workers` in tests: the same forks, locks and records, but no torch and no training.
+"""Stands in for `python -m vitsweep.run.workers` in tests: its forks, locks and records, but no torch and no training.
 
 A cell does what its arm is called: `work=0.5` takes half a second, `fail` fails, `refuse` lacks data, `exit` leaves the
 process, `die` kills itself, `once` does so at its first attempt, `fifth` does if its seed is 5, `full` finds the disk

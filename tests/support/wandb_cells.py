@@ -1,6 +1,6 @@
 """Cells as W&B sees them: hand-made records and rows, told to a real tracker without any training.
 
-As a program (`python -m tests.support.wandb_cells DIR KEY=VALUE ...`) it is a cell in a process of its own, to be killed.
+As a program (`python -m tests.support.wandb_cells DIR KEY=VALUE ...`) it is a cell in its own process, to be killed.
 """
 
 import dataclasses

@@ -175,7 +175,8 @@ def test_tracker_none_tells_nobody():
 
 def test_wandb_is_not_imported_before_a_run_starts():
     code = (
-        "import sys; from vitsweep.config.schema import TrackerConfig; from vitsweep.tracking.tracker import make_tracker\n"
+        "import sys; from vitsweep.config.schema import TrackerConfig\n"
+        "from vitsweep.tracking.tracker import make_tracker\n"
         "from pathlib import Path; from vitsweep.study.record import Record\n"
         "for config in (TrackerConfig(name='none'), TrackerConfig(mode='disabled')):\n"
         "    tracker = make_tracker(config); tracker.start(Record(), Path('.')); tracker.log({'epoch': 1})\n"

@@ -35,7 +35,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     """
     if directory is not None and (earlier := read_plan(directory)) is not None:
         extend(earlier, plan, directory)
-    probed: "dict[str, Probed]" = {}
+    probed: dict[str, Probed] = {}
     if plan.cells[0].config["sweep"].get("probe") if probe is None else probe:
         from vitsweep.train.probe import probe_plan
 
