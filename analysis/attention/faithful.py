@@ -84,7 +84,7 @@ def curve(
     """
     import torch
 
-    from vitsweep.data.augment import normalise
+    from vitsweep.data.augment import normalize
 
     from .maps import CHUNK
 
@@ -96,7 +96,7 @@ def curve(
     with torch.no_grad():
         for start in range(0, N, CHUNK):
             image_BCHW = image_NCHW[start : start + CHUNK]
-            input_BCHW = normalise(image_BCHW, normalisation["mean"], normalisation["std"])
+            input_BCHW = normalize(image_BCHW, normalisation["mean"], normalisation["std"])
             order_BP = order_NP[start : start + CHUNK].to(input_BCHW.device)
             class_B1 = model(input_BCHW).argmax(-1, keepdim=True)
             left = [order_BP[:, :count] if insert else order_BP[:, count:] for count in counts]

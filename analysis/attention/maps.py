@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitsweep.data.augment import normalise
+from vitsweep.data.augment import normalize
 from vitsweep.model.vit import capture_attention
 
 from .rollout import RolloutError, calibrated_alpha, fuse, relevance, rollout
@@ -133,7 +133,7 @@ def walk(
     watch = watch_alphas(model) if calibrate else nullcontext([])
     with capture_attention(model, reduce) as attention, watch as alphas, mode:
         for image_BCHW in image_NCHW.split(CHUNK):
-            input_BCHW = normalise(image_BCHW, normalisation["mean"], normalisation["std"])
+            input_BCHW = normalize(image_BCHW, normalisation["mean"], normalisation["std"])
             logit_BK = model(input_BCHW.requires_grad_(gradient)).float()
             seen = Pass(attention=attention, alphas=alphas, readout_T=readout_T, logit_BK=logit_BK)
             parts.append({name: value.detach().cpu().numpy() for name, value in use(seen).items()})

@@ -148,7 +148,7 @@ def state_of(model):
             module.training,
             len(module._forward_hooks),
             len(module._forward_pre_hooks),
-            vars(module).get("watch"),
+            vars(module).get("attention_hook"),
         )
         for name, module in model.named_modules()
     ] + [(name, parameter.requires_grad, parameter.grad is None) for name, parameter in model.named_parameters()]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from vitsweep.analysis.attention import faithful, maps
 
 from vitsweep.config.schema import ModelConfig
-from vitsweep.data.augment import augment, normalise
+from vitsweep.data.augment import augment, normalize
 from vitsweep.data.shapes import make_shapes
 from vitsweep.model.vit import ViT
 
@@ -31,7 +31,7 @@ def planted():
     for step, index_B in enumerate(torch.randperm(STEPS * BATCH, generator=generator).view(STEPS, BATCH)):
         optimizer.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 30, 1.1 * (1 - step / STEPS))
         seen_BCHW = augment(image_NCHW[index_B], generator, crop_padding=4, horizontal_flip=True)
-        F.cross_entropy(model(normalise(seen_BCHW, **HALF)), label_N[index_B]).backward()
+        F.cross_entropy(model(normalize(seen_BCHW, **HALF)), label_N[index_B]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -22,7 +22,7 @@ from vitsweep.analysis.attention.maps import CHUNK, look
 from vitsweep.analysis.attention.rollout import fuse, rollout
 
 from vitsweep.config.schema import Config, ModelConfig, config_hash, from_dict, to_dict
-from vitsweep.data.augment import normalise
+from vitsweep.data.augment import normalize
 from vitsweep.data.load import load_data
 from vitsweep.model.build import make_model
 from vitsweep.model.vit import ViT
@@ -60,7 +60,7 @@ def forward(count: int) -> None:
         for name in names[:: 1 if number % 2 else -1]:
             start = {clock: now() for clock, now in clocks.items()}
             if name == "plain":
-                model(normalise(image_BCHW, **PLAIN)).softmax(-1).max(-1)
+                model(normalize(image_BCHW, **PLAIN)).softmax(-1).max(-1)
             else:
                 look(model, image_BCHW, PLAIN)
             for clock, now in clocks.items():

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vitsweep.data.augment import augment, normalise
+from vitsweep.data.augment import augment, normalize
 from vitsweep.seeding import make_generator
 
 
@@ -74,11 +74,11 @@ def test_augment_with_a_cpu_generator_is_the_same_on_a_gpu(image_BCHW):
 def test_normalise_agrees_with_the_formula(image_BCHW):
     mean, std = [0.5, 0.25, 0.75], [0.25, 0.5, 0.125]
     expected = (image_BCHW.double() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-    found = normalise(image_BCHW, mean, std)
+    found = normalize(image_BCHW, mean, std)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
 def test_normalise_takes_tensors_too(image_BCHW):
     mean, std = [0.5, 0.25, 0.75], [0.25, 0.5, 0.125]
-    assert torch.equal(normalise(image_BCHW, mean, std), normalise(image_BCHW, torch.tensor(mean), torch.tensor(std)))
+    assert torch.equal(normalize(image_BCHW, mean, std), normalize(image_BCHW, torch.tensor(mean), torch.tensor(std)))

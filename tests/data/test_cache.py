@@ -9,13 +9,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from vitsweep.data.cache import cache_paths, load_cache, save_cache
-from vitsweep.data.images import KNOWN_FINGERPRINTS, Images, canonical
+from vitsweep.data.images import KNOWN_FINGERPRINTS, Images, to_canonical_order
 
 
 @pytest.fixture
 def images() -> Images:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 3, 4, 4), dtype=np.uint8)
-    return canonical(Images(image_NCHW=pixels, label_N=np.arange(12) % 2, num_train=8, classes=["cat", "dog"]))
+    return to_canonical_order(Images(image_NCHW=pixels, label_N=np.arange(12) % 2, num_train=8, classes=["cat", "dog"]))
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from torchvision.datasets import CIFAR10
 
 from tests.support.make_images import CLASSES, make_batches, make_pixels, write_archive, write_batches, write_folders
-from vitsweep.data.cifar10 import ArrayUnpickler, find_official
+from vitsweep.data.cifar10 import ArrayUnpickler, find_cifar10
 from vitsweep.data.folders import find_folders
-from vitsweep.data.images import Images, canonical
+from vitsweep.data.images import Images, to_canonical_order
 from vitsweep.errors import DataError
 
 
@@ -49,7 +49,7 @@ def read_with_torchvision(root: Path, files: dict[str, bytes]) -> Images:
 def test_find_official_agrees_with_torchvision(tmp_path, files, write):
     write(tmp_path / "here", files)
     write_batches(tmp_path / "reference", files)
-    found, expected = find_official(tmp_path / "here").read(), read_with_torchvision(tmp_path / "reference", files)
+    found, expected = find_cifar10(tmp_path / "here").read(), read_with_torchvision(tmp_path / "reference", files)
     assert np.array_equal(found.image_NCHW, expected.image_NCHW)
     assert np.array_equal(found.label_N, expected.label_N)
     assert (found.num_train, found.classes) == (60, CLASSES) == (expected.num_train, expected.classes)
@@ -57,20 +57,20 @@ def test_find_official_agrees_with_torchvision(tmp_path, files, write):
 
 def test_find_official_takes_the_folder_of_batches_itself_as_root(tmp_path, files):
     folder = write_batches(tmp_path, files)
-    assert len(find_official(folder).read().label_N) == 90
+    assert len(find_cifar10(folder).read().label_N) == 90
 
 
 def test_find_official_gives_the_images_that_class_folders_give(tmp_path, files):
     write_archive(tmp_path / "archive", files)
     write_folders(tmp_path / "folders", make_pixels(6, 3))
     folders = find_folders(tmp_path / "folders", image_size=32, num_channels=3, resize=False)
-    first, second = canonical(find_official(tmp_path / "archive").read()), canonical(folders.read())
+    first, second = to_canonical_order(find_cifar10(tmp_path / "archive").read()), to_canonical_order(folders.read())
     assert first.fingerprint == second.fingerprint
     assert np.array_equal(first.image_NCHW, second.image_NCHW) and np.array_equal(first.label_N, second.label_N)
 
 
 def test_find_official_finds_nothing_in_other_folders(tmp_path):
-    assert find_official(tmp_path) is None and find_official(tmp_path / "missing") is None
+    assert find_cifar10(tmp_path) is None and find_cifar10(tmp_path / "missing") is None
 
 
 @pytest.mark.parametrize("protocol", [2, 5])
@@ -89,7 +89,7 @@ class Trap:
 
 def refused(root: Path) -> str:
     with pytest.raises(DataError) as caught:
-        find_official(root).read()
+        find_cifar10(root).read()
     return str(caught.value)
 
 

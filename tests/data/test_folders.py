@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.datasets.folder import default_loader
 
 from tests.support.make_images import make_pixels, write_folders
-from vitsweep.data.folders import decode, find_folders
+from vitsweep.data.folders import find_folders, read_image
 from vitsweep.data.images import Images, Source
 from vitsweep.errors import DataError
 
@@ -75,37 +75,37 @@ def test_decode_agrees_with_torchvision(tmp_path, mode):
     path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
     image.save(path)
     expected = np.asarray(default_loader(str(path))).transpose(2, 0, 1)
-    assert np.array_equal(decode(path, 8, 3, resize=False), expected)
+    assert np.array_equal(read_image(path, 8, 3, resize=False), expected)
 
 
 def test_decode_shows_a_palette_with_transparency_without_a_warning(tmp_path):
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
     image.save(tmp_path / "image.png", transparency=bytes([0, 128]))
-    assert decode(tmp_path / "image.png", 8, 3, resize=False)[:, 0, 0].tolist() == [10, 20, 30]
+    assert read_image(tmp_path / "image.png", 8, 3, resize=False)[:, 0, 0].tolist() == [10, 20, 30]
 
 
 def test_decode_keeps_the_shades_of_16_bit_grey(tmp_path):
     shades = np.array([[0, 256], [32768, 65535]], dtype=np.uint16)
     Image.fromarray(shades).save(tmp_path / "grey.png")
-    assert decode(tmp_path / "grey.png", 2, 3, resize=False)[0].tolist() == [[0, 1], [128, 255]]
+    assert read_image(tmp_path / "grey.png", 2, 3, resize=False)[0].tolist() == [[0, 1], [128, 255]]
 
 
 def test_decode_gives_one_channel_to_a_grey_model(root):
-    assert decode(root / "train/cat/00000.png", 8, 1, resize=False).shape == (1, 8, 8)
+    assert read_image(root / "train/cat/00000.png", 8, 1, resize=False).shape == (1, 8, 8)
 
 
 def test_decode_resizes_and_keeps_the_centre(tmp_path):
     pixels = np.zeros((20, 60, 3), dtype=np.uint8)
     pixels[:, 20:40] = 200  # the middle third is bright; what is beside it is cut away
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    found = decode(tmp_path / "wide.png", 8, 3, resize=True)
+    found = read_image(tmp_path / "wide.png", 8, 3, resize=True)
     assert found.shape == (3, 8, 8) and abs(found.astype(int) - 200).max() <= 15  # the filter reaches over the edge
 
 
 def test_decode_enlarges_small_images(tmp_path):
     Image.new("RGB", (3, 5), (7, 8, 9)).save(tmp_path / "small.png")
-    found = decode(tmp_path / "small.png", 8, 3, resize=True)
+    found = read_image(tmp_path / "small.png", 8, 3, resize=True)
     assert found.shape == (3, 8, 8) and np.unique(found.reshape(3, -1), axis=1).ravel().tolist() == [7, 8, 9]
 
 
@@ -115,14 +115,14 @@ def test_decode_turns_pictures_of_a_turned_camera(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # turned by 180 degrees
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    found = decode(tmp_path / "turned.png", 8, 3, resize=True)
+    found = read_image(tmp_path / "turned.png", 8, 3, resize=True)
     assert found[0, -1].min() == 255 and found[0, :-1].max() == 0
 
 
 def test_decode_refuses_another_size_and_says_which(tmp_path):
     Image.new("RGB", (10, 12)).save(tmp_path / "large.png")
     with pytest.raises(DataError, match=r"large\.png  is 10x12 pixels, CIFAR-10 has 8x8; use data=image_folder"):
-        decode(tmp_path / "large.png", 8, 3, resize=False)
+        read_image(tmp_path / "large.png", 8, 3, resize=False)
 
 
 @pytest.mark.parametrize("kept", [0, 20, 0.5])

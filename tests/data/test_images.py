@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vitsweep.data.images import Images, canonical, hash_pixels
+from vitsweep.data.images import Images, hash_pixels, to_canonical_order
 
 
 @pytest.fixture
@@ -21,13 +21,13 @@ def shuffled(images: Images, seed: int) -> Images:
 
 
 def test_canonical_order_does_not_depend_on_the_order_before(images):
-    first, second = canonical(images), canonical(shuffled(images, 1))
+    first, second = to_canonical_order(images), to_canonical_order(shuffled(images, 1))
     assert np.array_equal(first.image_NCHW, second.image_NCHW) and np.array_equal(first.label_N, second.label_N)
     assert first.fingerprint == second.fingerprint
 
 
 def test_canonical_sorts_by_split_then_class_then_hash(images):
-    found = canonical(images)
+    found = to_canonical_order(images)
     assert found.label_N.tolist() == [0] * 4 + [1] * 4 + [0] * 2 + [1] * 2
     digests = [bytes(row.tobytes()) for row in hash_pixels(found.image_NCHW)]
     for part in (slice(0, 4), slice(4, 8), slice(8, 10), slice(10, 12)):
@@ -35,14 +35,14 @@ def test_canonical_sorts_by_split_then_class_then_hash(images):
 
 
 def test_canonical_keeps_training_and_test_images_apart(images):
-    found = canonical(images)
+    found = to_canonical_order(images)
     before = {image.tobytes() for image in images.image_NCHW[:8]}
     assert {image.tobytes() for image in found.image_NCHW[: found.num_train]} == before
 
 
 def test_canonical_carries_the_boxes_along(images):
     corner_N = images.image_NCHW[:, 0, 0, 0].astype(np.int64)
-    found = canonical(dataclasses.replace(images, box_N4=np.stack([corner_N] * 4, axis=1)))
+    found = to_canonical_order(dataclasses.replace(images, box_N4=np.stack([corner_N] * 4, axis=1)))
     assert np.array_equal(found.box_N4[:, 0], found.image_NCHW[:, 0, 0, 0])
 
 
@@ -54,7 +54,7 @@ def test_canonical_gives_the_same_fingerprint_as_ever():
         num_train=1,
         classes=["one"],
     )
-    assert canonical(small).fingerprint == "f914a3b84a5f64f5a81143a0852febc78367776ce21702730908fd27a6e2421b"
+    assert to_canonical_order(small).fingerprint == "f914a3b84a5f64f5a81143a0852febc78367776ce21702730908fd27a6e2421b"
 
 
 @pytest.mark.parametrize("what", ["pixel", "label", "class name", "split"])
@@ -68,4 +68,4 @@ def test_fingerprint_changes_with(images, what):
         other.classes = ["cat", "wolf"]
     else:
         other.num_train = 9
-    assert canonical(other).fingerprint != canonical(images).fingerprint
+    assert to_canonical_order(other).fingerprint != to_canonical_order(images).fingerprint

@@ -14,27 +14,27 @@ from tests.support.make_images import (
     MOSAICS,
     REAL_ROOT,
     Pixels,
-    config_for,
+    cifar10_pixels,
     make_batches,
+    make_config,
     make_pixels,
-    real_pixels,
     write_archive,
     write_folders,
 )
 from vitsweep.config.schema import DataConfig
-from vitsweep.data.load import Data, channel_statistics, divide, load_data, shares
+from vitsweep.data.load import Data, channel_statistics, load_data, shares, stratified_split
 from vitsweep.errors import DataError
 
 LABEL_N = np.repeat(np.arange(10), 5000)  # as CIFAR-10 has them
 
 
 def division(**data: object) -> tuple[np.ndarray, np.ndarray]:
-    return divide(LABEL_N, CLASSES, DataConfig(**data))
+    return stratified_split(LABEL_N, CLASSES, DataConfig(**data))
 
 
 @pytest.fixture(scope="module")
 def shapes() -> Data:
-    return load_data(config_for(None, name="shapes", shapes_train=200, shapes_test=50))
+    return load_data(make_config(None, name="shapes", shapes_train=200, shapes_test=50))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_divide_refuses_a_limit_that_leaves_a_class_without_images():
 )
 def test_divide_refuses_too_few_images_of_a_class(counts, fraction, text):
     with pytest.raises(DataError, match=text):
-        divide(np.repeat([0, 1], counts), ["cat", "dog"], DataConfig(val_fraction=fraction))
+        stratified_split(np.repeat([0, 1], counts), ["cat", "dog"], DataConfig(val_fraction=fraction))
 
 
 def test_channel_statistics_agree_with_numpy():
@@ -164,7 +164,7 @@ def test_load_data_counts_ids_through_the_original_images(shapes):
 
 
 def test_load_data_keeps_images_labels_and_boxes_together(shapes):
-    everything = load_data(config_for(None, name="shapes", shapes_train=200, shapes_test=50, val="test")).train
+    everything = load_data(make_config(None, name="shapes", shapes_train=200, shapes_test=50, val="test")).train
     for part in (shapes.train, shapes.val):
         for name in ("image_NCHW", "label_N", "box_N4"):
             assert torch.equal(getattr(part, name), getattr(everything, name)[part.id_N])
@@ -178,24 +178,24 @@ def test_load_data_gives_the_types_that_training_expects(shapes):
 
 
 def test_load_data_repeats_itself(shapes):
-    again = load_data(config_for(None, name="shapes", shapes_train=200, shapes_test=50))
+    again = load_data(make_config(None, name="shapes", shapes_train=200, shapes_test=50))
     assert again.fingerprint == shapes.fingerprint
     assert torch.equal(again.train.image_NCHW, shapes.train.image_NCHW)
 
 
 def test_load_data_does_not_depend_on_the_seed_of_the_cell(shapes):
-    config = config_for(None, name="shapes", shapes_train=200, shapes_test=50)
+    config = make_config(None, name="shapes", shapes_train=200, shapes_test=50)
     config.seed = 7
     assert torch.equal(load_data(config).val.id_N, shapes.val.id_N)
 
 
 def test_load_data_fingerprints_before_the_split(shapes):
-    config = config_for(None, name="shapes", shapes_train=200, shapes_test=50, train_limit=20, val_fraction=0.2)
+    config = make_config(None, name="shapes", shapes_train=200, shapes_test=50, train_limit=20, val_fraction=0.2)
     assert load_data(config).fingerprint == shapes.fingerprint
 
 
 def test_load_data_validates_on_the_test_set_when_told_to():
-    data = load_data(config_for(None, name="shapes", shapes_train=200, shapes_test=50, val="test"))
+    data = load_data(make_config(None, name="shapes", shapes_train=200, shapes_test=50, val="test"))
     assert data.val is data.test and len(data.train) == 200
     moved = data.to("cpu")
     assert moved.val is moved.test
@@ -203,15 +203,15 @@ def test_load_data_validates_on_the_test_set_when_told_to():
 
 def test_load_data_of_images_of_ones_own(tmp_path):
     write_folders(tmp_path, make_pixels(10, 3, ["cat", "dog", "fox"], size=40))
-    data = load_data(config_for(tmp_path, name="image_folder", num_classes=3, image_size=24))
+    data = load_data(make_config(tmp_path, name="image_folder", num_classes=3, image_size=24))
     assert data.classes == ["cat", "dog", "fox"] and data.train.image_NCHW.shape == (27, 3, 24, 24)
-    assert (data.known_as, data.train.box_N4) == ("", None) and data.to("cpu").test.box_N4 is None
+    assert (data.name, data.train.box_N4) == ("", None) and data.to("cpu").test.box_N4 is None
 
 
 def test_load_data_refuses_another_number_of_classes(tmp_path):
     write_folders(tmp_path, make_pixels(10, 3, ["cat", "dog", "fox"]))
     with pytest.raises(DataError) as caught:
-        load_data(config_for(tmp_path, name="image_folder"))
+        load_data(make_config(tmp_path, name="image_folder"))
     assert str(caught.value) == (
         f"model.num_classes=10  does not fit data.root={tmp_path}, which has 3 classes (cat, dog, fox); "
         "set model.num_classes=3"
@@ -221,7 +221,7 @@ def test_load_data_refuses_another_number_of_classes(tmp_path):
 def test_load_data_refuses_cifar10_with_other_classes(tmp_path):
     write_folders(tmp_path, make_pixels(2, 1, ["cat", "dog"]))
     with pytest.raises(DataError, match="for images of your own use data=image_folder model.num_classes=2$"):
-        load_data(config_for(tmp_path))
+        load_data(make_config(tmp_path))
 
 
 needs_mosaics = pytest.mark.skipif(
@@ -232,11 +232,11 @@ needs_mosaics = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def real() -> Pixels:
-    return real_pixels()
+    return cifar10_pixels()
 
 
 def assert_is_cifar10(data: Data) -> None:
-    assert (data.known_as, data.classes) == ("CIFAR-10", CLASSES)
+    assert (data.name, data.classes) == ("CIFAR-10", CLASSES)
     assert (len(data.train), len(data.val), len(data.test)) == (45_000, 5_000, 10_000)
     assert data.val.label_N.bincount().tolist() == [500] * 10
     assert [round(value, 5) for value in data.mean] == [0.49140, 0.48216, 0.44653]
@@ -246,16 +246,16 @@ def assert_is_cifar10(data: Data) -> None:
 @needs_mosaics
 def test_load_data_knows_cifar10_in_the_official_archive(tmp_path, real):
     write_archive(tmp_path, make_batches(real))
-    assert_is_cifar10(load_data(config_for(tmp_path, download=False)))
-    assert_is_cifar10(load_data(config_for(tmp_path, download=False)))  # from the cache
+    assert_is_cifar10(load_data(make_config(tmp_path, download=False)))
+    assert_is_cifar10(load_data(make_config(tmp_path, download=False)))  # from the cache
 
 
 @needs_mosaics
 def test_load_data_reads_a_part_of_cifar10_from_class_folders(tmp_path, real):
     counts = {"train": 30, "test": 10}
     write_folders(tmp_path, {split: {c: real[split][c][:n] for c in CLASSES} for split, n in counts.items()})
-    data = load_data(config_for(tmp_path, download=False))
-    assert (len(data.train), len(data.val), len(data.test), data.known_as) == (270, 30, 100, "")
+    data = load_data(make_config(tmp_path, download=False))
+    assert (len(data.train), len(data.val), len(data.test), data.name) == (270, 30, 100, "")
     assert data.classes == CLASSES and 0.4 < data.mean[0] < 0.6
 
 
@@ -264,4 +264,4 @@ def test_load_data_knows_the_cifar10_in_vitsweep_data(tmp_path):
     for entry in Path(REAL_ROOT).absolute().iterdir():  # links, so that the cache is not written there
         if entry.suffix != ".safetensors":
             (tmp_path / entry.name).symlink_to(entry)
-    assert_is_cifar10(load_data(config_for(tmp_path, download=False)))
+    assert_is_cifar10(load_data(make_config(tmp_path, download=False)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vitsweep.data.images import Images, canonical
+from vitsweep.data.images import Images, to_canonical_order
 from vitsweep.data.shapes import CLASSES, COLOURS, FORMS, MARGIN, SIDE, SIZES, form_mask, make_shapes
 
 
@@ -14,7 +14,7 @@ def images() -> Images:
 
 def test_make_shapes_gives_the_same_images_as_ever():
     assert (
-        canonical(make_shapes(40, 20, 0)).fingerprint
+        to_canonical_order(make_shapes(40, 20, 0)).fingerprint
         == "40429770afda149edfeff4d45d0c94fa36a31066f9e5b18f672ca84053db0101"
     )
 

@@ -14,7 +14,14 @@ import pytest
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from tests.support.make_images import config_for, make_batches, make_pixels, write_archive, write_batches, write_folders
+from tests.support.make_images import (
+    make_batches,
+    make_config,
+    make_pixels,
+    write_archive,
+    write_batches,
+    write_folders,
+)
 from vitsweep.data.cache import cache_paths, user_cache_dir
 from vitsweep.data.images import KNOWN_FINGERPRINTS, Images
 from vitsweep.data.sources import read_images
@@ -35,7 +42,7 @@ def heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def read(root: Path | None, name: str = "cifar10", image_size: int = 32, **data: object) -> Images:
     data = {"download": False} | data
-    return read_images(config_for(root, name=name, image_size=image_size, **data).data, image_size, 3)
+    return read_images(make_config(root, name=name, image_size=image_size, **data).data, image_size, 3)
 
 
 def refused(root: Path | None, **data: object) -> str:
@@ -224,7 +231,7 @@ def test_read_images_of_ones_own_that_are_not_there(tmp_path):
 
 
 def test_read_images_without_a_root(tmp_path):
-    config = config_for(tmp_path).data
+    config = make_config(tmp_path).data
     config.root = None
     with pytest.raises(DataError, match="data.root=null  must name the folder of the images for data=cifar10"):
         read_images(config, 32, 3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitsweep.model.cpu_ops import LEVELS, attend, draw_levels, keep_mask, linear, mask_bits, mask_of_levels
+from vitsweep.model.cpu_ops import LEVELS, apply_mask, attend, draw_levels, levels_to_mask, linear, random_mask
 
 
 def with_gradients(function, *inputs: torch.Tensor) -> list[torch.Tensor]:
@@ -75,7 +75,7 @@ def test_attend_with_dropout_agrees_with_the_formula_under_the_same_mask(rate):
     def formula(q, k, v):
         torch.manual_seed(3)
         prob = (q @ k.transpose(-2, -1) / 8**0.5).softmax(-1)
-        keep = -keep_mask(prob, num_dropped).float() * LEVELS / (LEVELS - num_dropped)
+        keep = -random_mask(prob, num_dropped).float() * LEVELS / (LEVELS - num_dropped)
         return (prob * keep) @ v
 
     def ours(q, k, v):
@@ -99,17 +99,17 @@ def test_levels_follow_the_generator():
 @pytest.mark.parametrize("num_dropped", [1, 100, LEVELS - 1])
 def test_mask_drops_exactly_that_many_levels(num_dropped):
     every = torch.arange(-LEVELS // 2, LEVELS // 2).to(torch.int16)
-    assert (mask_of_levels(every, num_dropped) == 0).sum() == num_dropped
+    assert (levels_to_mask(every, num_dropped) == 0).sum() == num_dropped
 
 
 def test_masking_keeps_bits_or_leaves_zero():
     x = torch.tensor([1.5, -2.25, float("inf")])
-    assert mask_bits(x, torch.tensor([-1, 0, 0], dtype=torch.int32)).tolist() == [1.5, 0.0, 0.0]
+    assert apply_mask(x, torch.tensor([-1, 0, 0], dtype=torch.int32)).tolist() == [1.5, 0.0, 0.0]
 
 
 FAULTS = """
 import resource, torch
-from vitsweep.device import keep_freed_memory
+from vitsweep.train.device import keep_freed_memory
 keep_freed_memory()
 for _ in range(2):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -76,7 +76,7 @@ def test_attention_answers_the_first_tokens_alone_as_it_does_among_all():
     torch.manual_seed(0)
     attention = Attention(32, 4, bias=True, probs_dropout=0.0, output_dropout=0.0).eval()
     token_BLD = torch.randn(2, 9, 32)
-    torch.testing.assert_close(attention(token_BLD, num_read=2), attention(token_BLD)[:, :2])
+    torch.testing.assert_close(attention(token_BLD, num_queries=2), attention(token_BLD)[:, :2])
 
 
 def test_dropout_is_the_identity_in_eval_mode():
@@ -88,4 +88,4 @@ def test_attention_agrees_with_torchs_fused_kernel():
     torch.manual_seed(0)
     attention = Attention(32, 4, bias=True, probs_dropout=0.0, output_dropout=0.0).eval()
     q, k, v = torch.randn(3, 2, 4, 9, 8).unbind(0)
-    torch.testing.assert_close(attention.mix(q, k, v), F.scaled_dot_product_attention(q, k, v))
+    torch.testing.assert_close(attention.dot_product_attention(q, k, v), F.scaled_dot_product_attention(q, k, v))

@@ -12,7 +12,7 @@ from torchvision.models.resnet import resnet18
 import vitsweep
 from vitsweep.config import schema as configuration
 from vitsweep.config.schema import Config, ConfigError, ModelConfig, checked, config_hash, to_dict
-from vitsweep.model.build import NETWORKS, make_model
+from vitsweep.model.build import MODEL_CLASSES, make_model
 from vitsweep.model.cost import activation_bytes, count_parameters, flops_per_image, num_tokens
 from vitsweep.model.resnet import ResNet
 from vitsweep.model.vit import ViT, capture_attention
@@ -152,7 +152,7 @@ def test_weight_decay_of_resnet_acts_on_kernels_and_head_alone():
 
 
 def test_networks_are_those_that_the_configuration_allows():
-    assert set(NETWORKS) == set(configuration.NETWORKS)
+    assert set(MODEL_CLASSES) == set(configuration.NETWORKS)
     assert (ViT.has_attention, ResNet.has_attention) == (True, False)
 
 

@@ -156,7 +156,7 @@ def test_capture_restores_the_mode_and_the_watchers_after_an_exception():
     with pytest.raises(RuntimeError, match="stop"), capture_attention(model):
         assert not model.training
         raise RuntimeError("stop")
-    assert model.training and all(block.attention.watch is None for block in model.blocks)
+    assert model.training and all(block.attention.attention_hook is None for block in model.blocks)
 
 
 def test_capture_sees_one_stochastic_matrix_a_block_and_the_last_pass_alone():

@@ -1,7 +1,7 @@
 """A plan's prices and its power: every formula against a measurement, and what is printed.
 
-Agrees with references: torch's own saved tensors and a process's peak for memory, real files for disk, data.divide for
-images, simulated studies for the smallest effect.
+Agrees with references: torch's own saved tensors and a process's peak for memory, real files for disk, the split
+itself for images, simulated studies for the smallest effect.
 """
 
 import json
@@ -21,8 +21,8 @@ from tests.support.make_records import make_record, make_sweep
 from vitsweep.commands import plan as price
 from vitsweep.config.composer import Composer
 from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig
-from vitsweep.data.counts import batch_and_steps, num_images
-from vitsweep.data.load import divide
+from vitsweep.data.counts import batch_and_steps, split_sizes
+from vitsweep.data.load import stratified_split
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.model.cost import activation_bytes, checkpoint_bytes, training_bytes
 from vitsweep.model.vit import ViT
@@ -147,13 +147,13 @@ def test_checkpoint_bytes_are_those_of_the_files(tmp_path, optimizer, momentum):
 def test_num_images_are_those_of_the_division(changes):
     data = DataConfig(**changes)
     everything = data.shapes_train if data.name == "shapes" else 50_000
-    train_N, val_N = divide(np.sort(np.arange(everything) % 10), list("abcdefghij"), data)
-    train, val, test = num_images(data)
+    train_N, val_N = stratified_split(np.sort(np.arange(everything) % 10), list("abcdefghij"), data)
+    train, val, test = split_sizes(data)
     assert (train, val) == (len(train_N), test if data.val == "test" else len(val_N))
 
 
 def test_num_images_of_a_folder_are_not_guessed():
-    assert num_images(DataConfig(name="image_folder", root="/x")) is None
+    assert split_sizes(DataConfig(name="image_folder", root="/x")) is None
 
 
 @pytest.mark.parametrize("num_train, batch, wanted", [(45_000, 128, (128, 351)), (100, 128, (100, 1)), (10, 3, (3, 3))])

@@ -103,13 +103,13 @@ def _opcodes(value: object) -> bytes:
     return made + state + b"b"
 
 
-def config_for(root: Path | None, *, num_classes: int = 10, image_size: int = 32, **data: object) -> Config:
+def make_config(root: Path | None, *, num_classes: int = 10, image_size: int = 32, **data: object) -> Config:
     """A checked configuration with these images."""
     model = ModelConfig(num_classes=num_classes, image_size=image_size)
     return checked(Config(model=model, data=DataConfig(root=None if root is None else str(root), **data)))
 
 
-def real_pixels() -> Pixels:
+def cifar10_pixels() -> Pixels:
     """The true CIFAR-10 from the mosaics."""
     return {
         split: {name: _read_mosaic(MOSAICS / f"{split}-{name}.webp") for name in CLASSES} for split in ("train", "test")

@@ -101,7 +101,7 @@ def test_predictions_agree_with_the_record_and_with_the_loaded_model(
     vitsweep_main, tiny, tmp_path, lr, best_epoch, kind, which
 ):
     from vitsweep.config.schema import from_dict
-    from vitsweep.data.augment import normalise
+    from vitsweep.data.augment import normalize
     from vitsweep.data.load import load_data
 
     vitsweep_main(*tiny, f"recipe.lr={lr}", f"hydra.run.dir={tmp_path}")
@@ -111,7 +111,7 @@ def test_predictions_agree_with_the_record_and_with_the_loaded_model(
     assert accuracy == pytest.approx(record.metrics[kind]["test/accuracy"])
     test = load_data(from_dict(record.config)).test
     with torch.no_grad():
-        logit_BK = vitsweep.load_model(tmp_path, which)(normalise(test.image_NCHW, **record.normalisation))
+        logit_BK = vitsweep.load_model(tmp_path, which)(normalize(test.image_NCHW, **record.normalisation))
     assert np.array_equal(logit_BK.argmax(-1).numpy(), predictions[f"{kind}_class"])
     assert np.array_equal(test.id_N.numpy(), predictions["id"])
 

@@ -42,11 +42,11 @@ def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     That the masks are random as they should be is test_layers' business.
     """
     for module in (cpu_ops, layers):
-        monkeypatch.setattr(module, "is_fast", lambda *_: False)
+        monkeypatch.setattr(module, "is_supported", lambda *_: False)
 
     def dropout(x, rate, training):
-        num_dropped = cpu_ops.dropped_levels(rate)
-        return x * -cpu_ops.keep_mask(x, num_dropped) / (1 - num_dropped / cpu_ops.LEVELS)
+        num_dropped = cpu_ops.num_dropped_levels(rate)
+        return x * -cpu_ops.random_mask(x, num_dropped) / (1 - num_dropped / cpu_ops.LEVELS)
 
     monkeypatch.setattr(F, "dropout", dropout)
 

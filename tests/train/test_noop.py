@@ -175,7 +175,7 @@ def test_leak_of_one_stream_of_chance_for_all_weights_is_found(monkeypatch):
             for parameter in self.parameters():
                 nn.init.normal_(parameter, std=0.02)
 
-    monkeypatch.setitem(models.NETWORKS, "vit", Leaky)
+    monkeypatch.setitem(models.MODEL_CLASSES, "vit", Leaky)
     assert "initialisation elsewhere" in inspect("model.patch_size=8").unexpected
 
 
@@ -185,7 +185,7 @@ def test_leak_of_a_patchify_method_that_computes_something_else_is_found(monkeyp
             factor = 1.01 if self.config.patchify_method == "linear" else 1.0
             return factor * super().forward(image_BCHW)
 
-    monkeypatch.setitem(models.NETWORKS, "vit", Other)
+    monkeypatch.setitem(models.MODEL_CLASSES, "vit", Other)
     assert set(inspect("model.patchify_method=linear").unexpected) == {"evaluation", "training"}
 
 

@@ -46,7 +46,7 @@ def augment(
     return padded_BCHW.reshape(b, c, -1).gather(2, index_BCO).view(b, c, h, w)  # BCP -> BCO -> BCHW
 
 
-def normalise(
+def normalize(
     image_BCHW: torch.Tensor, mean: Sequence[float] | torch.Tensor, std: Sequence[float] | torch.Tensor
 ) -> torch.Tensor:
     """What the network sees: float32 `(image / 255 - mean) / std`, per channel.

@@ -15,7 +15,7 @@ import platformdirs
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from vitsweep.data.images import KNOWN_FINGERPRINTS, Images, canonical
+from vitsweep.data.images import KNOWN_FINGERPRINTS, Images, to_canonical_order
 from vitsweep.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _read(path: Path, signature: str | None) -> Images:
         )
     if images.image_NCHW.dtype != np.uint8 or images.image_NCHW.ndim != 4 or images.label_N.dtype != np.int64:
         raise ValueError("its tensors are of another kind")
-    images = canonical(images)
+    images = to_canonical_order(images)
     if images.fingerprint != about["fingerprint"]:
         raise ValueError("its pixels or labels have been changed")
     return images

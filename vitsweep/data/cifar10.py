@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from vitsweep.data.images import Images, Source, sign
+from vitsweep.data.images import Images, Source, hash_facts
 from vitsweep.errors import DataError
 
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -29,7 +29,7 @@ TIMEOUT_SECONDS = 20
 DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, tarfile.TarError, zlib.error, pickle.UnpicklingError)
 
 
-def find_official(root: Path) -> Source | None:
+def find_cifar10(root: Path) -> Source | None:
     """The archive or the extracted batches under `root` (or `root` being that folder itself), else None."""
     archive = root / ARCHIVE
     if archive.is_file():  # before the batches: its checksums notice a download or an extraction that broke off
@@ -103,7 +103,7 @@ def _make_source(what: str, files: list[Path], read: Callable[[], Images]) -> So
             ) from fault
 
     about = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return Source(what=what, signature=sign(about), read=read_or_refuse)
+    return Source(description=what, signature=hash_facts(about), read=read_or_refuse)
 
 
 def _read_archive(archive: Path) -> Images:

@@ -14,8 +14,8 @@ def batch_and_steps(num_train: int, batch_size: int) -> tuple[int, int]:
     return batch, num_train // batch
 
 
-def num_images(data: DataConfig) -> tuple[int, int, int] | None:
-    """Images of train, val and test as data.divide makes them; None for a folder, which is not looked at."""
+def split_sizes(data: DataConfig) -> tuple[int, int, int] | None:
+    """Images of train, val and test as stratified_split makes them; None for a folder, which is not looked at."""
     if data.name == "image_folder":
         return None
     shapes = data.name == "shapes"

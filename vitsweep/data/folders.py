@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import Progress
 
-from vitsweep.data.images import Images, Source, sign
+from vitsweep.data.images import Images, Source, hash_facts
 from vitsweep.errors import DataError
 
 SPLITS = ("train", "test")
@@ -48,10 +48,10 @@ def find_folders(root: Path, *, image_size: int, num_channels: int, resize: bool
             classes=classes,
         )
 
-    return Source(what=f"the class folders in {root}", signature=sign([size, listing]), read=read)
+    return Source(description=f"the class folders in {root}", signature=hash_facts([size, listing]), read=read)
 
 
-def decode(path: Path, image_size: int, num_channels: int, resize: bool) -> np.ndarray:
+def read_image(path: Path, image_size: int, num_channels: int, resize: bool) -> np.ndarray:
     """One image file as uint8 pixels of shape (num_channels, image_size, image_size).
 
     Transparency is dropped, as torchvision does; 16-bit grey becomes 8-bit; cameras' turned pictures are turned back.
@@ -89,7 +89,7 @@ def _read_all(paths: list[Path], image_size: int, num_channels: int, resize: boo
     def fill(start: int) -> int:
         part = paths[start : start + FILES_A_TASK]
         for index, path in enumerate(part, start):
-            image_NCHW[index] = decode(path, image_size, num_channels, resize)
+            image_NCHW[index] = read_image(path, image_size, num_channels, resize)
         return len(part)
 
     bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())

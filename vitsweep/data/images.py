@@ -41,7 +41,7 @@ class Images:
 class Source:
     """Files that were found and can be read, but have not been yet."""
 
-    what: str
+    description: str
     """For messages, e.g. `the archive /data/cifar-10-python.tar.gz`."""
     signature: str
     """Hash of names, sizes and times of change of the files; another one means that a cache is out of date."""
@@ -49,7 +49,7 @@ class Source:
     """Reads all of them; raises DataError."""
 
 
-def canonical(images: Images) -> Images:
+def to_canonical_order(images: Images) -> Images:
     """The same images in canonical order, with their fingerprint.
 
     Equal pixels of one class and split keep their order: nothing but their box could tell them apart.
@@ -70,7 +70,7 @@ def canonical(images: Images) -> Images:
     )
 
 
-def sign(facts: list) -> str:
+def hash_facts(facts: list) -> str:
     """The signature of a source, from facts about its files that JSON can hold."""
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vitsweep.config.schema import Config, DataConfig
-from vitsweep.data.images import KNOWN_FINGERPRINTS, Images, canonical
+from vitsweep.data.images import KNOWN_FINGERPRINTS, Images, to_canonical_order
 from vitsweep.data.shapes import make_shapes
 from vitsweep.data.sources import read_images
 from vitsweep.errors import DataError
@@ -60,7 +60,7 @@ class Data:
     """Class names by index."""
     fingerprint: str
     """Order-independent hash of all images, labels and class names, before any division; 64 hexadecimal digits."""
-    known_as: str
+    name: str
     """The name of the data set with this fingerprint, e.g. `CIFAR-10`; empty when unknown."""
     mean: list[float]
     """Per channel, over all original training images, of pixels scaled to 0..1."""
@@ -82,11 +82,11 @@ def load_data(config: Config) -> Data:
     """
     asked = config.data
     if asked.name == "shapes":
-        images = canonical(make_shapes(asked.shapes_train, asked.shapes_test, asked.split_seed))
+        images = to_canonical_order(make_shapes(asked.shapes_train, asked.shapes_test, asked.split_seed))
     else:
         images = read_images(asked, config.model.image_size, config.model.num_channels)
     _check_classes(images, config)
-    train_N, val_N = divide(images.label_N[: images.num_train], images.classes, asked)
+    train_N, val_N = stratified_split(images.label_N[: images.num_train], images.classes, asked)
     mean, std = channel_statistics(images.image_NCHW[: images.num_train])
     test = _take(images, np.arange(images.num_train, len(images.label_N)))
     return Data(
@@ -95,13 +95,13 @@ def load_data(config: Config) -> Data:
         test=test,
         classes=images.classes,
         fingerprint=images.fingerprint,
-        known_as=KNOWN_FINGERPRINTS.get(images.fingerprint, ""),
+        name=KNOWN_FINGERPRINTS.get(images.fingerprint, ""),
         mean=mean,
         std=std,
     )
 
 
-def divide(label_N: np.ndarray, classes: list[str], config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(label_N: np.ndarray, classes: list[str], config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
     """Which of the original training images train and which validate.
 
     Args:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from vitsweep.config.schema import DataConfig
 from vitsweep.data.cache import load_cache, save_cache, user_cache_dir
-from vitsweep.data.cifar10 import ARCHIVE, FOLDER, download_archive, find_official
+from vitsweep.data.cifar10 import ARCHIVE, FOLDER, download_archive, find_cifar10
 from vitsweep.data.folders import find_folders
-from vitsweep.data.images import Images, Source, canonical
+from vitsweep.data.images import Images, Source, to_canonical_order
 from vitsweep.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ def read_images(config: DataConfig, image_size: int, num_channels: int) -> Image
     if source is None:
         source = _get_cifar10(config, root)
     began = time.monotonic()
-    log.info("reading %s, once: a cache is kept", source.what)
-    images = canonical(source.read())
+    log.info("reading %s, once: a cache is kept", source.description)
+    images = to_canonical_order(source.read())
     log.info("read %d images in %.0f s", len(images.label_N), time.monotonic() - began)
     save_cache(root, name, source.signature, images)
     return images
@@ -56,7 +56,7 @@ def find_source(name: str, root: Path, image_size: int, num_channels: int) -> So
     if name == "cifar10":
         # Last, what was downloaded when `root` could not be written.
         folders = {"image_size": image_size, "num_channels": num_channels, "resize": False}
-        return find_official(root) or find_folders(root, **folders) or find_official(user_cache_dir())
+        return find_cifar10(root) or find_folders(root, **folders) or find_cifar10(user_cache_dir())
     source = find_folders(root, image_size=image_size, num_channels=num_channels, resize=True)
     if source is None:
         raise DataError(
@@ -81,7 +81,7 @@ def _get_cifar10(config: DataConfig, root: Path) -> Source:
         archive = download_archive(folder)
     except (OSError, RuntimeError, http.client.HTTPException) as fault:
         raise DataError(_ways_out(root, f"the download failed ({fault})")) from fault
-    return find_official(archive.parent)
+    return find_cifar10(archive.parent)
 
 
 def _ways_out(root: Path, reason: str) -> str:

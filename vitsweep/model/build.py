@@ -4,9 +4,9 @@ from vitsweep.config.schema import Config
 from vitsweep.model.resnet import ResNet
 from vitsweep.model.vit import ViT
 
-NETWORKS = {"resnet": ResNet, "vit": ViT}
+MODEL_CLASSES = {"resnet": ResNet, "vit": ViT}
 
 
 def make_model(config: Config) -> ResNet | ViT:
     """The network of a configuration, with the weights that its seed draws."""
-    return NETWORKS[config.model.name](config.model, config.seed)
+    return MODEL_CLASSES[config.model.name](config.model, config.seed)

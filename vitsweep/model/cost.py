@@ -32,15 +32,15 @@ def flops_per_image(model: ModelConfig) -> int:
         return resnet_flops(model)
     width, tokens = model.hidden_size, num_tokens(model)
     patchify = model.num_patches * model.num_channels * model.patch_size**2 * width
-    blocks = (model.num_hidden_layers - 1) * block_products(model, tokens) + block_products(model, 1)
+    blocks = (model.num_hidden_layers - 1) * block_multiply_adds(model, tokens) + block_multiply_adds(model, 1)
     return 2 * (patchify + blocks + width * model.num_classes)
 
 
-def block_products(model: ModelConfig, num_read: int) -> int:
-    """Multiply-adds of one block that answers `num_read` tokens, with keys and values of all."""
+def block_multiply_adds(model: ModelConfig, num_queries: int) -> int:
+    """Multiply-adds of one block that answers `num_queries` tokens, with keys and values of all."""
     width, tokens = model.hidden_size, num_tokens(model)
     per_read_token = 2 * width**2 + 2 * width * model.intermediate_size + 2 * tokens * width
-    return tokens * 2 * width**2 + num_read * per_read_token
+    return tokens * 2 * width**2 + num_queries * per_read_token
 
 
 def activation_bytes(model: ModelConfig, batch_size: int) -> int:

@@ -16,7 +16,7 @@ LEVELS = 2**16  # a dropout rate is rounded to 1 / LEVELS
 WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
-def dropped_levels(rate: float) -> int:
+def num_dropped_levels(rate: float) -> int:
     """How many of LEVELS are dropped at `rate`, in 0 .. 1; at least one is kept, and above 0 at least one dropped."""
     return min(max(round(rate * LEVELS), int(rate > 0)), LEVELS - 1)
 
@@ -36,7 +36,7 @@ def draw_levels(count: int, generator: torch.Generator | None = None) -> Tensor:
     return torch.from_numpy(words.view(np.int16))[:count]
 
 
-def mask_of_levels(level: Tensor, num_dropped: int | Tensor) -> Tensor:
+def levels_to_mask(level: Tensor, num_dropped: int | Tensor) -> Tensor:
     """`level` (int16, overwritten) as a mask: -1, all bits set, where an element is kept, 0 where it is dropped.
 
     By integer arithmetic: comparisons would give booleans, whose conversion alone takes longer than all of this.
@@ -50,17 +50,17 @@ def mask_of_levels(level: Tensor, num_dropped: int | Tensor) -> Tensor:
     return level.clamp_(first_dropped - 1, first_dropped).sub_(first_dropped)
 
 
-def keep_mask(x: Tensor, num_dropped: int) -> Tensor:
+def random_mask(x: Tensor, num_dropped: int) -> Tensor:
     """A mask for `x`, drawn from torch's global stream, in integers as wide as the elements of `x`."""
-    return mask_of_levels(draw_levels(x.numel()), num_dropped).view(x.shape).to(WORDS[x.element_size()])
+    return levels_to_mask(draw_levels(x.numel()), num_dropped).view(x.shape).to(WORDS[x.element_size()])
 
 
-def mask_bits(x: Tensor, keep: Tensor) -> Tensor:
+def apply_mask(x: Tensor, keep: Tensor) -> Tensor:
     """A copy of `x` with zeros where `keep` says so."""
     return x.contiguous().view(keep.dtype).bitwise_and(keep).view(x.dtype)
 
 
-def is_fast(*tensors: Tensor | None) -> bool:
+def is_supported(*tensors: Tensor | None) -> bool:
     """Whether the operators here can take these tensors.
 
     On the CPU; not several at once under torch.func.vmap; not under torch.compile, which fuses torch's own.
@@ -74,21 +74,21 @@ def is_fast(*tensors: Tensor | None) -> bool:
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, num_dropped: int) -> Tensor:
-        keep = keep_mask(x, num_dropped)
+        keep = random_mask(x, num_dropped)
         ctx.save_for_backward(keep)
         ctx.scale = LEVELS / (LEVELS - num_dropped)
-        return mask_bits(x, keep).mul_(ctx.scale)
+        return apply_mask(x, keep).mul_(ctx.scale)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors
-        return mask_bits(gradient, keep).mul_(ctx.scale), None
+        return apply_mask(gradient, keep).mul_(ctx.scale), None
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:
     """Dropout whose scale follows the rate as rounded, so that the mean is kept exactly."""
-    return _Dropout.apply(x, dropped_levels(rate))
+    return _Dropout.apply(x, num_dropped_levels(rate))
 
 
 class _Linear(torch.autograd.Function):
@@ -96,7 +96,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, dtype: torch.dtype) -> Tensor:
         x, weight_OI = x.to(dtype), weight_OI.to(dtype)
         ctx.save_for_backward(x, weight_OI)
-        return product(x, weight_OI, bias_O)
+        return onednn_linear(x, weight_OI, bias_O)
 
     @staticmethod
     @once_differentiable
@@ -104,13 +104,13 @@ class _Linear(torch.autograd.Function):
         x, weight_OI = ctx.saved_tensors
         gradient_RO = gradient.flatten(0, -2).contiguous()
         needs = ctx.needs_input_grad
-        gradient_x = product(gradient_RO, weight_OI.t().contiguous()).view(x.shape) if needs[0] else None
+        gradient_x = onednn_linear(gradient_RO, weight_OI.t().contiguous()).view(x.shape) if needs[0] else None
         gradient_OI = (gradient_RO.t() @ x.flatten(0, -2)).float() if needs[1] else None
         gradient_O = gradient_RO.sum(0).float() if needs[2] else None
         return gradient_x, gradient_OI, gradient_O, None
 
 
-def product(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+def onednn_linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """`x @ weight.t() + bias` by oneDNN, which adds the bias inside; in fp32 it beats MKL on AMD processors, too."""
     bias_O = None if bias_O is None else bias_O.to(x.dtype)
     return torch.ops.mkldnn._linear_pointwise(x, weight_OI, bias_O, "none", [], "")
@@ -120,7 +120,7 @@ def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     """F.linear of fp32 weights, in autocast's precision or in that of `x`."""
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     is_known = weight_OI.dtype == torch.float32 and dtype in (torch.float32, torch.bfloat16)
-    if not (is_known and is_fast(x, weight_OI, bias_O) and torch.backends.mkldnn.is_available()):
+    if not (is_known and is_supported(x, weight_OI, bias_O) and torch.backends.mkldnn.is_available()):
         return F.linear(x, weight_OI, bias_O)
     return _Linear.apply(x, weight_OI, bias_O, dtype)
 
@@ -131,8 +131,8 @@ class _Attend(torch.autograd.Function):
         q, k, v = (x.flatten(0, 1).contiguous() for x in (q_BNLE, k_BNLE, v_BNLE))
         ctx.scale, ctx.keep_scale = q.shape[-1] ** -0.5, LEVELS / (LEVELS - num_dropped)
         prob = torch.baddbmm(q.new_empty(1), q, k.transpose(1, 2), beta=0, alpha=ctx.scale).softmax(-1)
-        keep = keep_mask(prob, num_dropped) if num_dropped else None
-        kept = mask_bits(prob, keep) if num_dropped else prob
+        keep = random_mask(prob, num_dropped) if num_dropped else None
+        kept = apply_mask(prob, keep) if num_dropped else prob
         ctx.save_for_backward(q, k, v, prob, keep)
         return torch.baddbmm(v.new_empty(1), kept, v, beta=0, alpha=ctx.keep_scale).view(q_BNLE.shape)
 
@@ -142,7 +142,7 @@ class _Attend(torch.autograd.Function):
         q, k, v, prob, keep = ctx.saved_tensors
         gradient = gradient_BNLE.flatten(0, 1).contiguous()
         zero = gradient.new_empty(1)
-        kept = prob if keep is None else mask_bits(prob, keep)
+        kept = prob if keep is None else apply_mask(prob, keep)
         gradient_v = torch.baddbmm(zero, kept.transpose(1, 2), gradient, beta=0, alpha=ctx.keep_scale)
         gradient_prob = torch.baddbmm(zero, gradient, v.transpose(1, 2), beta=0, alpha=ctx.keep_scale)
         if keep is not None:
@@ -156,4 +156,4 @@ class _Attend(torch.autograd.Function):
 
 def attend(q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor, rate: float) -> Tensor:
     """Scaled dot-product attention with dropout, by explicit products."""
-    return _Attend.apply(q_BNLE, k_BNLE, v_BNLE, dropped_levels(rate))
+    return _Attend.apply(q_BNLE, k_BNLE, v_BNLE, num_dropped_levels(rate))

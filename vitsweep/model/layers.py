@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitsweep.model.cpu_ops import attend, dropout, is_fast, linear
+from vitsweep.model.cpu_ops import attend, dropout, is_supported, linear
 
 
 class Dropout(nn.Module):
@@ -38,7 +38,7 @@ class Dropout(nn.Module):
             return (x * self.scale).to(x.dtype) * self.mask
         if not self.training or self.rate == 0:
             return x
-        return dropout(x, self.rate) if is_fast(x) else F.dropout(x, self.rate, training=True)
+        return dropout(x, self.rate) if is_supported(x) else F.dropout(x, self.rate, training=True)
 
 
 class Linear(nn.Linear):
@@ -51,7 +51,7 @@ class Linear(nn.Linear):
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017, section 3.2.2), queries, keys and values from one matrix.
 
-    `watch` is None, or is called with the post-softmax attention (B, N, L, L) in fp32; see vit.capture_attention.
+    `attention_hook` is None, or called with the post-softmax attention (B, N, L, L) in fp32; see vit.capture_attention.
     """
 
     def __init__(self, hidden_size: int, num_heads: int, *, bias: bool, probs_dropout: float, output_dropout: float):
@@ -61,40 +61,40 @@ class Attention(nn.Module):
         self.probs_dropout = Dropout(probs_dropout)
         self.projection = Linear(hidden_size, hidden_size, bias=bias)
         self.output_dropout = Dropout(output_dropout)
-        self.watch = None
+        self.attention_hook = None
 
-    def forward(self, token_BLD: Tensor, num_read: int | None = None) -> Tensor:
-        """What each token takes from all; with `num_read` only that many tokens, the first ones, are answered."""
-        if num_read is None or self.watch is not None:
-            q_BNLE, k_BNLE, v_BNLE = self.by_head(self.qkv(token_BLD), 3)
+    def forward(self, token_BLD: Tensor, num_queries: int | None = None) -> Tensor:
+        """What each token takes from all; with `num_queries` only that many tokens, the first ones, are answered."""
+        if num_queries is None or self.attention_hook is not None:
+            q_BNLE, k_BNLE, v_BNLE = self.split_heads(self.qkv(token_BLD), 3)
         else:
-            q_BNLE, k_BNLE, v_BNLE = self.few_queries(token_BLD, num_read)
-        mixed_BLD = self.mix(q_BNLE, k_BNLE, v_BNLE).transpose(1, 2).flatten(2)
-        return self.output_dropout(self.projection(mixed_BLD))[:, :num_read]
+            q_BNLE, k_BNLE, v_BNLE = self.first_queries(token_BLD, num_queries)
+        mixed_BLD = self.dot_product_attention(q_BNLE, k_BNLE, v_BNLE).transpose(1, 2).flatten(2)
+        return self.output_dropout(self.projection(mixed_BLD))[:, :num_queries]
 
-    def by_head(self, x_BLD: Tensor, parts: int) -> tuple[Tensor, ...]:
+    def split_heads(self, x_BLD: Tensor, parts: int) -> tuple[Tensor, ...]:
         """The parts that lie side by side in the last dimension, each (B, N, L, E)."""
         return x_BLD.unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
-    def few_queries(self, token_BLD: Tensor, num_read: int) -> tuple[Tensor, ...]:
+    def first_queries(self, token_BLD: Tensor, num_queries: int) -> tuple[Tensor, ...]:
         """Queries of the first tokens, keys and values of all."""
         D = token_BLD.shape[-1]
         weight_q, weight_kv = self.qkv.weight.split([D, 2 * D])
         bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split([D, 2 * D])
-        q_BLD = linear(token_BLD[:, :num_read], weight_q, bias_q)
-        return *self.by_head(q_BLD, 1), *self.by_head(linear(token_BLD, weight_kv, bias_kv), 2)
+        q_BLD = linear(token_BLD[:, :num_queries], weight_q, bias_q)
+        return *self.split_heads(q_BLD, 1), *self.split_heads(linear(token_BLD, weight_kv, bias_kv), 2)
 
-    def mix(self, q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor) -> Tensor:
+    def dot_product_attention(self, q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor) -> Tensor:
         """Each query's average of the values, before the projection."""
-        if self.watch is None and self.probs_dropout.mask is None:
+        if self.attention_hook is None and self.probs_dropout.mask is None:
             rate = self.probs_dropout.rate if self.training else 0.0
-            if is_fast(q_BNLE, k_BNLE, v_BNLE):
+            if is_supported(q_BNLE, k_BNLE, v_BNLE):
                 return attend(q_BNLE, k_BNLE, v_BNLE, rate)
             if q_BNLE.device.type != "cpu":  # there the fused kernel's backward pass is slow at these sizes
                 return F.scaled_dot_product_attention(q_BNLE, k_BNLE, v_BNLE, dropout_p=rate)
         # Whenever somebody watches or gives a mask: a fused kernel never shows the probabilities and draws its own.
         scale = q_BNLE.shape[-1] ** -0.5
-        if self.watch is None:
+        if self.attention_hook is None:
             prob_BNLL = ((q_BNLE * scale) @ k_BNLE.transpose(-2, -1)).softmax(-1)
         else:
             # The very tensor that is used on, so that gradients by it exist; scores and softmax in no less than fp32,
@@ -102,7 +102,7 @@ class Attention(nn.Module):
             wide = torch.promote_types(q_BNLE.dtype, torch.float32)
             with torch.autocast(q_BNLE.device.type, enabled=False):
                 prob_BNLL = ((q_BNLE.to(wide) * scale) @ k_BNLE.to(wide).transpose(-2, -1)).softmax(-1)
-            self.watch(prob_BNLL)
+            self.attention_hook(prob_BNLL)
         return self.probs_dropout(prob_BNLL.to(v_BNLE.dtype)) @ v_BNLE
 
 
@@ -139,7 +139,7 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(hidden_size, eps=norm_eps)
         self.mlp = mlp
 
-    def forward(self, token_BLD: Tensor, num_read: int | None = None) -> Tensor:
-        """The stream after this block; of the last block only the first `num_read` tokens are wanted, None: all."""
-        token_BLD = token_BLD[:, :num_read] + self.attention(self.attention_norm(token_BLD), num_read)
+    def forward(self, token_BLD: Tensor, num_queries: int | None = None) -> Tensor:
+        """The stream after this block; of the last block only the first `num_queries` tokens are wanted, None: all."""
+        token_BLD = token_BLD[:, :num_queries] + self.attention(self.attention_norm(token_BLD), num_queries)
         return token_BLD + self.mlp(self.mlp_norm(token_BLD))

@@ -39,7 +39,7 @@ class ResNet(nn.Module):
             make_stage(before, width, blocks_per_stage(config)) for before, width in zip(inputs, widths, strict=False)
         )
         self.head = nn.Linear(widths[-1], config.num_classes)
-        initialise(self, seed)
+        initialize(self, seed)
         # Channels last in memory: on a CPU a third faster in fp32, and what tensor cores want.
         self.to(memory_format=torch.channels_last)
 
@@ -62,7 +62,7 @@ def make_stage(inputs: int, width: int, num_blocks: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def initialise(model: ResNet, seed: int) -> None:
+def initialize(model: ResNet, seed: int) -> None:
     """Draw all weights, each from a stream named after its parameter.
 
     Kernels as torchvision's ResNet: normal with variance 2 / (outputs x kernel area) (He et al. 2015); norms 1 and 0;

@@ -45,7 +45,7 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.head_dropout = Dropout(config.dropout_rate("head"))
         self.head = nn.Linear(width, config.num_classes)
-        initialise(self, seed)
+        initialize(self, seed)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, C, H, W)."""
@@ -57,7 +57,7 @@ class ViT(nn.Module):
         for block in self.blocks[:-1]:
             token_BTD = block(token_BTD)
         # The head reads the class token alone, so the last block computes nothing else: a tenth of 8 blocks' work.
-        class_B1D = self.blocks[-1](token_BTD, num_read=self.num_prefix_tokens)
+        class_B1D = self.blocks[-1](token_BTD, num_queries=self.num_prefix_tokens)
         return self.head(self.head_dropout(self.norm(class_B1D[:, 0])))
 
     @property
@@ -93,7 +93,7 @@ def make_block(config: ModelConfig) -> Block:
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int) -> None:
+def initialize(model: nn.Module, seed: int) -> None:
     """Draw all weights, each from a stream named after its parameter.
 
     Matrices, class token and positions: truncated normal, std 0.02; biases 0; norms 1 and 0. The convolution of
@@ -139,11 +139,11 @@ def capture_attention(model: ViT, reduce: Callable[[Tensor], Tensor] | None = No
     model.eval()
     try:
         for attention in attentions:
-            attention.watch = seen.append if reduce is None else lambda a_BNTT: seen.append(reduce(a_BNTT))
+            attention.attention_hook = seen.append if reduce is None else lambda a_BNTT: seen.append(reduce(a_BNTT))
         yield seen
     finally:
         for attention in attentions:
-            attention.watch = None
+            attention.attention_hook = None
         starts_anew.remove()
         for module, mode in modes:
             module.training = mode

@@ -17,7 +17,7 @@ from typing import Any
 
 from vitsweep.config.overrides import as_text
 from vitsweep.config.schema import DataConfig, flat
-from vitsweep.data.counts import batch_and_steps, num_images
+from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
 from vitsweep.study.locks import guarded
@@ -172,7 +172,7 @@ class Packs:
 
 def is_long(config: dict[str, Any]) -> bool:
     """Whether a cell is long enough for a measurement to pay; a folder's images are not counted, and taken for many."""
-    images = num_images(DataConfig(**config["data"]))
+    images = split_sizes(DataConfig(**config["data"]))
     if images is None:
         return True
     _, steps = batch_and_steps(images[0], config["recipe"]["batch_size"])

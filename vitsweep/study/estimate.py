@@ -11,7 +11,7 @@ from statistics import variance
 from typing import Any
 
 from vitsweep.config.schema import DEFAULT_ROPE, DataConfig, ModelConfig, RecipeConfig
-from vitsweep.data.counts import batch_and_steps, num_images
+from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.model.cost import checkpoint_bytes, count_parameters, flops_per_image, num_tokens, training_bytes
 from vitsweep.study.plan import Plan
@@ -125,7 +125,7 @@ def price_of(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cell
         config: resolved, as a plan keeps it.
     """
     model, recipe = ModelConfig(**config["model"]), RecipeConfig(**config["recipe"])
-    images = num_images(DataConfig(**config["data"]))
+    images = split_sizes(DataConfig(**config["data"]))
     batch_size, steps = batch_and_steps(images[0], recipe.batch_size) if images else (recipe.batch_size, None)
     disk_bytes, state_bytes = checkpoint_bytes(model, recipe, config.get("checkpoint_every_epochs", 0))
     return Price(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitsweep.data.augment import normalise
+from vitsweep.data.augment import normalize
 from vitsweep.data.load import Data, ImageSet
 from vitsweep.files import write_atomically
 from vitsweep.study.record import PREDICTIONS_NAME
@@ -37,7 +37,7 @@ def evaluate(model: nn.Module, images: ImageSet, data: Data, precision: str, bat
     device = images.image_NCHW.device
     logits = []
     for start in range(0, len(images), batch_size):
-        image_BCHW = normalise(images.image_NCHW[start : start + batch_size], data.mean, data.std)
+        image_BCHW = normalize(images.image_NCHW[start : start + batch_size], data.mean, data.std)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             logits.append(model(image_BCHW).float())
     model.train(was_training)

@@ -280,7 +280,7 @@ def resume(setup: Setup, directory: Path, record: Record) -> Progress:
 def describe(record: Record, setup: Setup) -> None:
     """Write into the record what is used: data, code, versions, device, sizes."""
     data = setup.data
-    record.data_fingerprint, record.data_name, record.classes = data.fingerprint, data.known_as, data.classes
+    record.data_fingerprint, record.data_name, record.classes = data.fingerprint, data.name, data.classes
     record.normalisation = {"mean": data.mean, "std": data.std}
     record.num_images = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
     record.code, record.versions = code_identity(), library_versions()

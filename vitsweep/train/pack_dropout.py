@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from vitsweep.model.cpu_ops import LEVELS, draw_levels, dropped_levels, mask_of_levels
+from vitsweep.model.cpu_ops import LEVELS, draw_levels, levels_to_mask, num_dropped_levels
 from vitsweep.model.layers import Dropout
 from vitsweep.seeding import make_generator
 from vitsweep.train.step import Step
@@ -69,12 +69,14 @@ def places_of(model: torch.nn.Module, image_BCHW: Tensor) -> list[Place]:
 def make_dropping(places: list[Place], rate_MP: tuple[tuple[float, ...], ...], device: torch.device) -> Dropping:
     """What cells of these rates drop, on the device: a copy to it in every step would cost more than the masks."""
     dropping = [p for p in range(len(places)) if any(rate_P[p] for rate_P in rate_MP)]
-    dropped_M = [torch.tensor([dropped_levels(rate_P[p]) for rate_P in rate_MP], dtype=torch.int32) for p in dropping]
+    dropped_M = [
+        torch.tensor([num_dropped_levels(rate_P[p]) for rate_P in rate_MP], dtype=torch.int32) for p in dropping
+    ]
     return Dropping(
         places=[places[p] for p in dropping],
         counts=[places[p].shape.numel() for p in dropping],
         is_dropping_MP=[[rate_P[p] > 0 for p in dropping] for rate_P in rate_MP],
-        keep_MP=[[1 - dropped_levels(rate_P[p]) / LEVELS for p in dropping] for rate_P in rate_MP],
+        keep_MP=[[1 - num_dropped_levels(rate_P[p]) / LEVELS for p in dropping] for rate_P in rate_MP],
         # Where a cell drops nothing its levels are all 0, less than any that is dropped.
         dropped=[
             found.clamp(min=1).view(-1, *[1] * len(places[p].shape)).to(device)
@@ -107,7 +109,7 @@ def masks_as_alone(dropping: Dropping, steps: list[Step]) -> list[Tensor]:
     )
     parts = level_MR.split(dropping.counts, dim=1)
     return [
-        mask_of_levels(part_MR.reshape(len(steps), *place.shape), dropped).neg_().to(place.dtype)
+        levels_to_mask(part_MR.reshape(len(steps), *place.shape), dropped).neg_().to(place.dtype)
         for place, part_MR, dropped in zip(dropping.places, parts, dropping.dropped, strict=True)
     ]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitsweep.config.schema import Config
-from vitsweep.data.augment import augment, normalise
+from vitsweep.data.augment import augment, normalize
 from vitsweep.data.counts import batch_and_steps
 from vitsweep.data.load import Data, load_data
 from vitsweep.errors import NonFiniteLoss
@@ -120,7 +120,7 @@ def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, st
         crop_padding=recipe.crop_padding,
         horizontal_flip=recipe.horizontal_flip,
     )
-    return normalise(image_BCHW, setup.data.mean, setup.data.std), train.label_N[index_B]
+    return normalize(image_BCHW, setup.data.mean, setup.data.std), train.label_N[index_B]
 
 
 def update(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) -> None:

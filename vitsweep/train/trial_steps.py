@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from vitsweep.config.schema import Config, RecipeConfig
-from vitsweep.data.augment import normalise
-from vitsweep.data.load import Data, ImageSet, divide
+from vitsweep.data.augment import normalize
+from vitsweep.data.load import Data, ImageSet, stratified_split
 from vitsweep.data.shapes import make_shapes
 from vitsweep.errors import DataError
 from vitsweep.seeding import make_generator
@@ -92,7 +92,7 @@ def made_up_setup(
         test=images,
         classes=[str(k) for k in range(config.model.num_classes)],
         fingerprint="",
-        known_as="",
+        name="",
         mean=[0.5] * channels,
         std=[0.25] * channels,
     )
@@ -141,7 +141,7 @@ def division(config: Config) -> dict[str, tuple[str, int]]:
     if data.name == "shapes":
         pixels = shapes_digests(data.shapes_train, data.shapes_test, data.split_seed)
     try:
-        train_N, val_N = divide(label_N, classes, data)
+        train_N, val_N = stratified_split(label_N, classes, data)
     except DataError:
         if data.name != "image_folder":
             raise
@@ -175,4 +175,4 @@ def made_up_images(config: Config, count: int) -> Tensor:
 def normalised(image_BCHW: Tensor) -> Tensor:
     """Images as a network sees them."""
     channels = image_BCHW.shape[1]
-    return normalise(image_BCHW, [0.5] * channels, [0.25] * channels)
+    return normalize(image_BCHW, [0.5] * channels, [0.25] * channels)
