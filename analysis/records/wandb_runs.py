@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from vitsweep.errors import RecordError
 from vitsweep.study.record import Record
 from vitsweep.tracking.mode import has_key, server_url
-from vitsweep.tracking.read_back import Told, cell_id, plan_of, read_runs, record_of
+from vitsweep.tracking.read_back import RemoteRun, cell_id, read_runs, rebuild_plan, rebuild_record
 
 PREFIX = "wandb:"
 LACKS = (
@@ -71,7 +71,7 @@ def fetch(source: str) -> Copies:
     return copies(told, source)
 
 
-def runs_of(project: str, group: str) -> list[Told]:
+def runs_of(project: str, group: str) -> list[RemoteRun]:
     """Every run of a group with its whole history."""
     import wandb
 
@@ -79,7 +79,7 @@ def runs_of(project: str, group: str) -> list[Told]:
     for run in wandb.Api().runs(project, filters={"group": group}, order="+created_at"):
         run.load_full_data()  # lists of runs come without configuration and summary
         found.append(
-            Told(
+            RemoteRun(
                 id=run.id,
                 config=dict(run.config),
                 summary=dict(run.summary_metrics),
@@ -90,7 +90,7 @@ def runs_of(project: str, group: str) -> list[Told]:
     return found
 
 
-def asked(source: str, action: Callable[[], list[Told]]) -> list[Told]:
+def asked(source: str, action: Callable[[], list[RemoteRun]]) -> list[RemoteRun]:
     """What W&B answers.
 
     Raises:
@@ -112,7 +112,7 @@ def find(directory: Path) -> Copies | None:
     return copies(told, "W&B's run files") if told else None
 
 
-def copies(told: list[Told], place: str) -> Copies:
+def copies(told: list[RemoteRun], place: str) -> Copies:
     """Runs as cells; a cell that was told more than once counts once, by its most complete run."""
     problems = [LACKS.format(place=place)]
     others = [run.id for run in told if not run.is_cell]
@@ -121,7 +121,7 @@ def copies(told: list[Told], place: str) -> Copies:
     best: dict[str, tuple[tuple, Record, list[dict]]] = {}
     own = [run for run in told if run.is_cell]
     for run in own:
-        record = record_of(run)
+        record = rebuild_record(run)
         key = cell_id(record.arm, record.config_hash, record.seed)
         rank = (record.status == "done", len(run.epochs), record.finished)
         if key not in best or rank > best[key][0]:
@@ -129,4 +129,4 @@ def copies(told: list[Told], place: str) -> Copies:
     if len(own) > len(best):
         problems.append(f"{len(own) - len(best)} runs tell of a cell again; the most complete run of each is used.")
     cells = [(cell, record, rows) for cell, (_, record, rows) in sorted(best.items())]
-    return Copies(cells=cells, plan=plan_of(own), problems=problems)
+    return Copies(cells=cells, plan=rebuild_plan(own), problems=problems)

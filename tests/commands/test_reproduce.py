@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from vitsweep.commands.reproduce import command_of, composed_from, quoted
+from vitsweep.commands.reproduce import compose_config, quote_value, reproduce_command
 from vitsweep.config.schema import Config, checked, config_hash, from_dict, to_dict
 from vitsweep.study.record import Record, write_record
 
@@ -16,28 +16,29 @@ def record_of(config: Config, overrides: list[str]) -> Record:
 def test_command_has_the_records_overrides():
     overrides = ["data=shapes", "model.patch_size=8", "seed=3"]
     assert (
-        command_of(record_of(composed_from(overrides), overrides)) == "vitsweep data=shapes model.patch_size=8 seed=3"
+        reproduce_command(record_of(compose_config(overrides), overrides))
+        == "vitsweep data=shapes model.patch_size=8 seed=3"
     )
 
 
 def test_command_adds_what_the_overrides_no_longer_give():
-    config = composed_from(["data=shapes", "recipe=quick"])
+    config = compose_config(["data=shapes", "recipe=quick"])
     before = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, lr=0.002))
-    assert command_of(record_of(checked(before), ["data=shapes", "recipe=quick"])).endswith(
+    assert reproduce_command(record_of(checked(before), ["data=shapes", "recipe=quick"])).endswith(
         "recipe=quick recipe.lr=0.002"
     )
 
 
 def test_command_spells_all_values_when_an_option_is_gone():
-    config = composed_from(["data=shapes", "recipe=quick"])
-    command = command_of(record_of(config, ["data=shapes", "recipe=gone"]))
-    again = composed_from(command.split()[1:])
+    config = compose_config(["data=shapes", "recipe=quick"])
+    command = reproduce_command(record_of(config, ["data=shapes", "recipe=gone"]))
+    again = compose_config(command.split()[1:])
     assert config_hash(again) == config_hash(config)
 
 
 @pytest.mark.parametrize("value, text", [("a b", "'a b'"), ("it's", "'it\\'s'"), (True, "true"), ("/a/b", "/a/b")])
 def test_values_are_quoted_for_hydra(value, text):
-    assert quoted(value) == text
+    assert quote_value(value) == text
 
 
 def test_reproduce_names_a_directory_without_a_record(tmp_path, monkeypatch, capsys):
@@ -50,7 +51,7 @@ def test_reproduce_names_a_directory_without_a_record(tmp_path, monkeypatch, cap
 def test_reproduce_prints_one_line_a_cell(tmp_path, monkeypatch, capsys):
     from vitsweep.__main__ import main
 
-    config = composed_from(["data=shapes"])
+    config = compose_config(["data=shapes"])
     write_record(tmp_path, record_of(config, ["data=shapes"]))
     monkeypatch.setattr("sys.argv", ["vitsweep", "reproduce", str(tmp_path)])
     assert main() == 0 and capsys.readouterr().out == "vitsweep data=shapes\n"

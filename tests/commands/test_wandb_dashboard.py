@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
-from vitsweep.commands.wandb_dashboard import sections
+from vitsweep.commands.wandb_dashboard import report_sections
 
 STUDY = ["study=parts", "data=shapes", "recipe=quick"]
 REPORT = """\
@@ -121,7 +121,7 @@ def test_verdicts_are_the_text_of_our_report(dashboard):
 
 
 def test_verdicts_leave_out_pictures_and_other_sections():
-    text = sections(REPORT)
+    text = report_sections(REPORT)
     assert text.startswith("## Findings") and text.endswith("| bias=false | undecided |")
 
 

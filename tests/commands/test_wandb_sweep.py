@@ -12,8 +12,8 @@ import yaml
 from tests.support.wandb_agents import agent_command, run_sweep
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
-from vitsweep.commands.arguments import composer_of, study_parser
-from vitsweep.commands.wandb_cell import find, tuned_cell
+from vitsweep.commands.arguments import make_composer, make_study_parser
+from vitsweep.commands.wandb_cell import find_cell, tuned_cell
 from vitsweep.study.plan import read_plan
 from vitsweep.study.record import read_record
 from vitsweep.tracking.client import release_service
@@ -146,9 +146,9 @@ def test_the_file_is_the_same_every_time(call):
 def test_every_point_of_the_file_is_its_cell(call):
     grid = content(call, "model.patch_size=4,8", "recipe.lr=1e-3,2e-05", "seed=0,1", "sweep.check=false")
     plan = read_plan(Path("outputs/patch_size+lr"))
-    composer = composer_of(study_parser("cell", "").parse_args([]))
+    composer = make_composer(make_study_parser("cell", "").parse_args([]))
     found = [
-        find(plan, [f"model.patch_size={patch}", f"recipe.lr={lr}", f"seed={seed}"], composer)
+        find_cell(plan, [f"model.patch_size={patch}", f"recipe.lr={lr}", f"seed={seed}"], composer)
         for patch in grid["parameters"]["model.patch_size"]["values"]
         for lr in grid["parameters"]["recipe.lr"]["values"]
         for seed in grid["parameters"]["seed"]["values"]
@@ -193,8 +193,8 @@ def test_a_tuned_point_joins_the_plan(call, quick, server):
     ],
 )
 def test_a_tuned_point_is_the_cell_that_learns_the_same(call, tiny, point, arm):
-    asked = study_parser("cell", "").parse_args([o for o in tiny if not o.startswith("precision")])
-    composer = composer_of(asked)
+    asked = make_study_parser("cell", "").parse_args([o for o in tiny if not o.startswith("precision")])
+    composer = make_composer(asked)
     cells = [tuned_cell(asked, composer, Path("outputs/search"), point) for _ in range(2)]
     assert [cell.arm for cell in cells] == [arm] * 2
     assert {cell.arm for cell in read_plan(Path("outputs/search")).cells} == {"baseline", arm}
@@ -202,9 +202,9 @@ def test_a_tuned_point_is_the_cell_that_learns_the_same(call, tiny, point, arm):
 
 def test_a_grids_point_is_the_cell_that_learns_the_same(call):
     content(call, "model.patch_size=4,8", "sweep.check=false")
-    plan, composer = read_plan(Path("outputs/patch_size")), composer_of(study_parser("cell", "").parse_args([]))
+    plan, composer = read_plan(Path("outputs/patch_size")), make_composer(make_study_parser("cell", "").parse_args([]))
     point = ["model.patch_size=8", "seed=0", "precision=fp32", "model.head_dropout_prob=0.2"]
-    assert find(plan, point, composer).levels == {"patch_size": "8"}
+    assert find_cell(plan, point, composer).levels == {"patch_size": "8"}
 
 
 def test_a_tuned_point_that_breaks_a_rule_ends_its_run_and_not_the_agent(call, quick, server, monkeypatch):

@@ -21,7 +21,7 @@ from vitsweep.files import write_json
 from vitsweep.study.record import Record, read_record
 from vitsweep.tracking.client import release_service
 from vitsweep.tracking.pieces import replay
-from vitsweep.tracking.read_back import Told, plan_of, read_runs, record_of
+from vitsweep.tracking.read_back import RemoteRun, read_runs, rebuild_plan, rebuild_record
 from vitsweep.tracking.run import PLAN_KEY, run_config, run_summary
 
 SOURCE = "wandb:local/shelf?group=study"
@@ -106,17 +106,17 @@ def test_a_killed_cell_is_read_from_its_pieces(tmp_path, sweep):
     newest.write_bytes(newest.read_bytes()[:7])  # as kill -9 in the first second leaves it
     (run,) = read_runs(tmp_path / "cell")
     assert [row["epoch"] for row in run.epochs] == [1, 2]
-    assert record_of(run).status == "interrupted"
+    assert rebuild_record(run).status == "interrupted"
 
 
-def told(record: Record, **changes) -> Told:
+def told(record: Record, **changes) -> RemoteRun:
     values = {"id": "x", "config": run_config(record, False), "summary": run_summary(record, False), "rows": []}
-    return Told(**values | changes)
+    return RemoteRun(**values | changes)
 
 
 def test_a_record_comes_back_as_it_was():
     record = make_record("patch_size=8", 1, 0.75, epoch=6)
-    back = record_of(told(record))
+    back = rebuild_record(told(record))
     record.config["data"]["root"], record.config["seed"] = "<path>", 1  # kept back; the seed that it is paired by
     assert dataclasses.asdict(back) == dataclasses.asdict(record)
 
@@ -124,13 +124,13 @@ def test_a_record_comes_back_as_it_was():
 def test_what_a_sweep_adds_to_the_configuration_is_dropped():
     record = make_record("patch_size=8", 1, 0.75)
     config = run_config(record, False) | {"model.patch_size": 8, "+study_cell": "x", "_wandb": {}}
-    assert record_of(told(record, config=config)).config == record_of(told(record)).config
+    assert rebuild_record(told(record, config=config)).config == rebuild_record(told(record)).config
 
 
 def test_a_run_that_died_tells_what_its_epochs_tell():
     record = make_record("baseline", 0, 0.8)
     rows = [{"epoch": epoch, "time_seconds": 1.5, "_step": epoch} for epoch in (1, 2)]
-    back = record_of(told(record, summary={"time_seconds": 1.5, "epoch": 2}, rows=rows))
+    back = rebuild_record(told(record, summary={"time_seconds": 1.5, "epoch": 2}, rows=rows))
     assert (back.status, back.epoch, back.time_seconds, back.metrics) == ("interrupted", 2, 3.0, {})
 
 
@@ -194,5 +194,5 @@ def test_a_server_that_refuses_is_told_in_words(server, sweep):
 def test_plan_is_taken_from_the_run_that_knows_most_of_its_history():
     older = {"arms": [], "seeds_of": {}, "claims": ["old"]}
     newer = {"arms": [], "seeds_of": {}, "claims": ["new"], "claims_before": {"h": ["old"]}}
-    told = [Told(id="a", config={PLAN_KEY: plan}, summary={}, rows=[]) for plan in (older, newer)]
-    assert plan_of(told)["claims"] == ["new"]
+    told = [RemoteRun(id="a", config={PLAN_KEY: plan}, summary={}, rows=[]) for plan in (older, newer)]
+    assert rebuild_plan(told)["claims"] == ["new"]

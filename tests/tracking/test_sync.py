@@ -20,7 +20,7 @@ from vitsweep.study.locks import CellLock
 from vitsweep.study.record import read_record, read_rows
 from vitsweep.tracking import pieces as wandb_piece
 from vitsweep.tracking import sync as wandb_sync
-from vitsweep.tracking.client import logged_errors, release_service
+from vitsweep.tracking.client import read_log_errors, release_service
 from vitsweep.tracking.pieces import replay
 from vitsweep.tracking.run import run_id
 from vitsweep.tracking.sync import sync
@@ -226,7 +226,7 @@ def test_a_late_sample_of_the_machines_load_is_no_error_and_lost_rows_are(tmp_pa
     fine = {"level": "INFO", "msg": "sender: started", "sync_path": "run-1.wandb"}
     log = tmp_path / "debug-sync.log"
     log.write_text("".join(json.dumps(entry) + "\n" for entry in (fine, late, lost)) + '{"level": "ERR')
-    assert list(logged_errors(log)) == [lost]
+    assert list(read_log_errors(log)) == [lost]
 
 
 def test_a_run_made_again_has_no_samples_of_the_machine_that_makes_it(study, monkeypatch):
@@ -240,14 +240,14 @@ def test_a_run_made_again_has_no_samples_of_the_machine_that_makes_it(study, mon
 
 
 def test_a_run_that_could_not_be_made_whole_is_not_sent(server, study, monkeypatch, capsys):
-    remake = wandb_piece.remake
+    remake = wandb_piece.rebuild
 
     def stopped(piece, directory):
         remake(piece, directory)
         release_service()
         piece.path.write_bytes(piece.path.read_bytes()[:300])  # as far as wandb's helper came
 
-    monkeypatch.setattr(wandb_piece, "remake", stopped)
+    monkeypatch.setattr(wandb_piece, "rebuild", stopped)
     (path,) = study.glob("arm/seed=0/wandb/offline-run-*/*.wandb")
     path.write_bytes(path.read_bytes()[:100])
     assert sync(study / "arm/seed=0") == 1

@@ -10,7 +10,7 @@ from vitsweep.errors import ConfigError, UserError
 from vitsweep.tracking.run import without_paths
 
 
-def study_parser(command: str, meaning: str | None) -> argparse.ArgumentParser:
+def make_study_parser(command: str, meaning: str | None) -> argparse.ArgumentParser:
     """An argument parser that takes what `plan` takes: overrides and where configurations lie."""
     ask = argparse.ArgumentParser(prog=f"python -m vitsweep wandb {command}", description=meaning)
     ask.add_argument("overrides", nargs="*", help="as for a sweep: study=NAME, model.patch_size=4,8, seed=0,1,2, ...")
@@ -19,12 +19,12 @@ def study_parser(command: str, meaning: str | None) -> argparse.ArgumentParser:
     return ask
 
 
-def composer_of(asked: argparse.Namespace) -> Composer:
+def make_composer(asked: argparse.Namespace) -> Composer:
     """Composes from the configurations that were asked for."""
     return Composer(make_loader(asked.config_dir), asked.config_name)
 
 
-def refuse_untold(tracker: TrackerConfig) -> None:
+def require_wandb(tracker: TrackerConfig) -> None:
     """W&B can neither steer nor show cells that do not tell it anything.
 
     Raises:
@@ -36,7 +36,7 @@ def refuse_untold(tracker: TrackerConfig) -> None:
         raise ConfigError([f"tracker.mode={tracker.mode}  keeps W&B's sweep waiting for results; use auto or online"])
 
 
-def refuse_private(words: list[str], tracker: TrackerConfig) -> None:
+def reject_private_paths(words: list[str], tracker: TrackerConfig) -> None:
     """What stands in a sweep file goes to the server with it.
 
     Raises:
@@ -53,7 +53,7 @@ def refuse_private(words: list[str], tracker: TrackerConfig) -> None:
         )
 
 
-def sweep_directory(arguments: list[str], usage: str) -> tuple[Path, list[str]]:
+def parse_directory(arguments: list[str], usage: str) -> tuple[Path, list[str]]:
     """The directory that a command names first, and its other words.
 
     Raises:

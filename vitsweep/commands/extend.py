@@ -9,7 +9,7 @@ import logging
 import re
 from pathlib import Path
 
-from vitsweep.commands.arguments import sweep_directory
+from vitsweep.commands.arguments import parse_directory
 from vitsweep.config.schema import SweepConfig
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.files import remove_temporaries
@@ -27,7 +27,7 @@ USAGE = "extend DIR seeds=10 | seeds=[5,6,7] [--plan]"
 
 def main(arguments: list[str]) -> int:
     """Extend the plan and train what is missing; 0 if all cells are done, else 1."""
-    directory, words = sweep_directory(arguments, USAGE)
+    directory, words = parse_directory(arguments, USAGE)
     asked = [word for word in words if word != "--plan"]
     if len(asked) != 1 or not asked[0].startswith("seeds="):
         raise UserError(f"usage: python -m vitsweep {USAGE}")
@@ -35,15 +35,15 @@ def main(arguments: list[str]) -> int:
     with guarded(directory):
         remove_temporaries(directory)
         before = the_plan(directory)
-        plan = with_seeds(before, wanted_seeds(asked[0].removeprefix("seeds=")))
+        plan = add_seeds(before, parse_seeds(asked[0].removeprefix("seeds=")))
         note_more_seeds(plan, before, directory)
         if plan != before:
             write_plan(directory, plan)
     print(f"{plan.study}: {len(plan.cells) - len(before.cells)} cells added, {len(plan.cells)} in all, in {directory}")
-    return 0 if "--plan" in words else train(directory, plan)
+    return 0 if "--plan" in words else train_missing(directory, plan)
 
 
-def wanted_seeds(text: str) -> list[int]:
+def parse_seeds(text: str) -> list[int]:
     """The seeds of `10` (0 to 9) or `[5,6,7]`, as in a study file.
 
     Raises:
@@ -54,11 +54,11 @@ def wanted_seeds(text: str) -> list[int]:
     return seeds_of(int(text) if text.isdigit() else [int(part) for part in text.strip("[]").split(",")])
 
 
-def with_seeds(plan: Plan, seeds: list[int]) -> Plan:
+def add_seeds(plan: Plan, seeds: list[int]) -> Plan:
     """The plan with a cell of every arm for each of the seeds, the old cells first."""
     known = {cell.id for cell in plan.cells}
     models = {cell.arm: cell for cell in reversed(plan.cells)}  # the first cell of each arm
-    added = [replica(models[row["arm"]], seed) for seed in seeds for row in plan.arms if row["arm"] in models]
+    added = [copy_with_seed(models[row["arm"]], seed) for seed in seeds for row in plan.arms if row["arm"] in models]
     extended = copy.copy(plan)
     extended.cells = plan.cells + [cell for cell in added if cell.id not in known]
     extended.seeds = plan.seeds + [seed for seed in seeds if seed not in plan.seeds]
@@ -66,7 +66,7 @@ def with_seeds(plan: Plan, seeds: list[int]) -> Plan:
     return extended
 
 
-def replica(cell: Cell, seed: int) -> Cell:
+def copy_with_seed(cell: Cell, seed: int) -> Cell:
     """The same arm with another seed; a placebo keeps its distance to its label."""
     offset = cell.config["seed"] - cell.seed
     return Cell(
@@ -81,7 +81,7 @@ def replica(cell: Cell, seed: int) -> Cell:
     )
 
 
-def train(directory: Path, plan: Plan) -> int:
+def train_missing(directory: Path, plan: Plan) -> int:
     """Train what is missing of a plan on this machine."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     settings, witness = SweepConfig(**plan.cells[0].config["sweep"]), Witness()

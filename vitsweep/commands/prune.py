@@ -6,7 +6,7 @@ load_model and the attention maps have nothing to load). A state that somebody c
 
 from pathlib import Path
 
-from vitsweep.commands.arguments import sweep_directory
+from vitsweep.commands.arguments import parse_directory
 from vitsweep.errors import UserError
 from vitsweep.study.locks import CellLock, Witness
 from vitsweep.study.plan import the_plan
@@ -18,17 +18,17 @@ LAST, BEST = "last.safetensors", "best.safetensors"
 
 def main(arguments: list[str]) -> int:
     """Remove the checkpoints and say how much room that made."""
-    directory, words = sweep_directory(arguments, "prune DIR [--all]")
+    directory, words = parse_directory(arguments, "prune DIR [--all]")
     if words not in ([], ["--all"]):
         raise UserError("usage: python -m vitsweep prune DIR [--all]")
     names = [LAST, BEST] if words else [LAST]
     done = [now.cell for now in standings(directory, the_plan(directory).cells, Witness()) if now.status == "done"]
-    sizes = [size for cell in done for size in remove(directory / cell.id, names)]
+    sizes = [size for cell in done for size in remove_checkpoints(directory / cell.id, names)]
     print(f"{len(sizes)} checkpoints of {len(done)} finished cells removed, {sum(sizes) / 2**20:.1f} MiB")
     return 0
 
 
-def remove(folder: Path, names: list[str]) -> list[int]:
+def remove_checkpoints(folder: Path, names: list[str]) -> list[int]:
     """Remove the files and those of single epochs; return the bytes of each, none if somebody is at the cell."""
     with CellLock(folder) as lock:
         if not lock.acquire():

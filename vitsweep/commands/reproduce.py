@@ -25,11 +25,11 @@ def main(arguments: list[str]) -> int:
             record = read_record(directory)
         except FileNotFoundError as fault:
             raise RecordError(f"{directory}  has no record.json; name a cell's directory") from fault
-        print(command_of(record))
+        print(reproduce_command(record))
     return 0
 
 
-def command_of(record: Record) -> str:
+def reproduce_command(record: Record) -> str:
     """`vitsweep` with the overrides that compose the record's configuration today.
 
     The record's own overrides are tried first; values that YAML files have changed since then are added one by one.
@@ -37,16 +37,16 @@ def command_of(record: Record) -> str:
     wanted = from_dict(record.config)
     overrides = list(record.overrides)
     try:
-        composed = composed_from(overrides)
+        composed = compose_config(overrides)
     except Exception:  # an option or a key of then is gone: every value is written out instead
-        overrides, composed = [], composed_from([])
+        overrides, composed = [], compose_config([])
     overrides += missing_overrides(composed, wanted)
-    again = composed_from(overrides)
+    again = compose_config(overrides)
     assert config_hash(again) == record.config_hash and again.seed == wanted.seed
     return shlex.join(["vitsweep", *overrides])
 
 
-def composed_from(overrides: list[str]) -> Config:
+def compose_config(overrides: list[str]) -> Config:
     """What Hydra composes of these overrides now."""
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -55,11 +55,11 @@ def composed_from(overrides: list[str]) -> Config:
 
 def missing_overrides(composed: Config, wanted: Config) -> list[str]:
     """One override for each value of model, data, recipe and seed in which the two differ."""
-    now, then = values_of(composed), values_of(wanted)
-    return [f"{key}={quoted(value)}" for key, value in then.items() if now[key] != value]
+    now, then = result_settings(composed), result_settings(wanted)
+    return [f"{key}={quote_value(value)}" for key, value in then.items() if now[key] != value]
 
 
-def quoted(value: Any) -> str:
+def quote_value(value: Any) -> str:
     """A value as Hydra's override grammar reads it: texts with characters of their own meaning in quotes."""
     text = as_text(value)
     if not isinstance(value, str) or re.fullmatch(r"[\w./:-]+", text):
@@ -67,7 +67,7 @@ def quoted(value: Any) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def values_of(config: Config) -> dict[str, Any]:
+def result_settings(config: Config) -> dict[str, Any]:
     """Dotted key -> value of what a cell's result depends on, and where its data are."""
     values = to_dict(config)
     return flat({name: values[name] for name in ("model", "data", "recipe", "seed")})

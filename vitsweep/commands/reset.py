@@ -6,7 +6,7 @@ Nothing is forgotten silently: the cells must be named, and each is told. A cell
 import shutil
 from pathlib import Path
 
-from vitsweep.commands.arguments import sweep_directory
+from vitsweep.commands.arguments import parse_directory
 from vitsweep.errors import UserError
 from vitsweep.study.locks import LOCK_NAME, CellLock, Witness
 from vitsweep.study.plan import the_plan
@@ -17,10 +17,10 @@ USAGE = "reset DIR CELL ... | --failed | --all"
 
 def main(arguments: list[str]) -> int:
     """Forget the cells that are named; 0 if every one was free."""
-    directory, words = sweep_directory(arguments, USAGE)
+    directory, words = parse_directory(arguments, USAGE)
     found = standings(directory, the_plan(directory).cells, Witness())
-    chosen = choose(found, words)
-    held = [now.cell.id for now in chosen if not forget(directory / now.cell.id)]
+    chosen = choose_cells(found, words)
+    held = [now.cell.id for now in chosen if not reset_cell(directory / now.cell.id)]
     for now in chosen:
         if now.cell.id not in held:
             print(f"{now.cell.id}: {now.status}, forgotten")
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def choose(found: list[Standing], words: list[str]) -> list[Standing]:
+def choose_cells(found: list[Standing], words: list[str]) -> list[Standing]:
     """The cells that were ever started, of those that the words name.
 
     Raises:
@@ -52,7 +52,7 @@ def choose(found: list[Standing], words: list[str]) -> list[Standing]:
     return [now for now in wanted if now.status != "planned"]
 
 
-def forget(folder: Path) -> bool:
+def reset_cell(folder: Path) -> bool:
     """Remove all that a cell has left; False if somebody is at it."""
     with CellLock(folder) as lock:
         if not lock.acquire():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from vitsweep.commands.arguments import sweep_directory
+from vitsweep.commands.arguments import parse_directory
 from vitsweep.errors import UserError
 from vitsweep.run.board import table_console
 from vitsweep.study.locks import LOCK_NAME, STALE_SECONDS, Witness
@@ -22,29 +22,31 @@ COLOURS = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red
 
 def main(arguments: list[str]) -> int:
     """Print the table; 0 if all cells are done, else 1."""
-    directory, words = sweep_directory(arguments, "status DIR")
+    directory, words = parse_directory(arguments, "status DIR")
     if words:
         raise UserError("usage: python -m vitsweep status DIR")
     plan = the_plan(directory)
     found = standings(directory, plan.cells, Witness())
     console = table_console()
-    console.print(table_of(found, directory, plan.study))
+    console.print(make_table(found, directory, plan.study))
     count = Counter(now.status for now in found)
     console.print(", ".join(f"{count[status]} {status}" for status in sorted(count)) + f" of {len(found)} cells")
     return 0 if count["done"] == len(found) else 1
 
 
-def table_of(found: list[Standing], directory: Path, title: str) -> Table:
+def make_table(found: list[Standing], directory: Path, title: str) -> Table:
     """A row a cell: how it stands, how far it has come, and who is at it."""
     table = Table(title=title, title_justify="left")
     for heading in ("cell", "status", "epoch", "test accuracy %", "time s", "attempts", "remarks"):
         table.add_column(heading, justify="left" if heading in ("cell", "status", "remarks") else "right")
     for now in found:
-        table.add_row(now.cell.id, now.status, *figures(now), remarks(now, directory), style=COLOURS.get(now.status))
+        table.add_row(
+            now.cell.id, now.status, *progress_columns(now), remarks(now, directory), style=COLOURS.get(now.status)
+        )
     return table
 
 
-def figures(now: Standing) -> list[str]:
+def progress_columns(now: Standing) -> list[str]:
     """Epoch, accuracy, time and attempts of a cell, as far as it has any."""
     record = now.record
     if record is None:

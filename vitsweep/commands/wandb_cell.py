@@ -12,8 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vitsweep.commands.arguments import composer_of, study_parser
-from vitsweep.commands.wandb_space import CELL_KEY, divided, point_plan, read, sweep_directory
+from vitsweep.commands.arguments import make_composer, make_study_parser
+from vitsweep.commands.search_space import (
+    CELL_KEY,
+    compose_sweep_directory,
+    decode_cell_id,
+    point_plan,
+    split_overrides,
+)
 from vitsweep.config.composer import Composer
 from vitsweep.config.messages import told
 from vitsweep.config.overrides import override_key, sweep_name
@@ -44,20 +50,20 @@ def main(arguments: list[str]) -> int:
     if "--" not in arguments:
         raise ConfigError(["wandb cell STUDY -- POINT  is what W&B's agents run; see `wandb sweep`"])
     place = arguments.index("--")
-    ask = study_parser("cell", __doc__)
+    ask = make_study_parser("cell", __doc__)
     ask.add_argument("--tune", action="store_true", help="the point is W&B's own choice, not a planned cell")
     asked, point = ask.parse_intermixed_args(arguments[:place]), arguments[place + 1 :]
     with told(arguments):
-        composer = composer_of(asked)
-        directory = sweep_directory(asked, composer)
+        composer = make_composer(asked)
+        directory = compose_sweep_directory(asked, composer)
         try:
             choose = tuned_cell if asked.tune else planned_cell
             cell = choose(asked, composer, directory, point)
         except ConfigError as fault:
             if not asked.tune:
                 raise
-            return turn_down(fault)
-    return run(directory, cell)
+            return skip_invalid(fault)
+    return train_or_replay(directory, cell)
 
 
 def planned_cell(asked: Any, composer: Composer, directory: Path, point: list[str]) -> Cell:
@@ -67,9 +73,11 @@ def planned_cell(asked: Any, composer: Composer, directory: Path, point: list[st
         ConfigError: the study has no such cell.
     """
     frozen = read_plan(directory)
-    cell = find(frozen, point, composer) if frozen else None
+    cell = find_cell(frozen, point, composer) if frozen else None
     if cell is None:
-        cell = find(freeze(directory, planned(asked.overrides, composer.loader, asked.config_name)[0]), point, composer)
+        cell = find_cell(
+            freeze(directory, planned(asked.overrides, composer.loader, asked.config_name)[0]), point, composer
+        )
     if cell is None:
         raise ConfigError([f"{' '.join(point)}  is no cell of the study as it is now; write the sweep file anew"])
     return cell
@@ -81,17 +89,17 @@ def tuned_cell(asked: Any, composer: Composer, directory: Path, point: list[str]
     Raises:
         ConfigError: the point breaks a rule.
     """
-    fixed = divided(asked.overrides, composer)[1]
+    fixed = split_overrides(asked.overrides, composer)[1]
     seeds = seed_numbers([o for o in [*fixed, *point] if override_key(o) == "seed"][-1:] or ["seed=0"])
     fixed, chosen = ([o for o in part if override_key(o) != "seed"] for part in (fixed, point))
     made = point_plan(sweep_name(asked.overrides), fixed, chosen, seeds[0], composer)
     wanted = made.cells[-1]
-    cell = equal_cell(freeze(directory, made), wanted.config_hash, wanted.seed)
+    cell = find_equal_cell(freeze(directory, made), wanted.config_hash, wanted.seed)
     assert cell is not None
     return cell
 
 
-def turn_down(fault: ConfigError) -> int:
+def skip_invalid(fault: ConfigError) -> int:
     """Tell W&B that the point it chose breaks a rule, which no range can rule out; the agent goes on to the next."""
     print(f"{fault}\nthis point of the search is left out", file=sys.stderr)
     if "WANDB_SWEEP_ID" in os.environ:
@@ -104,7 +112,7 @@ def turn_down(fault: ConfigError) -> int:
     return 0
 
 
-def find(plan: Plan, point: list[str], composer: Composer) -> Cell | None:
+def find_cell(plan: Plan, point: list[str], composer: Composer) -> Cell | None:
     """The planned cell that a point means: by its name, or by what is learned at the point.
 
     Raises:
@@ -112,30 +120,30 @@ def find(plan: Plan, point: list[str], composer: Composer) -> Cell | None:
     """
     values = {override_key(o): composer.parse(o).value() for o in point}
     if CELL_KEY.lstrip("+") in values:
-        wanted = read(str(values[CELL_KEY.lstrip("+")]))
+        wanted = decode_cell_id(str(values[CELL_KEY.lstrip("+")]))
         return next((cell for cell in plan.cells if cell.id == wanted), None)
     baseline = next(cell for cell in plan.cells if cell.role == "baseline")
     config = composer([*baseline.overrides, *point])
-    return equal_cell(plan, config_hash(config), config.seed)
+    return find_equal_cell(plan, config_hash(config), config.seed)
 
 
-def equal_cell(plan: Plan, hash_of_config: str, seed: int) -> Cell | None:
+def find_equal_cell(plan: Plan, hash_of_config: str, seed: int) -> Cell | None:
     """The planned cell that is the same experiment; a placebo never is, for its seed is a label."""
     cells = (cell for cell in plan.cells if cell.role != "placebo")
     return next((cell for cell in cells if (cell.config_hash, cell.seed) == (hash_of_config, seed)), None)
 
 
-def run(directory: Path, cell: Cell) -> int:
+def train_or_replay(directory: Path, cell: Cell) -> int:
     """Train the cell, or tell W&B again what it gave; see main for the exit code."""
     folder = directory / cell.id
     folder.mkdir(parents=True, exist_ok=True)
     handlers = [logging.FileHandler(folder / LOG_NAME), logging.StreamHandler()]
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
-    before = attempts(folder)
+    before = count_attempts(folder)
     try:
         status = train_cell(directory, cell.id)
-        if before and attempts(folder) == before and status != "busy":
-            tell_again(folder, cell)
+        if before and count_attempts(folder) == before and status != "busy":
+            replay_done_cell(folder, cell)
     except Interrupted as event:
         log.info("%s", event)
         return 128 + event.signum
@@ -147,7 +155,7 @@ def run(directory: Path, cell: Cell) -> int:
     return REFUSED if status == "refused" else 0
 
 
-def attempts(folder: Path) -> int:
+def count_attempts(folder: Path) -> int:
     """How often the cell has been started."""
     try:
         return read_record(folder).attempts
@@ -155,7 +163,7 @@ def attempts(folder: Path) -> int:
         return 0
 
 
-def tell_again(folder: Path, cell: Cell) -> None:
+def replay_done_cell(folder: Path, cell: Cell) -> None:
     """Give the run that W&B has asked for what the cell's record has."""
     with CellLock(folder, Witness()) as lock:
         if not lock.acquire():

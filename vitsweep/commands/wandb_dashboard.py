@@ -13,21 +13,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vitsweep.commands.arguments import composer_of, study_parser
+from vitsweep.commands.arguments import make_composer, make_study_parser
 from vitsweep.commands.wandb_panels import Subject, make_report, make_workspace
 from vitsweep.config.messages import told
 from vitsweep.errors import UserError
 from vitsweep.files import write_json
 from vitsweep.study.plan import Plan
 from vitsweep.study.planner import planned
-from vitsweep.tracking.client import described
+from vitsweep.tracking.client import describe_error
 from vitsweep.tracking.mode import has_key, is_reachable, server_url
 from vitsweep.tracking.pieces import tracker_config
 
 DASHBOARD_NAME = "dashboard.json"
 REPORT = Path("report/report.md")
 SECTIONS = ("Findings", "Claims", "Comparison")
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 def main(arguments: list[str]) -> int:
@@ -36,15 +36,15 @@ def main(arguments: list[str]) -> int:
     Raises:
         UserError: the extra is missing, the study cannot be planned, or the server does not take it.
     """
-    ask = study_parser("dashboard", __doc__)
+    ask = make_study_parser("dashboard", __doc__)
     ask.add_argument("--entity", help="W&B user or team; default: tracker.entity, else the account's own")
     ask.add_argument("--dry-run", action="store_true", help="print the specification and send nothing")
     asked = ask.parse_intermixed_args(arguments)
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("wandb dashboard  needs wandb-workspaces; install it with: pip install 'vitsweep[dashboards]'")
     with told(arguments):
-        plan, directory = planned(asked.overrides, composer_of(asked).loader, asked.config_name)
-    subject = subject_of(plan, directory)
+        plan, directory = planned(asked.overrides, make_composer(asked).loader, asked.config_name)
+    subject = make_subject(plan, directory)
     if asked.dry_run:
         print(json.dumps(specification(subject), indent=1, sort_keys=True))
         return 0
@@ -54,16 +54,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def subject_of(plan: Plan, directory: Path) -> Subject:
+def make_subject(plan: Plan, directory: Path) -> Subject:
     """What the dashboard is about, with the verdicts of the study's report if there is one."""
     factors = list(dict.fromkeys(key for arm in plan.arms for key in arm["changes"]))
     project = tracker_config(plan.cells[0].config).project
     text = directory / REPORT
-    verdicts = sections(text.read_text(encoding="utf-8")) if text.exists() else ""
+    verdicts = report_sections(text.read_text(encoding="utf-8")) if text.exists() else ""
     return Subject(study=plan.study, project=project, num_cells=len(plan.cells), factors=factors, verdicts=verdicts)
 
 
-def sections(markdown: str) -> str:
+def report_sections(markdown: str) -> str:
     """Those sections of our report that are words and numbers; its pictures are files that W&B does not have."""
     parts = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n?)*)", markdown, flags=re.MULTILINE))
     chosen = [f"## {name}\n\n{without_pictures(parts[name])}" for name in SECTIONS if name in parts]
@@ -80,7 +80,7 @@ def without_pictures(markdown: str) -> str:
 
 def specification(subject: Subject) -> dict[str, Any]:
     """What would be saved, as W&B stores it."""
-    return settled(
+    return with_fixed_ids(
         lambda: {
             "project": subject.project,
             "workspace": json.loads(make_workspace(subject)._to_model().spec.model_dump_json(**JSON)),
@@ -93,7 +93,7 @@ def specification(subject: Subject) -> dict[str, Any]:
 JSON = {"by_alias": True, "exclude_none": True}
 
 
-def settled(make: Callable[[], Any], seed: str) -> Any:
+def with_fixed_ids(make: Callable[[], Any], seed: str) -> Any:
     """What `make` returns, with the panels' ids (drawn from Python's own random numbers) the same every time."""
     before = random.getstate()
     random.seed(seed)
@@ -111,16 +111,16 @@ def default_entity() -> str:
     Raises:
         UserError: no key, or nobody answers.
     """
-    refuse_unreachable()
+    require_server()
     import wandb
 
     try:
         return wandb.Api().default_entity
     except Exception as fault:
-        raise UserError(f"{server_url()}  does not say who you are ({described(fault)}); use --entity") from fault
+        raise UserError(f"{server_url()}  does not say who you are ({describe_error(fault)}); use --entity") from fault
 
 
-def refuse_unreachable() -> None:
+def require_server() -> None:
     """wandb-workspaces itself would try for 19 seconds.
 
     Raises:
@@ -128,7 +128,7 @@ def refuse_unreachable() -> None:
     """
     if not has_key():
         raise UserError("WANDB_API_KEY  is not set, and netrc has no key for the server; set it or run `wandb login`")
-    if not is_reachable(PATIENCE_SECONDS):
+    if not is_reachable(TIMEOUT_SECONDS):
         raise UserError(f"{server_url()}  does not answer; --dry-run prints the dashboard without it")
 
 
@@ -138,27 +138,27 @@ def save(subject: Subject, directory: Path) -> dict[str, str]:
     Raises:
         UserError: the server does not take them.
     """
-    refuse_unreachable()
+    require_server()
     place = f"{server_url()} {subject.entity}/{subject.project}"
-    known = read_known(directory).get(place, {})
+    known = read_saved_ids(directory).get(place, {})
     try:
-        workspace, report = settled(lambda: (make_workspace(subject), make_report(subject)), subject.study)
+        workspace, report = with_fixed_ids(lambda: (make_workspace(subject), make_report(subject)), subject.study)
         workspace._internal_name, workspace._internal_id = known.get("workspace", ["", ""])
         report.id = known.get("report", "")
         workspace.save()
         report.save()
     except Exception as fault:
         raise UserError(
-            f"{place}  did not take the dashboard ({described(fault)}); check that the project has runs, and remove "
+            f"{place}  did not take the dashboard ({describe_error(fault)}); check that the project has runs, and remove "
             f"{directory / DASHBOARD_NAME} if the dashboard was deleted there"
         ) from fault
     ids = {"workspace": [workspace._internal_name, workspace._internal_id], "report": report.id}
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / DASHBOARD_NAME, read_known(directory) | {place: ids})
+    write_json(directory / DASHBOARD_NAME, read_saved_ids(directory) | {place: ids})
     return {"workspace": workspace.url, "report": report.url}
 
 
-def read_known(directory: Path) -> dict[str, Any]:
+def read_saved_ids(directory: Path) -> dict[str, Any]:
     """Server and project -> the ids of what was saved there."""
     try:
         return json.loads((directory / DASHBOARD_NAME).read_text(encoding="utf-8"))

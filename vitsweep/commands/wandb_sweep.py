@@ -11,15 +11,15 @@ from typing import Any
 
 import yaml
 
-from vitsweep.commands.arguments import composer_of, refuse_private, refuse_untold, study_parser
-from vitsweep.commands.wandb_space import (
+from vitsweep.commands.arguments import make_composer, make_study_parser, reject_private_paths, require_wandb
+from vitsweep.commands.search_space import (
     CELL_KEY,
-    early_terminate,
+    build_search_space,
+    compose_sweep_directory,
+    encode_cell_id,
     is_plain,
-    space_of,
-    sweep_directory,
-    told_value,
-    written,
+    stopping_rule,
+    to_yaml_value,
 )
 from vitsweep.config.composer import Composer
 from vitsweep.config.messages import told
@@ -46,16 +46,16 @@ def main(arguments: list[str]) -> int:
     Raises:
         UserError: the study cannot be planned, or W&B cannot run it.
     """
-    ask = study_parser("sweep", __doc__)
+    ask = make_study_parser("sweep", __doc__)
     ask.add_argument("--out", default="sweep.yaml", help="file to write (default: sweep.yaml)")
     ask.add_argument("--method", choices=METHODS, default="grid", help="grid: every planned cell; else tuning")
     ask.add_argument("--runs", type=int, help="for tuning: how many runs; default: until you stop it")
     asked = ask.parse_intermixed_args(arguments)
     with told(arguments):
-        composer = composer_of(asked)
+        composer = make_composer(asked)
         make = planned_sweep if asked.method == "grid" else tuning_sweep
         content, size, directory = make(asked, composer)
-    place = relative(directory)
+    place = relative_to_cwd(directory)
     text = HEADER.format(study=content["name"], size=size, directory=place, out=asked.out)
     Path(asked.out).write_text(text + yaml.safe_dump(content, sort_keys=False, width=110), encoding="utf-8")
     print(f"{asked.out}: {size}, in {place}; next: wandb sweep {asked.out}")
@@ -71,13 +71,13 @@ def planned_sweep(asked: Any, composer: Composer) -> tuple[dict[str, Any], str, 
     """
     plan, directory = planned(asked.overrides, composer.loader, asked.config_name)
     tracker = tracker_config(plan.cells[0].config)
-    command = command_of(asked, tune=False)
-    refuse_untold(tracker)
-    refuse_private([*command, plan.study], tracker)
+    command = agent_command(asked, tune=False)
+    require_wandb(tracker)
+    reject_private_paths([*command, plan.study], tracker)
     if asked.runs is not None:
         raise ConfigError([f"--runs={asked.runs}  is for tuning; a grid has as many runs as it has cells"])
-    parameters = leaves(plan) or {CELL_KEY: {"values": [written(cell) for cell in plan.cells]}}
-    content = content_of(plan.study, tracker, "grid", parameters, command)
+    parameters = grid_parameters(plan) or {CELL_KEY: {"values": [encode_cell_id(cell) for cell in plan.cells]}}
+    content = sweep_content(plan.study, tracker, "grid", parameters, command)
     if plan.cells[0].config["sweep"]["check"]:
         from vitsweep.train.noop import refuse_noops  # late: it imports torch
 
@@ -92,26 +92,28 @@ def tuning_sweep(asked: Any, composer: Composer) -> tuple[dict[str, Any], str, P
     Raises:
         ConfigError: there is nothing to choose, a bound breaks a rule, or W&B would be told nothing or too much.
     """
-    space, fixed = space_of(asked.overrides, composer, asked.method)
+    space, fixed = build_search_space(asked.overrides, composer, asked.method)
     config = composer(fixed)
-    command = command_of(asked, tune=True)
-    refuse_untold(config.tracker)
-    refuse_private(command, config.tracker)
-    content = content_of(sweep_name(asked.overrides), config.tracker, asked.method, space, command)
-    content |= early_terminate(space, config.recipe.epochs)
+    command = agent_command(asked, tune=True)
+    require_wandb(config.tracker)
+    reject_private_paths(command, config.tracker)
+    content = sweep_content(sweep_name(asked.overrides), config.tracker, asked.method, space, command)
+    content |= stopping_rule(space, config.recipe.epochs)
     content |= {"run_cap": asked.runs} if asked.runs is not None else {}
     size = f"{asked.method} search over {len(space)} parameters"
-    return content, size, sweep_directory(asked, composer)
+    return content, size, compose_sweep_directory(asked, composer)
 
 
-def content_of(name: str, tracker: Any, method: str, parameters: dict[str, Any], command: list[str]) -> dict[str, Any]:
+def sweep_content(
+    name: str, tracker: Any, method: str, parameters: dict[str, Any], command: list[str]
+) -> dict[str, Any]:
     """What a sweep file holds; the keys are W&B's."""
     home = {"project": tracker.project} | ({"entity": tracker.entity} if tracker.entity else {})
     rest = {"program": "vitsweep", "method": method, "metric": METRIC, "parameters": parameters, "command": command}
     return {"name": name} | home | rest
 
 
-def command_of(asked: Any, tune: bool) -> list[str]:
+def agent_command(asked: Any, tune: bool) -> list[str]:
     """What an agent runs for each cell: the study as it was given here, then W&B's choice as Hydra's key=value.
 
     The interpreter is the `python` of the agent's PATH: the path of this one is nobody's business and may not be there.
@@ -123,7 +125,7 @@ def command_of(asked: Any, tune: bool) -> list[str]:
     return [*head, *words, *asked.overrides, "--", "${args_no_hyphens}"]
 
 
-def leaves(plan: Plan) -> dict[str, Any] | None:
+def grid_parameters(plan: Plan) -> dict[str, Any] | None:
     """Dotted key -> its values, if the cells are all combinations of plain values of dotted keys; else None."""
     keys = list(dict.fromkeys(override_key(o) for arm in plan.arms for o in arm["overrides"]))
     cells = [cell for cell in plan.cells if cell.role != "placebo"]
@@ -139,10 +141,10 @@ def leaves(plan: Plan) -> dict[str, Any] | None:
     is_grid = len(set(points)) == len(points) and set(points) == set(itertools.product(*axes))
     if not is_grid or not all(is_plain(value) for axis in axes for value in axis):
         return None
-    return {key: {"values": [told_value(v) for v in axis]} for key, axis in zip([*keys, "seed"], axes, strict=True)}
+    return {key: {"values": [to_yaml_value(v) for v in axis]} for key, axis in zip([*keys, "seed"], axes, strict=True)}
 
 
-def relative(directory: Path) -> str:
+def relative_to_cwd(directory: Path) -> str:
     """The directory as seen from here, if it is below: the file that names it may go to other machines."""
     here = Path.cwd()
     return str(directory.relative_to(here)) if directory.is_relative_to(here) else directory.name

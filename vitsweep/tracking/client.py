@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LATE_SAMPLE = "sendSystemMetrics called after exit"
 
 
-def within(seconds: float, action: Callable[[], object]) -> bool:
+def run_with_timeout(seconds: float, action: Callable[[], object]) -> bool:
     """Whether an action succeeded in time; if not, it is left to itself in its thread."""
     faults: list[Exception] = []
 
@@ -81,7 +81,7 @@ def make_settings(patience: float, share_host: bool, samples_load: bool = True) 
     return wandb.Settings(**{name: value for name, value in settings.items() if name in known})
 
 
-def logged_errors(path: Path) -> Iterator[dict[str, Any]]:
+def read_log_errors(path: Path) -> Iterator[dict[str, Any]]:
     """The errors in a log of wandb's own, each with its `msg`; the log is the only place where it admits lost data.
 
     wandb also calls it an error if the machine's load is sampled once more while the run ends. Nothing of the run is
@@ -96,7 +96,7 @@ def logged_errors(path: Path) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def described(fault: BaseException) -> str:
+def describe_error(fault: BaseException) -> str:
     """Type and first line of a fault, for a warning."""
     first_line = (str(fault).strip().splitlines() or [""])[0]
     return f"{type(fault).__name__}: {first_line}" if first_line else type(fault).__name__

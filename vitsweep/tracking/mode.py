@@ -27,7 +27,7 @@ def find_mode(wanted: str) -> str:
     """
     if wanted != "auto":
         return wanted
-    said = os.environ.get("WANDB_MODE") or settings_files().get("mode")
+    said = os.environ.get("WANDB_MODE") or read_settings().get("mode")
     if said:
         return OLD_NAMES.get(said, said)
     return "online" if has_key() else "offline"
@@ -37,7 +37,7 @@ def has_key() -> bool:
     """Whether wandb would find an API key or an identity token: environment, settings files, netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    return bool(settings_files().get("api_key")) or in_netrc(server_hosts())
+    return bool(read_settings().get("api_key")) or has_netrc_entry(server_hosts())
 
 
 def is_reachable(seconds: float) -> bool:
@@ -49,7 +49,7 @@ def is_reachable(seconds: float) -> bool:
     Args:
         seconds: the longest wait.
     """
-    settings = settings_files()
+    settings = read_settings()
     if any(os.environ.get(f"WANDB_{name.upper()}") or settings.get(name) for name in ("http_proxy", "https_proxy")):
         return True
     url = server_url()
@@ -72,7 +72,7 @@ def is_reachable(seconds: float) -> bool:
 
 def server_url() -> str:
     """Where the server is, without a slash at the end."""
-    url = os.environ.get("WANDB_BASE_URL") or settings_files().get("base_url") or DEFAULT_URL
+    url = os.environ.get("WANDB_BASE_URL") or read_settings().get("base_url") or DEFAULT_URL
     return url.rstrip("/")
 
 
@@ -82,7 +82,7 @@ def server_hosts() -> tuple[str, ...]:
     return DEFAULT_HOSTS if host in DEFAULT_HOSTS else (host,)
 
 
-def in_netrc(hosts: tuple[str, ...]) -> bool:
+def has_netrc_entry(hosts: tuple[str, ...]) -> bool:
     """Whether the netrc file that wandb reads has a password for one of the hosts; an unreadable file has none."""
     candidates = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
     for path in (Path(name).expanduser() for name in candidates):
@@ -94,7 +94,7 @@ def in_netrc(hosts: tuple[str, ...]) -> bool:
     return False
 
 
-def settings_files() -> dict[str, str]:
+def read_settings() -> dict[str, str]:
     """W&B's settings: the user's, overridden by those of the working folder."""
     user = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser() / "settings"
     local = Path(os.environ.get("WANDB_DIR") or ".") / "wandb" / "settings"

@@ -44,7 +44,7 @@ class Piece:
     @property
     def is_sent(self) -> bool:
         """Whether the server has this piece, and the piece all that the record has."""
-        return self.marker.exists() and not lacks(self, read_run_file(self.path))
+        return self.marker.exists() and not missing_part(self, read_run_file(self.path))
 
 
 def find_pieces(directory: Path) -> tuple[list[Piece], list[str]]:
@@ -59,7 +59,7 @@ def find_pieces(directory: Path) -> tuple[list[Piece], list[str]]:
     pieces, faults = [], []
     for (cell, _), (_, path) in sorted(newest.items()):
         try:
-            pieces.append(Piece(cell=cell, path=path, record=at_rest(read_record(cell))))
+            pieces.append(Piece(cell=cell, path=path, record=idle_record(read_record(cell))))
         except FileNotFoundError:
             pieces.append(Piece(cell=cell, path=path, record=None))
         except UserError as fault:
@@ -67,15 +67,15 @@ def find_pieces(directory: Path) -> tuple[list[Piece], list[str]]:
     return pieces, faults
 
 
-def at_rest(record: Record) -> Record:
+def idle_record(record: Record) -> Record:
     """The record of a cell that nobody is at: one that still says `running` was interrupted by its process's death."""
     return dataclasses.replace(record, status="interrupted") if record.status == "running" else record
 
 
-def lacks(piece: Piece, content: RunFile) -> str:
+def missing_part(piece: Piece, content: RunFile) -> str:
     """What the record has and the piece has not, in a word; empty if it is whole or no record goes with it."""
     record = piece.record
-    if record is None or piece.id not in ids_of(record):
+    if record is None or piece.id not in run_ids(record):
         return ""
     if content.exit_code is None:
         return "end"
@@ -88,7 +88,7 @@ def lacks(piece: Piece, content: RunFile) -> str:
     return ""
 
 
-def ids_of(record: Record) -> set[str]:
+def run_ids(record: Record) -> set[str]:
     """The runs that tell of this record: its own, and those whose id an agent of W&B has given."""
     return {run_id(record)} | {run["id"] for run in record.wandb}
 
@@ -102,9 +102,9 @@ def make_whole(piece: Piece, directory: Path) -> Path:
     """See to it that the piece can be sent, if need be by making it again; returns the folder to send it from."""
     content = read_run_file(piece.path)
     base = base_of(piece, content) if content.artifact_paths else directory
-    if piece.record is None or (base and not lacks(piece, content) and starting_step(piece.path) == 0):
+    if piece.record is None or (base and not missing_part(piece, content) and starting_step(piece.path) == 0):
         return base or directory
-    remake(piece, directory)
+    rebuild(piece, directory)
     return directory
 
 
@@ -127,7 +127,7 @@ def starting_step(path: Path) -> int:
         return 0
 
 
-def remake(piece: Piece, directory: Path) -> None:
+def rebuild(piece: Piece, directory: Path) -> None:
     """Write the cell's run anew, offline, from its record, rows, predictions and pictures.
 
     Raises:

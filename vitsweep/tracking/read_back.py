@@ -19,7 +19,7 @@ NOT_OF_CONFIG = {*FLAT_KEYS, RECORD_KEY, PLAN_KEY, "_wandb"}
 
 
 @dataclass(kw_only=True)
-class Told:
+class RemoteRun:
     """One run as W&B has it."""
 
     id: str
@@ -41,18 +41,18 @@ class Told:
         return [{k: v for k, v in by_epoch[e].items() if not k.startswith("_")} for e in sorted(by_epoch)]
 
 
-def read_runs(directory: Path) -> list[Told]:
+def read_runs(directory: Path) -> list[RemoteRun]:
     """The runs whose files lie under a directory; the pieces that a killed cell has left are put together."""
     pieces: dict[str, list[tuple[tuple[str, int], Path]]] = {}
     for path in directory.rglob("run-*.wandb"):
         if name := FOLDER_NAME.match(path.parent.name):
             pieces.setdefault(path.stem, []).append(((name["moment"], int(name["again"] or 0)), path))
-    return [put_together(stem.removeprefix("run-"), sorted(found)) for stem, found in sorted(pieces.items())]
+    return [merge_pieces(stem.removeprefix("run-"), sorted(found)) for stem, found in sorted(pieces.items())]
 
 
-def put_together(run_id: str, pieces: list[tuple[tuple[str, int], Path]]) -> Told:
+def merge_pieces(run_id: str, pieces: list[tuple[tuple[str, int], Path]]) -> RemoteRun:
     """One run from its pieces, oldest first; a later piece wins, but one torn in its first second says nothing."""
-    told = Told(id=run_id, config={}, summary={}, rows=[])
+    told = RemoteRun(id=run_id, config={}, summary={}, rows=[])
     for _, path in pieces:
         content = read_run_file(path)
         if content.config:
@@ -61,7 +61,7 @@ def put_together(run_id: str, pieces: list[tuple[tuple[str, int], Path]]) -> Tol
     return told
 
 
-def record_of(told: Told) -> Record:
+def rebuild_record(told: RemoteRun) -> Record:
     """The record of a run, as far as it was told.
 
     Raises:
@@ -74,16 +74,16 @@ def record_of(told: Told) -> Record:
     config = {k: v for k, v in told.config.items() if k not in NOT_OF_CONFIG and "." not in k and k[:1] != "+"}
     # A sweep's parameters arrive beside the configuration, as dotted keys and as +study_cell.
     record = Record(config=config | {"seed": own["seed"]}, **used | own)
-    for name, value in outcome(told).items():
+    for name, value in read_outcome(told).items():
         setattr(record, name, value)
-    record.metrics = metrics_of(told.summary)
+    record.metrics = read_metrics(told.summary)
     if "error" in told.summary:
         kind, _, message = str(told.summary["error"]).partition(": ")
         record.error = {"type": kind, "message": message, "traceback": ""}
     return record
 
 
-def outcome(told: Told) -> dict[str, Any]:
+def read_outcome(told: RemoteRun) -> dict[str, Any]:
     """How the cell ended; for one that did not say, what its epochs tell."""
     if "status" in told.summary:
         return {name: told.summary[name] for name in OUTCOME if name in told.summary}
@@ -95,7 +95,7 @@ def outcome(told: Told) -> dict[str, Any]:
     }
 
 
-def metrics_of(summary: dict[str, Any]) -> dict[str, Any]:
+def read_metrics(summary: dict[str, Any]) -> dict[str, Any]:
     """The record's metrics: final/... and best/... of the summary."""
     found: dict[str, Any] = {}
     for key, value in summary.items():
@@ -110,7 +110,7 @@ def _growth(plan: dict[str, Any]) -> tuple[int, int]:
     return sum(map(len, plan["seeds_of"].values())), len(plan.get("claims_before") or {})
 
 
-def plan_of(told: list[Told]) -> dict[str, Any] | None:
+def rebuild_plan(told: list[RemoteRun]) -> dict[str, Any] | None:
     """The study's plan.json as the runs told it, the latest one; its cells have no configuration."""
     plans = [run.config[PLAN_KEY] for run in told if isinstance(run.config.get(PLAN_KEY), dict)]
     if not plans:

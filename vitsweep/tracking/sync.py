@@ -14,13 +14,13 @@ from pathlib import Path
 
 from vitsweep.errors import UserError
 from vitsweep.study.locks import Witness
-from vitsweep.tracking.client import described, logged_errors, release_service
+from vitsweep.tracking.client import describe_error, read_log_errors, release_service
 from vitsweep.tracking.mode import has_key, is_reachable, server_url
-from vitsweep.tracking.pieces import Piece, find_pieces, lacks, make_whole
+from vitsweep.tracking.pieces import Piece, find_pieces, make_whole, missing_part
 from vitsweep.tracking.run_file import read_run_file
 
 ALL_SENT, SOME_FAILED = 0, 1
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 RUNS_AT_ONCE = 4
 TOO_SOON = "TimeoutError"  # wandb's last words when its helper did not begin within five seconds: nothing was sent
 TRIES = 3
@@ -85,7 +85,7 @@ def send_all(pieces: list[Piece], directory: Path) -> None:
     """
     if not has_key():
         raise UserError("WANDB_API_KEY  is not set, and netrc has no key for the server; set it or run `wandb login`")
-    if is_reachable(PATIENCE_SECONDS):
+    if is_reachable(TIMEOUT_SECONDS):
         send_from_bases(pieces, directory)
     else:
         for piece in pieces:
@@ -101,7 +101,7 @@ def send_from_bases(pieces: list[Piece], directory: Path) -> None:
         try:
             by_base.setdefault(make_whole(piece, directory), []).append(piece)
         except Exception as fault:  # one cell's disk or record must not keep the others back
-            piece.fault = described(fault)
+            piece.fault = describe_error(fault)
     release_service()  # what was made is on the disk only when wandb's helper has ended
     for base, group in by_base.items():
         whole = [piece for piece in group if not piece.is_remade or is_whole(piece)]
@@ -111,7 +111,7 @@ def send_from_bases(pieces: list[Piece], directory: Path) -> None:
 
 def is_whole(piece: Piece) -> bool:
     """Whether a piece that was made again has all that its record has; else its `fault` says what it lacks."""
-    if lacking := lacks(piece, read_run_file(piece.path)):
+    if lacking := missing_part(piece, read_run_file(piece.path)):
         piece.fault = f"the run could not be made whole from its record (no {lacking}); try again"
     return not piece.fault
 
@@ -190,7 +190,7 @@ def logged_faults(scratch: Path) -> dict[Path, str]:
     """Run file -> first error in wandb's log of the sync; wandb also calls runs sent whose data were refused."""
     found: dict[Path, str] = {}
     for path in scratch.rglob("debug-sync*.log"):
-        for entry in logged_errors(path):
+        for entry in read_log_errors(path):
             if "sync_path" in entry:
                 said = ", ".join(str(entry[key]) for key in ("msg", "status", "error") if key in entry)
                 found.setdefault(Path(entry["sync_path"]).resolve(), said)

@@ -18,7 +18,14 @@ from vitsweep.errors import UserError
 from vitsweep.files import write_json
 from vitsweep.study.plan import Plan, read_plan
 from vitsweep.study.record import Record, read_rows
-from vitsweep.tracking.client import described, has_open_run, logged_errors, make_settings, release_service, within
+from vitsweep.tracking.client import (
+    describe_error,
+    has_open_run,
+    make_settings,
+    read_log_errors,
+    release_service,
+    run_with_timeout,
+)
 from vitsweep.tracking.mode import find_mode, has_key, is_reachable
 from vitsweep.tracking.run import exit_code, history_row, prediction_tables, run_arguments, run_summary, without_paths
 
@@ -27,8 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 2.0
-OFFLINE_PATIENCE_SECONDS = 30.0  # nobody but wandb's helper on this machine is waited for, and a busy disk passes
+TIMEOUT_SECONDS = 2.0
+OFFLINE_TIMEOUT_SECONDS = 30.0  # nobody but wandb's helper on this machine is waited for, and a busy disk passes
 WANDB_FOLDER = "wandb"
 PICTURES_NAME = "pictures.json"
 RECORD_COPY = "cell.json"  # not record.json: whoever looks for cells would take the folder for one
@@ -76,7 +83,7 @@ class WandbTracker:
 
     Args:
         config: mode, project, entity and what may be shared.
-        patience_seconds: longest wait for the server at the start, and again at the end.
+        timeout_seconds: longest wait for the server at the start, and again at the end.
         artifacts: whether the best weights and the record are logged as an artifact.
         run_id: of the run; empty for the record's own. An agent of a W&B sweep gives its runs ids of its own anyway.
         samples_load: whether this machine's load belongs to the run: not if it is told of a cell that ran before.
@@ -86,13 +93,13 @@ class WandbTracker:
         self,
         config: TrackerConfig,
         *,
-        patience_seconds: float = PATIENCE_SECONDS,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         artifacts: bool = False,
         run_id: str = "",
         samples_load: bool = True,
     ):
         self.config = config
-        self.patience_seconds = patience_seconds
+        self.timeout_seconds = timeout_seconds
         self.artifacts = artifacts
         self.run_id = run_id
         self.samples_load = samples_load
@@ -131,7 +138,7 @@ class WandbTracker:
             if isinstance(fault, TimeoutError):
                 log.warning("the W&B server was too slow at the end of this run; %s", self._send("the rest of it"))
             else:
-                log.warning("W&B could not %s: %s; the cell goes on without it", verb, described(fault))
+                log.warning("W&B could not %s: %s; the cell goes on without it", verb, describe_error(fault))
             self._abandon()
 
     def _abandon(self) -> None:
@@ -150,18 +157,20 @@ class WandbTracker:
         # Its error reports would tell a third party the host's name, and in a sealed network cost a look-up.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         began = time.monotonic()
-        if mode != "offline" and (hindrance := self._hindrance()):
-            log.warning("%s, so this cell is tracked offline; %s", hindrance, self._send("it"))
+        if mode != "offline" and (reason := self._offline_reason()):
+            log.warning("%s, so this cell is tracked offline; %s", reason, self._send("it"))
             mode = "offline"
-        left = max(1.0, self.patience_seconds - (time.monotonic() - began))
+        left = max(1.0, self.timeout_seconds - (time.monotonic() - began))
         rows = read_rows(self._directory)
         try:
-            patience = OFFLINE_PATIENCE_SECONDS if mode == "offline" else left
+            patience = OFFLINE_TIMEOUT_SECONDS if mode == "offline" else left
             self._run = self._open(record, mode, patience, resuming=bool(rows))
         except Exception as fault:
             if mode == "offline":
                 raise
-            log.warning("W&B refuses this run (%s), so it is tracked offline; %s", described(fault), self._send("it"))
+            log.warning(
+                "W&B refuses this run (%s), so it is tracked offline; %s", describe_error(fault), self._send("it")
+            )
             mode = "offline"
             self._run = self._open_again(record, left)
         if self._run is None:
@@ -177,7 +186,7 @@ class WandbTracker:
         """The run that was refused, offline; None if wandb holds its id while the run of another cell is open."""
         if not has_open_run():
             release_service()
-            return self._open(record, "offline", OFFLINE_PATIENCE_SECONDS, resuming=False)
+            return self._open(record, "offline", OFFLINE_TIMEOUT_SECONDS, resuming=False)
         # wandb's helper holds a refused run's id as long as it lives, and the neighbours' runs would end with it.
         # `wandb sync` makes what was begun on the disk whole from the record.
         try:
@@ -187,10 +196,10 @@ class WandbTracker:
             self._is_refused = True
             return None
 
-    def _hindrance(self) -> str:
+    def _offline_reason(self) -> str:
         if not has_key():  # on a terminal wandb would ask for one and wait
             return "W&B has no API key here (set WANDB_API_KEY or run `wandb login`)"
-        if not is_reachable(self.patience_seconds):
+        if not is_reachable(self.timeout_seconds):
             return "the W&B server does not answer"
         return ""
 
@@ -275,15 +284,15 @@ class WandbTracker:
             artifact.add_file(relative, name=name, policy="immutable", skip_cache=True)
         # Online wandb first asks the server, and without an answer it waits 19 seconds (wandb 0.31, measured).
         is_offline = self.runs[0]["mode"] == "offline"
-        patience = OFFLINE_PATIENCE_SECONDS if is_offline else self.patience_seconds
-        if not within(patience, lambda: self._run.log_artifact(artifact, aliases=["best"])):
+        patience = OFFLINE_TIMEOUT_SECONDS if is_offline else self.timeout_seconds
+        if not run_with_timeout(patience, lambda: self._run.log_artifact(artifact, aliases=["best"])):
             self._is_complete = False
 
     def _mark_sent(self, run_dir: Path) -> None:
         # wandb ends a run without complaint whose data the server has refused for good; only its own log tells.
         internal = run_dir / "logs" / "debug-internal.log"
         has_told = internal.exists() and internal.stat().st_size > 0
-        if not has_told or any(logged_errors(internal)) or not self._is_complete:
+        if not has_told or any(read_log_errors(internal)) or not self._is_complete:
             log.warning("the W&B server did not take all of this run; %s", self._send("the rest"))
             return
         for path in run_dir.glob("run-*.wandb"):
@@ -303,4 +312,4 @@ def make_tracker(config: TrackerConfig) -> Tracker:
     """The tracker that tracker.name asks for."""
     if config.name != "wandb":
         return NullTracker()
-    return WandbTracker(config, patience_seconds=config.patience_seconds, artifacts=config.artifacts)
+    return WandbTracker(config, timeout_seconds=config.patience_seconds, artifacts=config.artifacts)

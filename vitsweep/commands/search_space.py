@@ -27,16 +27,18 @@ NOT_TEXT = ("null", "none", "true", "false", "yes", "no", "on", "off", "nan", "i
 ETA, BRACKETS = 3, 2  # Hyperband's own choice of eta (Li et al. 2018, section 2.6); two looks before the end
 
 
-def space_of(overrides: list[str], composer: Composer, method: str) -> tuple[dict[str, Any], list[str]]:
+def build_search_space(overrides: list[str], composer: Composer, method: str) -> tuple[dict[str, Any], list[str]]:
     """W&B's parameters for the swept overrides, and the overrides that all runs share.
 
     Raises:
         ConfigError: nothing is swept, a group is, a key that changes nothing that is learned, or a bound breaks a rule.
     """
-    swept, fixed = divided(overrides, composer)
+    swept, fixed = split_overrides(overrides, composer)
     keys = [override_key(o) for o in swept]
     faults = [f"{o}  is a study, whose arms are its own; use --method=grid" for o in overrides if is_of_study(o)]
-    faults += [f"{o}  chooses from a group, which W&B cannot name safely; sweep its values" for o in swept if group(o)]
+    faults += [
+        f"{o}  chooses from a group, which W&B cannot name safely; sweep its values" for o in swept if is_group(o)
+    ]
     faults += [f"{o}  is no part of the experiment; give it one value" for o in swept if not counts_as_science(o)]
     faults += [f"{key}=...  is given twice; drop one" for key in dict.fromkeys(keys) if keys.count(key) > 1]
     if not [key for key in keys if key != "seed"]:
@@ -45,24 +47,24 @@ def space_of(overrides: list[str], composer: Composer, method: str) -> tuple[dic
         raise ConfigError(faults)
     space = {}
     for override in swept:
-        space[override_key(override)], ends = parameter(composer.parse(override))
+        space[override_key(override)], ends = to_parameter(composer.parse(override))
         compose_all([[*fixed, f"{override_key(override)}={end}"] for end in ends], composer)
     return space, fixed
 
 
-def divided(overrides: list[str], composer: Composer) -> tuple[list[str], list[str]]:
+def split_overrides(overrides: list[str], composer: Composer) -> tuple[list[str], list[str]]:
     """Swept overrides and fixed ones, without those of Hydra itself."""
     ours = [o for o in overrides if not override_key(o).startswith("hydra")]
     swept = [o for o in ours if composer.parse(o).is_sweep_override()]
     return swept, [o for o in ours if o not in swept and not is_of_study(o)]
 
 
-def group(override: str) -> bool:
+def is_group(override: str) -> bool:
     """Whether an override's key is a config group rather than a dotted value."""
     return "/" in override_key(override) or override_key(override) in ("model", "data", "recipe", "tracker")
 
 
-def parameter(override: Override) -> tuple[dict[str, Any], list[Any]]:
+def to_parameter(override: Override) -> tuple[dict[str, Any], list[Any]]:
     """One range as W&B has it, and the values to try it out with.
 
     Raises:
@@ -70,18 +72,18 @@ def parameter(override: Override) -> tuple[dict[str, Any], list[Any]]:
     """
     sweep = override._value
     if isinstance(sweep, IntervalSweep):
-        return interval(override, sweep)
+        return to_interval(override, sweep)
     if isinstance(sweep, RangeSweep) and isinstance(sweep.start, int) and sweep.step == 1:
         low, high = sweep.start, int(sweep.stop) - 1
         return {"distribution": "int_uniform", "min": low, "max": high}, [low, high]
     texts = list(override.sweep_string_iterator())
-    values = [element(text) for text in texts]
+    values = [parse_element(text) for text in texts]
     if not all(is_plain(value) for value in values):
         raise ConfigError([f"{override.input_line}  has values that W&B cannot hand on; use numbers and plain words"])
-    return {"values": [told_value(value) for value in values]}, texts
+    return {"values": [to_yaml_value(value) for value in values]}, texts
 
 
-def element(text: str) -> Any:
+def parse_element(text: str) -> Any:
     """A listed value as Hydra reads it."""
     value = yaml.safe_load(text)
     try:
@@ -97,12 +99,12 @@ def is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float)
 
 
-def told_value(value: Any) -> Any:
+def to_yaml_value(value: Any) -> Any:
     """A value for the sweep file; an agent would hand Hydra a YAML null as the word None."""
     return "null" if value is None else value
 
 
-def interval(override: Override, sweep: IntervalSweep) -> tuple[dict[str, Any], list[Any]]:
+def to_interval(override: Override, sweep: IntervalSweep) -> tuple[dict[str, Any], list[Any]]:
     """A continuous range.
 
     Raises:
@@ -117,7 +119,7 @@ def interval(override: Override, sweep: IntervalSweep) -> tuple[dict[str, Any], 
     return {"distribution": kind, "min": low, "max": high}, [low, high]
 
 
-def early_terminate(space: dict[str, Any], epochs: int) -> dict[str, Any]:
+def stopping_rule(space: dict[str, Any], epochs: int) -> dict[str, Any]:
     """Hyperband's stopping rule for runs of so many epochs, nothing for runs too short to stop."""
     tried = space.get("recipe.epochs", {})
     longest = max([epochs] if not tried else tried.get("values", [tried.get("max")]))
@@ -147,17 +149,17 @@ def point_plan(name: str, fixed: list[str], point: list[str], seed: int, compose
 CELL_KEY = "+study_cell"
 
 
-def sweep_directory(asked: Any, composer: Composer) -> Path:
+def compose_sweep_directory(asked: Any, composer: Composer) -> Path:
     """Where a sweep with these overrides lies."""
     composed = composer.loader.load_configuration(asked.config_name, asked.overrides, run_mode=RunMode.MULTIRUN)
     return Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()
 
 
-def written(cell: Cell) -> str:
+def encode_cell_id(cell: Cell) -> str:
     """A cell's id as Hydra can read it; slugs hold no colon, so `read` finds it again."""
     return cell.id.replace("=", ":")
 
 
-def read(text: str) -> str:
+def decode_cell_id(text: str) -> str:
     """The id that `written` wrote."""
     return text.replace(":", "=")
