@@ -166,7 +166,7 @@ def test_a_server_that_refuses_is_one_sentence(dashboard, server):
     assert dashboard("--entity", "local")[0] == 0
     server.mood.statuses = [200, *[400] * 50]
     code, _, err = dashboard("--entity", "local")
-    assert code == 2 and "did not take the dashboard" in err and "Traceback" not in err
+    assert code == 2 and "did not accept the dashboard" in err and "Traceback" not in err
 
 
 def test_without_the_extra_a_sentence_says_what_to_install(dashboard, monkeypatch):

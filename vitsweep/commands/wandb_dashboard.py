@@ -149,7 +149,7 @@ def save(subject: Subject, directory: Path) -> dict[str, str]:
         report.save()
     except Exception as fault:
         raise UserError(
-            f"{place}  did not take the dashboard ({describe_error(fault)}); check that the project has runs, and remove "
+            f"{place}  did not accept the dashboard ({describe_error(fault)}); check that the project has runs; remove "
             f"{directory / DASHBOARD_NAME} if the dashboard was deleted there"
         ) from fault
     ids = {"workspace": [workspace._internal_name, workspace._internal_id], "report": report.id}
