@@ -28,7 +28,7 @@ ROLLOUT_SIDE = {"vit", "models", "checkpoint", "data", "augment", "seeding"}
 LIGHT = [
     "vitsweep.cli",
     "vitsweep.commands.plan",
-    "vitsweep.run.board",
+    "vitsweep.run.progress_table",
     "vitsweep.config.composer",
     "vitsweep.run.hydra_task",
     "vitsweep.study.power",

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from vitsweep.config.schema import Config, ModelConfig, RecipeConfig
 from vitsweep.errors import ConfigError
 from vitsweep.model.cost import count_parameters, flops_per_image
-from vitsweep.run.pack_size import made_up_step
+from vitsweep.run.pack_size import random_step
 from vitsweep.train.device import device_name, peak_gib, pick_device, pick_precision
 from vitsweep.train.pack import Together
 from vitsweep.train.step import Step, train_step
@@ -58,9 +58,9 @@ def train_alone(step: Step) -> None:
 
 def make_ways(configs: list[Config], device: torch.device) -> dict[str, Callable[[], None]]:
     """Each way's one step of all cells."""
-    alone, packed = ([made_up_step(config, device) for config in configs] for _ in range(2))
+    alone, packed = ([random_step(config, device) for config in configs] for _ in range(2))
     recipe = replace(configs[0].recipe, batch_size=len(configs) * configs[0].recipe.batch_size)
-    large = made_up_step(replace(configs[0], recipe=recipe), device)
+    large = random_step(replace(configs[0], recipe=recipe), device)
     together = Together(len(configs), may_give_way=False)
     return {
         "one after another": lambda: [train_alone(step) for step in alone] and None,
@@ -83,7 +83,7 @@ def work(configs: list[Config], threads: int, count: int, rounds: int, gate: mul
     """A process with a share of the cells, which it takes through `count` steps one after another in each round."""
     torch.set_num_threads(threads)
     device = pick_device(configs[0].device)
-    steps = [made_up_step(config, device) for config in configs]
+    steps = [random_step(config, device) for config in configs]
 
     def step_all() -> None:
         for step in steps:
@@ -170,7 +170,7 @@ def tell_peak(asked: argparse.Namespace, model: str, cells: int, precision: str,
     device = pick_device(asked.device)
     together = Together(cells, may_give_way=False)
     configs = [make_config(asked, model, precision, seed, batch_size) for seed in range(cells)]
-    steps = [made_up_step(config, device) for config in configs]
+    steps = [random_step(config, device) for config in configs]
     before = peak_gib(device)
     timed(lambda: together.take(steps) and None, 3, device)
     after = 1024 * peak_gib(device)

@@ -195,7 +195,7 @@ def test_extend_by_nothing_changes_nothing(study):
 
 
 def test_extend_trains_what_is_missing(tmp_path, monkeypatch, capsys):
-    fake = Path(__file__).parents[1] / "support" / "fake_nursery.py"
+    fake = Path(__file__).parents[1] / "support" / "fake_workers.py"
     monkeypatch.setattr(nursery, "COMMAND", (sys.executable, str(fake)))
     plan = made_plan(tmp_path, ["a", "b"], [0])
     made_record(tmp_path, plan, plan.cells[0], "done", metrics=METRICS, params=1)

@@ -13,15 +13,15 @@ from vitsweep.errors import RecordError
 from vitsweep.run import pack_size
 from vitsweep.run import pool as isolate
 from vitsweep.run.packs import (
-    FEWEST_STEPS,
-    MOST,
-    Measured,
+    MAX_CELLS,
+    MIN_STEPS,
+    PackMeasurement,
     Packs,
     is_long,
-    keep_measured,
+    packing_note,
     program_key,
     read_packs,
-    remark,
+    save_measurement,
 )
 from vitsweep.run.pool import Pool
 from vitsweep.run.slots import Slot
@@ -88,20 +88,23 @@ def test_cells_that_differ_in_this_are_not_one_program(change):
 
 def test_remark_names_the_fields_that_keep_cells_apart():
     cells = [make_cell(0), make_cell(1), make_cell(2, model__patch_size=8, recipe__batch_size=64)]
-    assert remark(cells, "4") == (
+    assert packing_note(cells, "4") == (
         "pack=4: the cells differ in what one program must share: model.patch_size (4, 8); "
         "recipe.batch_size (128, 64); so 3 cells are 2 programs (2 + 1 cells), trained apart"
     )
 
 
 def test_remark_says_that_all_cells_can_be_one_program():
-    assert remark([make_cell(0), make_cell(1, recipe__lr=1e-4)], "auto") == "pack=auto: all 2 cells can be one program"
+    assert (
+        packing_note([make_cell(0), make_cell(1, recipe__lr=1e-4)], "auto")
+        == "pack=auto: all 2 cells can be one program"
+    )
 
 
 def test_remark_follows_the_rule_of_the_run():
     short, long = make_cell(0, recipe__epochs=1), make_cell(1, recipe__epochs=100)
     resnet = make_cell(2, model__name="resnet", recipe__epochs=100)
-    assert remark([short, resnet, long, long], "auto") == (
+    assert packing_note([short, resnet, long, long], "auto") == (
         "pack=auto: trained apart: 1 of 4 cells (fewer than 1,000 steps); trained apart: 1 of 4 cells (a resnet's "
         "running statistics belong to one model); all 2 cells left can be one program"
     )
@@ -110,37 +113,37 @@ def test_remark_follows_the_rule_of_the_run():
 @pytest.mark.parametrize("pack", ["auto", "4"])
 def test_resnet_has_no_company(tmp_path, pack):
     cells = [make_cell(n, model__name="resnet", recipe__epochs=100) for n in range(2)]
-    assert Packs(tmp_path, pack).with_company(cells[0], cells) == cells[:1]
+    assert Packs(tmp_path, pack).group_with(cells[0], cells) == cells[:1]
 
 
 def test_company_is_of_the_same_program_and_at_most_so_many(tmp_path):
     cells = [make_cell(0), make_cell(1, model__patch_size=8), *(make_cell(n) for n in range(2, 6))]
-    assert Packs(tmp_path, "3").with_company(cells[0], cells) == [cells[0], cells[2], cells[3]]
-    assert Packs(tmp_path, "off").with_company(cells[0], cells) == cells[:1]
+    assert Packs(tmp_path, "3").group_with(cells[0], cells) == [cells[0], cells[2], cells[3]]
+    assert Packs(tmp_path, "off").group_with(cells[0], cells) == cells[:1]
 
 
 def test_company_leaves_out_cells_that_others_are_at(tmp_path):
     cells = [make_cell(n) for n in range(4)]
-    assert Packs(tmp_path, "3").with_company(cells[0], cells, lambda cell: cell != cells[1]) == [cells[0], *cells[2:]]
+    assert Packs(tmp_path, "3").group_with(cells[0], cells, lambda cell: cell != cells[1]) == [cells[0], *cells[2:]]
 
 
 def test_cells_of_a_program_are_divided_among_the_slots(tmp_path):
     cells = [make_cell(n) for n in range(6)]
-    assert len(Packs(tmp_path, "8", num_slots=2).with_company(cells[0], cells)) == 3
+    assert len(Packs(tmp_path, "8", num_slots=2).group_with(cells[0], cells)) == 3
 
 
 def test_auto_leaves_short_cells_alone_and_takes_long_ones_up_to_what_was_measured(tmp_path):
     short, long = make_cell(0, recipe__epochs=1), make_cell(1, recipe__epochs=100)
     packs = Packs(tmp_path, "auto")
-    assert (packs.size(short), packs.size(long)) == (1, MOST)
-    found = Measured(size=4, device="cpu", images_per_second={"1": 10.0, "4": 20.0}, reason="8 are not faster")
-    keep_measured(tmp_path, long.config, found)
+    assert (packs.size(short), packs.size(long)) == (1, MAX_CELLS)
+    found = PackMeasurement(size=4, device="cpu", images_per_second={"1": 10.0, "4": 20.0}, reason="8 are not faster")
+    save_measurement(tmp_path, long.config, found)
     assert packs.size(long) == 4 and read_packs(tmp_path) == {program_key(long.config): found}
 
 
 def test_length_of_a_cell_counts_its_steps():
     """45,000 training images in batches of 128 are 351 steps an epoch."""
-    epochs = -(-FEWEST_STEPS // 351)
+    epochs = -(-MIN_STEPS // 351)
     assert is_long(make_cell(recipe__epochs=epochs).config) and not is_long(make_cell(recipe__epochs=epochs - 1).config)
 
 
@@ -174,9 +177,9 @@ def tiny_cell(tiny_overrides: list[str], seed: int) -> Cell:
     "speeds, size", [({1: 10, 2: 18, 4: 30, 5: 40}, 5), ({1: 10, 2: 10.4}, 1), ({1: 9, 2: 14, 4: 14}, 2)]
 )
 def test_measured_size_doubles_as_long_as_it_pays(monkeypatch, speeds, size):
-    monkeypatch.setattr(pack_size, "speed", lambda configs, device: speeds[len(configs)])
+    monkeypatch.setattr(pack_size, "measure_speed", lambda configs, device: speeds[len(configs)])
     configs = [from_dict(make_cell(n).config) for n in range(5)]
-    found = pack_size.measured(configs, torch.device("cpu"))
+    found = pack_size.measure(configs, torch.device("cpu"))
     assert found.size == size and found.images_per_second == {str(k): v for k, v in speeds.items()}
 
 
@@ -186,30 +189,32 @@ def test_measuring_stops_where_memory_ends(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return 10.0 * len(configs)
 
-    monkeypatch.setattr(pack_size, "speed", speed)
-    found = pack_size.measured([from_dict(make_cell(n).config) for n in range(8)], torch.device("cpu"))
+    monkeypatch.setattr(pack_size, "measure_speed", speed)
+    found = pack_size.measure([from_dict(make_cell(n).config) for n in range(8)], torch.device("cpu"))
     assert (found.size, found.reason) == (2, "4 do not fit into memory")
 
 
 def test_measurement_of_few_cells_is_gone_on_from_when_there_are_more(tmp_path, monkeypatch):
     cells = [make_cell(n, recipe__epochs=100) for n in range(8)]
     speeds, tried = {1: 10, 2: 18, 4: 30, 8: 31}, []
-    monkeypatch.setattr(pack_size, "speed", lambda configs, device: tried.append(len(configs)) or speeds[len(configs)])
+    monkeypatch.setattr(
+        pack_size, "measure_speed", lambda configs, device: tried.append(len(configs)) or speeds[len(configs)]
+    )
     monkeypatch.setattr(pack_size, "free_bytes", lambda device: 2**40)
     packs = Packs(tmp_path, "auto")
-    sizes = [pack_size.decided_size(tmp_path, [cell.config for cell in cells[:n]], "auto") for n in (2, 2)]
-    assert sizes == [2, 2] and packs.size(cells[0]) == MOST and tried == [1, 2]
-    sizes = [pack_size.decided_size(tmp_path, [cell.config for cell in cells], "auto") for _ in range(2)]
+    sizes = [pack_size.choose_size(tmp_path, [cell.config for cell in cells[:n]], "auto") for n in (2, 2)]
+    assert sizes == [2, 2] and packs.size(cells[0]) == MAX_CELLS and tried == [1, 2]
+    sizes = [pack_size.choose_size(tmp_path, [cell.config for cell in cells], "auto") for _ in range(2)]
     assert sizes == [4, 4] and packs.size(cells[0]) == 4 and tried == [1, 2, 2, 4, 8]
 
 
 def test_memory_is_shared_among_jobs_and_reckoned_by_the_largest_cell(tmp_path, monkeypatch):
     plain = {"recipe__optimizer": "sgd", "recipe__momentum": 0.0, "model__hidden_dropout_prob": 0.0}
     cells = [make_cell(0, **plain), *(make_cell(n) for n in range(1, 4))]
-    largest = pack_size.OVERHEAD * pack_size.bytes_of(from_dict(cells[1].config))
-    monkeypatch.setattr(pack_size, "free_bytes", lambda device: int(4.1 * largest / pack_size.SHARE))
+    largest = pack_size.OVERHEAD * pack_size.cell_bytes(from_dict(cells[1].config))
+    monkeypatch.setattr(pack_size, "free_bytes", lambda device: int(4.1 * largest / pack_size.MEMORY_SHARE))
     configs = [cell.config for cell in cells]
-    assert [pack_size.decided_size(tmp_path, configs, "4", num_jobs=jobs) for jobs in (1, 2)] == [4, 2]
+    assert [pack_size.choose_size(tmp_path, configs, "4", num_jobs=jobs) for jobs in (1, 2)] == [4, 2]
 
 
 def test_limit_of_the_control_group_bounds_memory(tmp_path, monkeypatch):
@@ -221,7 +226,7 @@ def test_limit_of_the_control_group_bounds_memory(tmp_path, monkeypatch):
     }.items():
         (tmp_path / f"memory.{name}").write_text(text + "\n")
     monkeypatch.setattr(pack_size, "CGROUP", tmp_path)
-    monkeypatch.setattr(pack_size, "free_of_machine", lambda meminfo: 2**40)
+    monkeypatch.setattr(pack_size, "free_machine_bytes", lambda meminfo: 2**40)
     assert pack_size.free_bytes(torch.device("cpu")) == 2_000_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert pack_size.free_bytes(torch.device("cpu")) == 2**40
@@ -229,23 +234,23 @@ def test_limit_of_the_control_group_bounds_memory(tmp_path, monkeypatch):
 
 def test_memory_bounds_a_pack_and_it_is_said(tmp_path, monkeypatch, caplog):
     cells = [make_cell(n) for n in range(4)]
-    one = pack_size.OVERHEAD * pack_size.bytes_of(from_dict(cells[0].config))
-    monkeypatch.setattr(pack_size, "free_bytes", lambda device: int(2.5 * one / pack_size.SHARE))
-    assert pack_size.decided_size(tmp_path, [cell.config for cell in cells], "4") == 2
+    one = pack_size.OVERHEAD * pack_size.cell_bytes(from_dict(cells[0].config))
+    monkeypatch.setattr(pack_size, "free_bytes", lambda device: int(2.5 * one / pack_size.MEMORY_SHARE))
+    assert pack_size.choose_size(tmp_path, [cell.config for cell in cells], "4") == 2
     assert "pack=4: the free memory holds 2 of 4 cells at a time" in caplog.text
 
 
 def test_measurement_of_another_device_is_not_believed(tmp_path, monkeypatch):
     cells = [make_cell(n) for n in range(2)]
-    keep_measured(tmp_path, cells[0].config, Measured(size=2, device="H100", images_per_second={}, reason=""))
-    monkeypatch.setattr(pack_size, "speed", lambda configs, device: 10.0)
-    assert pack_size.decided_size(tmp_path, [cell.config for cell in cells], "auto") == 1
+    save_measurement(tmp_path, cells[0].config, PackMeasurement(size=2, device="H100", images_per_second={}, reason=""))
+    monkeypatch.setattr(pack_size, "measure_speed", lambda configs, device: 10.0)
+    assert pack_size.choose_size(tmp_path, [cell.config for cell in cells], "auto") == 1
     assert read_packs(tmp_path)[program_key(cells[0].config)].device == "cpu"
 
 
 def test_speed_is_measured_by_real_steps(tiny):
     configs = [from_dict(tiny_cell(tiny, seed).config) for seed in range(2)]
-    assert pack_size.speed(configs, torch.device("cpu")) > 0
+    assert pack_size.measure_speed(configs, torch.device("cpu")) > 0
 
 
 def test_job_takes_the_cells_that_nobody_is_at(vitsweep_main, small):
@@ -320,8 +325,8 @@ def test_pack_whose_process_was_killed_comes_back_in_halves(tmp_path, monkeypatc
 def test_cells_that_are_too_many_for_their_pack_wait_again_while_the_others_train(tmp_path):
     """A job of four finds out that two at a time are best, and lets go of the others' locks."""
     cells, told = [make_cell(n) for n in range(4)], []
-    found = Measured(size=2, device="cpu", images_per_second={}, reason="4 are not faster")
-    keep_measured(tmp_path, cells[0].config, found)
+    found = PackMeasurement(size=2, device="cpu", images_per_second={}, reason="4 are not faster")
+    save_measurement(tmp_path, cells[0].config, found)
     locks = [CellLock(tmp_path / cell.id) for cell in cells[:2]]
     assert all(lock.acquire() for lock in locks)
     pool = Pool(tmp_path, [Slot()], False, told.append, Witness(), pack="auto")

@@ -1,7 +1,7 @@
 """Cells in processes of their own: whatever one does, the others and the sweep go on, and nothing is left behind.
 
 The processes are real, forked, locked and signalled as always; only what happens inside a cell is made up
-(fake_nursery.py). Kinds: obeys a property (isolation, exactly once, no orphans), says the right words.
+(fake_workers.py). Kinds: obeys a property (isolation, exactly once, no orphans), says the right words.
 """
 
 import signal
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.made_plans import made_plan, made_record
-from vitsweep.run import pool as isolate
+from vitsweep.run import slots
 from vitsweep.run import workers as nursery
 from vitsweep.run.pool import Pool
 from vitsweep.run.slots import Slot, make_slots, visible_gpus
@@ -23,11 +23,11 @@ from vitsweep.study.locks import LOCK_NAME, Owner, Witness, is_running
 from vitsweep.study.plan import Plan
 from vitsweep.study.status import Standing, standings
 
-FAKE = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_nursery.py"))
+FAKE = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_workers.py"))
 
 
 @pytest.fixture(autouse=True)
-def fake_nursery(monkeypatch):
+def fake_workers(monkeypatch):
     monkeypatch.setattr(nursery, "COMMAND", FAKE)
 
 
@@ -224,11 +224,11 @@ def test_nursery_that_cannot_start_is_told(tmp_path, monkeypatch):
 PARENT = """
 import sys
 from pathlib import Path
-from vitsweep import nursery
-from vitsweep.isolate import Pool, Slot
-from vitsweep.locks import Witness
-from vitsweep.plan import read_plan
-from vitsweep.stop import StopSignals
+from vitsweep.run import workers as nursery
+from vitsweep.run.pool import Pool, Slot
+from vitsweep.study.locks import Witness
+from vitsweep.study.plan import read_plan
+from vitsweep.train.stop import StopSignals
 nursery.COMMAND = tuple(sys.argv[2:])
 directory = Path(sys.argv[1])
 with StopSignals(), Pool(directory, [Slot(), Slot()], False, lambda now: None, Witness()) as pool:
@@ -303,19 +303,19 @@ def test_output_of_a_cell_goes_to_its_log(tmp_path):
     ],
 )
 def test_slots_share_gpus_and_threads(monkeypatch, jobs, gpus, expected):
-    monkeypatch.setattr(isolate, "visible_gpus", lambda: gpus)
-    monkeypatch.setattr(isolate, "num_cores", lambda: 4)
+    monkeypatch.setattr(slots, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(slots, "num_cores", lambda: 4)
     assert [(slot.gpu, slot.threads) for slot in make_slots(jobs, 10, on_cpu=False)] == expected
 
 
 def test_slots_know_how_many_share_their_memory(monkeypatch):
-    monkeypatch.setattr(isolate, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(slots, "visible_gpus", lambda: ["0", "1"])
     assert [slot.num_jobs for slot in make_slots("3", 10, on_cpu=False)] == [2, 1, 2]
     assert [slot.num_jobs for slot in make_slots("3", 10, on_cpu=True)] == [3, 3, 3]
 
 
 def test_slots_are_never_more_than_cells(monkeypatch):
-    monkeypatch.setattr(isolate, "visible_gpus", lambda: [])
+    monkeypatch.setattr(slots, "visible_gpus", lambda: [])
     assert len(make_slots("8", 2, on_cpu=True)) == 2
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from vitsweep.config.overrides import slug
 from vitsweep.config.schema import Config, config_hash, to_dict
-from vitsweep.run.worker import new_record
-from vitsweep.study.plan import Cell, Plan, plan_hash, write_plan
+from vitsweep.study.plan import Cell, Plan, new_record, plan_hash, write_plan
 from vitsweep.study.record import write_record
 
 

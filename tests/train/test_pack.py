@@ -23,7 +23,7 @@ from vitsweep.config.schema import (
     to_dict,
 )
 from vitsweep.model import cpu_ops
-from vitsweep.run.pack_size import made_up_step
+from vitsweep.run.pack_size import random_step
 from vitsweep.study.record import Record, read_record, read_rows
 from vitsweep.train import pack, pack_dropout
 from vitsweep.train.fit import run_cell
@@ -291,7 +291,7 @@ def two_steps(rates: tuple[float, float]) -> list[Step]:
         Config(model=ModelConfig(**model, hidden_dropout_prob=rate), device="cpu", precision="fp32", seed=seed)
         for seed, rate in enumerate(rates)
     ]
-    return [made_up_step(config, torch.device("cpu")) for config in configs]
+    return [random_step(config, torch.device("cpu")) for config in configs]
 
 
 def masks_written_in_one_go(steps: list[Step], rates: tuple[float, float]) -> torch.Tensor:

@@ -13,8 +13,8 @@ from vitsweep.commands.arguments import parse_directory
 from vitsweep.config.schema import SweepConfig
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.files import remove_temporaries
-from vitsweep.run.board import final_table, make_board, table_console
 from vitsweep.run.pool import run_in_processes
+from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.worker import LOG_FORMAT
 from vitsweep.study.design import seeds_of
 from vitsweep.study.locks import Witness, guarded
@@ -87,7 +87,7 @@ def train_missing(directory: Path, plan: Plan) -> int:
     settings, witness = SweepConfig(**plan.cells[0].config["sweep"]), Witness()
     before = standings(directory, plan.cells, witness)
     todo = [now.cell for now in before if now.is_wanted(retry=False)]
-    with StopSignals(), make_board(before, directory) as board:
+    with StopSignals(), make_progress(before, directory) as board:
         run_in_processes(directory, todo, settings, board.tell, witness)
     after = standings(directory, plan.cells, witness)
     table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from vitsweep.commands.arguments import parse_directory
 from vitsweep.errors import UserError
-from vitsweep.run.board import table_console
+from vitsweep.run.progress_table import table_console
 from vitsweep.study.locks import LOCK_NAME, STALE_SECONDS, Witness
 from vitsweep.study.plan import the_plan
 from vitsweep.study.status import Standing, standings

@@ -3,9 +3,8 @@
 import logging
 from pathlib import Path
 
-from vitsweep.run.worker import new_record, planned
 from vitsweep.study.locks import CellLock
-from vitsweep.study.plan import Cell
+from vitsweep.study.plan import Cell, new_record, read_cell
 from vitsweep.study.record import Record, write_record
 from vitsweep.study.status import Standing, at_rest, record_of
 
@@ -35,7 +34,7 @@ def give_up(directory: Path, cell: Cell, reason: str) -> Standing:
     """Write down that a cell failed which could not do so itself."""
     with CellLock(directory / cell.id) as lock:
         if lock.acquire():
-            record = record_of(directory, cell) or new_record(planned(directory, cell.id)[0], cell, None)
+            record = record_of(directory, cell) or new_record(read_cell(directory, cell.id)[0], cell, None)
             if record.status not in ("done", "failed", "diverged"):
                 log.error("%s: %s", cell.id, reason)
                 record.status, record.error = "failed", {"type": "Died", "message": reason, "traceback": ""}

@@ -20,8 +20,9 @@ from omegaconf import DictConfig, open_dict
 
 from vitsweep.run.pool import Pool
 from vitsweep.run.slots import Slot
-from vitsweep.run.worker import NoSpace, planned, train_cells, watch_parent
+from vitsweep.run.worker import NoSpace, train_cells, watch_parent
 from vitsweep.study.locks import Witness
+from vitsweep.study.plan import read_cell
 from vitsweep.study.status import standing
 from vitsweep.train.stop import Interrupted
 
@@ -121,7 +122,7 @@ class CellTask:
 
     def in_child(self, directory: Path, cell_id: str) -> str:
         """Train the cell in a process below this one, unless somebody is at it."""
-        pool, cell = worker_pool(directory, self.retry), planned(directory, cell_id)[1]
+        pool, cell = worker_pool(directory, self.retry), read_cell(directory, cell_id)[1]
         if pool.witness.is_held(directory / cell_id):
             return "busy"
         pool.run([cell])

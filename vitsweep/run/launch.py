@@ -9,10 +9,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from vitsweep.config.schema import SweepConfig
-from vitsweep.run.board import LineBoard
 from vitsweep.run.deaths import Deaths, give_up
 from vitsweep.run.hydra_task import CellTask, FrozenLoader
 from vitsweep.run.pool import MAX_DEATHS
+from vitsweep.run.progress_table import LogProgress
 from vitsweep.study.locks import Witness
 from vitsweep.study.plan import Cell
 from vitsweep.study.status import standing
@@ -41,7 +41,7 @@ def make_launcher(work: Sweep, task: CellTask) -> Launcher:
     return Plugins.instance().instantiate_launcher(config=work.config, task_function=task, hydra_context=context)
 
 
-def is_left(work: Sweep, cell: Cell, deaths: Deaths, board: LineBoard) -> bool:
+def is_left(work: Sweep, cell: Cell, deaths: Deaths, board: LogProgress) -> bool:
     """Whether a cell that was launched must be launched again; one whose worker dies time after time counts as failed.
 
     To be called once a launch.

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from vitsweep.run.board import LineBoard
 from vitsweep.run.deaths import Deaths
 from vitsweep.run.hydra_task import BETWEEN, CELL_KEY, CellTask
 from vitsweep.run.launch import Sweep, is_left, make_launcher
 from vitsweep.run.packs import Packs
 from vitsweep.run.pool import LOOK_SECONDS, run_in_processes
+from vitsweep.run.progress_table import LogProgress
 from vitsweep.study.plan import Cell
 from vitsweep.study.status import Standing, standing
 
@@ -28,7 +28,7 @@ BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SUBMITIT = "hydra_plugins.hydra_submitit_launcher."
 
 
-def run_cells(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
+def run_cells(work: Sweep, cells: list[Cell], board: LogProgress) -> None:
     """Train the cells, here or elsewhere; returns when each has ended.
 
     Raises:
@@ -51,7 +51,7 @@ def trains_packs(config: DictConfig) -> bool:
     return config.hydra.launcher._target_ == BASIC
 
 
-def run_through_hydra(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
+def run_through_hydra(work: Sweep, cells: list[Cell], board: LogProgress) -> None:
     """Call Hydra's launcher until every cell has ended.
 
     A launcher may lose jobs and results when a worker dies, so what came of each cell is read from the disk, and what
@@ -67,7 +67,7 @@ def run_through_hydra(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
     waiting, deaths, number = list(cells), Deaths(), 0
     while waiting:
         batch = [cell for cell in waiting if not work.witness.is_held(work.directory / cell.id)]
-        batch = packs.with_company(batch[0], batch) if is_basic and batch else batch
+        batch = packs.group_with(batch[0], batch) if is_basic and batch else batch
         if not batch:
             time.sleep(LOOK_SECONDS)
         if is_basic:
@@ -86,7 +86,7 @@ def run_through_hydra(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
 
 
 @contextmanager
-def watching(work: Sweep, batch: list[Cell], board: LineBoard) -> Iterator[None]:
+def watching(work: Sweep, batch: list[Cell], board: LogProgress) -> Iterator[None]:
     """Keep the board up to date by looking at the disk, while a launcher is busy and tells nothing."""
     ended = threading.Event()
 

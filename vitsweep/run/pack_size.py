@@ -16,7 +16,7 @@ import torch
 from vitsweep.config.schema import Config, from_dict
 from vitsweep.model.build import make_model
 from vitsweep.model.cost import training_bytes
-from vitsweep.run.packs import Measured, keep_measured, program_key, read_packs
+from vitsweep.run.packs import PackMeasurement, program_key, read_packs, save_measurement
 from vitsweep.train.compiled import compiled
 from vitsweep.train.device import device_name, pick_device, pick_kernels, pick_precision
 from vitsweep.train.pack import Together, is_out_of_memory
@@ -25,14 +25,14 @@ from vitsweep.train.trial_steps import made_up_images, made_up_setup
 
 log = logging.getLogger(__name__)
 
-STEPS = {"cpu": (1, 3), "cuda": (3, 30)}  # before the clock is started (memory, compiling, graphs), and timed
-GAIN = 1.05  # packing must be faster by this factor; less may be chance
-SHARE = 0.8  # of the free memory that a pack may take
+NUM_STEPS = {"cpu": (1, 3), "cuda": (3, 30)}  # before the clock is started (memory, compiling, graphs), and timed
+MIN_GAIN = 1.05  # packing must be faster by this factor; less may be chance
+MEMORY_SHARE = 0.8  # of the free memory that a pack may take
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # Linux; the second as version 2 shows a container
 OVERHEAD = 2.0  # what a process takes, in multiples of the formula's figure (cost.training_bytes)
 
 
-def decided_size(directory: Path, configs: list[dict[str, Any]], pack: str, num_jobs: int = 1) -> int:
+def choose_size(directory: Path, configs: list[dict[str, Any]], pack: str, num_jobs: int = 1) -> int:
     """How many of these cells, all of one program, to train together now; says why it is not all of them.
 
     Args:
@@ -46,7 +46,7 @@ def decided_size(directory: Path, configs: list[dict[str, Any]], pack: str, num_
     """
     typed = [from_dict(values) for values in configs]
     device = pick_device(typed[0].device)
-    room = max(1, int(SHARE * free_bytes(device) / num_jobs // (OVERHEAD * max(map(bytes_of, typed)))))
+    room = max(1, int(MEMORY_SHARE * free_bytes(device) / num_jobs // (OVERHEAD * max(map(cell_bytes, typed)))))
     most = min(len(typed), room)
     if most < len(typed):
         log.warning("pack=%s: the free memory holds %d of %d cells at a time", pack, most, len(typed))
@@ -54,15 +54,15 @@ def decided_size(directory: Path, configs: list[dict[str, Any]], pack: str, num_
         return most
     found = read_packs(directory).get(program_key(configs[0]))
     if found is None or found.device != device_name(device):
-        found = measured(typed[:most], device)
-        keep_measured(directory, configs[0], found)
+        found = measure(typed[:most], device)
+        save_measurement(directory, configs[0], found)
     elif not found.is_limit and found.size < most:
-        found = measured(typed[:most], device, found)
-        keep_measured(directory, configs[0], found)
+        found = measure(typed[:most], device, found)
+        save_measurement(directory, configs[0], found)
     return min(most, found.size)
 
 
-def measured(configs: list[Config], device: torch.device, earlier: Measured | None = None) -> Measured:
+def measure(configs: list[Config], device: torch.device, earlier: PackMeasurement | None = None) -> PackMeasurement:
     """Double the cells at a time as long as images per second grow.
 
     Args:
@@ -70,16 +70,16 @@ def measured(configs: list[Config], device: torch.device, earlier: Measured | No
         earlier: what was found when there were fewer of them; it is gone on from.
     """
     size = earlier.size if earlier else 1
-    speeds = {size: speed(configs[:size], device)}
+    speeds = {size: measure_speed(configs[:size], device)}
     reason = "there are no more cells, or no room for more"
     while size < len(configs):
         count = min(2 * size, len(configs))
         try:
-            speeds[count] = speed(configs[:count], device)
+            speeds[count] = measure_speed(configs[:count], device)
         except Exception as fault:
             reason = f"{count} do not fit into memory" if is_out_of_memory(fault) else f"{count} cannot: {fault}"
             break
-        if speeds[count] < GAIN * speeds[size]:
+        if speeds[count] < MIN_GAIN * speeds[size]:
             reason = f"{count} are not faster"
             break
         size = count
@@ -90,25 +90,27 @@ def measured(configs: list[Config], device: torch.device, earlier: Measured | No
     log.info("pack=auto: %d at a time, %s; images/s: %s", size, reason, told)
     kept = (earlier.images_per_second if earlier else {}) | {str(n): round(found, 1) for n, found in speeds.items()}
     is_limit = size < len(configs)
-    return Measured(size=size, device=device_name(device), images_per_second=kept, reason=reason, is_limit=is_limit)
+    return PackMeasurement(
+        size=size, device=device_name(device), images_per_second=kept, reason=reason, is_limit=is_limit
+    )
 
 
-def speed(configs: list[Config], device: torch.device) -> float:
+def measure_speed(configs: list[Config], device: torch.device) -> float:
     """Training images of all cells in a second."""
     together = Together(len(configs), may_give_way=False)
     if device.type != "cuda":
         configs = [dataclasses.replace(config, compile="off") for config in configs]
-    num_warm, num_timed = STEPS.get(device.type, STEPS["cpu"])
-    steps = [made_up_step(config, device) for config in configs]
+    num_warm, num_timed = NUM_STEPS.get(device.type, NUM_STEPS["cpu"])
+    steps = [random_step(config, device) for config in configs]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        take(together, steps, num_warm)
+        run_steps(together, steps, num_warm)
         began = time.perf_counter()
-        take(together, steps, num_timed)
+        run_steps(together, steps, num_timed)
         seconds = time.perf_counter() - began
     return len(steps) * len(steps[0].index_B) * num_timed / seconds
 
 
-def take(together: Together, steps: list[Step], count: int) -> None:
+def run_steps(together: Together, steps: list[Step], count: int) -> None:
     """Take the steps so many times and wait for the device at the end; a fault of one is raised."""
     for _ in range(count):
         answers = together.take(steps)
@@ -118,7 +120,7 @@ def take(together: Together, steps: list[Step], count: int) -> None:
         answer.tolist()
 
 
-def made_up_step(config: Config, device: torch.device) -> Step:
+def random_step(config: Config, device: torch.device) -> Step:
     """A step of the configuration's own model, batch and optimizer on made-up images."""
     pick_kernels(device, deterministic=config.deterministic)
     model = make_model(config).to(device).train()
@@ -129,7 +131,7 @@ def made_up_step(config: Config, device: torch.device) -> Step:
     return Step(setup=setup, config=config, index_B=setup.data.train.id_N, epoch=1, step=0)
 
 
-def bytes_of(config: Config) -> int:
+def cell_bytes(config: Config) -> int:
     """What one cell takes in a pack, by the formula; it is tested to grow in proportion to their number."""
     return training_bytes(config.model, config.recipe, config.recipe.batch_size)
 
@@ -138,17 +140,17 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is to be had now: of the GPU, else of the machine or of what this control group may have of it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return min([free_of_machine(MEMINFO), *free_of_group(CGROUP)])
+    return min([free_machine_bytes(MEMINFO), *free_cgroup_bytes(CGROUP)])
 
 
-def free_of_machine(meminfo: Path) -> int:
+def free_machine_bytes(meminfo: Path) -> int:
     """What the kernel says is available."""
     if not meminfo.exists():
         return 2**34  # macOS tells nobody; 16 GiB is what such machines have at least
     return int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"))[1]) * 1024
 
 
-def free_of_group(cgroup: Path) -> list[int]:
+def free_cgroup_bytes(cgroup: Path) -> list[int]:
     """What the limit of the control group (a container's, a Slurm job's) leaves; empty where there is none.
 
     Cached files count as its use, but the kernel drops those that have not been read of late.

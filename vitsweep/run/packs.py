@@ -24,16 +24,16 @@ from vitsweep.study.locks import guarded
 from vitsweep.study.plan import Cell
 
 PACKS_NAME = "packs.json"
-MOST = 32
+MAX_CELLS = 32
 """Cells in one program where neither the user nor a measurement says otherwise."""
-FEWEST_STEPS = 1000
+MIN_STEPS = 1000
 """Training steps below which pack=auto leaves a cell alone: measuring would take longer than packing can save."""
 SHARED_RECIPE = ("recipe.epochs", "recipe.batch_size")
-SHARED_MEANS = ("device", "precision", "compile", "deterministic")
+SHARED_SETTINGS = ("device", "precision", "compile", "deterministic")
 
 
 @dataclass(kw_only=True)
-class Measured:
+class PackMeasurement:
     """What pack=auto found for one program on one device; kept in packs.json."""
 
     size: int
@@ -47,7 +47,7 @@ class Measured:
     """Whether more were tried and found no better; else there were no more cells, or no room for more at that time."""
 
 
-def program_of(config: dict[str, Any]) -> dict[str, Any]:
+def shared_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Dotted key -> value of what all cells of one program have in common.
 
     Args:
@@ -60,15 +60,15 @@ def is_shared(key: str) -> bool:
     """Whether cells of one program must agree in a key of the configuration."""
     if key.startswith("model."):
         return not key.endswith("dropout_prob")
-    return key.startswith("data.") or key in SHARED_RECIPE + SHARED_MEANS
+    return key.startswith("data.") or key in SHARED_RECIPE + SHARED_SETTINGS
 
 
 def program_key(config: dict[str, Any]) -> str:
     """Names the program in packs.json."""
-    return hashlib.sha256(json.dumps(program_of(config), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(shared_settings(config), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def programs_of(cells: list[Cell]) -> list[list[Cell]]:
+def group_by_program(cells: list[Cell]) -> list[list[Cell]]:
     """The cells in groups that can share a program, in the order of the groups' first cells."""
     found: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -76,43 +76,43 @@ def programs_of(cells: list[Cell]) -> list[list[Cell]]:
     return list(found.values())
 
 
-def differing(cells: list[Cell]) -> dict[str, list[Any]]:
+def differing_settings(cells: list[Cell]) -> dict[str, list[Any]]:
     """Dotted key -> the values, of what keeps the cells from being one program."""
-    programs = [program_of(group[0].config) for group in programs_of(cells)]
+    programs = [shared_settings(group[0].config) for group in group_by_program(cells)]
     keys = dict.fromkeys(key for program in programs for key in program)
     values = {key: list({as_text(program.get(key)): None for program in programs}) for key in keys}
     return {key: found for key, found in values.items() if len(found) > 1}
 
 
-def why_alone(config: dict[str, Any], pack: str) -> str:
+def unpacked_reason(config: dict[str, Any], pack: str) -> str:
     """Why a cell is trained apart whatever the others are, or nothing."""
     if pack == "off":
         return "pack=off"
     if config["model"]["name"] == "resnet":
         return "a resnet's running statistics belong to one model"
     if pack == "auto" and not is_long(config):
-        return f"fewer than {FEWEST_STEPS:,} steps"
+        return f"fewer than {MIN_STEPS:,} steps"
     return ""
 
 
-def remark(cells: list[Cell], pack: str) -> str:
+def packing_note(cells: list[Cell], pack: str) -> str:
     """What `pack=` means for these cells, in a sentence; nothing where there is nothing to say."""
     if pack == "off" or len(cells) < 2:
         return ""
-    reasons = [(cell, why_alone(cell.config, pack)) for cell in cells]
+    reasons = [(cell, unpacked_reason(cell.config, pack)) for cell in cells]
     counts = Counter(reason for _, reason in reasons if reason)
     said = [f"trained apart: {count} of {len(cells)} cells ({reason})" for reason, count in counts.items()]
     others = [cell for cell, reason in reasons if not reason]
-    said += [remark_on_programs(others, is_rest=bool(said))] if len(others) > 1 else []
+    said += [describe_groups(others, is_rest=bool(said))] if len(others) > 1 else []
     return f"pack={pack}: {'; '.join(said)}"
 
 
-def remark_on_programs(cells: list[Cell], is_rest: bool) -> str:
+def describe_groups(cells: list[Cell], is_rest: bool) -> str:
     """Into how many programs these cells fall, and for want of what they must share."""
-    groups = programs_of(cells)
+    groups = group_by_program(cells)
     if len(groups) == 1:
         return f"all {len(cells)} cells{' left' * is_rest} can be one program"
-    why = "; ".join(f"{key} ({', '.join(values)})" for key, values in differing(cells).items())
+    why = "; ".join(f"{key} ({', '.join(values)})" for key, values in differing_settings(cells).items())
     sizes = " + ".join(str(len(group)) for group in groups)
     return (
         f"the cells differ in what one program must share: {why}; so {len(cells)} cells are "
@@ -134,7 +134,7 @@ class Packs:
         self.bounds: dict[str, int] = {}  # of programs whose process was killed, perhaps for want of memory
         self.keys: dict[str, str] = {}  # of a plan's cells by id; a thousand of them are asked for time and again
 
-    def with_company(
+    def group_with(
         self, cell: Cell, others: Iterable[Cell], is_free: Callable[[Cell], bool] = lambda other: True
     ) -> list[Cell]:
         """The cell and those of `others` that are to be trained with it."""
@@ -151,10 +151,10 @@ class Packs:
 
     def size(self, cell: Cell) -> int:
         """Most cells in the cell's program, as far as is known before it has been measured."""
-        if why_alone(cell.config, self.pack):
+        if unpacked_reason(cell.config, self.pack):
             return 1
         key = self.key(cell)
-        bound = self.bounds.get(key, MOST if self.pack == "auto" else int(self.pack))
+        bound = self.bounds.get(key, MAX_CELLS if self.pack == "auto" else int(self.pack))
         if self.pack != "auto":
             return bound
         found = read_packs(self.directory).get(key)
@@ -176,21 +176,21 @@ def is_long(config: dict[str, Any]) -> bool:
     if images is None:
         return True
     _, steps = batch_and_steps(images[0], config["recipe"]["batch_size"])
-    return steps * config["recipe"]["epochs"] >= FEWEST_STEPS
+    return steps * config["recipe"]["epochs"] >= MIN_STEPS
 
 
-def read_packs(directory: Path) -> dict[str, Measured]:
+def read_packs(directory: Path) -> dict[str, PackMeasurement]:
     """program_key -> what was measured in this sweep directory."""
     try:
         values = json.loads((directory / PACKS_NAME).read_text(encoding="utf-8"))
-        return {key: Measured(**found) for key, found in values.items()}
+        return {key: PackMeasurement(**found) for key, found in values.items()}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError) as fault:
         raise RecordError(f"{directory / PACKS_NAME}  is damaged ({fault}); delete it") from fault
 
 
-def keep_measured(directory: Path, config: dict[str, Any], found: Measured) -> None:
+def save_measurement(directory: Path, config: dict[str, Any], found: PackMeasurement) -> None:
     """Write down what was measured; a job with another program may do so at the same time."""
     with guarded(directory):
         values = {key: vars(other) for key, other in read_packs(directory).items()}

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vitsweep.config.overrides import as_text
-from vitsweep.run.board import table_console
-from vitsweep.run.packs import remark
+from vitsweep.run.packs import packing_note
+from vitsweep.run.progress_table import table_console
 from vitsweep.study.estimate import Price, Sight, prices_of, sight_of, warnings_of
 from vitsweep.study.plan import Plan, extend, read_plan
 
@@ -47,7 +47,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
         if price.arm in probed and probed[price.arm].fault
     ]
     lines = [Text(line) for line in [*totals(prices, probed), sight_sentence(sight)]]
-    packs = remark(plan.cells, plan.cells[0].config.get("pack", "off"))
+    packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
     lines += [Text(f"warning: {warning}", style="yellow") for warning in warnings]
     lines += [Text(f"directory: {directory}")] if directory is not None else []

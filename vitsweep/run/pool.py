@@ -23,7 +23,7 @@ from vitsweep.run.deaths import Deaths, give_up, num_attempts
 from vitsweep.run.packs import Packs
 from vitsweep.run.slots import Slot, make_slots
 from vitsweep.run.worker import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, no_space
-from vitsweep.run.workers import Nursery
+from vitsweep.run.workers import ForkServer
 from vitsweep.study.locks import Witness
 from vitsweep.study.plan import Cell
 from vitsweep.study.status import Standing, record_of, standing
@@ -65,7 +65,7 @@ class Pool:
         self.deaths = Deaths()
         self.refused: set[str] = set()
         self.disk_full = ""
-        self.nursery: Nursery | None = None
+        self.nursery: ForkServer | None = None
         self.orphaned = 0  # nurseries that died since a cell last ended
         self.started = 0  # processes so far, and the name of the last one
 
@@ -106,7 +106,7 @@ class Pool:
                 continue
             self.waiting.remove(cell)
             if now.is_wanted(self.retry) and needs(cell) not in self.refused:
-                self.start(self.packs.with_company(cell, self.waiting, self.is_startable))
+                self.start(self.packs.group_with(cell, self.waiting, self.is_startable))
             else:
                 self.tell(now)
 
@@ -132,7 +132,7 @@ class Pool:
     def start(self, cells: list[Cell]) -> None:
         """Start a cell, or several as one program, in a free slot."""
         if self.nursery is None:
-            self.nursery = Nursery()
+            self.nursery = ForkServer()
         slot = self.free.pop(0)
         self.started += 1
         self.running[self.started] = (cells, slot)

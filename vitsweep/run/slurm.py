@@ -16,10 +16,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from vitsweep.run.board import LineBoard
 from vitsweep.run.deaths import Deaths
 from vitsweep.run.hydra_task import CellTask
 from vitsweep.run.launch import Sweep, is_left, make_launcher
+from vitsweep.run.progress_table import LogProgress
 from vitsweep.run.slots import Slot, make_slots
 from vitsweep.run.slurm_job import ALL, CellJob
 from vitsweep.run.worker import GRACE_SECONDS
@@ -122,7 +122,7 @@ def make_executor(cluster: str, params: dict[str, Any]) -> Any:
     return executor
 
 
-def run_jobs(work: Sweep, cells: list[Cell], board: LineBoard) -> None:
+def run_jobs(work: Sweep, cells: list[Cell], board: LogProgress) -> None:
     """Train the cells as jobs; returns when each has ended.
 
     Raises:

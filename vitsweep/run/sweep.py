@@ -10,10 +10,10 @@ from omegaconf import DictConfig, open_dict
 from vitsweep.config.composer import Composer
 from vitsweep.config.schema import SweepConfig
 from vitsweep.paths import PACKAGE_DIR
-from vitsweep.run.board import final_table, make_board, table_console
 from vitsweep.run.launch import Sweep
 from vitsweep.run.launchers import run_cells, trains_packs
-from vitsweep.run.packs import remark
+from vitsweep.run.packs import packing_note
+from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.workers import worker_environment
 from vitsweep.study.locks import Witness, bury
 from vitsweep.study.plan import Cell, Plan, read_plan
@@ -54,7 +54,7 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
         prepare(config, directory)
         work = Sweep(config=config, context=context, directory=directory, settings=settings, witness=witness)
         try:
-            with StopSignals(), make_board(before, directory) as board:
+            with StopSignals(), make_progress(before, directory) as board:
                 run_cells(work, todo, board)
         except KeyboardInterrupt:
             clear_away(directory, standings(directory, plan.cells, witness), witness)  # of workers stopped by force
@@ -83,7 +83,7 @@ def check(directory: Path, plan: Plan, todo: list[Cell]) -> None:
 def say_packs(config: DictConfig, todo: list[Cell]) -> None:
     """Say which of the cells can be one program, if the user asked for packs."""
     pack = todo[0].config["pack"]
-    if pack == "auto" or not (said := remark(todo, pack)):
+    if pack == "auto" or not (said := packing_note(todo, pack)):
         return
     if not trains_packs(config):
         said = f"pack={pack}: this launcher trains every cell apart; packs need hydra/launcher=basic"

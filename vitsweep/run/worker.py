@@ -14,14 +14,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from functools import lru_cache
 from pathlib import Path
 
 from vitsweep.config.schema import from_dict
-from vitsweep.errors import RecordError, UserError
+from vitsweep.errors import UserError
 from vitsweep.study.locks import CellLock, Witness
-from vitsweep.study.plan import Cell, Plan, read_plan
-from vitsweep.study.record import PLAN_NAME, Record, described, write_record
+from vitsweep.study.plan import new_record, read_cell
+from vitsweep.study.record import Record, described, write_record
 from vitsweep.study.status import ENDED_BADLY, at_rest, record_of
 from vitsweep.train.stop import Interrupted
 
@@ -71,7 +70,7 @@ def train_cells(
     try:
         with ExitStack() as locks:
             for cell_id in cell_ids:
-                plan, cell = planned(directory, cell_id)
+                plan, cell = read_cell(directory, cell_id)
                 lock = locks.enter_context(CellLock(directory / cell.id, witness))
                 if not lock.acquire():
                     told[cell_id] = "busy"
@@ -106,10 +105,10 @@ def going_together(directory: Path, records: list[Record], num_jobs: int) -> int
     """
     if len(records) < 2:
         return len(records)
-    from vitsweep.run.pack_size import decided_size
+    from vitsweep.run.pack_size import choose_size
 
     try:
-        return decided_size(directory, [record.config for record in records], records[0].config["pack"], num_jobs)
+        return choose_size(directory, [record.config for record in records], records[0].config["pack"], num_jobs)
     except UserError:
         return 1
 
@@ -172,50 +171,6 @@ def point_to_log(folder: Path, other: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOG_NAME, "a", encoding="utf-8") as stream:
         stream.write(f"trained as one program with other cells; the log is {other / LOG_NAME}\n")
-
-
-def planned(directory: Path, cell_id: str) -> tuple[Plan, Cell]:
-    """A cell as plan.json froze it; YAML is not read again, so editing it changes nothing in a running study.
-
-    Raises:
-        RecordError: there is no such cell.
-    """
-    try:
-        stamp = (directory / PLAN_NAME).stat()
-    except FileNotFoundError as fault:
-        raise RecordError(f"{directory}  has no {PLAN_NAME}; it is not the directory of a sweep") from fault
-    plan, cells = frozen_plan(directory, stamp.st_mtime_ns, stamp.st_ino)
-    if cell_id not in cells:
-        raise RecordError(f"{cell_id}  is no cell of {directory / PLAN_NAME}; python -m vitsweep status lists them")
-    return plan, cells[cell_id]
-
-
-@lru_cache(maxsize=1)
-def frozen_plan(directory: Path, mtime_ns: int, inode: int) -> tuple[Plan, dict[str, Cell]]:
-    """The plan and its cells by id; read again only if the file is another one, for a thousand cells take 0.1 s."""
-    plan = read_plan(directory)
-    assert plan is not None
-    return plan, {cell.id: cell for cell in plan.cells}
-
-
-def new_record(plan: Plan, cell: Cell, earlier: Record | None) -> Record:
-    """The record that a cell starts with, and what earlier attempts left in theirs."""
-    record = Record(
-        study=plan.study,
-        role=cell.role,
-        arm=cell.arm,
-        levels=cell.levels,
-        seed=cell.seed,
-        overrides=cell.overrides,
-        config=cell.config,
-        config_hash=cell.config_hash,
-        plan_hash=plan.plan_hash,
-        claims_hash=plan.claims_hash,
-    )
-    if earlier is not None:
-        for name in ("started", "attempts", "time_seconds", "wandb", "claims_hash"):
-            setattr(record, name, getattr(earlier, name))
-    return record
 
 
 def disk_fault(record: Record) -> str:

@@ -29,7 +29,7 @@ COMMAND = (sys.executable, "-m", "vitsweep.run.workers")
 POLL_SECONDS = 0.05
 
 
-class Nursery:
+class ForkServer:
     """The parent's side: starts cells, passes signals on, hears of their ends."""
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ def redirect(path: Path) -> None:
 
 
 def main() -> None:
-    """`python -m vitsweep.run.workers`, started by Nursery alone."""
+    """`python -m vitsweep.run.workers`, started by ForkServer alone."""
     incoming, outgoing = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # what an import prints must not be taken for a message
     for name in PRELOADED:

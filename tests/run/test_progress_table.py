@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.support.made_plans import made_plan
-from vitsweep.run import board
-from vitsweep.run.board import LineBoard, LiveBoard, duration, final_table, make_board, table_console
-from vitsweep.run.worker import new_record
+from vitsweep.run import progress_table
+from vitsweep.run.progress_table import LiveProgress, LogProgress, duration, final_table, make_progress, table_console
+from vitsweep.study.plan import new_record
 from vitsweep.study.record import METRIC_NAMES, append_row
 from vitsweep.study.status import Standing
 
@@ -38,7 +38,7 @@ def planned(plan) -> list[Standing]:
 
 def test_line_for_every_cell_that_ended(plan, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    lines = LineBoard(planned(plan), tmp_path)
+    lines = LogProgress(planned(plan), tmp_path)
     lines.tell(Standing(cell=plan.cells[0], status="running"))
     lines.tell(ended(plan, 0))
     lines.tell(ended(plan, 1, "failed", error={"type": "ValueError", "message": "broken"}))
@@ -51,7 +51,7 @@ def test_line_for_every_cell_that_ended(plan, tmp_path, caplog):
 def test_time_left_counts_on_all_slots(plan, tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    lines = LineBoard(planned(plan), tmp_path)
+    lines = LogProgress(planned(plan), tmp_path)
     for cell in plan.cells[:2]:
         lines.tell(Standing(cell=cell, status="running"))
     assert lines.seconds_left() == 0.0  # nothing has ended yet, so nobody knows
@@ -64,7 +64,7 @@ def test_time_left_counts_on_all_slots(plan, tmp_path, monkeypatch):
 def test_time_left_is_guessed_from_the_epochs_of_running_cells(plan, tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    lines = LineBoard(planned(plan)[1:2], tmp_path)  # two epochs
+    lines = LogProgress(planned(plan)[1:2], tmp_path)  # two epochs
     (tmp_path / plan.cells[1].id).mkdir(parents=True)
     lines.tell(Standing(cell=plan.cells[1], status="running"))
     clock[0] = 30.0
@@ -73,14 +73,14 @@ def test_time_left_is_guessed_from_the_epochs_of_running_cells(plan, tmp_path, m
 
 
 def test_cells_done_before_do_not_count_as_fast(plan, tmp_path):
-    lines = LineBoard([ended(plan, 0), *planned(plan)[1:]], tmp_path)
+    lines = LogProgress([ended(plan, 0), *planned(plan)[1:]], tmp_path)
     assert lines.summary() == "1/4 done, 0 running, 0 failed"
 
 
 def test_live_board_shows_running_cells_and_leaves_lines_of_ended_ones(plan, tmp_path, monkeypatch):
     screen = Console(record=True, width=120, force_terminal=True)
-    monkeypatch.setattr(board, "Console", lambda **_: screen)
-    with LiveBoard(planned(plan), tmp_path) as live:
+    monkeypatch.setattr(progress_table, "Console", lambda **_: screen)
+    with LiveProgress(planned(plan), tmp_path) as live:
         live.tell(Standing(cell=plan.cells[1], status="running"))
         live.tell(ended(plan, 0))
         live.tell(None)
@@ -89,8 +89,8 @@ def test_live_board_shows_running_cells_and_leaves_lines_of_ended_ones(plan, tmp
 
 
 def test_board_is_live_only_where_a_person_looks(plan, tmp_path, monkeypatch):
-    monkeypatch.setattr(board.sys.stderr, "isatty", lambda: False, raising=False)
-    assert type(make_board(planned(plan), tmp_path)) is LineBoard
+    monkeypatch.setattr(progress_table.sys.stderr, "isatty", lambda: False, raising=False)
+    assert type(make_progress(planned(plan), tmp_path)) is LogProgress
 
 
 def test_final_table_has_every_arm_and_every_cell_that_is_missing(plan, tmp_path):

@@ -40,8 +40,8 @@ def run_pack(cells: list[tuple[Any, Record, Path]], let_go: Callable[[int], None
     return [None] * len(cells)
 
 
-def decided_size(directory: Path, configs: list[Any], pack: str, num_jobs: int) -> int:
-    """What pack_size.decided_size answers."""
+def choose_size(directory: Path, configs: list[Any], pack: str, num_jobs: int) -> int:
+    """What pack_size.choose_size answers."""
     path = directory / "together.txt"
     return min(len(configs), int(path.read_text())) if path.exists() else len(configs)
 
@@ -105,7 +105,7 @@ def module(name: str, **contents: Any) -> types.ModuleType:
 if __name__ == "__main__":
     sys.modules["vitsweep.train.fit"] = module("vitsweep.train.fit", run_cell=run_cell)
     sys.modules["vitsweep.train.pack"] = module("vitsweep.train.pack", run_pack=run_pack)
-    sys.modules["vitsweep.run.pack_size"] = module("vitsweep.run.pack_size", decided_size=decided_size)
+    sys.modules["vitsweep.run.pack_size"] = module("vitsweep.run.pack_size", choose_size=choose_size)
     sys.modules["vitsweep.train.checkpoint"] = module("vitsweep.train.checkpoint", drop_state=lambda folder: None)
     work.from_dict = lambda values: values
     nursery.PRELOADED = ()

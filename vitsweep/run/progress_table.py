@@ -29,7 +29,7 @@ def table_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
-class LineBoard:
+class LogProgress:
     """A log line whenever a cell has ended: for files, schedulers and everybody without a terminal.
 
     Args:
@@ -45,7 +45,7 @@ class LineBoard:
         self.began: dict[str, tuple[float, int]] = {}  # id -> when, and the epochs that were finished then
         self.seconds: list[float] = []
 
-    def __enter__(self) -> "LineBoard":
+    def __enter__(self) -> "LogProgress":
         return self
 
     def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
@@ -100,10 +100,10 @@ class LineBoard:
         return rows[-1]["epoch"] if rows else 0
 
 
-class LiveBoard(LineBoard):
+class LiveProgress(LogProgress):
     """The same as a picture that changes in place, with the running cells below it."""
 
-    def __enter__(self) -> "LiveBoard":
+    def __enter__(self) -> "LiveProgress":
         self.live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
         self.live.start()
         return self
@@ -130,9 +130,9 @@ class LiveBoard(LineBoard):
         ]
 
 
-def make_board(standings: list[Standing], directory: Path) -> LineBoard:
+def make_progress(standings: list[Standing], directory: Path) -> LogProgress:
     """A live board if a person is looking, else lines."""
-    return (LiveBoard if sys.stderr.isatty() else LineBoard)(standings, directory)
+    return (LiveProgress if sys.stderr.isatty() else LogProgress)(standings, directory)
 
 
 def outcome(now: Standing) -> str:
