@@ -12,10 +12,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from vitsweep.config.convert import config_hash, from_omegaconf, to_dict
 from vitsweep.config.hydra import register
-from vitsweep.config.messages import as_sentence
+from vitsweep.config.messages import user_message
 from vitsweep.config.overrides import short_key, single_name
-from vitsweep.config.schema import Config, config_hash, from_omegaconf, to_dict
+from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.paths import conf_dir
 from vitsweep.run.worker import train_cell
@@ -37,7 +38,7 @@ class Task:
 
     def __init__(self) -> None:
         self.exit_code = ALL_DONE
-        self.faults: list[str] = []
+        self.errors: list[str] = []
 
     def __call__(self, composed: DictConfig) -> str:
         """Train the cell that the sweep names, else the one that was composed; returns its status."""
@@ -49,7 +50,7 @@ class Task:
             config, record = single_cell(from_omegaconf(composed))
             status = train(config, record, directory)
         except Exception as fault:
-            sentence = as_sentence(fault)
+            sentence = user_message(fault)
             if sentence is None:
                 raise
             self.refuse(sentence)
@@ -62,8 +63,8 @@ class Task:
     def refuse(self, sentence: str) -> None:
         """Remember the user's fault; the same one of many cells is told once."""
         self.exit_code = REFUSED
-        if sentence not in self.faults:
-            self.faults.append(sentence)
+        if sentence not in self.errors:
+            self.errors.append(sentence)
 
 
 def leave_no_trace(directory: Path) -> None:
@@ -158,7 +159,7 @@ def main() -> int:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     except Exception as fault:
-        sentence = as_sentence(fault, sys.argv[1:])
+        sentence = user_message(fault, sys.argv[1:])
         if wants_traceback or sentence is None:
             raise
         print(sentence, file=sys.stderr)
@@ -166,6 +167,6 @@ def main() -> int:
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]
-    for sentence in task.faults:
+    for sentence in task.errors:
         print(sentence, file=sys.stderr)
     return task.exit_code

@@ -1,12 +1,12 @@
-"""The faults that a user can mend. They import nothing, so that every module can raise them.
+"""Errors that a user can correct; the module imports nothing, so that every other can raise them.
 
-Each is a ValueError whose text reads `key=value  rule  what is allowed  what to do`; the command line prints it
-without a traceback and ends with exit code 2.
+Each message has the form `key=value  rule  what is allowed  what to do`; the command line prints it without a
+traceback and exits with code 2.
 """
 
 
 class UserError(ValueError):
-    """A fault in what the user asked for; the message names the key and the remedy."""
+    """An error in the user's input; the message names the key and the remedy."""
 
 
 class ConfigError(UserError):
@@ -18,19 +18,19 @@ class ConfigError(UserError):
 
     def __init__(self, faults: list[str]):
         super().__init__("\n".join(faults))
-        self.faults = faults
+        self.errors = faults
 
     def __reduce__(self):
-        return type(self), (self.faults,)
+        return type(self), (self.errors,)
 
 
 class DataError(UserError):
-    """Images are missing, damaged, or do not fit the model."""
+    """Images that are missing, damaged, or do not fit the model."""
 
 
 class RecordError(UserError):
-    """A record or plan on disk is damaged, foreign, or belongs to another study."""
+    """A record or plan on disk that is damaged, foreign, or part of another study."""
 
 
 class NonFiniteLoss(ArithmeticError):  # noqa: N818 - an event of training rather than a mistake
-    """The training loss stopped being a number: the cell has diverged."""
+    """A training loss that is not finite: the cell has diverged."""

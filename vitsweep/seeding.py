@@ -14,7 +14,7 @@ import torch
 STREAMS = ("init", "order", "augment", "dropout")
 
 
-def derive(seed: int, *names: str | int) -> int:
+def derive_seed(seed: int, *names: str | int) -> int:
     """The child seed of `seed` that is called `names`.
 
     Args:
@@ -30,7 +30,7 @@ def derive(seed: int, *names: str | int) -> int:
 
 def make_generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator for the stream `names` of `seed`; those of one training run are STREAMS."""
-    return torch.Generator(device).manual_seed(derive(seed, *names))
+    return torch.Generator(device).manual_seed(derive_seed(seed, *names))
 
 
 def seed_everything(seed: int, device: torch.device) -> None:
@@ -47,7 +47,7 @@ def seed_everything(seed: int, device: torch.device) -> None:
 
 def draw_bits(count: int, seed: int, *names: str | int) -> np.ndarray:
     """`count` uint64 of 64 random bits each from the stream `names` of `seed`."""
-    return np.random.PCG64(derive(seed, *names)).random_raw(count)
+    return np.random.PCG64(derive_seed(seed, *names)).random_raw(count)
 
 
 def permute(count: int, seed: int, *names: str | int) -> np.ndarray:

@@ -160,10 +160,10 @@ def data_of(record: Record) -> "Data":
     Raises:
         UserError: they are not there, or they are others than those the record names.
     """
-    from vitsweep.config import schema as config
+    from vitsweep.config.convert import from_dict
     from vitsweep.data.load import load_data
 
-    wanted = config.from_dict(record.config)
+    wanted = from_dict(record.config)
     wanted.data.download = False  # a report must not fetch a data set
     data = load_data(wanted)
     if data.fingerprint != record.data_fingerprint:
@@ -213,13 +213,13 @@ def sights_over_training(row: dict, record: Record, gathered: Gathered, settings
     """
     import safetensors.torch
 
-    from vitsweep.config import schema as config
+    from vitsweep.config.convert import from_dict
     from vitsweep.model.build import make_model
 
     kept = epoch_checkpoints(Path(row["directory"]))
     if not kept:
         return []
-    model = make_model(config.from_dict(record.config))  # with the weights that training began with: epoch 0
+    model = make_model(from_dict(record.config))  # with the weights that training began with: epoch 0
     sights = [look_through(model, record.normalisation, gathered, settings, row | {"shown_epoch": 0})]
     places = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MAX_EPOCHS - 1)).round().astype(int))
     for epoch in (list(kept)[place] for place in places):

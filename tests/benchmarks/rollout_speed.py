@@ -21,7 +21,8 @@ from vitsweep.analysis.__main__ import main as analysis_main
 from vitsweep.analysis.attention.maps import CHUNK, look
 from vitsweep.analysis.attention.rollout import fuse, rollout
 
-from vitsweep.config.schema import Config, ModelConfig, config_hash, from_dict, to_dict
+from vitsweep.config.convert import config_hash, from_dict, to_dict
+from vitsweep.config.schema import Config, ModelConfig
 from vitsweep.data.augment import normalize
 from vitsweep.data.load import load_data
 from vitsweep.model.build import make_model

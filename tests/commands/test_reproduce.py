@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from vitsweep.commands.reproduce import compose_config, quote_value, reproduce_command
-from vitsweep.config.schema import Config, checked, config_hash, from_dict, to_dict
+from vitsweep.config.convert import config_hash, from_dict, to_dict, validate
+from vitsweep.config.schema import Config
 from vitsweep.study.record import Record, write_record
 
 
@@ -24,7 +25,7 @@ def test_command_has_the_records_overrides():
 def test_command_adds_what_the_overrides_no_longer_give():
     config = compose_config(["data=shapes", "recipe=quick"])
     before = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, lr=0.002))
-    assert reproduce_command(record_of(checked(before), ["data=shapes", "recipe=quick"])).endswith(
+    assert reproduce_command(record_of(validate(before), ["data=shapes", "recipe=quick"])).endswith(
         "recipe=quick recipe.lr=0.002"
     )
 

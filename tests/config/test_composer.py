@@ -15,8 +15,8 @@ from hydra.types import RunMode
 from omegaconf import open_dict
 
 from vitsweep.config.composer import Composer
+from vitsweep.config.convert import from_omegaconf, to_dict
 from vitsweep.config.hydra import register
-from vitsweep.config.schema import from_omegaconf, to_dict
 from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
 
@@ -170,7 +170,7 @@ def test_composers_configurations_do_not_share_their_parts(composer):
 def test_composer_refuses_what_hydra_refuses(composer, overrides, sentence):
     with pytest.raises(ConfigError) as refusal:
         composer(overrides)
-    assert refusal.value.faults[0].startswith(sentence)
+    assert refusal.value.errors[0].startswith(sentence)
 
 
 # A configuration of somebody else's, with everything that makes options depend on one another.

@@ -12,8 +12,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
 from vitsweep.config.composer import Composer
+from vitsweep.config.convert import describe_type
 from vitsweep.config.hydra import register
-from vitsweep.config.messages import as_sentence, kind_of, known_keys, near
+from vitsweep.config.messages import did_you_mean, known_keys, user_message
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.paths import conf_dir
 
@@ -78,7 +79,7 @@ def composer() -> Composer:
 def test_complaint_is_a_sentence_with_key_rule_and_remedy(composer, override):
     with pytest.raises(ConfigError) as refusal:
         composer([override])
-    assert refusal.value.faults == [SENTENCES[override]]
+    assert refusal.value.errors == [SENTENCES[override]]
 
 
 def test_complaint_about_yaml_names_file_line_and_column(tmp_path):
@@ -86,26 +87,26 @@ def test_complaint_about_yaml_names_file_line_and_column(tmp_path):
     path.write_text("name: s\nfactors: [a\nseeds: 3\n")
     with pytest.raises(yaml.YAMLError) as fault, open(path) as stream:
         yaml.safe_load(stream)
-    said = as_sentence(fault.value)
+    said = user_message(fault.value)
     assert said == f"{path}, line 3, column 6: expected ',' or ']', but got ':'; correct the YAML there"
 
 
 def test_complaint_about_a_character_that_yaml_forbids_says_so():
     with pytest.raises(yaml.YAMLError) as fault:
         yaml.safe_load("a: \x00")
-    assert as_sentence(fault.value).startswith("a configuration file is no YAML: unacceptable character #x0000")
+    assert user_message(fault.value).startswith("a configuration file is no YAML: unacceptable character #x0000")
 
 
 def test_complaint_about_bytes_that_are_no_text_says_how_to_save_them():
     with pytest.raises(UnicodeDecodeError) as fault:
         b"a: \xff".decode()
-    assert as_sentence(fault.value) == (
+    assert user_message(fault.value) == (
         "a configuration file  is no UTF-8 text (byte 3: invalid start byte); save it as UTF-8"
     )
 
 
 def test_complaint_of_ours_is_passed_on_word_for_word():
-    assert as_sentence(RecordError("x=1  is wrong; mend it")) == "x=1  is wrong; mend it"
+    assert user_message(RecordError("x=1  is wrong; mend it")) == "x=1  is wrong; mend it"
 
 
 def test_complaint_of_ours_is_found_under_hydras():
@@ -115,17 +116,17 @@ def test_complaint_of_ours_is_found_under_hydras():
         except ConfigError as fault:
             raise HydraException("something went wrong") from fault
     except HydraException as fault:
-        assert as_sentence(fault) == "x=1  is wrong; mend it"
+        assert user_message(fault) == "x=1  is wrong; mend it"
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError(), ValueError("our own mistake"), KeyError("x"), AssertionError()])
 def test_complaint_that_is_not_the_users_keeps_its_traceback(fault):
-    assert as_sentence(fault) is None
+    assert user_message(fault) is None
 
 
 @pytest.mark.parametrize("number, text", [(28, "No space left on device"), (30, "Read-only file system")])
 def test_complaint_about_the_disk_names_the_file_and_the_remedy(number, text):
-    said = as_sentence(OSError(number, text, "/x/plan.json"))
+    said = user_message(OSError(number, text, "/x/plan.json"))
     assert said == f"/x/plan.json  cannot be written ({text}); choose another hydra.run.dir or hydra.sweep.dir"
 
 
@@ -134,7 +135,7 @@ def test_complaint_about_an_option_in_a_file_names_the_file(tmp_path):
     register()
     with initialize_config_dir(str(tmp_path), version_base="1.3"), pytest.raises(ConfigError) as refusal:
         Composer(GlobalHydra.instance().config_loader(), "config")([])
-    assert refusal.value.faults == ["config.yaml: recipe.epochs=many  must be an integer"]
+    assert refusal.value.errors == ["config.yaml: recipe.epochs=many  must be an integer"]
 
 
 @pytest.mark.parametrize(
@@ -152,13 +153,13 @@ def test_complaint_about_an_option_in_a_file_names_the_file(tmp_path):
     ],
 )
 def test_kind_of_a_key_is_read_from_its_type(key, kind):
-    assert kind_of(key) == kind
+    assert describe_type(key) == kind
 
 
 def test_suggestion_is_never_the_word_itself_and_always_known():
     for key in known_keys():
         for word in (key, key[:-1], key.replace(".", "/"), key.rpartition(".")[2]):
-            meant = near(word).removeprefix("; did you mean ").removesuffix("?")
+            meant = did_you_mean(word).removeprefix("; did you mean ").removesuffix("?")
             assert meant != word and (not meant or meant in known_keys())
 
 

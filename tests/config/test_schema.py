@@ -9,9 +9,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from vitsweep.config import schema as configuration
+from vitsweep.config.convert import config_hash, flatten, from_dict, from_omegaconf, to_dict, validate
 from vitsweep.config.hydra import register
-from vitsweep.config.schema import Config, ConfigError, checked, config_hash, from_dict, from_omegaconf, to_dict
+from vitsweep.config.model_schema import DROPOUT_PLACES, ModelConfig
+from vitsweep.config.schema import Config, DataConfig, RecipeConfig, TrackerConfig
+from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
 
 GROUPS = [
@@ -26,10 +28,10 @@ GROUPS = [
     "study",
 ]
 CLASSES = [
-    configuration.ModelConfig,
-    configuration.DataConfig,
-    configuration.RecipeConfig,
-    configuration.TrackerConfig,
+    ModelConfig,
+    DataConfig,
+    RecipeConfig,
+    TrackerConfig,
     Config,
 ]
 
@@ -80,24 +82,24 @@ def changed(**values) -> Config:
 )
 def test_config_refuses_with_key_rule_and_allowed_values(values, sentence):
     with pytest.raises(ConfigError) as refusal:
-        checked(changed(**values))
-    assert sentence in refusal.value.faults
+        validate(changed(**values))
+    assert sentence in refusal.value.errors
 
 
 def test_config_names_all_faults_in_one_message():
     with pytest.raises(ConfigError) as refusal:
-        checked(changed(model__patch_size=5, recipe__lr=-1.0, seed=-1))
-    assert len(refusal.value.faults) == 3
+        validate(changed(model__patch_size=5, recipe__lr=-1.0, seed=-1))
+    assert len(refusal.value.errors) == 3
 
 
 def test_config_survives_the_round_trip_through_a_record():
-    config = checked(changed(model__patch_size=8, data__train_limit=100))
+    config = validate(changed(model__patch_size=8, data__train_limit=100))
     assert from_dict(to_dict(config)) == config
 
 
 @pytest.mark.parametrize("key, value", [("seed", 5), ("device", "cpu"), ("precision", "fp32"), ("data__root", "/x")])
 def test_config_hash_ignores_what_is_not_science(key, value):
-    assert config_hash(changed(**{key: value})) == config_hash(Config(data=configuration.DataConfig()))
+    assert config_hash(changed(**{key: value})) == config_hash(Config(data=DataConfig()))
 
 
 @pytest.mark.parametrize("key, value", [("model__patch_size", 8), ("recipe__lr", 2e-3), ("data__train_limit", 10)])
@@ -106,7 +108,7 @@ def test_config_hash_follows_science(key, value):
 
 
 def test_config_hash_fills_dropout_places():
-    places = {f"model__{place}_dropout_prob": 0.2 for place in configuration.DROPOUT_PLACES}
+    places = {f"model__{place}_dropout_prob": 0.2 for place in DROPOUT_PLACES}
     assert config_hash(changed(**places, model__hidden_dropout_prob=0.7)) == config_hash(Config())
 
 
@@ -131,7 +133,7 @@ def test_config_group_and_value_mean_the_same(group, option, key, value):
 @pytest.mark.parametrize("option, places", [("none", []), ("attention", ["attention_probs", "attention_output"])])
 def test_config_dropout_groups_act_at_their_places_alone(option, places):
     model = composed(f"model/dropout={option}").model
-    assert [p for p in configuration.DROPOUT_PLACES if model.dropout_rate(p) > 0] == places
+    assert [p for p in DROPOUT_PLACES if model.dropout_rate(p) > 0] == places
 
 
 def test_config_yaml_defaults_are_the_schemas_defaults(tmp_path):
@@ -164,7 +166,7 @@ def test_config_field_has_a_sentence(kind):
 
 def test_config_options_are_pinned():
     """The option list is a public surface: who changes it changes this list too."""
-    keys = sorted(configuration.flat(to_dict(Config())))
+    keys = sorted(flatten(to_dict(Config())))
     assert len(keys) == len(set(keys))
     assert [k for k in keys if "." not in k] == [
         "checkpoint_every_epochs",

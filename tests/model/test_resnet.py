@@ -10,8 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import resnet18
 
 import vitsweep
-from vitsweep.config import schema as configuration
-from vitsweep.config.schema import Config, ConfigError, ModelConfig, checked, config_hash, to_dict
+from vitsweep.config.convert import config_hash, to_dict, validate
+from vitsweep.config.model_schema import NETWORKS as NETWORK_NAMES
+from vitsweep.config.schema import Config, ModelConfig
+from vitsweep.errors import ConfigError
 from vitsweep.model.build import MODEL_CLASSES, make_model
 from vitsweep.model.cost import activation_bytes, count_parameters, flops_per_image, num_tokens
 from vitsweep.model.resnet import ResNet
@@ -125,7 +127,7 @@ def test_resnet_is_evaluated_on_its_running_statistics_and_leaves_them_alone():
 
 
 def test_resnet_comes_back_from_disk_with_its_running_statistics(tmp_path):
-    config, model = checked(Config(model=SMALL)), trained()
+    config, model = validate(Config(model=SMALL)), trained()
     record = Record(study="s", role="arm", arm="cnn", seed=0, config=to_dict(config), config_hash=config_hash(config))
     write_record(tmp_path, record)
     save_model(tmp_path / "best.safetensors", model.state_dict(), config)
@@ -152,7 +154,7 @@ def test_weight_decay_of_resnet_acts_on_kernels_and_head_alone():
 
 
 def test_networks_are_those_that_the_configuration_allows():
-    assert set(MODEL_CLASSES) == set(configuration.NETWORKS)
+    assert set(MODEL_CLASSES) == set(NETWORK_NAMES)
     assert (ViT.has_attention, ResNet.has_attention) == (True, False)
 
 
@@ -180,7 +182,7 @@ def test_capture_refuses_a_network_without_attention():
     ],
 )
 def test_config_refuses_what_a_resnet_cannot_read_or_be(changes, sentence):
-    assert dataclasses.replace(ARM, **changes).faults() == [sentence]
+    assert dataclasses.replace(ARM, **changes).errors() == [sentence]
 
 
 def test_config_hash_of_a_vit_is_what_it_was_before_there_was_a_resnet():

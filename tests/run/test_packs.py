@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vitsweep.config.schema import Config, config_hash, from_dict, to_dict
+from vitsweep.config.convert import config_hash, from_dict, to_dict
+from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.run import pack_size
 from vitsweep.run import pool as isolate

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from vitsweep.config.overrides import counts_as_science, is_swept, single_name, slug, sweep_name
-from vitsweep.config.schema import Config, ConfigError, StudyConfig, config_hash
-from vitsweep.errors import RecordError
+from vitsweep.config.convert import config_hash
+from vitsweep.config.overrides import affects_result, is_swept, single_name, slug, sweep_name
+from vitsweep.config.schema import Config, StudyConfig
+from vitsweep.errors import ConfigError, RecordError
 from vitsweep.study.arms import study_arms, sweep_arms
 from vitsweep.study.plan import claims_hash, extend, make_plan, plan_hash, read_plan, write_plan
 
@@ -22,8 +23,8 @@ def compose(overrides: list[str]) -> Config:
         key, value = override.split("=")
         group, name = key.split(".")
         setattr(getattr(config, group), name, float(value) if name == "lr" else int(value))
-    if config.model.faults():
-        raise ConfigError(config.model.faults())
+    if config.model.errors():
+        raise ConfigError(config.model.errors())
     return config
 
 
@@ -58,7 +59,7 @@ def test_arms_that_resolve_equal_are_refused_with_both_names():
 def test_all_bad_cells_are_named_in_one_message():
     with pytest.raises(ConfigError) as refusal:
         sweep_arms([], {"model.patch_size": ["model.patch_size=5", "model.patch_size=7"]}, compose)
-    assert ["model.patch_size=5" in f or "model.patch_size=7" in f for f in refusal.value.faults] == [True, True]
+    assert ["model.patch_size=5" in f or "model.patch_size=7" in f for f in refusal.value.errors] == [True, True]
 
 
 def test_cells_come_seed_by_seed():
@@ -178,12 +179,12 @@ def test_swept_overrides_are_told_from_lists(override, swept):
 
 @pytest.mark.parametrize("override", ["data.root=/x", "tracker.mode=offline", "hydra/launcher=joblib", "device=cpu"])
 def test_where_and_how_does_not_count_as_science(override):
-    assert not counts_as_science(override)
+    assert not affects_result(override)
 
 
 def test_every_key_beside_the_science_and_the_seed_says_where_or_how():
     others = {field.name for field in dataclasses.fields(Config)} - {"model", "data", "recipe", "seed"}
-    assert others and not any(counts_as_science(f"{name}=1") for name in others)
+    assert others and not any(affects_result(f"{name}=1") for name in others)
 
 
 def test_slug_of_a_long_text_is_short_and_its_own():
@@ -237,7 +238,7 @@ def test_study_excludes_what_matches_all_of_an_entry():
 def test_study_exclude_is_refused_when_it_makes_no_sense(exclude, sentence):
     with pytest.raises(ConfigError) as refusal:
         study_arms([], StudyConfig(name="s", factors=OFAT, exclude=exclude), compose)
-    assert refusal.value.faults[0].startswith(sentence)
+    assert refusal.value.errors[0].startswith(sentence)
 
 
 def test_placebo_is_the_baseline_with_other_streams_under_the_same_seed_label():

@@ -117,7 +117,7 @@ def test_fraction_of_resolution_five_has_no_aliased_pairs():
 def test_study_is_refused_with_key_and_remedy(study, sentence):
     with pytest.raises(ConfigError) as refusal:
         specs_of(StudyConfig(**study))
-    assert refusal.value.faults[0].startswith(sentence)
+    assert refusal.value.errors[0].startswith(sentence)
 
 
 def test_seeds_are_a_list_or_a_count():

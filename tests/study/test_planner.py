@@ -15,8 +15,9 @@ import yaml
 
 from vitsweep.commands import plan as price
 from vitsweep.config.composer import Composer
+from vitsweep.config.convert import from_dict
 from vitsweep.config.hydra import make_loader
-from vitsweep.config.schema import Config, from_dict
+from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
 from vitsweep.study.plan import Plan

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from vitsweep.config.convert import config_hash, to_dict
 from vitsweep.config.overrides import slug
-from vitsweep.config.schema import Config, config_hash, to_dict
+from vitsweep.config.schema import Config
 from vitsweep.study.plan import Cell, Plan, new_record, plan_hash, write_plan
 from vitsweep.study.record import write_record
 

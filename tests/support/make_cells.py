@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vitsweep.config import schema as configuration
+from vitsweep.config.convert import config_hash, from_dict, to_dict
+from vitsweep.config.schema import Config
 from vitsweep.data.load import Data, load_data
 from vitsweep.model.build import make_model
 from vitsweep.study.record import Record, read_record, write_record
@@ -26,10 +27,10 @@ TINY_RESNET = {"hidden_size": 32, "num_hidden_layers": 4}
 SHAPES = {"name": "shapes", "shapes_train": 100, "shapes_test": 40}
 
 
-def make_config(seed: int = 0, **model: Any) -> configuration.Config:
+def make_config(seed: int = 0, **model: Any) -> Config:
     """A tiny network on a handful of shapes: a ViT, or with name="resnet" the other one."""
     sizes = TINY_RESNET if model.get("name") == "resnet" else TINY
-    return configuration.from_dict({"model": sizes | model, "data": SHAPES, "seed": seed})
+    return from_dict({"model": sizes | model, "data": SHAPES, "seed": seed})
 
 
 def make_cell(
@@ -50,8 +51,8 @@ def make_cell(
         role="baseline" if arm == "baseline" else "arm",
         arm=arm,
         seed=seed,
-        config=configuration.to_dict(config),
-        config_hash=configuration.config_hash(config),
+        config=to_dict(config),
+        config_hash=config_hash(config),
         data_fingerprint=data.fingerprint,
         classes=data.classes,
         normalisation={"mean": data.mean, "std": data.std},

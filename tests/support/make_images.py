@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vitsweep.config.schema import Config, DataConfig, ModelConfig, checked
+from vitsweep.config.convert import validate
+from vitsweep.config.schema import Config, DataConfig, ModelConfig
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 # Asked before any fixture clears the environment. Beside the checkout: lossless mosaics, 10 images a row.
@@ -106,7 +107,7 @@ def _opcodes(value: object) -> bytes:
 def make_config(root: Path | None, *, num_classes: int = 10, image_size: int = 32, **data: object) -> Config:
     """A checked configuration with these images."""
     model = ModelConfig(num_classes=num_classes, image_size=image_size)
-    return checked(Config(model=model, data=DataConfig(root=None if root is None else str(root), **data)))
+    return validate(Config(model=model, data=DataConfig(root=None if root is None else str(root), **data)))
 
 
 def cifar10_pixels() -> Pixels:

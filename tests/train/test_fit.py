@@ -100,7 +100,7 @@ def test_best_is_the_epoch_with_the_lowest_validation_loss(trained):
 def test_predictions_agree_with_the_record_and_with_the_loaded_model(
     vitsweep_main, tiny, tmp_path, lr, best_epoch, kind, which
 ):
-    from vitsweep.config.schema import from_dict
+    from vitsweep.config.convert import from_dict
     from vitsweep.data.augment import normalize
     from vitsweep.data.load import load_data
 

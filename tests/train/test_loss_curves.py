@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig, checked
+from vitsweep.config.convert import validate
+from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig
 from vitsweep.model import cpu_ops, layers
 from vitsweep.train.step import epoch_order, prepare, train_step
 
@@ -26,7 +27,7 @@ def loss_curve(model: dict, seed: int, precision: str) -> torch.Tensor:
         device="cpu",
         precision=precision,
     )
-    setup = prepare(checked(config))
+    setup = prepare(validate(config))
     setup.model.train()
     losses = []
     for step in range(STEPS):

@@ -40,7 +40,7 @@ def make(base: str = "", changes: str = "") -> Config:
         if isinstance(plain, str) and not isinstance(old, str):
             plain = float(value) if "." in value or "e" in value else int(value)
         setattr(getattr(config, group), name, plain)
-    assert not config.faults()
+    assert not config.errors()
     return config
 
 
@@ -239,7 +239,7 @@ def plan_of(*arms: str, design: str = "list"):
 def test_arm_that_changes_nothing_is_refused_with_its_override_and_the_remedy():
     with pytest.raises(ConfigError) as refusal:
         refuse_noops(plan_of("recipe.momentum=0.5", "model.patch_size=8"))
-    assert refusal.value.faults == [
+    assert refusal.value.errors == [
         "`recipe.momentum=0.5` of arm momentum=0.5  changes nothing that a cell does, although recipe.momentum=0.5 is "
         f"not the baseline's (compared: {', '.join(EFFECTS)}); "
         "drop it, add what makes it count, or use sweep.check=false"
@@ -249,7 +249,7 @@ def test_arm_that_changes_nothing_is_refused_with_its_override_and_the_remedy():
 def test_arms_that_change_nothing_are_all_named():
     with pytest.raises(ConfigError) as refusal:
         refuse_noops(plan_of("recipe.momentum=0.5", "recipe.momentum=0.7"))
-    assert len(refusal.value.faults) == 2
+    assert len(refusal.value.errors) == 2
 
 
 def test_arms_that_act_pass_without_a_word():

@@ -12,16 +12,8 @@ import safetensors.torch
 import torch
 
 import vitsweep.train.fit
-from vitsweep.config.schema import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    RecipeConfig,
-    TrackerConfig,
-    checked,
-    config_hash,
-    to_dict,
-)
+from vitsweep.config.convert import config_hash, to_dict, validate
+from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig
 from vitsweep.model import cpu_ops
 from vitsweep.run.pack_size import random_step
 from vitsweep.study.record import Record, read_record, read_rows
@@ -46,7 +38,7 @@ def make_config(seed: int = 0, dropout: float = 0.2, model: dict | None = None, 
         device="cpu",
         precision="fp32",
     )
-    return checked(config)
+    return validate(config)
 
 
 def make_cells(folder: Path, configs: list[Config]) -> list[tuple[Config, Record, Path]]:

@@ -7,7 +7,7 @@ import torch
 
 from vitsweep.commands import plan as price
 from vitsweep.config.composer import Composer
-from vitsweep.config.schema import to_dict
+from vitsweep.config.convert import to_dict
 from vitsweep.model.vit import ViT
 from vitsweep.study.planner import plan_of
 from vitsweep.train import probe

@@ -6,7 +6,7 @@ The same table is what sweep.dry_run=true prints. With sweep.probe=true a few re
 import argparse
 
 from vitsweep.config.hydra import make_loader
-from vitsweep.config.messages import told
+from vitsweep.config.messages import user_errors
 from vitsweep.run.plan_table import print_plan
 from vitsweep.study.planner import planned
 
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     ask.add_argument("--config-name", "-cn", default="config", help="the primary configuration")
     ask.add_argument("--multirun", "-m", action="store_true", help="allowed and meant anyway")
     asked = ask.parse_intermixed_args(arguments)
-    with told(arguments):
+    with user_errors(arguments):
         plan, directory = planned(asked.overrides, make_loader(asked.config_dir), asked.config_name)
     print_plan(plan, directory)
     return 0

@@ -8,9 +8,10 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
+from vitsweep.config.convert import config_hash, flatten, from_dict, from_omegaconf, to_dict
 from vitsweep.config.hydra import register
-from vitsweep.config.overrides import as_text
-from vitsweep.config.schema import Config, config_hash, flat, from_dict, from_omegaconf, to_dict
+from vitsweep.config.overrides import yaml_text
+from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.paths import conf_dir
 from vitsweep.study.record import Record, read_record
@@ -61,7 +62,7 @@ def missing_overrides(composed: Config, wanted: Config) -> list[str]:
 
 def quote_value(value: Any) -> str:
     """A value as Hydra's override grammar reads it: texts with characters of their own meaning in quotes."""
-    text = as_text(value)
+    text = yaml_text(value)
     if not isinstance(value, str) or re.fullmatch(r"[\w./:-]+", text):
         return text
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -70,4 +71,4 @@ def quote_value(value: Any) -> str:
 def result_settings(config: Config) -> dict[str, Any]:
     """Dotted key -> value of what a cell's result depends on, and where its data are."""
     values = to_dict(config)
-    return flat({name: values[name] for name in ("model", "data", "recipe", "seed")})
+    return flatten({name: values[name] for name in ("model", "data", "recipe", "seed")})

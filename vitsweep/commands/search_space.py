@@ -14,8 +14,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from vitsweep.config.composer import Composer
-from vitsweep.config.overrides import counts_as_science, override_key, override_value, short_key
-from vitsweep.config.schema import config_hash
+from vitsweep.config.convert import config_hash
+from vitsweep.config.overrides import affects_result, override_key, override_value, short_key
 from vitsweep.errors import ConfigError
 from vitsweep.study.arms import compose_all, named_arms
 from vitsweep.study.design import Spec
@@ -39,7 +39,7 @@ def build_search_space(overrides: list[str], composer: Composer, method: str) ->
     faults += [
         f"{o}  chooses from a group, which W&B cannot name safely; sweep its values" for o in swept if is_group(o)
     ]
-    faults += [f"{o}  is no part of the experiment; give it one value" for o in swept if not counts_as_science(o)]
+    faults += [f"{o}  is no part of the experiment; give it one value" for o in swept if not affects_result(o)]
     faults += [f"{key}=...  is given twice; drop one" for key in dict.fromkeys(keys) if keys.count(key) > 1]
     if not [key for key in keys if key != "seed"]:
         faults.append(f"--method={method}  needs a range to search: recipe.lr='tag(log,interval(1e-4,1e-2))'")

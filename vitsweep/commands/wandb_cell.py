@@ -21,9 +21,9 @@ from vitsweep.commands.search_space import (
     split_overrides,
 )
 from vitsweep.config.composer import Composer
-from vitsweep.config.messages import told
+from vitsweep.config.convert import config_hash
+from vitsweep.config.messages import user_errors
 from vitsweep.config.overrides import override_key, sweep_name
-from vitsweep.config.schema import config_hash
 from vitsweep.errors import ConfigError
 from vitsweep.run.worker import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace, train_cell
 from vitsweep.study.locks import CellLock, Witness
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     ask = make_study_parser("cell", __doc__)
     ask.add_argument("--tune", action="store_true", help="the point is W&B's own choice, not a planned cell")
     asked, point = ask.parse_intermixed_args(arguments[:place]), arguments[place + 1 :]
-    with told(arguments):
+    with user_errors(arguments):
         composer = make_composer(asked)
         directory = compose_sweep_directory(asked, composer)
         try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from vitsweep.commands.arguments import make_composer, make_study_parser
 from vitsweep.commands.wandb_panels import Subject, make_report, make_workspace
-from vitsweep.config.messages import told
+from vitsweep.config.messages import user_errors
 from vitsweep.errors import UserError
 from vitsweep.files import write_json
 from vitsweep.study.plan import Plan
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     asked = ask.parse_intermixed_args(arguments)
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("wandb dashboard  needs wandb-workspaces; install it with: pip install 'vitsweep[dashboards]'")
-    with told(arguments):
+    with user_errors(arguments):
         plan, directory = planned(asked.overrides, make_composer(asked).loader, asked.config_name)
     subject = make_subject(plan, directory)
     if asked.dry_run:

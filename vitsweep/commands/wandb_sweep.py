@@ -22,9 +22,9 @@ from vitsweep.commands.search_space import (
     to_yaml_value,
 )
 from vitsweep.config.composer import Composer
-from vitsweep.config.messages import told
+from vitsweep.config.convert import flatten
+from vitsweep.config.messages import user_errors
 from vitsweep.config.overrides import override_key, sweep_name
-from vitsweep.config.schema import flat
 from vitsweep.errors import ConfigError
 from vitsweep.study.plan import Plan
 from vitsweep.study.planner import freeze, planned
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     ask.add_argument("--method", choices=METHODS, default="grid", help="grid: every planned cell; else tuning")
     ask.add_argument("--runs", type=int, help="for tuning: how many runs; default: until you stop it")
     asked = ask.parse_intermixed_args(arguments)
-    with told(arguments):
+    with user_errors(arguments):
         composer = make_composer(asked)
         make = planned_sweep if asked.method == "grid" else tuning_sweep
         content, size, directory = make(asked, composer)
@@ -129,7 +129,7 @@ def grid_parameters(plan: Plan) -> dict[str, Any] | None:
     """Dotted key -> its values, if the cells are all combinations of plain values of dotted keys; else None."""
     keys = list(dict.fromkeys(override_key(o) for arm in plan.arms for o in arm["overrides"]))
     cells = [cell for cell in plan.cells if cell.role != "placebo"]
-    settings = [flat(cell.config) | {"seed": cell.seed} for cell in cells]
+    settings = [flatten(cell.config) | {"seed": cell.seed} for cell in cells]
     if (
         len(cells) < len(plan.cells)
         or "seed" in keys

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vitsweep.config.schema import flat
+from vitsweep.config.convert import flatten
 
 
 class Choices:
@@ -63,7 +63,7 @@ class Choices:
         package = file.header.get("package") or "_group_"
         package = package.replace("_group_", group.replace("/", ".")).replace("_name_", option)
         prefix = "" if package == "_global_" else f"{package}."
-        return flat(OmegaConf.to_container(file.config, resolve=False), prefix)
+        return flatten(OmegaConf.to_container(file.config, resolve=False), prefix)
 
     def file(self, path: str) -> Any:
         """Hydra's reading of one configuration file, None if it has none."""

@@ -16,9 +16,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vitsweep.config.choices import Choices
-from vitsweep.config.messages import as_sentence, told
+from vitsweep.config.convert import from_omegaconf, validate
+from vitsweep.config.messages import user_errors, user_message
 from vitsweep.config.overrides import override_key
-from vitsweep.config.schema import Config, StudyConfig, checked, from_omegaconf
+from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.config.template import Template
 from vitsweep.errors import ConfigError
 
@@ -48,13 +49,13 @@ class Composer:
         Raises:
             ConfigError: it cannot be composed, or breaks a rule.
         """
-        with told(overrides):
+        with user_errors(overrides):
             choices = tuple(o for o in overrides if self.is_group(o))
             refuse_sweeps([self.parse(o) for o in overrides])
             values = [self.parse(o) for o in overrides if not self.is_group(o)]
             config = self.template(choices).with_values(values)
             if config is not None:
-                return checked(config)
+                return validate(config)
             composed = copy.deepcopy(self.base(choices))
             ConfigLoaderImpl._apply_overrides_to_config(values, composed)
             return from_omegaconf(composed)
@@ -99,7 +100,7 @@ class Composer:
         """Hydra's own composition."""
         return self.loader.load_configuration(self.config_name, self.hydras + overrides, run_mode=RunMode.RUN)
 
-    def study(self, overrides: list[str]) -> StudyConfig | None:
+    def load_study(self, overrides: list[str]) -> StudyConfig | None:
         """The study that `study=NAME` and `study.key=value` describe, or None.
 
         Raises:
@@ -115,17 +116,17 @@ class Composer:
             raise
         except Exception as fault:
             folders = [source.path for source in self.loader.get_sources() if source.scheme() == "file"]
-            sentence = as_sentence(fault, [*overrides, *(f"--config-dir={folder}" for folder in folders)])
+            sentence = user_message(fault, [*overrides, *(f"--config-dir={folder}" for folder in folders)])
             if sentence is None:
                 raise
             raise ConfigError([sentence]) from fault
 
-    def contents(self, choice: str) -> dict[str, Any]:
+    def option_values(self, choice: str) -> dict[str, Any]:
         """Dotted key -> value of what a group's option itself sets, wherever its package puts it."""
         key, _, option = choice.lstrip("+").partition("=")
         return self.choices.contents(key.partition("@")[0], option)
 
-    def levels(self, override: str) -> list[str] | None:
+    def sweep_values(self, override: str) -> list[str] | None:
         """The single overrides that a swept one stands for, or None if it is not swept.
 
         Raises:

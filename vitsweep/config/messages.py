@@ -6,21 +6,20 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from vitsweep.config.overrides import as_text
+from vitsweep.config.convert import TYPE_NAMES, describe_type
+from vitsweep.config.overrides import yaml_text
 from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.paths import conf_dir
 
-KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list", dict: "a mapping"}
 
-
-def as_sentence(fault: BaseException, overrides: Sequence[str] = ()) -> str | None:
+def user_message(fault: BaseException, overrides: Sequence[str] = ()) -> str | None:
     """What to tell the user, or None if the fault is not the user's (a traceback is right then).
 
     Args:
@@ -35,9 +34,9 @@ def as_sentence(fault: BaseException, overrides: Sequence[str] = ()) -> str | No
             return _yaml(link)
         if isinstance(link, UnicodeDecodeError):
             return f"{_no_text(overrides)}  is no UTF-8 text (byte {link.start}: {link.reason}); save it as UTF-8"
-    told = [link for link in chain if isinstance(link, OmegaConfBaseException) and link.full_key]
-    if told:
-        return _omegaconf(told[0], str(fault))
+    with_key = [link for link in chain if isinstance(link, OmegaConfBaseException) and link.full_key]
+    if with_key:
+        return _omegaconf(with_key[0], str(fault))
     if isinstance(fault, HydraException | ValueError) and _is_hydras(fault):
         return _hydra(fault, overrides)
     if isinstance(fault, PermissionError) or (isinstance(fault, OSError) and fault.errno in (28, 30)):
@@ -47,14 +46,14 @@ def as_sentence(fault: BaseException, overrides: Sequence[str] = ()) -> str | No
 
 
 @contextmanager
-def told(arguments: Sequence[str]) -> Iterator[None]:
+def user_errors(arguments: Sequence[str]) -> Iterator[None]:
     """Turn the faults of Hydra and OmegaConf that are the user's into a ConfigError with the usual sentence."""
     try:
         yield
     except UserError:
         raise
     except Exception as fault:
-        sentence = as_sentence(fault, arguments)
+        sentence = user_message(fault, arguments)
         if sentence is None:
             raise
         raise ConfigError([sentence]) from fault
@@ -97,14 +96,14 @@ def _omegaconf(fault: OmegaConfBaseException, context: str) -> str:
         return f"{prefix}{key}  uses the resolver {match[1]}, which is unknown; give {key} a value"
     if "does not support deletion" in text:
         return f"~{key}  cannot be taken away; give it a value: {key}=..."
-    if (value := _refused_value(text)) is not None and kind_of(key):
-        return f"{prefix}{key}={value}  must be {kind_of(key)}"
-    if text.startswith("Invalid value assigned") and kind_of(key):
-        return f"{prefix}{key}  must be {kind_of(key)}"
+    if (value := _refused_value(text)) is not None and describe_type(key):
+        return f"{prefix}{key}={value}  must be {describe_type(key)}"
+    if text.startswith("Invalid value assigned") and describe_type(key):
+        return f"{prefix}{key}  must be {describe_type(key)}"
     if "is not in struct" in text:
         return f"{prefix}{key}  is not there yet; put a + before it to add it"
     if re.search(r"Key '.*' not in", text):
-        return f"{prefix}{key}  is unknown{near(key)}; see --cfg job for all keys"
+        return f"{prefix}{key}  is unknown{did_you_mean(key)}; see --cfg job for all keys"
     return f"{prefix}{key}  {text}"
 
 
@@ -113,20 +112,6 @@ def _refused_value(text: str) -> str | None:
         return "null"
     match = re.search(r"Value '(.*)' (?:of type|is not a valid)", text) or re.search(r"to string: '(.*)'", text)
     return match[1] if match else None
-
-
-def kind_of(key: str) -> str:
-    """What a key's value must be, in words; nothing for an unknown key."""
-    kind: Any = Config
-    for name in key.split("."):
-        parts = [part for part in (*get_args(kind), kind) if dataclasses.is_dataclass(part)]
-        if not parts or name not in (hints := get_type_hints(parts[0])):
-            return ""
-        kind = hints[name]
-    is_optional = type(None) in get_args(kind)
-    parts = get_args(kind) if is_optional else (get_origin(kind) or kind,)
-    words = [KINDS[part] for part in parts if part in KINDS]
-    return " or ".join(words[:1] + ["null"] * is_optional)
 
 
 def _hydra(fault: BaseException, overrides: Sequence[str]) -> str:
@@ -143,14 +128,14 @@ def _hydra(fault: BaseException, overrides: Sequence[str]) -> str:
         return _wrong_kind(match[1], overrides)
     for pattern, sentence in HYDRA_SENTENCES.items():
         if match := re.match(pattern, text):
-            return sentence.format(*match.groups(), near=near(match[1]))
+            return sentence.format(*match.groups(), did_you_mean=did_you_mean(match[1]))
     return " ".join(text.split())
 
 
 HYDRA_SENTENCES = {
-    r"Could not override '([^']+)'": "{0}  is unknown{near}; see --cfg job for all keys",
+    r"Could not override '([^']+)'": "{0}  is unknown{did_you_mean}; see --cfg job for all keys",
     r"Could not append to config\. An item is already at '([^']+)'": "+{0}  is there already; drop the + to change it",
-    r"Could not delete from config\. '([^']+)'": "~{0}  is unknown{near}; there is nothing to take away",
+    r"Could not delete from config\. '([^']+)'": "~{0}  is unknown{did_you_mean}; there is nothing to take away",
     r"Could not delete '([^']+)'": "~{0}  is not chosen, so it cannot be taken away",
     r"Override (\S+) looks like a config group": "{0}  is no config group, so it has no package; drop @ and its word",
     r"Additional config directory '([^']+)' not found": "--config-dir={0}  is no folder; name one that is there",
@@ -170,7 +155,7 @@ def _missing(fault: MissingConfigException, text: str) -> str:
 def _wrong_kind(name: str, overrides: Sequence[str]) -> str:
     """OmegaConf's complaint about a list in place of a mapping names no key, so the file is looked at once more."""
     path = _file_of(name, overrides)
-    found = misfits(yaml.safe_load(path.read_text(encoding="utf-8")), f"{name}.yaml") if path else []
+    found = validate_study_file(yaml.safe_load(path.read_text(encoding="utf-8")), f"{name}.yaml") if path else []
     if found and name.startswith("study/"):
         return "\n".join(found)
     return f"{name}.yaml  has a list where a mapping belongs, or the other way round; compare it with files in conf/"
@@ -198,7 +183,7 @@ def _file_of(name: str, arguments: Sequence[str]) -> Path | None:
     return next((path for folder in folders if (path := folder / f"{name}.yaml").is_file()), None)
 
 
-def misfits(content: Any, file: str) -> list[str]:
+def validate_study_file(content: Any, file: str) -> list[str]:
     """A sentence for every entry of a study file that is unknown, or a list in place of a mapping, or the like.
 
     Args:
@@ -206,17 +191,17 @@ def misfits(content: Any, file: str) -> list[str]:
         file: what it is called in the sentences.
     """
     if not isinstance(content, dict):
-        kind = KINDS.get(type(content), "nothing")
+        kind = TYPE_NAMES.get(type(content), "nothing")
         return [f"{file}  must be a mapping (name: ..., factors: ..., design: ..., seeds: ...), not {kind}"]
     allowed = [f.name for f in dataclasses.fields(StudyConfig)]
     found = []
     for name, value in content.items():
         key = f"study.{name}"
-        wanted = {"a list": list, "a mapping": dict}.get(kind_of(key))
+        wanted = {"a list": list, "a mapping": dict}.get(describe_type(key))
         if name not in allowed:
-            found.append(f"{file}: {key}  is unknown{near(key)}; allowed: {', '.join(sorted(allowed))}")
+            found.append(f"{file}: {key}  is unknown{did_you_mean(key)}; allowed: {', '.join(sorted(allowed))}")
         elif wanted and not isinstance(value, wanted) and not str(value).startswith("${"):
-            found.append(f"{file}: {key}={as_text(value)}  must be {kind_of(key)}")
+            found.append(f"{file}: {key}={yaml_text(value)}  must be {describe_type(key)}")
     return found
 
 
@@ -231,7 +216,7 @@ def _no_option(override: str) -> str:
     return f"{override}  must be the name of an option; allowed: {allowed}"
 
 
-def near(key: str) -> str:
+def did_you_mean(key: str) -> str:
     """`; did you mean ...?` with the key or group that is most like an unknown one, or nothing."""
     last = re.split(r"[./]", key)[-1]
     separator = "/" if "/" in key else "."

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 SLUG_LENGTH = 80
-NOT_SCIENCE = (
+NO_RESULT_KEYS = (
     "tracker",
     "device",
     "precision",
@@ -19,7 +19,7 @@ NOT_SCIENCE = (
     "sweep",
     "hydra",
 )
-NOT_SCIENCE_DATA = ("data.root", "data.download")
+NO_RESULT_DATA_KEYS = ("data.root", "data.download")
 
 
 def slug(text: str) -> str:
@@ -30,7 +30,7 @@ def slug(text: str) -> str:
     return f"{clean[: SLUG_LENGTH - 9]}-{hashlib.sha256(clean.encode()).hexdigest()[:8]}"
 
 
-def as_text(value: Any) -> str:
+def yaml_text(value: Any) -> str:
     """A value as YAML spells it: true, null, 8, 0.002."""
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -50,21 +50,21 @@ def override_value(override: str) -> str:
     return override.partition("=")[2]
 
 
-def counts_as_science(override: str) -> bool:
+def affects_result(override: str) -> bool:
     """Whether an override can change what is learned, rather than where and how it is computed."""
     key = override_key(override)
-    return re.split(r"[./]", key)[0] not in NOT_SCIENCE and key not in NOT_SCIENCE_DATA
+    return re.split(r"[./]", key)[0] not in NO_RESULT_KEYS and key not in NO_RESULT_DATA_KEYS
 
 
 def single_name(overrides: list[str]) -> str:
     """The name of a single run: its overrides, or `baseline`."""
-    parts = [f"{short_key(o)}={override_value(o)}" for o in overrides if counts_as_science(o)]
+    parts = [f"{short_key(o)}={override_value(o)}" for o in overrides if affects_result(o)]
     return slug("+".join(parts)) if parts else "baseline"
 
 
 def sweep_name(overrides: list[str]) -> str:
     """The name of a plain sweep: the keys it sweeps."""
-    keys = [short_key(o) for o in overrides if is_swept(o) and counts_as_science(o)]
+    keys = [short_key(o) for o in overrides if is_swept(o) and affects_result(o)]
     factors = [key for key in keys if key != "seed"]
     return slug("+".join(factors or keys)) if keys else single_name(overrides)
 

@@ -16,7 +16,8 @@ from omegaconf.base import Container
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import ValueNode
 
-from vitsweep.config.schema import Config, typed
+from vitsweep.config.convert import to_config
+from vitsweep.config.schema import Config
 
 GROUPS = ("model", "data", "recipe", "tracker", "sweep")
 PLAIN = bool | int | float | str | None
@@ -115,6 +116,6 @@ def interpolations(node: Node | None) -> list[str]:
 def typed_or_none(composed: DictConfig) -> Config | None:
     """The typed configuration, or None if it needs values first (a key that is missing still)."""
     try:
-        return typed(composed)
+        return to_config(composed)
     except OmegaConfBaseException:
         return None

@@ -1,6 +1,7 @@
 """What a cell costs: parameters, operations, tokens, memory, disk, steps. Formulas, measured in the tests."""
 
-from vitsweep.config.schema import DROPOUT_PLACES, ModelConfig, RecipeConfig
+from vitsweep.config.model_schema import DROPOUT_PLACES, ModelConfig
+from vitsweep.config.schema import RecipeConfig
 from vitsweep.model.resnet_shapes import resnet_activations, resnet_flops, resnet_parameters
 
 FP32_BYTES = 4

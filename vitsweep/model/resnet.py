@@ -22,7 +22,7 @@ class ResNet(nn.Module):
     """Image to logits.
 
     Args:
-        config: checked values, of which config.RESNET_READS are read.
+        config: checked values, of which RESNET_FIELDS are read.
         seed: draws the weights, each parameter from a stream of its own, so that arms share what they have in common.
     """
 

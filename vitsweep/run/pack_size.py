@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from vitsweep.config.schema import Config, from_dict
+from vitsweep.config.convert import from_dict
+from vitsweep.config.schema import Config
 from vitsweep.model.build import make_model
 from vitsweep.model.cost import training_bytes
 from vitsweep.run.packs import PackMeasurement, program_key, read_packs, save_measurement

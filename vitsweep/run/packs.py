@@ -15,8 +15,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from vitsweep.config.overrides import as_text
-from vitsweep.config.schema import DataConfig, flat
+from vitsweep.config.convert import flatten
+from vitsweep.config.overrides import yaml_text
+from vitsweep.config.schema import DataConfig
 from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
@@ -53,7 +54,7 @@ def shared_settings(config: dict[str, Any]) -> dict[str, Any]:
     Args:
         config: a cell's, resolved, as a plan keeps it.
     """
-    return {key: value for key, value in flat(config).items() if is_shared(key)}
+    return {key: value for key, value in flatten(config).items() if is_shared(key)}
 
 
 def is_shared(key: str) -> bool:
@@ -80,7 +81,7 @@ def differing_settings(cells: list[Cell]) -> dict[str, list[Any]]:
     """Dotted key -> the values, of what keeps the cells from being one program."""
     programs = [shared_settings(group[0].config) for group in group_by_program(cells)]
     keys = dict.fromkeys(key for program in programs for key in program)
-    values = {key: list({as_text(program.get(key)): None for program in programs}) for key in keys}
+    values = {key: list({yaml_text(program.get(key)): None for program in programs}) for key in keys}
     return {key: found for key, found in values.items() if len(found) > 1}
 
 

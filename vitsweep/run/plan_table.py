@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from vitsweep.config.overrides import as_text
+from vitsweep.config.overrides import yaml_text
 from vitsweep.run.packs import packing_note
 from vitsweep.run.progress_table import table_console
 from vitsweep.study.estimate import Price, Sight, prices_of, sight_of, warnings_of
@@ -72,7 +72,7 @@ def table_of(plan: Plan, prices: list[Price], probed: "dict[str, Probed]") -> Ta
 
 def changes_text(changes: dict[str, Any]) -> str:
     """What an arm changes, in a few words."""
-    words = [f"{key.rpartition('.')[2]}={as_text(value)}" for key, value in changes.items()]
+    words = [f"{key.rpartition('.')[2]}={yaml_text(value)}" for key, value in changes.items()]
     more = [f"and {len(words) - MANY_CHANGES} more"] if len(words) > MANY_CHANGES else []
     return " ".join(words[:MANY_CHANGES] + more) or "-"
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from vitsweep.config.schema import from_dict
+from vitsweep.config.convert import from_dict
 from vitsweep.errors import UserError
 from vitsweep.study.locks import CellLock, Witness
 from vitsweep.study.plan import new_record, read_cell

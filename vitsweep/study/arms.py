@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vitsweep.config.overrides import as_text, override_value, short_key, slug
-from vitsweep.config.schema import Config, StudyConfig, config_hash, flat
+from vitsweep.config.convert import config_hash, flatten
+from vitsweep.config.overrides import override_value, short_key, slug, yaml_text
+from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.study.design import Factors, Spec, factors_of, specs_of
 
@@ -138,7 +139,7 @@ def without_excluded(specs: list[Spec], exclude: list[Any], notes: list[str]) ->
 
 def matches(spec: Spec, entry: dict[str, Any]) -> bool:
     """Whether an arm has all the levels of an `exclude` entry."""
-    return all(spec.levels.get(str(factor)) == as_text(level) for factor, level in entry.items())
+    return all(spec.levels.get(str(factor)) == yaml_text(level) for factor, level in entry.items())
 
 
 def named_arms(specs: list[Spec], configs: list[Config]) -> list[Arm]:
@@ -172,7 +173,7 @@ def compose_all(all_overrides: list[list[str]], compose: Compose) -> list[Config
         try:
             configs.append(compose(overrides))
         except ConfigError as refused:
-            for fault in refused.faults:
+            for fault in refused.errors:
                 faults.setdefault(fault, overrides)
     if faults:
         raise ConfigError([f"{fault}    [{' '.join(overrides)}]" for fault, overrides in faults.items()])
@@ -198,7 +199,7 @@ def refuse_equal_arms(specs: list[Spec], configs: list[Config]) -> None:
 
 def differences(baseline: Config, config: Config) -> dict[str, Any]:
     """Dotted key -> value of everything in model, data and recipe that differs from the baseline."""
-    before, after = flat(science_values(baseline)), flat(science_values(config))
+    before, after = flatten(science_values(baseline)), flatten(science_values(config))
     return {key: value for key, value in after.items() if before.get(key, ...) != value}
 
 
@@ -212,7 +213,7 @@ def science_values(config: Config) -> dict[str, Any]:
 def arm_name(baseline: Config, config: Config, levels: dict[str, str]) -> str:
     """The arm's slug: the leaves that differ, or, when they are many (a group was chosen), its levels."""
     changed = differences(baseline, config)
-    parts = {key.rpartition(".")[2]: as_text(value) for key, value in changed.items()}
+    parts = {key.rpartition(".")[2]: yaml_text(value) for key, value in changed.items()}
     if len(parts) > 2 or not parts or "model.name" in changed:
         parts = levels
     return slug("+".join(f"{key}={value}" for key, value in parts.items()))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vitsweep.config.overrides import as_text
+from vitsweep.config.overrides import yaml_text
 from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
 
@@ -279,10 +279,10 @@ def seeds_of(seeds: Any) -> list[int]:
     found = list(range(seeds)) if is_integer(seeds) else seeds
     if not isinstance(found, list) or not found or not all(is_integer(s) and 0 <= s < NUM_SEEDS for s in found):
         raise ConfigError(
-            [f"study.seeds={as_text(seeds)}  must be a list of integers in 0 .. 2**32 - 1, or how many there are"]
+            [f"study.seeds={yaml_text(seeds)}  must be a list of integers in 0 .. 2**32 - 1, or how many there are"]
         )
     if len(set(found)) < len(found):
-        raise ConfigError([f"study.seeds={as_text(seeds)}  names a seed twice; each seed is one replicate"])
+        raise ConfigError([f"study.seeds={yaml_text(seeds)}  names a seed twice; each seed is one replicate"])
     return found
 
 

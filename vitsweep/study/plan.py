@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vitsweep.config.schema import DEFAULT_ROPE, config_hash, flat, from_dict, science, to_dict
+from vitsweep.config.convert import config_hash, flatten, from_dict, hashed_settings, to_dict
+from vitsweep.config.schema import DEFAULT_ROPE
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
 from vitsweep.study.arms import PLACEBO, PLACEBO_SEED_OFFSET, Arm, differences
@@ -194,7 +195,7 @@ def has_result(cell: Path) -> bool:
 def baseline_values(plan: Plan) -> dict[str, Any]:
     """Dotted key -> value of the baseline's model, data and recipe, paths left out."""
     cell = next(cell for cell in plan.cells if cell.role == "baseline")
-    return flat(science(from_dict(cell.config)))
+    return flatten(hashed_settings(from_dict(cell.config)))
 
 
 def the_plan(directory: Path) -> Plan:

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from vitsweep.config.composer import Composer
-from vitsweep.config.overrides import as_text, override_key, override_value, short_key, sweep_name
+from vitsweep.config.overrides import override_key, override_value, short_key, sweep_name, yaml_text
 from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.files import remove_temporaries
@@ -33,7 +33,7 @@ def plan_of(overrides: list[str], composer: Composer) -> Plan:
         ConfigError: anything that would make a cell impossible or pointless, all of it in one message.
     """
     fixed, factors, seeds = divided(overrides, composer)
-    study = composer.study([o for o in overrides if is_of_study(o)])
+    study = composer.load_study([o for o in overrides if is_of_study(o)])
     if study is None:
         return plain_plan(overrides, fixed, factors, seeds, composer)
     return study_plan(study, fixed, factors, seeds, composer)
@@ -53,7 +53,7 @@ def divided(overrides: list[str], composer: Composer) -> tuple[list[str], dict[s
     for override in overrides:
         if is_of_study(override):
             continue
-        levels, key = composer.levels(override), override_key(override)
+        levels, key = composer.sweep_values(override), override_key(override)
         if levels is None and key in factors:
             raise ConfigError([f"{override}  comes after a sweep of {key} and would undo it; drop one of them"])
         if key == "seed":
@@ -192,12 +192,11 @@ def shadow_faults(base: list[str], levels: list[tuple[str, tuple[str, ...]]], co
     for name, own in levels:
         values = {override_key(o): o for o in (*base, *own) if not composer.is_group(o)}
         for choice in (o for o in own if composer.is_group(o)):
-            for key, wanted in composer.contents(choice).items():
+            for key, wanted in composer.option_values(choice).items():
                 value = values.get(key)
                 if value is not None and composer.parse(value).value() != wanted:
-                    faults.append(
-                        f"`{choice}` of {name}  sets {key}={as_text(wanted)}, but `{value}` beats it; drop one of them"
-                    )
+                    sets = f"sets {key}={yaml_text(wanted)}"
+                    faults.append(f"`{choice}` of {name}  {sets}, but `{value}` beats it; drop one of them")
     return faults
 
 

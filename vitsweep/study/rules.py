@@ -3,7 +3,7 @@
 import math
 import re
 
-from vitsweep.config.overrides import as_text, counts_as_science, override_key
+from vitsweep.config.overrides import affects_result, override_key, yaml_text
 from vitsweep.config.schema import StudyConfig
 from vitsweep.study.design import Spec, factors_of, listed_arms
 
@@ -20,7 +20,7 @@ def rule_faults(study: StudyConfig) -> list[str]:
         found.append(f"study.rope={study.rope}  must be finite and not negative")
     for arm, value in study.published.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            found.append(f"study.published.{arm}={as_text(value)}  must be a number, in percent")
+            found.append(f"study.published.{arm}={yaml_text(value)}  must be a number, in percent")
     if study.arms and study.design != "list":
         found.append(f"study.arms  is not read by design={study.design}; drop it, or use design=list")
     if study.factors and study.design == "list":
@@ -59,7 +59,7 @@ def level_faults(study: StudyConfig, ours: set[str]) -> list[str]:
     found = []
     for where, overrides in written_levels(study):
         misplaced = [sentence for override in overrides for sentence in belongs_elsewhere(where, override)]
-        if not misplaced and not any(counts_as_science(override) for override in overrides):
+        if not misplaced and not any(affects_result(override) for override in overrides):
             misplaced.append(
                 f"{where}=`{' '.join(overrides)}`  changes where or how a cell is computed, not what is learned; "
                 "give it on the command line, for all arms"

@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from vitsweep.config import schema as configuration
+from vitsweep.config.convert import from_dict, to_dict
+from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.files import write_atomically
 from vitsweep.model.build import make_model
@@ -18,10 +19,10 @@ from vitsweep.study.record import EPOCHS_FOLDER, epoch_checkpoints, read_record
 STATE_NAME = "state.pt"
 
 
-def save_model(path: Path, weights: dict[str, Tensor], config: configuration.Config) -> None:
+def save_model(path: Path, weights: dict[str, Tensor], config: Config) -> None:
     """Write weights as safetensors with the model's configuration in the header."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    model = configuration.to_dict(config)["model"]
+    model = to_dict(config)["model"]
     write_atomically(path, safetensors.torch.save(tensors, metadata={"model": json.dumps(model)}))
 
 
@@ -40,7 +41,7 @@ def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
     path = Path(cell_dir) / f"{which}.safetensors"
     if not path.exists():
         raise RecordError(f"{path}  is not there; the cell has not finished, or its checkpoints were pruned")
-    model = make_model(configuration.from_dict(read_record(Path(cell_dir)).config))
+    model = make_model(from_dict(read_record(Path(cell_dir)).config))
     try:
         model.load_state_dict(safetensors.torch.load_file(path))
     except (RuntimeError, safetensors.SafetensorError) as fault:
@@ -48,7 +49,7 @@ def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
     return model.eval()
 
 
-def keep_epoch(directory: Path, epoch: int, model: nn.Module, config: configuration.Config) -> None:
+def keep_epoch(directory: Path, epoch: int, model: nn.Module, config: Config) -> None:
     """Write the weights as `checkpoints/epoch-007.safetensors`, if the configuration asks for this epoch."""
     if config.checkpoint_every_epochs and epoch % config.checkpoint_every_epochs == 0:
         folder = directory / EPOCHS_FOLDER

@@ -14,7 +14,8 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from vitsweep.config.schema import Config, config_hash, science
+from vitsweep.config.convert import config_hash, hashed_settings
+from vitsweep.config.schema import Config
 from vitsweep.data.counts import batch_and_steps
 from vitsweep.model.build import make_model
 from vitsweep.seeding import make_generator
@@ -136,8 +137,8 @@ class Baseline:
 
     def effects_on_model(self, config: Config) -> dict[str, str]:
         """What differs in the network: its weights, their first values, its logits."""
-        key = json.dumps(science(config)["model"], sort_keys=True)
-        if key == json.dumps(science(self.config)["model"], sort_keys=True):
+        key = json.dumps(hashed_settings(config)["model"], sort_keys=True)
+        if key == json.dumps(hashed_settings(self.config)["model"], sort_keys=True):
             return {}
         if key not in self.models:
             self.models[key] = self.compare_model(config)

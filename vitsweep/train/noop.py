@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from vitsweep.config.overrides import as_text, override_key
-from vitsweep.config.schema import Config, flat, from_dict, science
+from vitsweep.config.convert import flatten, from_dict, hashed_settings
+from vitsweep.config.overrides import override_key, yaml_text
+from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError, DataError
 from vitsweep.study.plan import Plan
 from vitsweep.train.effects import EFFECTS, Baseline
@@ -161,7 +162,7 @@ def idle_keys(compared: Baseline, config: Config, keys: list[str]) -> list[str]:
 
 def acts(compared: Baseline, config: Config) -> bool:
     """Whether a configuration does something else than the one it is compared with; assumed if it is impossible."""
-    if config.faults() or not changed(compared.config, config):
+    if config.errors() or not changed(compared.config, config):
         return True
     try:
         return bool(compared.effects_of(config))
@@ -172,13 +173,13 @@ def acts(compared: Baseline, config: Config) -> bool:
 def with_value_of(config: Config, other: Config, key: str) -> Config:
     """A configuration with one key of model, data or recipe as another has it, dropout rates filled in."""
     group, _, name = key.partition(".")
-    value = science(other)[group].get(name, getattr(getattr(other, group), name))
+    value = hashed_settings(other)[group].get(name, getattr(getattr(other, group), name))
     return dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{name: value})})
 
 
 def changed(baseline: Config, config: Config) -> dict[str, Any]:
     """Dotted key -> value of what differs in model, data and recipe, dropout rates filled in."""
-    before, after = flat(science(baseline)), flat(science(config))
+    before, after = flatten(hashed_settings(baseline)), flatten(hashed_settings(config))
     return {key: value for key, value in after.items() if before.get(key, ...) != value}
 
 
@@ -217,7 +218,7 @@ def arm_configs(plan: Plan) -> dict[str, Config]:
 
 def noop_sentence(found: Finding, overrides: list[str]) -> str:
     """Why an arm is refused."""
-    keys = ", ".join(f"{key}={as_text(value)}" for key, value in found.changes.items())
+    keys = ", ".join(f"{key}={yaml_text(value)}" for key, value in found.changes.items())
     return (
         f"`{' '.join(overrides)}` of arm {found.arm}  changes nothing that a cell does, although {keys} is not the "
         f"baseline's (compared: {', '.join(EFFECTS)}); drop it, add what makes it count, or use sweep.check=false"
@@ -226,7 +227,7 @@ def noop_sentence(found: Finding, overrides: list[str]) -> str:
 
 def idle_sentence(found: Finding, key: str) -> str:
     """Why one of an arm's keys is pointless."""
-    value = as_text(found.changes[key])
+    value = yaml_text(found.changes[key])
     return f"{key}={value}  does nothing in arm {found.arm}, where other keys do; drop it or add what makes it count"
 
 
@@ -238,7 +239,7 @@ def leak_sentences(found: Finding, overrides: list[str]) -> list[str]:
     ]
     unnamed = {key: value for key, value in found.changes.items() if not is_named(key, overrides)}
     if unnamed:
-        keys = ", ".join(f"{key}={as_text(value)}" for key, value in unnamed.items())
+        keys = ", ".join(f"{key}={yaml_text(value)}" for key, value in unnamed.items())
         said.append(f"arm {found.arm} also changes {keys}, which `{' '.join(overrides)}` does not name")
     return said
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from vitsweep.config.schema import Config, from_dict, science
+from vitsweep.config.convert import from_dict, hashed_settings
+from vitsweep.config.schema import Config
 from vitsweep.model.build import make_model
 from vitsweep.study.plan import Plan
 from vitsweep.train.compiled import compiled
@@ -65,7 +66,7 @@ def shape_of(values: dict[str, Any]) -> str:
     recipe = config.recipe
     steps = (recipe.batch_size, recipe.optimizer, recipe.momentum > 0, recipe.clip_norm is None, recipe.crop_padding)
     means = (config.device, config.precision, config.compile, config.deterministic, recipe.epochs >= 5)
-    return json.dumps([science(config)["model"], steps, means], sort_keys=True)
+    return json.dumps([hashed_settings(config)["model"], steps, means], sort_keys=True)
 
 
 def probe(config: Config) -> Probed:

@@ -18,7 +18,7 @@ from vitsweep.data.counts import batch_and_steps
 from vitsweep.data.load import Data, load_data
 from vitsweep.errors import NonFiniteLoss
 from vitsweep.model.build import make_model
-from vitsweep.seeding import derive, make_generator, seed_everything
+from vitsweep.seeding import derive_seed, make_generator, seed_everything
 from vitsweep.train.compiled import compiled
 from vitsweep.train.device import keep_freed_memory, pick_device, pick_kernels, pick_precision
 from vitsweep.train.optim import Schedule, make_optimizer
@@ -100,7 +100,7 @@ def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: 
         NonFiniteLoss: before the weights were touched (on cuda the step is skipped, and the epoch's end raises).
     """
     # Streams of this very step, so that going on in the middle of an epoch changes nothing.
-    seed_everything(derive(config.seed, "dropout", epoch, step), setup.device)
+    seed_everything(derive_seed(config.seed, "dropout", epoch, step), setup.device)
     image_BCHW, label_B = training_batch(setup, config, index_B, epoch, step)
     setup.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):

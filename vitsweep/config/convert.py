@@ -1,0 +1,150 @@
+"""Conversions of the configuration: from Hydra's composition, from and to plain dictionaries, to its hash."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+
+from vitsweep.config.model_schema import DROPOUT_PLACES, RESNET_FIELDS
+from vitsweep.config.schema import Config
+from vitsweep.errors import ConfigError
+
+TYPE_NAMES = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    list: "a list",
+    dict: "a mapping",
+}
+
+
+def validate(config: Config) -> Config:
+    """Make the data folder's path absolute and return the configuration.
+
+    Raises:
+        ConfigError: values that break a rule, all of them in one message.
+    """
+    errors = config.errors()
+    if errors:
+        raise ConfigError(errors)
+    if config.data.root is not None:
+        config.data.root = str(Path(config.data.root).expanduser().absolute())
+    return config
+
+
+def from_omegaconf(config: DictConfig) -> Config:
+    """Convert Hydra's composition and validate it; keys that Config does not have are ignored.
+
+    Raises:
+        ConfigError: values that break a rule.
+    """
+    return validate(to_config(config))
+
+
+def to_config(config: DictConfig) -> Config:
+    """Convert Hydra's composition without validation; keys that Config does not have are ignored."""
+    names = {f.name for f in dataclasses.fields(Config)}
+    plain = {k: v for k, v in OmegaConf.to_container(config, resolve=True).items() if k in names}
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Convert the `config` of a record or a plan and validate it; unknown keys at the top are ignored.
+
+    Raises:
+        ConfigError: unknown keys in a group, values of a wrong type, or values that break a rule.
+    """
+    names = {f.name for f in dataclasses.fields(Config)}
+    errors: list[str] = []
+    config = _build(Config, {key: value for key, value in values.items() if key in names}, "", errors)
+    if errors:
+        raise ConfigError(errors)
+    return validate(config)
+
+
+def _build(kind: type, values: dict[str, Any], prefix: str, errors: list[str]) -> Any:
+    """Build a configuration class from plain values; what does not fit is added to `errors`."""
+    converted = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        types = _types(kind).get(name)
+        if types is None:
+            errors.append(f"{key}  is unknown; it may come from a newer version of vitsweep")
+        elif dataclasses.is_dataclass(types[0]) and isinstance(value, dict):
+            converted[name] = _build(types[0], value, f"{key}.", errors)
+        elif Any in types or type(value) in types:
+            converted[name] = copy.deepcopy(value) if isinstance(value, list | dict) else value
+        elif float in types and type(value) is int:  # JSON of other programs writes 1.0 as 1
+            converted[name] = float(value)
+        else:
+            errors.append(f"{key}={json.dumps(value)}  must be {describe_type(key)}")
+    return kind(**converted)
+
+
+@cache
+def _types(kind: type) -> dict[str, tuple[Any, ...]]:
+    """Return the alternatives of each field's annotation: `list[str] | None` -> (list, NoneType)."""
+    alternatives = {}
+    for name, hint in get_type_hints(kind).items():
+        is_union = type(None) in get_args(hint)
+        alternatives[name] = tuple(get_origin(part) or part for part in (get_args(hint) if is_union else (hint,)))
+    return alternatives
+
+
+def describe_type(key: str) -> str:
+    """Describe the type of a dotted key's value, e.g. "an integer or null"; empty for an unknown key or a group."""
+    kinds: tuple[Any, ...] = (Config,)
+    for name in key.split("."):
+        kinds = _types(kinds[0]).get(name, ()) if kinds and dataclasses.is_dataclass(kinds[0]) else ()
+    words = [TYPE_NAMES[kind] for kind in kinds if kind in TYPE_NAMES]
+    return " or ".join(words[:1] + ["null"] * (type(None) in kinds))
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Convert to plain dictionaries and values, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def hashed_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that determine the result apart from the seed: model, data and recipe, without paths.
+
+    The dropout rate of every place is filled in, so `hidden_dropout_prob` is left out. So is `name` of a vit, whose
+    hash must remain that of the time when there was no other network.
+    """
+    # dict(vars()) rather than dataclasses.asdict, which takes ten times as long: the groups hold plain values alone.
+    model = dict(vars(config.model))
+    if config.model.name == "resnet":
+        model = {name: model[name] for name in RESNET_FIELDS}
+    else:
+        del model["name"], model["hidden_dropout_prob"]
+        for place in DROPOUT_PLACES:
+            model[f"{place}_dropout_prob"] = config.model.dropout_rate(place)
+    data = dict(vars(config.data))
+    for name in ("root", "download"):
+        del data[name]
+    if config.data.name != "shapes":
+        del data["shapes_train"], data["shapes_test"]
+    return {"model": model, "data": data, "recipe": dict(vars(config.recipe))}
+
+
+def config_hash(config: Config) -> str:
+    """Return the SHA-256 of `hashed_settings(config)`: equal hash and equal seed make the same experiment."""
+    text = json.dumps(hashed_settings(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Convert nested dictionaries to dotted keys: {"model": {"bias": True}} -> {"model.bias": True}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flatten(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
