@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from vitsweep.config.schema import Config, ModelConfig, RecipeConfig
 from vitsweep.errors import ConfigError
 from vitsweep.model.cost import count_parameters, flops_per_image
-from vitsweep.run.pack_size import random_step
 from vitsweep.train.device import device_name, peak_gib, pick_device, pick_precision
-from vitsweep.train.pack import Together
+from vitsweep.train.pack import PackedStep
 from vitsweep.train.step import Step, train_step
+from vitsweep.train.trial.steps import trial_step
 
 MODELS = {
     "tiny": {"patch_size": 16, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -58,13 +58,13 @@ def train_alone(step: Step) -> None:
 
 def make_ways(configs: list[Config], device: torch.device) -> dict[str, Callable[[], None]]:
     """Each way's one step of all cells."""
-    alone, packed = ([random_step(config, device) for config in configs] for _ in range(2))
+    alone, packed = ([trial_step(config, device) for config in configs] for _ in range(2))
     recipe = replace(configs[0].recipe, batch_size=len(configs) * configs[0].recipe.batch_size)
-    large = random_step(replace(configs[0], recipe=recipe), device)
-    together = Together(len(configs), may_give_way=False)
+    large = trial_step(replace(configs[0], recipe=recipe), device)
+    program = PackedStep(len(configs), may_shrink=False)
     return {
         "one after another": lambda: [train_alone(step) for step in alone] and None,
-        "packed": lambda: together.take(packed) and None,
+        "packed": lambda: program.run_steps(packed) and None,
         "one large batch": lambda: train_alone(large),
     }
 
@@ -83,7 +83,7 @@ def work(configs: list[Config], threads: int, count: int, rounds: int, gate: mul
     """A process with a share of the cells, which it takes through `count` steps one after another in each round."""
     torch.set_num_threads(threads)
     device = pick_device(configs[0].device)
-    steps = [random_step(config, device) for config in configs]
+    steps = [trial_step(config, device) for config in configs]
 
     def step_all() -> None:
         for step in steps:
@@ -168,11 +168,11 @@ def tell_memory(asked: argparse.Namespace, model: str, precision: str, batch_siz
 def tell_peak(asked: argparse.Namespace, model: str, cells: int, precision: str, batch_size: int) -> None:
     """Print this process's peak memory after some packed steps."""
     device = pick_device(asked.device)
-    together = Together(cells, may_give_way=False)
+    program = PackedStep(cells, may_shrink=False)
     configs = [make_config(asked, model, precision, seed, batch_size) for seed in range(cells)]
-    steps = [random_step(config, device) for config in configs]
+    steps = [trial_step(config, device) for config in configs]
     before = peak_gib(device)
-    timed(lambda: together.take(steps) and None, 3, device)
+    timed(lambda: program.run_steps(steps) and None, 3, device)
     after = 1024 * peak_gib(device)
     print(f"{model}, batch {batch_size}, {precision}: {cells} cells {after:,.0f} MiB ({1024 * before:,.0f} before)")
 

@@ -23,8 +23,7 @@ from torch.nn import functional as F
 from vitsweep.config.schema import ModelConfig
 from vitsweep.model.cost import flops_per_image
 from vitsweep.model.vit import ViT
-from vitsweep.train.compiled import compiled
-from vitsweep.train.device import device_name, keep_freed_memory, pick_device, pick_precision
+from vitsweep.train.device import compile_network, device_name, keep_freed_memory, pick_device, pick_precision
 
 
 def vitsweep_model(config: ModelConfig) -> nn.Module:
@@ -108,7 +107,7 @@ def make_step(
 ) -> Callable[[], None]:
     """One training step of `model` on fixed random images."""
     model.to(device).train()
-    network = compiled(model, device) if compile else model
+    network = compile_network(model, device) if compile else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     image_BCHW = torch.randn(batch_size, 3, 32, 32, device=device)
     label_B = torch.randint(10, (batch_size,), device=device)

@@ -22,9 +22,9 @@ from vitsweep.study.record import Record, write_record
 from vitsweep.train.checkpoint import save_model
 from vitsweep.train.evaluate import evaluate
 from vitsweep.train.optim import make_optimizer
-from vitsweep.train.pack import Together
+from vitsweep.train.pack import PackedStep
 from vitsweep.train.step import Step, train_step
-from vitsweep.train.trial_steps import made_up_images, made_up_setup
+from vitsweep.train.trial.steps import random_images, trial_setup
 
 ARM = ModelConfig(name="resnet", num_hidden_layers=12)
 SMALL = ModelConfig(name="resnet", hidden_size=32, num_hidden_layers=4)
@@ -39,7 +39,7 @@ def trained(steps: int = 3, precision: str = "fp32", seed: int = 0) -> ResNet:
     config = Config(model=SMALL, seed=seed)
     model = make_model(config)
     label_N = torch.arange(16) % 10
-    setup = made_up_setup(config, model, model, made_up_images(config, 16), label_N, precision)
+    setup = trial_setup(config, model, model, random_images(config, 16), label_N, precision)
     for step in range(steps):
         train_step(setup, config, setup.data.train.id_N, 1, step)
     return model
@@ -117,7 +117,7 @@ def test_resnet_trains_to_the_same_weights_twice(precision):
 
 def test_resnet_is_evaluated_on_its_running_statistics_and_leaves_them_alone():
     config, model = Config(model=SMALL), trained()
-    setup = made_up_setup(config, model, model, made_up_images(config, 16), torch.arange(16) % 10)
+    setup = trial_setup(config, model, model, random_images(config, 16), torch.arange(16) % 10)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     alone = evaluate(model, setup.data.val, setup.data, "fp32", batch_size=1)
     together = evaluate(model, setup.data.val, setup.data, "fp32", batch_size=16)
@@ -139,9 +139,9 @@ def test_resnets_that_are_trained_together_are_what_each_is_alone():
     for seed in (0, 1):
         config = Config(model=SMALL, seed=seed)
         models.append(make_model(config))
-        setup = made_up_setup(config, models[-1], models[-1], made_up_images(config, 16), torch.arange(16) % 10)
+        setup = trial_setup(config, models[-1], models[-1], random_images(config, 16), torch.arange(16) % 10)
         steps.append(Step(setup=setup, config=config, index_B=setup.data.train.id_N, epoch=1, step=0))
-    Together(2).take(steps)
+    PackedStep(2).run_steps(steps)
     for seed, model in enumerate(models):
         alone = trained(steps=1, seed=seed).state_dict()
         assert all(torch.equal(alone[name], tensor) for name, tensor in model.state_dict().items())

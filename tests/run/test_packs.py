@@ -278,10 +278,10 @@ def test_cell_that_has_ended_is_not_called_running_while_its_pack_goes_on(vitswe
     cells = read_plan(directory).cells
     for cell in cells:
         (directory / cell.id / "record.json").unlink()
-    seen, real = [], pack.Together.take
+    seen, real = [], pack.PackedStep.run_steps
     monkeypatch.setattr(
-        pack.Together,
-        "take",
+        pack.PackedStep,
+        "run_steps",
         lambda self, steps: (
             seen.append([now.status for now in standings(directory, cells, Witness())]) or real(self, steps)
         ),

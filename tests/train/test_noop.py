@@ -19,11 +19,11 @@ from vitsweep.study.design import Spec
 from vitsweep.study.plan import make_plan
 from vitsweep.study.record import write_record
 from vitsweep.train import fit as train
-from vitsweep.train import noop
-from vitsweep.train import trial_steps as standins
-from vitsweep.train.effects import EFFECTS, Baseline
-from vitsweep.train.noop import EXPECTED, Finding, inspect_arms, refuse_noops
 from vitsweep.train.optim import Schedule
+from vitsweep.train.trial import noop
+from vitsweep.train.trial import steps as standins
+from vitsweep.train.trial.effects import EFFECTS, Baseline
+from vitsweep.train.trial.noop import EXPECTED, Finding, inspect_arms, refuse_noops
 
 
 def make(base: str = "", changes: str = "") -> Config:

@@ -15,13 +15,13 @@ import vitsweep.train.fit
 from vitsweep.config.convert import config_hash, to_dict, validate
 from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig
 from vitsweep.model import cpu_ops
-from vitsweep.run.pack_size import random_step
 from vitsweep.study.record import Record, read_record, read_rows
 from vitsweep.train import pack, pack_dropout
 from vitsweep.train.fit import run_cell
-from vitsweep.train.pack import Together, run_pack
+from vitsweep.train.pack import PackedStep, run_pack
 from vitsweep.train.step import Step, prepare
 from vitsweep.train.stop import Interrupted
+from vitsweep.train.trial.steps import trial_step
 
 TINY = {"patch_size": 16, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 CURVE = ("epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
@@ -119,7 +119,7 @@ def test_cell_that_diverges_is_frozen_and_its_neighbours_go_on(tmp_path):
 
 def stopping(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Send this process a SIGTERM when a pack has taken so many steps."""
-    real, taken = pack.Together.take, []
+    real, taken = pack.PackedStep.run_steps, []
 
     def take(self, steps):
         taken.append(steps)
@@ -127,7 +127,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self, steps)
 
-    monkeypatch.setattr(pack.Together, "take", take)
+    monkeypatch.setattr(pack.PackedStep, "run_steps", take)
 
 
 def test_pack_that_is_stopped_goes_on_in_every_cell(tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_cells_at_different_steps_go_on_together(tmp_path, monkeypatch):
 
 def failing_above(monkeypatch: pytest.MonkeyPatch, size: int, fault: Exception) -> list[int]:
     """Passes of more cells than `size` raise; returns the numbers of cells in the passes that were tried."""
-    real, tried = pack.Together.passes, []
+    real, tried = pack.PackedStep.forward_backward, []
 
     def passes(self, steps):
         tried.append(len(steps))
@@ -168,7 +168,7 @@ def failing_above(monkeypatch: pytest.MonkeyPatch, size: int, fault: Exception) 
             raise fault
         return real(self, steps)
 
-    monkeypatch.setattr(pack.Together, "passes", passes)
+    monkeypatch.setattr(pack.PackedStep, "forward_backward", passes)
     return tried
 
 
@@ -193,14 +193,14 @@ def test_pack_that_vmap_does_not_know_is_trained_apart(tmp_path, monkeypatch, ca
 
 def test_fault_of_one_cell_is_its_own(tmp_path, monkeypatch):
     """Whatever its optimizer raises, the other cell ends well."""
-    real = pack.update
+    real = pack.update_weights
 
     def update(setup, config, *rest):
         if config.seed == 1:
             raise RuntimeError("the fan fell off")
         real(setup, config, *rest)
 
-    monkeypatch.setattr(pack, "update", update)
+    monkeypatch.setattr(pack, "update_weights", update)
     folder = trained_together(tmp_path, [make_config(seed=0), make_config(seed=1)])
     records = [read_record(folder / name) for name in ("0", "1")]
     assert [record.status for record in records] == ["done", "failed"]
@@ -261,12 +261,12 @@ def saved_bytes(count: int) -> int:
         setup = prepare(config)
         setup.model.train()
         steps.append(Step(setup=setup, config=config, index_B=torch.arange(18), epoch=1, step=0))
-    together, storages = Together(count), {}
-    together.take(steps)  # finds the places of dropout
+    packed, storages = PackedStep(count), {}
+    packed.run_steps(steps)  # finds the places of dropout
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: storages.__setitem__(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) or t, lambda t: t
     ):
-        together.passes(steps)
+        packed.forward_backward(steps)
     return sum(storages.values())
 
 
@@ -283,7 +283,7 @@ def two_steps(rates: tuple[float, float]) -> list[Step]:
         Config(model=ModelConfig(**model, hidden_dropout_prob=rate), device="cpu", precision="fp32", seed=seed)
         for seed, rate in enumerate(rates)
     ]
-    return [random_step(config, torch.device("cpu")) for config in configs]
+    return [trial_step(config, torch.device("cpu")) for config in configs]
 
 
 def masks_written_in_one_go(steps: list[Step], rates: tuple[float, float]) -> torch.Tensor:

@@ -9,10 +9,12 @@ from vitsweep.commands import plan as price
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import to_dict
 from vitsweep.model.vit import ViT
+from vitsweep.run.plan_table import cell_hours, epoch_seconds
+from vitsweep.study.estimate import prices_of
 from vitsweep.study.planner import plan_of
-from vitsweep.train import probe
-from vitsweep.train.probe import NUM_STEPS, WARMUP_STEPS, Probed, probe_plan, shape_of
 from vitsweep.train.step import train_step
+from vitsweep.train.trial import probe
+from vitsweep.train.trial.probe import NUM_STEPS, WARMUP_STEPS, ProbeResult, probe_plan, shape_key
 
 
 @cache
@@ -39,7 +41,7 @@ def test_probe_times_each_shape_once_by_real_steps(tiny, monkeypatch):
 
 def test_probe_gives_plausible_numbers(tiny):
     (found,) = probe_plan(plan(tiny, "seed=0")).values()
-    assert found.device == "cpu" and not found.fault
+    assert found.device == "cpu" and not found.error
     assert 0 < found.eval_seconds < found.step_seconds < 1
     assert 2**26 < found.peak_bytes < 2**34  # python with torch takes over 64 MiB
 
@@ -57,7 +59,7 @@ def test_probe_says_what_does_not_fit(tiny, monkeypatch):
 
     monkeypatch.setattr(ViT, "forward", too_large)
     (found,) = probe_plan(plan(tiny, "seed=0")).values()
-    assert found.fault.startswith("CUDA out of memory")
+    assert found.error.startswith("CUDA out of memory")
 
 
 def test_probe_lets_other_faults_through(tiny, monkeypatch):
@@ -71,22 +73,22 @@ def test_probe_lets_other_faults_through(tiny, monkeypatch):
 
 def test_shapes_are_told_apart_by_what_takes_time(tiny):
     cells = plan(tiny, "model.bias=true,false", "recipe.lr=1e-3,2e-3", "recipe.batch_size=8,9", "seed=0,1").cells
-    assert len({shape_of(cell.config) for cell in cells}) == 4
+    assert len({shape_key(cell.config) for cell in cells}) == 4
 
 
 def test_hours_are_steps_and_scoring(tiny):
     made = plan(tiny, "seed=0")
-    (found,) = price.prices_of(made)
-    probed = Probed(device="cpu", step_seconds=2.0, eval_seconds=0.5)
+    (found,) = prices_of(made)
+    probed = ProbeResult(device="cpu", step_seconds=2.0, eval_seconds=0.5)
     train_images, val_images, test_images = 180, 20, 50
     assert found.images == (train_images, val_images, test_images) and found.steps == 22
-    assert price.epoch_seconds(found, probed) == 22 * 2.0 + val_images * 0.5
-    assert price.cell_hours(found, probed) * 3600 == pytest.approx(2 * (22 * 2.0 + 10.0) + 2 * 250 * 0.5)
+    assert epoch_seconds(found, probed) == 22 * 2.0 + val_images * 0.5
+    assert cell_hours(found, probed) * 3600 == pytest.approx(2 * (22 * 2.0 + 10.0) + 2 * 250 * 0.5)
 
 
 def test_plan_with_a_probe_prints_times_and_what_does_not_fit(tiny, capsys, monkeypatch):
-    slow = Probed(device="cpu", step_seconds=2.0, eval_seconds=0.5, peak_bytes=3 * 2**30)
-    fault = Probed(device="cpu", fault="out of memory")
+    slow = ProbeResult(device="cpu", step_seconds=2.0, eval_seconds=0.5, peak_bytes=3 * 2**30)
+    fault = ProbeResult(device="cpu", error="out of memory")
     monkeypatch.setattr(probe, "probe_plan", lambda plan: {"baseline": slow, "bias=false": fault})
     price.main([*tiny, "recipe.batch_size=8", "model.bias=true,false", "seed=0,1", "sweep.probe=true"])
     text = " ".join(capsys.readouterr().out.split())

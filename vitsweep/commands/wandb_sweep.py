@@ -79,7 +79,7 @@ def planned_sweep(asked: Any, composer: Composer) -> tuple[dict[str, Any], str, 
     parameters = grid_parameters(plan) or {CELL_KEY: {"values": [encode_cell_id(cell) for cell in plan.cells]}}
     content = sweep_content(plan.study, tracker, "grid", parameters, command)
     if plan.cells[0].config["sweep"]["check"]:
-        from vitsweep.train.noop import refuse_noops  # late: it imports torch
+        from vitsweep.train.trial.noop import refuse_noops  # late: it imports torch
 
         refuse_noops(plan, {cell.arm for cell in plan.cells if cell.role == "arm"})
     freeze(directory, plan)

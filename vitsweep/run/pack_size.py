@@ -15,14 +15,12 @@ import torch
 
 from vitsweep.config.convert import from_dict
 from vitsweep.config.schema import Config
-from vitsweep.model.build import make_model
 from vitsweep.model.cost import training_bytes
 from vitsweep.run.packs import PackMeasurement, program_key, read_packs, save_measurement
-from vitsweep.train.compiled import compiled
-from vitsweep.train.device import device_name, pick_device, pick_kernels, pick_precision
-from vitsweep.train.pack import Together, is_out_of_memory
-from vitsweep.train.step import Step, compiles
-from vitsweep.train.trial_steps import made_up_images, made_up_setup
+from vitsweep.train.device import device_name, pick_device
+from vitsweep.train.pack import PackedStep, is_out_of_memory
+from vitsweep.train.step import Step
+from vitsweep.train.trial.steps import trial_step
 
 log = logging.getLogger(__name__)
 
@@ -98,38 +96,27 @@ def measure(configs: list[Config], device: torch.device, earlier: PackMeasuremen
 
 def measure_speed(configs: list[Config], device: torch.device) -> float:
     """Training images of all cells in a second."""
-    together = Together(len(configs), may_give_way=False)
+    packed = PackedStep(len(configs), may_shrink=False)
     if device.type != "cuda":
         configs = [dataclasses.replace(config, compile="off") for config in configs]
     num_warm, num_timed = NUM_STEPS.get(device.type, NUM_STEPS["cpu"])
-    steps = [random_step(config, device) for config in configs]
+    steps = [trial_step(config, device) for config in configs]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        run_steps(together, steps, num_warm)
+        run_steps(packed, steps, num_warm)
         began = time.perf_counter()
-        run_steps(together, steps, num_timed)
+        run_steps(packed, steps, num_timed)
         seconds = time.perf_counter() - began
     return len(steps) * len(steps[0].index_B) * num_timed / seconds
 
 
-def run_steps(together: Together, steps: list[Step], count: int) -> None:
+def run_steps(packed: PackedStep, steps: list[Step], count: int) -> None:
     """Take the steps so many times and wait for the device at the end; a fault of one is raised."""
     for _ in range(count):
-        answers = together.take(steps)
+        answers = packed.run_steps(steps)
         for fault in (answer for answer in answers if isinstance(answer, Exception)):
             raise fault
     for answer in answers:
         answer.tolist()
-
-
-def random_step(config: Config, device: torch.device) -> Step:
-    """A step of the configuration's own model, batch and optimizer on made-up images."""
-    pick_kernels(device, deterministic=config.deterministic)
-    model = make_model(config).to(device).train()
-    images = made_up_images(config, config.recipe.batch_size).to(device)
-    labels = torch.arange(len(images), device=device) % config.model.num_classes
-    network = compiled(model, device) if compiles(config, device) else model
-    setup = made_up_setup(config, model, network, images, labels, pick_precision(config.precision, device))
-    return Step(setup=setup, config=config, index_B=setup.data.train.id_N, epoch=1, step=0)
 
 
 def cell_bytes(config: Config) -> int:

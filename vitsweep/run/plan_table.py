@@ -15,7 +15,7 @@ from vitsweep.study.estimate import Price, Sight, prices_of, sight_of, warnings_
 from vitsweep.study.plan import Plan, extend, read_plan
 
 if TYPE_CHECKING:
-    from vitsweep.train.probe import Probed
+    from vitsweep.train.trial.probe import ProbeResult
 
 MANY_CHANGES = 3
 
@@ -35,16 +35,16 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     """
     if directory is not None and (earlier := read_plan(directory)) is not None:
         extend(earlier, plan, directory)
-    probed: dict[str, Probed] = {}
+    probed: dict[str, ProbeResult] = {}
     if plan.cells[0].config["sweep"].get("probe") if probe is None else probe:
-        from vitsweep.train.probe import probe_plan
+        from vitsweep.train.trial.probe import probe_plan
 
         probed = probe_plan(plan)
     prices, sight = prices_of(plan), sight_of(plan, directory)
     warnings = warnings_of(sight) + [
-        f"{price.arm} does not fit on this {probed[price.arm].device}: {probed[price.arm].fault}"
+        f"{price.arm} does not fit on this {probed[price.arm].device}: {probed[price.arm].error}"
         for price in prices
-        if price.arm in probed and probed[price.arm].fault
+        if price.arm in probed and probed[price.arm].error
     ]
     lines = [Text(line) for line in [*totals(prices, probed), sight_sentence(sight)]]
     packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
@@ -54,7 +54,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     table_console().print(Group(table_of(plan, prices, probed), *lines))
 
 
-def table_of(plan: Plan, prices: list[Price], probed: "dict[str, Probed]") -> Table:
+def table_of(plan: Plan, prices: list[Price], probed: "dict[str, ProbeResult]") -> Table:
     """One row an arm."""
     num_seeds = f"{len(plan.seeds)} seed" + "s" * (len(plan.seeds) > 1)
     title = f"{plan.study}: {len(plan.arms)} arms x {num_seeds} = {len(plan.cells)} cells ({plan.design})"
@@ -77,7 +77,7 @@ def changes_text(changes: dict[str, Any]) -> str:
     return " ".join(words[:MANY_CHANGES] + more) or "-"
 
 
-def figures(price: Price, probed: "Probed | None") -> list[str]:
+def figures(price: Price, probed: "ProbeResult | None") -> list[str]:
     """The numbers of one row."""
     found = [
         f"{price.params:,}",
@@ -88,7 +88,7 @@ def figures(price: Price, probed: "Probed | None") -> list[str]:
     ]
     if probed is None:
         return found
-    if probed.fault:
+    if probed.error:
         return [*found, "-", "-", "-", "too much"]
     epoch, hours = epoch_seconds(price, probed), cell_hours(price, probed)
     return [
@@ -100,14 +100,14 @@ def figures(price: Price, probed: "Probed | None") -> list[str]:
     ]
 
 
-def epoch_seconds(price: Price, probed: "Probed") -> float | None:
+def epoch_seconds(price: Price, probed: "ProbeResult") -> float | None:
     """One epoch: its steps, and scoring the validation images; None if the images are not known."""
     if price.images is None or price.steps is None:
         return None
     return price.steps * probed.step_seconds + price.images[1] * probed.eval_seconds
 
 
-def cell_hours(price: Price, probed: "Probed") -> float | None:
+def cell_hours(price: Price, probed: "ProbeResult") -> float | None:
     """One cell: its epochs, and scoring all images with the last and with the best weights."""
     epoch = epoch_seconds(price, probed)
     if epoch is None or price.images is None:
@@ -115,7 +115,7 @@ def cell_hours(price: Price, probed: "Probed") -> float | None:
     return (price.epochs * epoch + 2 * sum(price.images) * probed.eval_seconds) / 3600
 
 
-def totals(prices: list[Price], probed: "dict[str, Probed]") -> list[str]:
+def totals(prices: list[Price], probed: "dict[str, ProbeResult]") -> list[str]:
     """What all cells take together."""
     disk = sum(price.cells * price.disk_bytes for price in prices) / GIB
     state = max(price.state_bytes for price in prices) / MIB
@@ -125,7 +125,7 @@ def totals(prices: list[Price], probed: "dict[str, Probed]") -> list[str]:
         together = sum(price.cells * (price.training_flops or 0) for price in prices)
         said.append(f"training: {together / 1e15:,.3g} PFLOP (three forward passes an image)")
     said.append("memory: weights, gradients, optimizer and saved activations in fp32; a process takes up to twice that")
-    fits = {arm: found for arm, found in probed.items() if not found.fault}
+    fits = {arm: found for arm, found in probed.items() if not found.error}
     hours = {arm: cell_hours(price, fits[arm]) for price in prices if (arm := price.arm) in fits}
     if fits and None not in hours.values():
         device = next(iter(fits.values())).device

@@ -75,7 +75,7 @@ def check(directory: Path, plan: Plan, todo: list[Cell]) -> None:
     known = {cell.config_hash for cell in earlier.cells} if earlier else set()
     new = {cell.arm for cell in todo if cell.role == "arm" and cell.config_hash not in known}
     if new:
-        from vitsweep.train.noop import refuse_noops  # late: it imports torch
+        from vitsweep.train.trial.noop import refuse_noops  # late: it imports torch
 
         refuse_noops(plan, new)
 

@@ -49,7 +49,7 @@ def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
     return model.eval()
 
 
-def keep_epoch(directory: Path, epoch: int, model: nn.Module, config: Config) -> None:
+def save_epoch(directory: Path, epoch: int, model: nn.Module, config: Config) -> None:
     """Write the weights as `checkpoints/epoch-007.safetensors`, if the configuration asks for this epoch."""
     if config.checkpoint_every_epochs and epoch % config.checkpoint_every_epochs == 0:
         folder = directory / EPOCHS_FOLDER

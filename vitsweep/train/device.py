@@ -1,41 +1,48 @@
-"""Which device and precision a cell uses, and what they are called in the record."""
+"""Device, precision, kernels and compiler of a cell, and the names that its record gives them."""
 
 import ctypes
+import logging
 import os
 import re
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 
 from vitsweep.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
+MAX_RECOMPILES = 64  # of one function; torch gives up after 8
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt, from glibc's malloc.h
+
 
 def pick_device(wanted: str) -> torch.device:
-    """The device for `device=`: auto takes cuda, then mps, then cpu.
+    """Return the device that `device=` asks for; auto takes cuda, then mps, then cpu.
 
     Raises:
-        ConfigError: the device asked for is not there.
+        ConfigError: the device is not available.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(name for name, is_there in there.items() if is_there))
-    if not there[wanted]:
-        allowed = ", ".join(name for name, is_there in there.items() if is_there)
-        raise ConfigError([f"device={wanted}  is not available here; allowed: auto, {allowed}"])
-    return torch.device(wanted)
+    is_available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = [name for name, found in is_available.items() if found]
+    if wanted != "auto" and wanted not in available:
+        raise ConfigError([f"device={wanted}  is not available here; allowed: auto, {', '.join(available)}"])
+    return torch.device(available[0] if wanted == "auto" else wanted)
 
 
 def pick_precision(wanted: str, device: torch.device) -> str:
-    """bf16 or fp32: auto takes bf16 where the hardware multiplies it natively."""
+    """Return bf16 or fp32; auto takes bf16 where the hardware multiplies it natively."""
     if wanted != "auto":
         return wanted
-    return "bf16" if multiplies_bf16(device) else "fp32"
+    return "bf16" if has_native_bf16(device) else "fp32"
 
 
-def multiplies_bf16(device: torch.device) -> bool:
-    """Whether matrix products in bf16 run on units made for it, rather than being emulated."""
+def has_native_bf16(device: torch.device) -> bool:
+    """Return True if the device multiplies bf16 matrices in hardware instead of emulating it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu" and Path("/proc/cpuinfo").exists():
@@ -45,19 +52,19 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def device_name(device: torch.device) -> str:
-    """cpu, mps, or the GPU's own name."""
+    """Return cpu, mps, or the GPU's model name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def pick_kernels(device: torch.device, *, deterministic: bool) -> None:
-    """Leave out kernels that would treat arms differently; on the CPU there is nothing to choose.
+    """Disable CUDA kernels that would treat arms differently; do nothing on other devices.
 
-    cuDNN's attention is left out, since in some versions it rounds dropout rates to 1/16 (pytorch pull request 174245),
-    and so are its convolutions in TF32, since products elsewhere are not in TF32.
+    cuDNN's attention is disabled because some versions round dropout rates to 1/16 (pytorch pull request 174245), and
+    its TF32 convolutions because other products are not in TF32.
 
     Args:
-        deterministic: whether kernels that could differ between two equal runs are avoided as well. With `warn_only`
-            the backward passes of fused attention would not be.
+        deterministic: also avoid kernels that can differ between two equal runs. `warn_only` would leave the backward
+            passes of fused attention nondeterministic.
     """
     if device.type != "cuda":
         return
@@ -66,28 +73,59 @@ def pick_kernels(device: torch.device, *, deterministic: bool) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
+        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads uninitialized memory
         torch.backends.cudnn.benchmark = False
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed, for the next step takes as much again; other C libraries are left as they are.
+    """Make glibc keep freed memory for the next step, which needs as much again; do nothing with other C libraries.
 
-    Otherwise each large activation is handed back and faulted in anew, page by page, in every step
-    (docs/results/speed/log.md). The numbers are those of glibc's malloc.h.
+    By default glibc returns each large activation to the kernel and faults it in again, page by page, in every step
+    (docs/results/speed/log.md).
     """
-    trim_threshold, mmap_max = -1, -4
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_max, 0)
+        mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(MMAP_MAX, 0)
 
 
 def peak_gib(device: torch.device) -> float:
-    """Peak memory in GiB: of the GPU's allocator, else of this process since it started."""
+    """Return the peak memory in GiB: of the GPU's allocator, else of this process since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     status = Path("/proc/self/status")
-    if status.exists():  # Linux; ru_maxrss would be inherited from the process that started this one
+    if status.exists():  # Linux; ru_maxrss would include the parent process
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))[1]) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # macOS, which counts bytes
+
+
+def compile_network(network: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return `network` compiled at its first call; where no compiler is found, warn once and run it uncompiled.
+
+    On cuda its kernels are replayed as one graph (mode "reduce-overhead"): at batch 128 the starting model's kernels
+    are so short that launching them one by one would take as long as running them.
+    """
+    fast = compile_static(network, "reduce-overhead" if device.type == "cuda" else None)
+    use_fast = True
+
+    def forward(image_BCHW: Tensor) -> Tensor:
+        nonlocal use_fast
+        if use_fast:
+            try:
+                return fast(image_BCHW)
+            except TorchDynamoException as error:
+                use_fast = False
+                log.warning("not compiled, trained without: %s", f"{error}".strip().partition("\n")[0])
+        return network(image_BCHW)
+
+    return forward
+
+
+def compile_static(function: Callable, mode: str | None = None) -> Callable:
+    """Compile `function` for batches of constant size: every size is compiled separately.
+
+    Otherwise the second size in a process makes all later models slower ones of any size, and after eight kinds of
+    model torch gives up compiling.
+    """
+    torch._dynamo.config.recompile_limit = MAX_RECOMPILES
+    return torch.compile(function, mode=mode, dynamic=False)

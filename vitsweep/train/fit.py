@@ -34,7 +34,7 @@ from vitsweep.study.record import (
     write_record,
 )
 from vitsweep.tracking.tracker import Tracker, make_tracker
-from vitsweep.train.checkpoint import drop_epochs, drop_state, keep_epoch, load_state, save_model, save_state
+from vitsweep.train.checkpoint import drop_epochs, drop_state, load_state, save_epoch, save_model, save_state
 from vitsweep.train.device import device_name, peak_gib
 from vitsweep.train.evaluate import evaluate, save_predictions, score
 from vitsweep.train.progress import make_progress
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(kw_only=True)
-class Progress:
+class TrainingProgress:
     """How far training has come; together with the weights and the optimizer it is the state that is saved."""
 
     epoch: int = 0
@@ -78,11 +78,11 @@ def run_cell(config: Config, record: Record, directory: Path) -> Record:
         UserError: the data or the device are not there; the record says `failed`.
     """
     with StopSignals() as stop:
-        drive(attempt(config, record, directory, stop))
+        run_steps(run_attempt(config, record, directory, stop))
     return record
 
 
-def drive(training: Training) -> None:
+def run_steps(training: Training) -> None:
     """Take the steps of one cell, one after another; a fault in a step is the cell's own."""
     go_on, answer = training.send, None
     while True:
@@ -100,7 +100,7 @@ def drive(training: Training) -> None:
             go_on, answer = training.throw, fault
 
 
-def attempt(
+def run_attempt(
     config: Config,
     record: Record,
     directory: Path,
@@ -158,7 +158,7 @@ def fit(
     """Train the model of `config`, leave checkpoints and predictions, fill in the record; see run_cell."""
     # 1. Prepare, and go on from a saved state if there is one.
     setup = prepare(config, load)
-    describe(record, setup)
+    describe_setup(record, setup)
     progress = resume(setup, directory, record)
     speeds = [row["images_per_second"] for row in keep_rows(directory, progress.epoch)]
     drop_epochs(directory, progress.epoch)
@@ -169,7 +169,7 @@ def fit(
 
     def save() -> None:
         nonlocal saved_at
-        save_state(directory, state_of(setup, progress, record))
+        save_state(directory, training_state(setup, progress, record))
         record.epoch = progress.epoch
         keep("running")
         saved_at = time.monotonic()
@@ -225,7 +225,7 @@ def fit(
             }
             setup.schedule.after_epoch(val.loss)
             append_row(directory, row)
-            keep_epoch(directory, epoch, setup.model, config)
+            save_epoch(directory, epoch, setup.model, config)
             tracker.log(row)
             display.epoch(row)
             speeds.append(row["images_per_second"])
@@ -245,11 +245,11 @@ def fit(
     save_predictions(directory, setup.data.test, final_test, best_test)
     record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}
     record.peak_gib = peak_gib(setup.device)
-    for name, path, caption in draw(config, directory, setup):
+    for name, path, caption in draw_pictures(config, directory, setup):
         tracker.image(name, path, caption)
 
 
-def state_of(setup: Setup, progress: Progress, record: Record) -> dict:
+def training_state(setup: Setup, progress: TrainingProgress, record: Record) -> dict:
     """Everything that going on needs; tensors and plain values only."""
     return {
         "config_hash": record.config_hash,
@@ -262,22 +262,22 @@ def state_of(setup: Setup, progress: Progress, record: Record) -> dict:
     }
 
 
-def resume(setup: Setup, directory: Path, record: Record) -> Progress:
+def resume(setup: Setup, directory: Path, record: Record) -> TrainingProgress:
     """Put the saved state in place and return how far it had come; at the beginning if there is none that fits."""
     state = load_state(directory, record.config_hash)
     if state is None or state["data_fingerprint"] != setup.data.fingerprint:
-        return Progress()
+        return TrainingProgress()
     if state["precision"] != setup.precision:
         log.warning("precision was %s and is now %s", state["precision"], setup.precision)
     setup.model.load_state_dict(state["model"])
     setup.optimizer.load_state_dict(state["optimizer"])
     setup.schedule.load_state_dict(state["schedule"])
-    progress = Progress(**state["progress"])
+    progress = TrainingProgress(**state["progress"])
     log.info("%s seed %d goes on: epoch %d, step %d", record.arm, record.seed, progress.epoch + 1, progress.step)
     return progress
 
 
-def describe(record: Record, setup: Setup) -> None:
+def describe_setup(record: Record, setup: Setup) -> None:
     """Write into the record what is used: data, code, versions, device, sizes."""
     data = setup.data
     record.data_fingerprint, record.data_name, record.classes = data.fingerprint, data.name, data.classes
@@ -290,7 +290,7 @@ def describe(record: Record, setup: Setup) -> None:
     record.flops_per_image = flops_per_image(setup.model.config)
 
 
-def draw(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:
+def draw_pictures(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:
     """The pictures of the finished cell (name, file, caption), by the function that tracker.pictures names."""
     if config.tracker.name == "none" or config.tracker.mode == "disabled" or not config.tracker.pictures:
         return []

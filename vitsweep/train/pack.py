@@ -28,11 +28,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vitsweep.config.schema import Config
 from vitsweep.data.load import load_data
 from vitsweep.study.record import Record
-from vitsweep.train.compiled import static_compile
-from vitsweep.train.device import pick_device
-from vitsweep.train.fit import attempt
+from vitsweep.train.device import compile_static, pick_device
+from vitsweep.train.fit import run_attempt
 from vitsweep.train.pack_dropout import Dropping, Place, make_dropping, masks_of, places_of
-from vitsweep.train.step import Step, Training, compiles, totals_of, train_step, training_batch, update
+from vitsweep.train.step import Step, Training, batch_totals, should_compile, train_step, training_batch, update_weights
 from vitsweep.train.stop import Interrupted, StopSignals
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ class Member:
     """One cell of a pack, on its way."""
 
     training: Training
-    let_go: Callable[[], None] = lambda: None
+    release: Callable[[], None] = lambda: None
     """Called when it has ended by itself, its record written."""
     wanted: Step | None = None
     """The step that it waits for; None before it has begun and when it has ended."""
@@ -60,19 +59,19 @@ class Member:
         try:
             self.wanted = go_on(answer)
         except StopIteration:
-            self.let_go()
+            self.release()
         except BaseException as fault:
             self.fault = fault
 
 
 def run_pack(
-    cells: list[tuple[Config, Record, Path]], let_go: Callable[[int], None] = lambda place: None
+    cells: list[tuple[Config, Record, Path]], release: Callable[[int], None] = lambda place: None
 ) -> list[BaseException | None]:
     """Train cells of one shape together; each leaves its record, whatever happens to it or to the others.
 
     Args:
         cells: configuration, record and directory of each, as for train.run_cell.
-        let_go: called with a cell's place as soon as it is done, failed or diverged, while others may be under way.
+        release: called with a cell's place as soon as it is done, failed or diverged, while others may be under way.
 
     Returns:
         What the training of each cell raised, a UserError for instance; None for most, also if the cell failed.
@@ -81,15 +80,15 @@ def run_pack(
         Interrupted: a signal asked for the end; every cell's state is saved.
     """
     load = cache(lambda: load_data(cells[0][0]).to(pick_device(cells[0][0].device)))  # the same images for all
-    together = Together(len(cells))
+    packed = PackedStep(len(cells))
     names = [f"{record.arm} seed={record.seed}" for _, record, _ in cells]
     log.info("%d cells in one program: %s", len(cells), ", ".join(names))
     members = []
     with StopSignals() as stop:
         for place, (config, record, directory) in enumerate(cells):
             record.pack = {"cells": names, "place": place}
-            training = attempt(config, record, directory, stop, lambda _: load())
-            members.append(Member(training=training, let_go=partial(let_go, place)))
+            training = run_attempt(config, record, directory, stop, lambda _: load())
+            members.append(Member(training=training, release=partial(release, place)))
             members[-1].hear(None)
             if stop.requested or isinstance(members[-1].fault, KeyboardInterrupt):
                 break
@@ -97,7 +96,7 @@ def run_pack(
             request_stop(stop, members)
             began = time.monotonic()
             try:
-                answers = together.take([member.wanted for member in waiting])
+                answers = packed.run_steps([member.wanted for member in waiting])
             except BaseException as fault:  # a second signal
                 answers = [fault] * len(waiting)
             seconds = time.monotonic() - began
@@ -116,22 +115,22 @@ def request_stop(stop: StopSignals, members: list[Member]) -> None:
             stop.requested = stop.requested or member.fault.signum
 
 
-class Together:
+class PackedStep:
     """Takes the steps of several cells at once.
 
     Args:
         size: most cells in one pass. More are taken in several passes; when memory runs out it is halved.
-        may_give_way: whether it is; else the fault is raised.
+        may_shrink: whether it is; else the fault is raised.
     """
 
-    def __init__(self, size: int, may_give_way: bool = True):
-        self.size, self.may_give_way = size, may_give_way
+    def __init__(self, size: int, may_shrink: bool = True):
+        self.size, self.may_shrink = size, may_shrink
         self.places: list[Place] | None = None
         self.rates: WeakKeyDictionary[torch.nn.Module, tuple[float, ...]] = WeakKeyDictionary()  # of each place
         self.droppings: dict[tuple[tuple[float, ...], ...], Dropping] = {}  # by the rates of the cells in a pass
         self.forward: Callable[[dict[str, Tensor], Tensor], Tensor] | None = None
 
-    def take(self, steps: list[Step]) -> list[Tensor | Exception]:
+    def run_steps(self, steps: list[Step]) -> list[Tensor | Exception]:
         """What train_step returns or raises for each of the steps, in their order."""
         answers: list[Tensor | Exception] = []
         while len(answers) < len(steps):
@@ -141,9 +140,9 @@ class Together:
                 answers.append(alone(part[0]))
                 continue
             try:
-                losses, logits, labels = self.passes(part)
+                losses, logits, labels = self.forward_backward(part)
             except Exception as fault:  # no weight has been touched, so these steps can be taken again
-                self.give_way(len(part), fault)
+                self.shrink(len(part), fault)
                 losses = None
             if losses is None:
                 torch.cuda.empty_cache()  # here, where the fault no longer holds what the failed pass had made
@@ -151,16 +150,16 @@ class Together:
             answers += [updated(*found) for found in zip(part, losses, logits, labels, strict=True)]
         return answers
 
-    def give_way(self, size: int, fault: Exception) -> None:
+    def shrink(self, size: int, fault: Exception) -> None:
         """Fewer than `size` cells in one pass: half as many if memory ran out, else one."""
-        if not self.may_give_way:
+        if not self.may_shrink:
             raise fault
         is_memory = is_out_of_memory(fault)
         self.size = ceil(size / 2) if is_memory else 1
         reason = "the memory does not suffice" if is_memory else f"{type(fault).__name__}: {fault}".partition("\n")[0]
         log.warning("%d cells cannot be one program (%s); now %d at a time", size, reason, self.size)
 
-    def passes(self, steps: list[Step]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+    def forward_backward(self, steps: list[Step]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         """Forward and backward pass of all: losses, logits (M, B, K) and labels of each; weights get gradients."""
         setup = steps[0].setup
         for step in steps:
@@ -205,7 +204,7 @@ def make_forward(step: Step) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
     """Logits (M, B, K) of stacked weights, masks and images; compiled where a cell alone would be."""
     model = step.setup.model
     forward = vmap(lambda given, image_BCHW: functional_call(model, given, (image_BCHW,)))
-    return static_compile(forward) if compiles(step.config, step.setup.device) else forward
+    return compile_static(forward) if should_compile(step.config, step.setup.device) else forward
 
 
 def alone(step: Step) -> Tensor | Exception:
@@ -219,10 +218,10 @@ def alone(step: Step) -> Tensor | Exception:
 def updated(step: Step, loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor | Exception:
     """Change a cell's weights by the gradients that they have; its totals, or what was raised."""
     try:
-        update(step.setup, step.config, loss, step.epoch, step.step)
+        update_weights(step.setup, step.config, loss, step.epoch, step.step)
     except Exception as fault:
         return fault
-    totals_2 = totals_of(loss, logit_BK.detach(), label_B)
+    totals_2 = batch_totals(loss, logit_BK.detach(), label_B)
     if step.is_last:
         totals_2.tolist()  # waits for the GPU
     return totals_2

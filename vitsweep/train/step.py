@@ -19,8 +19,7 @@ from vitsweep.data.load import Data, load_data
 from vitsweep.errors import NonFiniteLoss
 from vitsweep.model.build import make_model
 from vitsweep.seeding import derive_seed, make_generator, seed_everything
-from vitsweep.train.compiled import compiled
-from vitsweep.train.device import keep_freed_memory, pick_device, pick_kernels, pick_precision
+from vitsweep.train.device import compile_network, keep_freed_memory, pick_device, pick_kernels, pick_precision
 from vitsweep.train.optim import Schedule, make_optimizer
 
 
@@ -75,7 +74,7 @@ def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup
         precision=pick_precision(config.precision, device),
         data=data,
         model=model,
-        network=compiled(model, device) if compiles(config, device) else model,
+        network=compile_network(model, device) if should_compile(config, device) else model,
         optimizer=optimizer,
         schedule=Schedule(optimizer, config.recipe, steps_per_epoch),
         batch_size=batch_size,
@@ -83,7 +82,7 @@ def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup
     )
 
 
-def compiles(config: Config, device: torch.device) -> bool:
+def should_compile(config: Config, device: torch.device) -> bool:
     """Whether the model is compiled: `auto` compiles on cuda, and only if the run is long enough to pay for it."""
     if config.compile != "auto":
         return config.compile == "on"
@@ -107,8 +106,8 @@ def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: 
         logit_BK = setup.network(image_BCHW).float()
     loss = F.cross_entropy(logit_BK, label_B, label_smoothing=config.recipe.label_smoothing)
     loss.backward()
-    update(setup, config, loss, epoch, step)
-    return totals_of(loss, logit_BK, label_B)
+    update_weights(setup, config, loss, epoch, step)
+    return batch_totals(loss, logit_BK, label_B)
 
 
 def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
@@ -123,7 +122,7 @@ def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, st
     return normalize(image_BCHW, setup.data.mean, setup.data.std), train.label_N[index_B]
 
 
-def update(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) -> None:
+def update_weights(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) -> None:
     """Change the weights by their gradients, as the recipe says, and move the learning rate on.
 
     Raises:
@@ -136,7 +135,7 @@ def update(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) ->
     setup.schedule.after_step()
 
 
-def totals_of(loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor:
+def batch_totals(loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor:
     """Summed loss and number right of a batch, (2,), on the device."""
     return torch.stack([loss.detach() * len(label_B), (logit_BK.argmax(-1) == label_B).sum()])
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
-from vitsweep.train.compiled import compiled
+from vitsweep.train.device import compile_network
 
 
 def refuse(function, **_):
@@ -20,7 +20,7 @@ def refuse(function, **_):
 
 def test_network_is_used_uncompiled_where_it_cannot_be_compiled(monkeypatch, caplog):
     monkeypatch.setattr(torch, "compile", refuse)
-    forward = compiled(torch.neg, torch.device("cpu"))
+    forward = compile_network(torch.neg, torch.device("cpu"))
     with caplog.at_level(logging.WARNING):
         assert [forward(torch.tensor(value)).item() for value in (1.0, 2.0)] == [-1.0, -2.0]
     assert [record.getMessage() for record in caplog.records] == [
@@ -30,7 +30,7 @@ def test_network_is_used_uncompiled_where_it_cannot_be_compiled(monkeypatch, cap
 
 def test_mistake_of_the_network_itself_is_not_swallowed(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    forward = compiled(lambda image: image + torch.ones(3), torch.device("cpu"))
+    forward = compile_network(lambda image: image + torch.ones(3), torch.device("cpu"))
     with pytest.raises(RuntimeError, match="must match the size"):
         forward(torch.ones(2))
 
@@ -38,5 +38,5 @@ def test_mistake_of_the_network_itself_is_not_swallowed(monkeypatch):
 def test_every_size_is_compiled_for_itself_and_replayed_as_a_graph_on_cuda(monkeypatch):
     asked = {}
     monkeypatch.setattr(torch, "compile", lambda function, **options: asked.update(options) or function)
-    compiled(torch.neg, torch.device("cuda"))
+    compile_network(torch.neg, torch.device("cuda"))
     assert asked == {"mode": "reduce-overhead", "dynamic": False}

@@ -18,7 +18,7 @@ from vitsweep.config.overrides import override_key, yaml_text
 from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError, DataError
 from vitsweep.study.plan import Plan
-from vitsweep.train.effects import EFFECTS, Baseline
+from vitsweep.train.trial.effects import EFFECTS, Baseline
 
 log = logging.getLogger(__name__)
 
@@ -138,14 +138,14 @@ def inspect(compared: Baseline, name: str, config: Config) -> Finding:
     Raises:
         DataError: its images cannot be divided as it asks.
     """
-    changes = changed(compared.config, config)
+    changes = changed_keys(compared.config, config)
     found = Finding(arm=name, changes=changes, effects=compared.effects_of(config))
     if len(changes) > 1 and not found.is_noop:
-        found.idle = idle_keys(compared, config, list(changes))
+        found.idle = unused_keys(compared, config, list(changes))
     return found
 
 
-def idle_keys(compared: Baseline, config: Config, keys: list[str]) -> list[str]:
+def unused_keys(compared: Baseline, config: Config, keys: list[str]) -> list[str]:
     """Which of several changed keys do nothing in an arm."""
     in_arm = Baseline(config)
     on_course = [key for key in keys if not key.startswith("model.")]
@@ -153,16 +153,16 @@ def idle_keys(compared: Baseline, config: Config, keys: list[str]) -> list[str]:
     for key in keys:
         # A key of the network acts whatever else is set; those of data and recipe can put each other out of action.
         acts_in_any_case = key.startswith("model.") or len(on_course) == 1
-        if acts_in_any_case and acts(compared, with_value_of(compared.config, config, key)):
+        if acts_in_any_case and has_effect(compared, with_value_of(compared.config, config, key)):
             continue
-        if not acts(in_arm, with_value_of(config, compared.config, key)):
+        if not has_effect(in_arm, with_value_of(config, compared.config, key)):
             idle.append(key)
     return idle
 
 
-def acts(compared: Baseline, config: Config) -> bool:
+def has_effect(compared: Baseline, config: Config) -> bool:
     """Whether a configuration does something else than the one it is compared with; assumed if it is impossible."""
-    if config.errors() or not changed(compared.config, config):
+    if config.errors() or not changed_keys(compared.config, config):
         return True
     try:
         return bool(compared.effects_of(config))
@@ -177,7 +177,7 @@ def with_value_of(config: Config, other: Config, key: str) -> Config:
     return dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{name: value})})
 
 
-def changed(baseline: Config, config: Config) -> dict[str, Any]:
+def changed_keys(baseline: Config, config: Config) -> dict[str, Any]:
     """Dotted key -> value of what differs in model, data and recipe, dropout rates filled in."""
     before, after = flatten(hashed_settings(baseline)), flatten(hashed_settings(config))
     return {key: value for key, value in after.items() if before.get(key, ...) != value}
@@ -198,13 +198,13 @@ def refuse_noops(plan: Plan, wanted: Collection[str] | None = None) -> list[str]
     log.info("%s: comparing %d arms with the baseline (sweep.check)", plan.study, len(looked_at))
     findings = inspect_arms(baseline, looked_at)
     overrides = {row["arm"]: row["overrides"] for row in plan.arms}
-    faults = [noop_sentence(found, overrides[found.arm]) for found in findings if found.is_noop]
-    idle = [idle_sentence(found, key) for found in findings for key in found.idle]
+    faults = [noop_message(found, overrides[found.arm]) for found in findings if found.is_noop]
+    idle = [unused_message(found, key) for found in findings for key in found.idle]
     if plan.design in NEVER_ALONE:
         faults, idle = faults + idle, []
     if faults:
         raise ConfigError(faults)
-    warnings = idle + [sentence for found in findings for sentence in leak_sentences(found, overrides[found.arm])]
+    warnings = idle + [sentence for found in findings for sentence in leak_messages(found, overrides[found.arm])]
     for sentence in warnings:
         log.warning("%s", sentence)
     return warnings
@@ -216,7 +216,7 @@ def arm_configs(plan: Plan) -> dict[str, Config]:
     return {name: from_dict(cells[name].config) for name in (row["arm"] for row in plan.arms) if name in cells}
 
 
-def noop_sentence(found: Finding, overrides: list[str]) -> str:
+def noop_message(found: Finding, overrides: list[str]) -> str:
     """Why an arm is refused."""
     keys = ", ".join(f"{key}={yaml_text(value)}" for key, value in found.changes.items())
     return (
@@ -225,13 +225,13 @@ def noop_sentence(found: Finding, overrides: list[str]) -> str:
     )
 
 
-def idle_sentence(found: Finding, key: str) -> str:
+def unused_message(found: Finding, key: str) -> str:
     """Why one of an arm's keys is pointless."""
     value = yaml_text(found.changes[key])
     return f"{key}={value}  does nothing in arm {found.arm}, where other keys do; drop it or add what makes it count"
 
 
-def leak_sentences(found: Finding, overrides: list[str]) -> list[str]:
+def leak_messages(found: Finding, overrides: list[str]) -> list[str]:
     """What an arm changes beyond what it says, as warnings."""
     said = [
         f"arm {found.arm} changes its {name} ({how}), which none of its keys should"

@@ -19,14 +19,14 @@ from vitsweep.config.schema import Config
 from vitsweep.data.counts import batch_and_steps
 from vitsweep.model.build import make_model
 from vitsweep.seeding import make_generator
-from vitsweep.train.trial_steps import (
+from vitsweep.train.trial.steps import (
     NOISE,
     Scaled,
-    division,
     learning_rates,
-    made_up_images,
-    normalised,
-    stand_in_steps,
+    linear_steps,
+    normalize_images,
+    random_images,
+    split_digest,
     two_steps,
 )
 
@@ -54,7 +54,7 @@ class Baseline:
 
     def __init__(self, config: Config):
         self.config = config
-        self.division = division(config)
+        self.division = split_digest(config)
         self.batch_size, self.steps = batch_and_steps(self.division["train"][1], config.recipe.batch_size)
         self.known: dict[str, dict[str, str]] = {}
         self.models: dict[str, dict[str, str]] = {}
@@ -67,25 +67,25 @@ class Baseline:
     @cached_property
     def weights(self) -> dict[str, Tensor]:
         """The state that all models are compared with."""
-        return copies(shaken(make_model(self.config)))
+        return copies(perturbed(make_model(self.config)))
 
     @cached_property
     def logits_twice(self) -> tuple[Tensor, Tensor]:
         """What the model answers with these weights, in eval mode and in training mode."""
         model = make_model(self.config)
         model.load_state_dict(self.weights)
-        image_BCHW = normalised(made_up_images(self.config, 2))
+        image_BCHW = normalize_images(random_images(self.config, 2))
         return logits(model, image_BCHW, False), logits(model, image_BCHW, True)
 
     @cached_property
     def first_images(self) -> Tensor:
         """The first batch after augmentation."""
-        return stand_in_steps(self.config)[0]
+        return linear_steps(self.config)[0]
 
     @cached_property
     def stand_in_weights(self) -> Tensor:
         """The stand-in's weights after two steps."""
-        return stand_in_steps(self.config)[1]
+        return linear_steps(self.config)[1]
 
     @cached_property
     def stepped_weights(self) -> Tensor:
@@ -108,7 +108,7 @@ class Baseline:
         """effects_of, which knows what was measured before."""
         found = self.effects_on_course(config) | self.effects_on_model(config)
         if config.recipe != self.config.recipe and same_image_shape(config, self.config):
-            image_BCHW, weights_P = stand_in_steps(config)
+            image_BCHW, weights_P = linear_steps(config)
             if not torch.equal(image_BCHW, self.first_images):
                 found["images"] = "other pixels"
             if not torch.equal(weights_P, self.stand_in_weights):
@@ -120,7 +120,7 @@ class Baseline:
     def effects_on_course(self, config: Config) -> dict[str, str]:
         """What differs in data, length and learning rates."""
         found = {}
-        divided = division(config)
+        divided = split_digest(config)
         batch_size, steps = batch_and_steps(divided["train"][1], config.recipe.batch_size)
         others = [name for name, (digest, _) in divided.items() if digest != self.division[name][0]]
         if others:
@@ -149,7 +149,7 @@ class Baseline:
         model = make_model(config)
         found = differences_at_start(self.initial, copies(model))
         self.share_weights(model)
-        image_BCHW = normalised(made_up_images(config, 2))
+        image_BCHW = normalize_images(random_images(config, 2))
         if not same_image_shape(config, self.config):
             found["images"] = "another size"
         if not close(logits(model, image_BCHW, False), self.logits_twice[0]):
@@ -160,7 +160,7 @@ class Baseline:
 
     def share_weights(self, model: nn.Module) -> None:
         """Give a model the baseline's weights, as far as it has the same; all others are moved by noise."""
-        state = copies(shaken(model))
+        state = copies(perturbed(model))
         for name, tensor in state.items():
             if name in self.weights and tensor.numel() == self.weights[name].numel():
                 state[name] = self.weights[name].reshape(tensor.shape)
@@ -170,7 +170,7 @@ class Baseline:
         """All weights of the configuration's own model after two steps from the shared ones."""
         model = make_model(config)
         self.share_weights(model)
-        images = made_up_images(config, 2)
+        images = random_images(config, 2)
         # The least likely classes: a right answer would leave no gradient at the larger scale.
         return two_steps(config, model, Scaled(model), images, self.logits_twice[0].argmin(-1))
 
@@ -204,7 +204,7 @@ def copies(model: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def shaken(model: nn.Module) -> nn.Module:
+def perturbed(model: nn.Module) -> nn.Module:
     """The model, every weight moved by a little noise of its own stream."""
     for name, parameter in model.named_parameters():
         parameter += NOISE * torch.randn(parameter.shape, generator=make_generator(0, "noise", name))

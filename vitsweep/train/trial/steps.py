@@ -20,9 +20,11 @@ from vitsweep.data.augment import normalize
 from vitsweep.data.load import Data, ImageSet, stratified_split
 from vitsweep.data.shapes import make_shapes
 from vitsweep.errors import DataError
+from vitsweep.model.build import make_model
 from vitsweep.seeding import make_generator
+from vitsweep.train.device import compile_network, pick_kernels, pick_precision
 from vitsweep.train.optim import Schedule, lr_multiplier, make_optimizer
-from vitsweep.train.step import Setup, train_step
+from vitsweep.train.step import Setup, Step, should_compile, train_step
 
 NUM_IMAGES = 128  # for augmentation: of two images, both might have kept their side by chance
 CLASS_SIZE = 5000  # training images of each class of CIFAR-10, and what is assumed of a folder that is not looked at
@@ -44,9 +46,9 @@ class Scaled(nn.Module):
         return self.network(image_BCHW) * self.scale
 
 
-def stand_in_steps(config: Config) -> tuple[Tensor, Tensor]:
+def linear_steps(config: Config) -> tuple[Tensor, Tensor]:
     """The first augmented batch, and a linear model's weights after two real training steps."""
-    images = made_up_images(config, NUM_IMAGES)
+    images = random_images(config, NUM_IMAGES)
     generator = make_generator(0, "stand-in")
     model = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), config.model.num_classes))
     for parameter in model.parameters():
@@ -59,7 +61,7 @@ def stand_in_steps(config: Config) -> tuple[Tensor, Tensor]:
 
 def two_steps(config: Config, model: nn.Module, network: Scaled, image_NCHW: Tensor, label_N: Tensor) -> Tensor:
     """All weights of a model after two training steps, the second with far larger gradients."""
-    setup = made_up_setup(config, model, network, image_NCHW, label_N)
+    setup = trial_setup(config, model, network, image_NCHW, label_N)
     model.train()
     for step, scale in enumerate(SCALES):
         network.scale = scale
@@ -69,7 +71,7 @@ def two_steps(config: Config, model: nn.Module, network: Scaled, image_NCHW: Ten
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-def made_up_setup(
+def trial_setup(
     config: Config,
     model: nn.Module,
     network: nn.Module,
@@ -110,6 +112,17 @@ def made_up_setup(
     )
 
 
+def trial_step(config: Config, device: torch.device) -> Step:
+    """Make a step of the configuration's own model, batch and optimizer on random images."""
+    pick_kernels(device, deterministic=config.deterministic)
+    model = make_model(config).to(device).train()
+    images = random_images(config, config.recipe.batch_size).to(device)
+    labels = torch.arange(len(images), device=device) % config.model.num_classes
+    network = compile_network(model, device) if should_compile(config, device) else model
+    setup = trial_setup(config, model, network, images, labels, pick_precision(config.precision, device))
+    return Step(setup=setup, config=config, index_B=setup.data.train.id_N, epoch=1, step=0)
+
+
 def learning_rates(recipe: RecipeConfig, steps: int) -> Iterator[float]:
     """The learning rate of every step, as if the validation loss never got better: then plateau acts most."""
     if recipe.schedule != "plateau":  # spares LambdaLR's bookkeeping, which takes half a second
@@ -126,7 +139,7 @@ def learning_rates(recipe: RecipeConfig, steps: int) -> Iterator[float]:
             schedule.after_epoch(1.0)
 
 
-def division(config: Config) -> dict[str, tuple[str, int]]:
+def split_digest(config: Config) -> dict[str, tuple[str, int]]:
     """What the images of train, val and test are, as a digest, and how many.
 
     Of cifar10 and of a folder the images are not looked at; a folder is taken to be as large as CIFAR-10.
@@ -166,13 +179,13 @@ def shapes_digests(num_train: int, num_test: int, seed: int) -> tuple[str, str]:
     return train, test
 
 
-def made_up_images(config: Config, count: int) -> Tensor:
+def random_images(config: Config, count: int) -> Tensor:
     """Random pixels (N, C, H, W), uint8, of the size that the model wants; the same at every call."""
     size, generator = config.model.image_size, make_generator(0, "made-up images")
     return torch.randint(256, (count, config.model.num_channels, size, size), generator=generator, dtype=torch.uint8)
 
 
-def normalised(image_BCHW: Tensor) -> Tensor:
+def normalize_images(image_BCHW: Tensor) -> Tensor:
     """Images as a network sees them."""
     channels = image_BCHW.shape[1]
     return normalize(image_BCHW, [0.5] * channels, [0.25] * channels)

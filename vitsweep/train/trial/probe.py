@@ -17,13 +17,11 @@ import torch
 
 from vitsweep.config.convert import from_dict, hashed_settings
 from vitsweep.config.schema import Config
-from vitsweep.model.build import make_model
 from vitsweep.study.plan import Plan
-from vitsweep.train.compiled import compiled
-from vitsweep.train.device import device_name, peak_gib, pick_device, pick_kernels, pick_precision
+from vitsweep.train.device import device_name, peak_gib, pick_device
 from vitsweep.train.evaluate import evaluate
-from vitsweep.train.step import Setup, compiles, train_step
-from vitsweep.train.trial_steps import made_up_images, made_up_setup
+from vitsweep.train.step import Step, train_step
+from vitsweep.train.trial.steps import trial_step
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +31,7 @@ GIB = 2**30
 
 
 @dataclass(kw_only=True)
-class Probed:
+class ProbeResult:
     """What one shape took."""
 
     device: str
@@ -44,15 +42,15 @@ class Probed:
     """Scoring one image."""
     peak_bytes: int = 0
     """Of the GPU's allocator, else of this process, Python and torch included; without the data set."""
-    fault: str = ""
+    error: str = ""
     """Why it could not be timed; the memory does not suffice."""
 
 
-def probe_plan(plan: Plan) -> dict[str, Probed]:
+def probe_plan(plan: Plan) -> dict[str, ProbeResult]:
     """Arm -> what its shape took; arms of one shape share it."""
     configs = {cell.arm: cell.config for cell in reversed(plan.cells)}
-    shapes = {row["arm"]: shape_of(configs[row["arm"]]) for row in plan.arms if row["arm"] in configs}
-    found: dict[str, Probed] = {}
+    shapes = {row["arm"]: shape_key(configs[row["arm"]]) for row in plan.arms if row["arm"] in configs}
+    found: dict[str, ProbeResult] = {}
     for number, shape in enumerate(dict.fromkeys(shapes.values()), 1):
         arm = next(name for name, own in shapes.items() if own == shape)
         log.info("timing %d steps of shape %d of %d: %s", NUM_STEPS, number, len(set(shapes.values())), arm)
@@ -60,7 +58,7 @@ def probe_plan(plan: Plan) -> dict[str, Probed]:
     return {arm: found[shape] for arm, shape in shapes.items()}
 
 
-def shape_of(values: dict[str, Any]) -> str:
+def shape_key(values: dict[str, Any]) -> str:
     """Equal for configurations that take the same time and memory in a step."""
     config = from_dict(values)
     recipe = config.recipe
@@ -69,7 +67,7 @@ def shape_of(values: dict[str, Any]) -> str:
     return json.dumps([hashed_settings(config)["model"], steps, means], sort_keys=True)
 
 
-def probe(config: Config) -> Probed:
+def probe(config: Config) -> ProbeResult:
     """Time training steps of a configuration on its device, with as many made-up images as its batches have.
 
     Raises:
@@ -79,40 +77,35 @@ def probe(config: Config) -> Probed:
     try:
         reset_peak(device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return timed(config, device)
-    except (torch.OutOfMemoryError, RuntimeError) as fault:
-        if "memory" not in str(fault):
+            return time_shape(config, device)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if "memory" not in str(error):
             raise
-        return Probed(device=device_name(device), fault=str(fault).splitlines()[0])
+        return ProbeResult(device=device_name(device), error=str(error).splitlines()[0])
 
 
-def timed(config: Config, device: torch.device) -> Probed:
-    """probe, on a device that is there and has memory enough."""
-    pick_kernels(device, deterministic=config.deterministic)
-    model = make_model(config).to(device)
-    images = made_up_images(config, config.recipe.batch_size).to(device)
-    labels = torch.arange(len(images), device=device) % config.model.num_classes
-    network = compiled(model, device) if compiles(config, device) else model
-    setup = made_up_setup(config, model, network, images, labels, pick_precision(config.precision, device))
-    model.train()
-    seconds_of_steps(setup, config, WARMUP_STEPS)
-    step_seconds = seconds_of_steps(setup, config, NUM_STEPS) / NUM_STEPS
-    evaluate(model, setup.data.val, setup.data, setup.precision)
+def time_shape(config: Config, device: torch.device) -> ProbeResult:
+    """Time training steps and scoring on an available device with enough memory."""
+    wanted = trial_step(config, device)
+    setup, val = wanted.setup, wanted.setup.data.val
+    seconds_of_steps(wanted, WARMUP_STEPS)
+    step_seconds = seconds_of_steps(wanted, NUM_STEPS) / NUM_STEPS
+    evaluate(setup.model, val, setup.data, setup.precision)
     began = time.perf_counter()
-    evaluate(model, setup.data.val, setup.data, setup.precision)
-    return Probed(
+    evaluate(setup.model, val, setup.data, setup.precision)
+    return ProbeResult(
         device=device_name(device),
         step_seconds=step_seconds,
-        eval_seconds=(time.perf_counter() - began) / len(images),
+        eval_seconds=(time.perf_counter() - began) / len(val),
         peak_bytes=round(peak_gib(device) * GIB),
     )
 
 
-def seconds_of_steps(setup: Setup, config: Config, count: int) -> float:
-    """Seconds that this many training steps take together."""
+def seconds_of_steps(wanted: Step, count: int) -> float:
+    """Return the seconds that `count` training steps take."""
     began = time.perf_counter()
     for step in range(count):
-        totals_2 = train_step(setup, config, setup.data.train.id_N, 1, step)
+        totals_2 = train_step(wanted.setup, wanted.config, wanted.index_B, wanted.epoch, step)
     totals_2.tolist()  # waits for the GPU
     return time.perf_counter() - began
 
