@@ -185,7 +185,7 @@ def test_an_artifact_from_outside_is_not_sent_with_its_path(server, tmp_path, mo
     monkeypatch.chdir(tmp_path / "work")
     run_cell(tmp_path / "elsewhere", make_record(), mode="online", artifacts=True)
     assert server.answers.artifacts == {}
-    assert "use tracker.share_host=true or work in a folder above it" in warnings(caplog)[0]
+    assert "use tracker.share_host=true or start in a folder above it" in warnings(caplog)[0]
 
 
 def timed_cell(directory: Path, during=None, last: int = 3, **optional) -> tuple[float, WandbTracker]:
@@ -269,7 +269,7 @@ def test_data_that_the_server_refuses_do_not_count_as_sent(server, tmp_path, cap
 
     timed_cell(tmp_path / "cell", refuse)
     assert not markers(tmp_path / "cell")
-    assert "did not take all of this run" in warnings(caplog)[-1]
+    assert "did not accept all of this run" in warnings(caplog)[-1]
 
 
 def test_a_wrong_key_means_offline(server, tmp_path, monkeypatch, caplog):

@@ -49,8 +49,8 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path / "sweep"
 
 
-def tell(sweep: Path, mode: str) -> None:
-    """Let the tracker tell W&B of every cell."""
+def log_all(sweep: Path, mode: str) -> None:
+    """Log every cell to W&B."""
     for path in sorted(sweep.rglob("record.json")):
         replay(read_record(path.parent), path.parent, TrackerConfig(mode=mode, project="shelf"))
     release_service()  # a run file is whole when wandb's helper has ended
@@ -75,9 +75,9 @@ def results(folder: Path) -> dict:
 
 
 def test_three_ways_to_read_a_study_give_one_report(sweep, server, tmp_path, monkeypatch):
-    tell(sweep, "offline")
+    log_all(sweep, "offline")
     offline = without_records(sweep, tmp_path / "offline")
-    tell(sweep, "online")
+    log_all(sweep, "online")
     reports = {}
     for source in (sweep, offline, SOURCE):
         out = tmp_path / "reports" / Path(str(source)).name.partition("?")[0]
@@ -93,7 +93,7 @@ def test_three_ways_to_read_a_study_give_one_report(sweep, server, tmp_path, mon
     assert not {"History", "SampledHistory"} & set(server.answers.operations)
 
 
-def test_a_killed_cell_is_read_from_its_pieces(tmp_path, sweep):
+def test_a_killed_cell_is_merged_from_its_run_files(tmp_path, sweep):
     cell = next(sweep.glob("baseline-*/seed=0"))
     record = dataclasses.replace(read_record(cell), status="running", metrics={})
     for epochs in (2, 4):
@@ -109,14 +109,15 @@ def test_a_killed_cell_is_read_from_its_pieces(tmp_path, sweep):
     assert rebuild_record(run).status == "interrupted"
 
 
-def told(record: Record, **changes) -> RemoteRun:
+def remote_run(record: Record, **changes) -> RemoteRun:
+    """A run as the server has it."""
     values = {"id": "x", "config": run_config(record, False), "summary": run_summary(record, False), "rows": []}
     return RemoteRun(**values | changes)
 
 
 def test_a_record_comes_back_as_it_was():
     record = make_record("patch_size=8", 1, 0.75, epoch=6)
-    back = rebuild_record(told(record))
+    back = rebuild_record(remote_run(record))
     record.config["data"]["root"], record.config["seed"] = "<path>", 1  # kept back; the seed that it is paired by
     assert dataclasses.asdict(back) == dataclasses.asdict(record)
 
@@ -124,17 +125,17 @@ def test_a_record_comes_back_as_it_was():
 def test_what_a_sweep_adds_to_the_configuration_is_dropped():
     record = make_record("patch_size=8", 1, 0.75)
     config = run_config(record, False) | {"model.patch_size": 8, "+study_cell": "x", "_wandb": {}}
-    assert rebuild_record(told(record, config=config)).config == rebuild_record(told(record)).config
+    assert rebuild_record(remote_run(record, config=config)).config == rebuild_record(remote_run(record)).config
 
 
-def test_a_run_that_died_tells_what_its_epochs_tell():
+def test_a_killed_run_has_the_outcome_of_its_epochs():
     record = make_record("baseline", 0, 0.8)
     rows = [{"epoch": epoch, "time_seconds": 1.5, "_step": epoch} for epoch in (1, 2)]
-    back = rebuild_record(told(record, summary={"time_seconds": 1.5, "epoch": 2}, rows=rows))
+    back = rebuild_record(remote_run(record, summary={"time_seconds": 1.5, "epoch": 2}, rows=rows))
     assert (back.status, back.epoch, back.time_seconds, back.metrics) == ("interrupted", 2, 3.0, {})
 
 
-def test_a_cell_told_twice_counts_once(sweep, server):
+def test_a_cell_logged_twice_counts_once(sweep, server):
     cell = next(sweep.glob("baseline-*/seed=0"))
     record = read_record(cell)
     replay(dataclasses.replace(record, status="interrupted", metrics={}), cell, TrackerConfig(project="shelf"), "first")
@@ -145,7 +146,7 @@ def test_a_cell_told_twice_counts_once(sweep, server):
 
 
 def test_directories_with_records_are_read_as_ever(sweep):
-    tell(sweep, "offline")
+    log_all(sweep, "offline")
     loaded = load(sweep)
     assert loaded.problems == [] and not loaded.is_copy
 
@@ -153,7 +154,7 @@ def test_directories_with_records_are_read_as_ever(sweep):
 def test_foreign_runs_are_named_and_left_out(sweep, server, tmp_path):
     import wandb
 
-    tell(sweep, "online")
+    log_all(sweep, "online")
     with wandb.init(project="shelf", group="study", id="foreign", dir=tmp_path, settings=wandb.Settings(silent=True)):
         pass
     assert "Left out foreign" in " ".join(load(SOURCE).problems)
@@ -180,12 +181,12 @@ def test_a_group_without_runs_is_refused(server):
         load("wandb:local/shelf?group=absent")
 
 
-def test_no_key_is_refused_in_words(no_account):  # noqa: F811
+def test_a_missing_key_is_refused(no_account):  # noqa: F811
     with pytest.raises(RecordError, match="needs an API key"):
         load(SOURCE)
 
 
-def test_a_server_that_refuses_is_told_in_words(server, sweep):
+def test_a_server_that_refuses_is_reported(server, sweep):
     server.mood.statuses = [400] * 100
     with pytest.raises(RecordError, match="cannot be read from"):
         load(SOURCE)
@@ -194,5 +195,5 @@ def test_a_server_that_refuses_is_told_in_words(server, sweep):
 def test_plan_is_taken_from_the_run_that_knows_most_of_its_history():
     older = {"arms": [], "seeds_of": {}, "claims": ["old"]}
     newer = {"arms": [], "seeds_of": {}, "claims": ["new"], "claims_before": {"h": ["old"]}}
-    told = [RemoteRun(id="a", config={PLAN_KEY: plan}, summary={}, rows=[]) for plan in (older, newer)]
-    assert rebuild_plan(told)["claims"] == ["new"]
+    runs = [RemoteRun(id="a", config={PLAN_KEY: plan}, summary={}, rows=[]) for plan in (older, newer)]
+    assert rebuild_plan(runs)["claims"] == ["new"]

@@ -7,7 +7,7 @@ import pytest
 from tests.support.wandb_cells import make_record, make_row, run_cell
 from tests.support.wandb_fixtures import no_account  # noqa: F401
 from vitsweep.tracking.client import release_service
-from vitsweep.tracking.run_file import payloads, read_run_file
+from vitsweep.tracking.run_file import read_payloads, read_run_file
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +28,18 @@ def test_reader_gives_rows_end_and_names(content, tmp_path):
 
 
 def test_a_torn_file_gives_the_records_before_the_tear(content):
-    whole = list(payloads(content))
+    whole = list(read_payloads(content))
     cuts = [*range(0, 400, 7), *range(400, len(content), 997)]
-    assert all(list(payloads(content[:cut])) == whole[: len(list(payloads(content[:cut])))] for cut in cuts)
+    assert all(list(read_payloads(content[:cut])) == whole[: len(list(read_payloads(content[:cut])))] for cut in cuts)
 
 
 def test_a_flipped_bit_ends_the_reading_and_changes_nothing_before(content):
-    whole, chance = list(payloads(content)), random.Random(0)
+    whole, chance = list(read_payloads(content)), random.Random(0)
     for _ in range(40):
         place = chance.randrange(7, len(content))
         damaged = bytearray(content)
         damaged[place] ^= 1 << chance.randrange(8)
-        found = list(payloads(bytes(damaged)))
+        found = list(read_payloads(bytes(damaged)))
         assert found == whole[: len(found)]
 
 

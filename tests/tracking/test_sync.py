@@ -18,8 +18,7 @@ from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.study.locks import CellLock
 from vitsweep.study.record import read_record, read_rows
-from vitsweep.tracking import pieces as wandb_piece
-from vitsweep.tracking import sync as wandb_sync
+from vitsweep.tracking import sync as sync_module
 from vitsweep.tracking.client import read_log_errors, release_service
 from vitsweep.tracking.pieces import replay
 from vitsweep.tracking.run import run_id
@@ -153,7 +152,16 @@ def tracker_dies(server: FakeWandb, directory: Path, record, **options) -> None:
         run_cell(directory, record, mode="online", **options)
 
 
-def test_pictures_survive_that_a_run_is_made_again(server, study):
+def test_a_complete_offline_run_is_sent_as_it_is_with_the_load_of_its_machine(server, tmp_path):
+    run_cell(tmp_path / "cell", make_record(), seconds=0.2)
+    release_service()
+    assert sync(tmp_path) == 0
+    (run,) = server.runs.values()
+    assert any("system.proc.memory.rssMB" in event for event in run.events)
+    assert len(list(tmp_path.glob("cell/wandb/*run-2*"))) == 1
+
+
+def test_a_rebuilt_run_keeps_its_pictures_and_tables(server, study):
     cell = study / "arm/seed=0"
     (path,) = cell.glob("wandb/offline-run-*/*.wandb")
     path.write_bytes(path.read_bytes()[:100])
@@ -177,7 +185,7 @@ def test_an_artifact_is_sent_from_wherever_the_study_was_moved(server, tmp_path,
     assert str(tmp_path).encode() not in server.sent()
 
 
-def test_an_artifact_made_again_is_sent_through_a_link_to_the_study(server, tmp_path):
+def test_a_rebuilt_artifact_is_sent_through_a_link_to_the_study(server, tmp_path):
     run_cell(tmp_path / "study/cell", make_record(config={"tracker": {"project": "shelf", "artifacts": True}}))
     release_service()
     (path,) = tmp_path.glob("study/cell/wandb/offline-run-*/*.wandb")
@@ -187,14 +195,14 @@ def test_an_artifact_made_again_is_sent_through_a_link_to_the_study(server, tmp_
     assert [artifact.state for artifact in server.answers.artifacts.values()] == ["COMMITTED"]
 
 
-def test_a_cell_that_somebody_is_at_is_left_alone(server, study, capsys):
+def test_a_cell_that_is_being_trained_is_skipped(server, study, capsys):
     with CellLock(study / "arm/seed=0") as lock:
         assert lock.acquire()
         assert sync(study / "arm/seed=0") == 0
     assert server.runs == {} and lines(capsys) == {"seed=0": "running"}
 
 
-def test_a_run_that_the_server_refuses_is_told_and_ends_with_one(server, study, capsys):
+def test_a_run_that_the_server_refuses_is_reported_and_the_exit_code_is_1(server, study, capsys):
     server.mood.statuses = [None, None, 403, 403, 403, 403, 403]  # after the probe and the first answer
     assert sync(study / "arm/seed=0") == 1
     printed = capsys.readouterr().out
@@ -202,20 +210,26 @@ def test_a_run_that_the_server_refuses_is_told_and_ends_with_one(server, study, 
     assert not list(study.glob("arm/seed=0/wandb/*/*.synced"))
 
 
-def test_a_sync_that_gave_up_before_it_began_is_tried_again(server, study, monkeypatch):
-    calls, call = [], wandb_sync.call
+def test_a_sync_that_did_not_start_is_tried_again(server, study, monkeypatch):
+    calls, run_wandb_sync = [], sync_module.run_wandb_sync
 
     def hasty(*arguments):
         calls.append(arguments)
-        return "TimeoutError: Timed out waiting for response on lsa50pmlzpma" if len(calls) < 3 else call(*arguments)
+        return (
+            "TimeoutError: Timed out waiting for response on lsa50pmlzpma"
+            if len(calls) < 3
+            else run_wandb_sync(*arguments)
+        )
 
-    monkeypatch.setattr(wandb_sync, "call", hasty)
+    monkeypatch.setattr(sync_module, "run_wandb_sync", hasty)
     assert sync(study / "arm/seed=0") == 0
     assert (len(calls), len(server.runs)) == (3, 1)
 
 
-def test_a_sync_that_never_begins_says_so_and_ends(server, study, monkeypatch, capsys):
-    monkeypatch.setattr(wandb_sync, "call", lambda *_: "Traceback\nTimeoutError: Timed out waiting for response on x")
+def test_a_sync_that_never_starts_is_reported(server, study, monkeypatch, capsys):
+    monkeypatch.setattr(
+        sync_module, "run_wandb_sync", lambda *_: "Traceback\nTimeoutError: Timed out waiting for response on x"
+    )
     assert sync(study / "arm/seed=0") == 1
     assert "FAILED   seed=0  done  TimeoutError: Timed out" in capsys.readouterr().out
 
@@ -229,7 +243,7 @@ def test_a_late_sample_of_the_machines_load_is_no_error_and_lost_rows_are(tmp_pa
     assert list(read_log_errors(log)) == [lost]
 
 
-def test_a_run_made_again_has_no_samples_of_the_machine_that_makes_it(study, monkeypatch):
+def test_a_rebuilt_run_has_no_load_of_the_machine_that_rebuilds_it(study, monkeypatch):
     import wandb
 
     asked = []
@@ -239,19 +253,19 @@ def test_a_run_made_again_has_no_samples_of_the_machine_that_makes_it(study, mon
     assert [settings.x_disable_stats for settings in asked] == [True]
 
 
-def test_a_run_that_could_not_be_made_whole_is_not_sent(server, study, monkeypatch, capsys):
-    remake = wandb_piece.rebuild
+def test_a_run_that_could_not_be_rebuilt_completely_is_not_sent(server, study, monkeypatch, capsys):
+    rebuild = sync_module.rebuild
 
     def stopped(piece, directory):
-        remake(piece, directory)
+        rebuild(piece, directory)
         release_service()
         piece.path.write_bytes(piece.path.read_bytes()[:300])  # as far as wandb's helper came
 
-    monkeypatch.setattr(wandb_piece, "rebuild", stopped)
+    monkeypatch.setattr(sync_module, "rebuild", stopped)
     (path,) = study.glob("arm/seed=0/wandb/offline-run-*/*.wandb")
     path.write_bytes(path.read_bytes()[:100])
     assert sync(study / "arm/seed=0") == 1
-    assert re.match("FAILED   seed=0  done  .*could not be made whole from its record", capsys.readouterr().out)
+    assert re.match("FAILED   seed=0  done  .*could not be rebuilt completely from its record", capsys.readouterr().out)
     assert server.runs == {}
 
 
@@ -265,7 +279,7 @@ def test_one_that_fails_does_not_keep_the_others_back(server, study, capsys):
     assert re.search(r"^FAILED   .*seed=2/record.json  is not a record", told, re.MULTILINE)
 
 
-def test_a_server_that_is_gone_is_told_in_seconds(server, study, capsys):
+def test_a_server_that_is_gone_is_reported_in_seconds(server, study, capsys):
     server.stop()
     began = time.monotonic()
     assert sync(study) == 1
@@ -283,6 +297,6 @@ def test_sync_of_no_directory_is_refused(tmp_path):
         sync(tmp_path / "nowhere")
 
 
-def test_a_folder_without_runs_is_said_to_have_none(tmp_path, capsys):
+def test_a_folder_without_runs_is_reported(tmp_path, capsys):
     assert sync(tmp_path) == 0
     assert capsys.readouterr().out == f"no W&B runs under {tmp_path}\n"

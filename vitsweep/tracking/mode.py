@@ -1,7 +1,7 @@
-"""Where W&B would send a run: online, offline or disabled, decided without importing wandb; is anybody there.
+"""Mode of a W&B run (online, offline, disabled), API key and reachability of the server, without importing wandb.
 
-wandb itself goes online by default, and then asks for a key or waits a minute and a half for a server that it cannot
-reach. Here no key means offline, silently, and one small request finds out in time that there is no server.
+wandb itself defaults to online, then prompts for a key or waits 90 seconds for an unreachable server. Here no key
+means offline, and one small request detects a missing server.
 """
 
 import configparser
@@ -15,39 +15,37 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 DEFAULT_URL = "https://api.forge.coreweave.com"  # of wandb 0.31
-DEFAULT_HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # it accepts a netrc entry of either
+DEFAULT_HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # wandb accepts a netrc entry of either
 TOO_BUSY = 429
 OLD_NAMES = {"dryrun": "offline", "run": "online"}
 
 
-def find_mode(wanted: str) -> str:
-    """What tracker.mode=auto means here and now; any other wish is granted as it is.
+def find_mode(mode: str) -> str:
+    """Resolve tracker.mode=auto; return any other mode unchanged.
 
-    The order is wandb's own: WANDB_MODE, then the settings files that `wandb offline` and `wandb disabled` write.
+    Reads WANDB_MODE, then the settings files that `wandb offline` and `wandb disabled` write, as wandb does.
     """
-    if wanted != "auto":
-        return wanted
-    said = os.environ.get("WANDB_MODE") or read_settings().get("mode")
-    if said:
-        return OLD_NAMES.get(said, said)
+    if mode != "auto":
+        return mode
+    if configured := os.environ.get("WANDB_MODE") or read_settings().get("mode"):
+        return OLD_NAMES.get(configured, configured)
     return "online" if has_key() else "offline"
 
 
 def has_key() -> bool:
-    """Whether wandb would find an API key or an identity token: environment, settings files, netrc."""
+    """Return True if wandb would find an API key or identity token in the environment, settings files or netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     return bool(read_settings().get("api_key")) or has_netrc_entry(server_hosts())
 
 
 def is_reachable(seconds: float) -> bool:
-    """Whether the server answers a request, asked again while it says that it is too busy or broken.
+    """Return False if the server certainly does not answer; retry while it returns 429 or 5xx.
 
-    Only a certain no counts as no: certificates that this Python does not know, or a proxy that only wandb knows,
-    are left for wandb to judge.
+    A certificate that this Python does not know, or a proxy set for wandb only, counts as reachable.
 
     Args:
-        seconds: the longest wait.
+        seconds: longest wait.
     """
     settings = read_settings()
     if any(os.environ.get(f"WANDB_{name.upper()}") or settings.get(name) for name in ("http_proxy", "https_proxy")):
@@ -62,28 +60,28 @@ def is_reachable(seconds: float) -> bool:
             answer.close()
             if answer.code != TOO_BUSY and answer.code < 500:
                 return True
-        except urllib.error.URLError as fault:
-            return isinstance(fault.reason, ssl.SSLError)
-        except OSError:  # a connection that broke, or an answer that did not come in time
+        except urllib.error.URLError as error:
+            return isinstance(error.reason, ssl.SSLError)
+        except OSError:  # broken connection, or no answer in time
             pass
         time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
     return False
 
 
 def server_url() -> str:
-    """Where the server is, without a slash at the end."""
+    """Return the URL of the server, without a trailing slash."""
     url = os.environ.get("WANDB_BASE_URL") or read_settings().get("base_url") or DEFAULT_URL
     return url.rstrip("/")
 
 
 def server_hosts() -> tuple[str, ...]:
-    """Host names, with ports where given, under which netrc may keep the key."""
+    """Return the host names (with port, if any) under which netrc may hold the key."""
     host = urlsplit(server_url()).netloc
     return DEFAULT_HOSTS if host in DEFAULT_HOSTS else (host,)
 
 
 def has_netrc_entry(hosts: tuple[str, ...]) -> bool:
-    """Whether the netrc file that wandb reads has a password for one of the hosts; an unreadable file has none."""
+    """Return True if the netrc file that wandb reads has a password for one of the hosts; ignore unreadable files."""
     candidates = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
     for path in (Path(name).expanduser() for name in candidates):
         try:
@@ -95,7 +93,7 @@ def has_netrc_entry(hosts: tuple[str, ...]) -> bool:
 
 
 def read_settings() -> dict[str, str]:
-    """W&B's settings: the user's, overridden by those of the working folder."""
+    """Return W&B's settings: the user's, overridden by those of the working folder."""
     user = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser() / "settings"
     local = Path(os.environ.get("WANDB_DIR") or ".") / "wandb" / "settings"
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The pieces of W&B runs that cells left on disk: which are the newest, what they lack, and how one is made again."""
+"""Run files that cells left on disk: find the newest of each run, compare it with its record, rebuild it from that."""
 
 import dataclasses
 import json
@@ -10,162 +10,142 @@ from typing import Any
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.study.record import Record, read_record, read_rows
-from vitsweep.tracking.read_back import FOLDER_NAME
 from vitsweep.tracking.run import exit_code, run_id
-from vitsweep.tracking.run_file import RunFile, read_run_file
+from vitsweep.tracking.run_file import find_run_files, read_run_file
 from vitsweep.tracking.tracker import BEST_MODEL, PICTURES_NAME, SENT_SUFFIX, WANDB_FOLDER, WandbTracker
 
 
 @dataclass(kw_only=True)
 class Piece:
-    """The newest run file of one cell; the older ones are of attempts that were killed, and it has all their rows."""
+    """Newest run file of one cell; older files are from killed attempts, and the newest has all their rows."""
 
     cell: Path
     path: Path
     record: Record | None
-    """None for a run that no record goes with: it is sent as it is."""
+    """Record of the cell, None if it has none: then the file is sent as it is."""
     url: str = ""
-    """Where the run is shown, once it is sent."""
-    fault: str = ""
-    """Why it could not be sent."""
-    is_remade: bool = False
-    """Whether it was written anew from the record for this sync."""
+    """Page of the run, once it is sent."""
+    error: str = ""
+    """Reason why it was not sent."""
 
     @property
     def id(self) -> str:
-        """The run's id."""
+        """Id of the run."""
         return self.path.stem.removeprefix("run-")
 
     @property
     def marker(self) -> Path:
-        """The file that says that the server has it."""
+        """File that marks the run file as sent."""
         return self.path.with_name(self.path.name + SENT_SUFFIX)
 
     @property
     def is_sent(self) -> bool:
-        """Whether the server has this piece, and the piece all that the record has."""
-        return self.marker.exists() and not missing_part(self, read_run_file(self.path))
+        """True if the server has this file, and the file has everything in the record."""
+        return self.marker.exists() and not missing_part(self)
 
 
 def find_pieces(directory: Path) -> tuple[list[Piece], list[str]]:
-    """The newest run file of every run under `directory`, and a sentence for each record that cannot be read."""
-    newest: dict[tuple[Path, str], tuple[tuple[str, int], Path]] = {}
-    for path in directory.rglob(f"{WANDB_FOLDER}/*run-*/run-*.wandb"):
-        name = FOLDER_NAME.match(path.parent.name)
-        if name is None:
-            continue
-        key, age = (path.parents[2], path.stem), (name["moment"], int(name["again"] or 0))
-        newest[key] = max(newest.get(key, (age, path)), (age, path))
-    pieces, faults = [], []
-    for (cell, _), (_, path) in sorted(newest.items()):
+    """Return the newest run file of every run under `directory`, and an error message for each unreadable record."""
+    files = [path for path in find_run_files(directory) if path.parents[1].name == WANDB_FOLDER]
+    newest = {(path.parents[2], path.stem): path for path in files}
+    pieces, errors = [], []
+    for (cell, _), path in sorted(newest.items()):
         try:
             pieces.append(Piece(cell=cell, path=path, record=idle_record(read_record(cell))))
         except FileNotFoundError:
             pieces.append(Piece(cell=cell, path=path, record=None))
-        except UserError as fault:
-            faults.append(str(fault))
-    return pieces, faults
+        except UserError as error:
+            errors.append(str(error))
+    return pieces, errors
 
 
 def idle_record(record: Record) -> Record:
-    """The record of a cell that nobody is at: one that still says `running` was interrupted by its process's death."""
+    """Return the record of a cell without a live process: `running` becomes `interrupted`."""
     return dataclasses.replace(record, status="interrupted") if record.status == "running" else record
 
 
-def missing_part(piece: Piece, content: RunFile) -> str:
-    """What the record has and the piece has not, in a word; empty if it is whole or no record goes with it."""
+def missing_part(piece: Piece) -> str:
+    """Name a part of the record that the run file lacks; empty if it is complete or belongs to no record."""
     record = piece.record
-    if record is None or piece.id not in run_ids(record):
+    if record is None or piece.id not in {run_id(record)} | {run["id"] for run in record.wandb}:
         return ""
+    content = read_run_file(piece.path)
     if content.exit_code is None:
         return "end"
     if {row["epoch"] for row in read_rows(piece.cell)} - content.epochs:
         return "epochs"
     if content.exit_code != exit_code(record):
         return "outcome"
-    if wants_artifact(record) and (piece.cell / BEST_MODEL).exists() and not content.artifact_paths:
+    if needs_artifact(record) and (piece.cell / BEST_MODEL).exists() and not content.artifact_paths:
         return "artifact"
     return ""
 
 
-def run_ids(record: Record) -> set[str]:
-    """The runs that tell of this record: its own, and those whose id an agent of W&B has given."""
-    return {run_id(record)} | {run["id"] for run in record.wandb}
-
-
-def wants_artifact(record: Record) -> bool:
-    """Whether the cell's best weights and record belong to its run."""
+def needs_artifact(record: Record) -> bool:
+    """Return True if the best weights and the record are logged as an artifact of the run."""
     return record.status == "done" and record.config.get("tracker", {}).get("artifacts", False)
 
 
-def make_whole(piece: Piece, directory: Path) -> Path:
-    """See to it that the piece can be sent, if need be by making it again; returns the folder to send it from."""
-    content = read_run_file(piece.path)
-    base = base_of(piece, content) if content.artifact_paths else directory
-    if piece.record is None or (base and not missing_part(piece, content) and starting_step(piece.path) == 0):
-        return base or directory
-    rebuild(piece, directory)
-    return directory
+def can_send_as_is(piece: Piece) -> bool:
+    """Return True for a complete offline run whose artifact, if any, is named from the working folder.
 
-
-def base_of(piece: Piece, content: RunFile) -> Path | None:
-    """The folder from which the piece's artifact names its files, or None if the cell has been moved since."""
-    name = next((path for path in content.artifact_paths if Path(path).name == BEST_MODEL), "")
-    whole, part = (piece.cell / BEST_MODEL).parts, Path(name).parts
-    return Path(*whole[: -len(part)]) if part and whole[-len(part) :] == part else None
-
-
-def starting_step(path: Path) -> int:
-    """The step that the server's run was at when this piece went on with it; 0 for one that was begun anew.
-
-    wandb would add such a piece to what the server has, and so twice what had arrived.
+    Sending the original keeps the machine's load and the real times, which the record does not have. The file of an
+    online run is never sent as it is: wandb would append it to the server's run, and rows would arrive twice.
     """
-    try:
-        state = json.loads(path.with_name(path.name + ".syncstate").read_text(encoding="utf-8"))
-        return int(state["starting_step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    if piece.record is None:
+        return True
+    if not piece.path.parent.name.startswith("offline-") or missing_part(piece):
+        return False
+    files = [Path(name).resolve() for name in read_run_file(piece.path).artifact_paths]
+    return all(file.is_relative_to(piece.cell) and file.exists() for file in files)
 
 
 def rebuild(piece: Piece, directory: Path) -> None:
-    """Write the cell's run anew, offline, from its record, rows, predictions and pictures.
+    """Write the cell's run again, offline, from its record, rows, predictions and pictures; point `piece` to it.
+
+    Args:
+        piece: of a cell that has a record.
+        directory: folder from which the artifact's files are named.
 
     Raises:
-        RuntimeError: the tracker gave up; it has said why.
+        RuntimeError: the tracker gave up, after a warning.
     """
     config = dataclasses.replace(tracker_config(piece.record.config), mode="offline")
-    with chdir(directory):  # an artifact's files are named from the working folder
+    with chdir(directory):
         replay(piece.record, piece.cell, config, piece.id)
-    made = [found for found in find_pieces(piece.cell)[0] if found.id == piece.id and found.path != piece.path]
-    if not made:
-        raise RuntimeError("the run could not be made again from its record")
-    piece.path, piece.is_remade = made[0].path, True
+    newest = [path for path in find_run_files(piece.cell) if path.stem == piece.path.stem][-1]
+    if newest == piece.path:
+        raise RuntimeError("the run could not be rebuilt from its record")
+    piece.path = newest
 
 
 def replay(record: Record, cell: Path, config: TrackerConfig, run_id: str = "") -> list[dict[str, str]]:
-    """Tell W&B what a cell's record, rows, predictions and pictures say; returns the run's id, url and mode.
+    """Log a finished cell's record, rows, predictions and pictures to W&B; return the run's id, url and mode.
 
     Args:
-        run_id: of the run; empty for the record's own.
+        record: of the cell.
+        cell: its directory.
+        config: mode, project and entity.
+        run_id: id of the run; empty for the record's own.
     """
-    tracker = WandbTracker(config, artifacts=wants_artifact(record), run_id=run_id, samples_load=False)
+    tracker = WandbTracker(config, artifacts=needs_artifact(record), run_id=run_id, system_metrics=False)
     tracker.start(record, cell)
-    for name, path, caption in kept_pictures(cell):
+    for name, path, caption in read_pictures(cell):
         tracker.image(name, path, caption)
     tracker.finish(record)
     return tracker.runs
 
 
 def tracker_config(config: dict[str, Any]) -> TrackerConfig:
-    """The tracker's part of a resolved configuration; what this version does not know is left out."""
+    """Return the tracker's part of a resolved configuration, without fields unknown to this version."""
     known = {field.name for field in dataclasses.fields(TrackerConfig)}
     return TrackerConfig(**{name: value for name, value in config.get("tracker", {}).items() if name in known})
 
 
-def kept_pictures(cell: Path) -> list[tuple[str, Path, str]]:
-    """The pictures that the tracker was given: name, file, caption; those whose file is gone are left out."""
+def read_pictures(cell: Path) -> list[tuple[str, Path, str]]:
+    """Return name, file and caption of the pictures that the tracker received and that still exist."""
     try:
-        kept = json.loads((cell / WANDB_FOLDER / PICTURES_NAME).read_text(encoding="utf-8"))
+        saved = json.loads((cell / WANDB_FOLDER / PICTURES_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [(name, cell / relative, caption) for name, relative, caption in kept if (cell / relative).exists()]
+    return [(name, cell / relative, caption) for name, relative, caption in saved if (cell / relative).exists()]

@@ -1,7 +1,7 @@
-"""What a record becomes in Weights & Biases: id, names, config, summary, tables, and what is kept back. No wandb here.
+"""A record as a W&B run: id, names, config, summary and tables, without private paths. Does not import wandb.
 
-A run's id is made from what the cell is, so that sending it twice gives one run. Absolute paths are the one private
-thing in a record (host and user name are not in it); unless the user shares them they are replaced by `<path>`.
+A run's id is a hash of the cell's identity, so sending it twice gives one run. Absolute paths are the only private
+values in a record (it has no host or user name); unless tracker.share_host=true they become `<path>`.
 """
 
 import hashlib
@@ -26,14 +26,10 @@ DESCRIPTION = (
     + ("normalisation", "num_images", "code", "versions", "device", "precision", "threads", "pack")
     + ("params", "flops_per_image", "started", "attempts")
 )
-OUTCOME = ("status", "epoch", "finished", "params", "flops_per_image") + (
-    "images_per_second",
-    "time_seconds",
-    "peak_gib",
-)
+OUTCOME = ("status", "epoch", "finished", "params", "flops_per_image", "images_per_second", "time_seconds", "peak_gib")
 
-# A path begins where no word goes on (so train/loss and https://host/x are none); one that is quoted,
-# or fills its string but for a leading `key=`, may hold blanks.
+# A path does not start inside a word (so train/loss and https://host/x are none). Only a quoted path, or one that
+# fills its string except for a leading `key=`, may contain blanks.
 ROOT = r"(?:file://)?(?:/[\w.~-]|~\w*[/\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\\w)"
 WHOLE_PATH = re.compile(rf"(?P<key>[\w.+~/@]+=)?{ROOT}[^\n]*")
 QUOTED_PATH = re.compile(rf"(?P<quote>['\"]){ROOT}[^'\"\n]*(?P=quote)")
@@ -41,16 +37,16 @@ BARE_PATH = re.compile(rf"(?<![\w.:/\\<)]){ROOT}[^\s,;'\"\])}}]*")
 
 
 def run_id(record: Record) -> str:
-    """The same 16 hexadecimal digits for the same study, arm, configuration and seed, on every machine.
+    """Return 16 hexadecimal digits that hash study, role, arm, configuration and seed.
 
-    The arm belongs to it, since a placebo has the configuration of the baseline.
+    The arm is included because a placebo has the configuration of the baseline.
     """
     identity = "\n".join((record.study, record.role, record.arm, record.config_hash, str(record.seed)))
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def run_arguments(record: Record, share_host: bool, plan: Plan | None = None) -> dict[str, Any]:
-    """Keyword arguments of wandb.init that say who the run is: id, name, group, job_type, tags, config."""
+    """Return the keyword arguments of wandb.init that identify the run: id, name, group, job_type, tags, config."""
     tags = [f"{factor}={level}"[:LONGEST_TAG] for factor, level in record.levels.items()]
     return {
         "id": run_id(record),
@@ -63,9 +59,9 @@ def run_arguments(record: Record, share_host: bool, plan: Plan | None = None) ->
 
 
 def run_config(record: Record, share_host: bool, plan: Plan | None = None) -> dict[str, Any]:
-    """The nested configuration, the flat keys that W&B filters and groups by, and what belongs to the report.
+    """Return the nested configuration, flat keys for W&B's filters and groups, and two keys for the report.
 
-    Under `record` is what was used, under `study_plan` the study's plan with only the seeds of its cells.
+    These are `record` (data, versions, device, ...) and `study_plan` (the plan, with only the seeds of its cells).
     """
     flat_keys = {name: getattr(record, name) for name in FLAT_KEYS}
     used = {name: getattr(record, name) for name in DESCRIPTION}
@@ -77,7 +73,7 @@ def run_config(record: Record, share_host: bool, plan: Plan | None = None) -> di
 
 
 def run_summary(record: Record, share_host: bool) -> dict[str, Any]:
-    """Flat numbers: how the cell ended, and final/... and best/... of every metric; unknown ones are left out."""
+    """Return the outcome, and final/... and best/... of every metric, as a flat dictionary without unknown values."""
     values = {name: getattr(record, name) for name in OUTCOME}
     for which, metrics in record.metrics.items():
         values |= {f"{which}/{name}": value for name, value in metrics.items()}
@@ -88,20 +84,20 @@ def run_summary(record: Record, share_host: bool) -> dict[str, Any]:
 
 
 def history_row(row: dict[str, Any]) -> dict[str, Any]:
-    """An epoch's row without what is no number: W&B's charts and its JSON have no place for NaN."""
+    """Return an epoch's row without NaN, infinities and null, which W&B's JSON cannot hold."""
     return {name: value for name, value in finite(row).items() if value is not None}
 
 
 def exit_code(record: Record) -> int:
-    """0 shows as finished, anything else as failed; 143 (SIGTERM's) is an interrupted cell that can go on.
+    """Return 0 for done (W&B: finished), 143 (SIGTERM) for interrupted, else 1 (both: failed).
 
-    W&B shows a run as crashed when its process vanished; `status` in the summary tells the rest.
+    W&B shows a run as crashed when its process vanished; the summary's `status` has the rest.
     """
     return EXIT_CODES.get(record.status, OTHER_EXIT_CODE)
 
 
 def prediction_tables(directory: Path, classes: list[str]) -> dict[str, tuple[list[str], list[list[Any]]]]:
-    """The best model's confusion counts and its test predictions, as name -> (columns, rows of scalars).
+    """Return the best model's confusion counts and test predictions, as name -> (columns, rows of scalars).
 
     Args:
         directory: a cell's; without predictions.npz there are no tables.
@@ -115,13 +111,13 @@ def prediction_tables(directory: Path, classes: list[str]) -> dict[str, tuple[li
     count_KK = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(count_KK, (found["label"], found["best_class"]), 1)
     counts = [
-        [classes[true], classes[said], int(count_KK[true, said])]
+        [classes[true], classes[predicted], int(count_KK[true, predicted])]
         for true in range(len(classes))
-        for said in range(len(classes))
+        for predicted in range(len(classes))
     ]
     predictions = [
-        [int(image), classes[true], classes[said], round(float(probability), 4), bool(true == said)]
-        for image, true, said, probability in zip(*found.values(), strict=True)
+        [int(image), classes[true], classes[predicted], round(float(probability), 4), bool(true == predicted)]
+        for image, true, predicted, probability in zip(*found.values(), strict=True)
     ]
     return {
         "test/confusion": (["true", "predicted", "images"], counts),
@@ -130,7 +126,7 @@ def prediction_tables(directory: Path, classes: list[str]) -> dict[str, tuple[li
 
 
 def without_paths(value: Any) -> Any:
-    """The same nested value, each path in its strings replaced by `<path>`."""
+    """Return the same nested value with each path in its strings replaced by `<path>`."""
     if isinstance(value, dict):
         return {key: without_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

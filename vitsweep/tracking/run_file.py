@@ -1,58 +1,69 @@
-"""What a W&B run file (run-<id>.wandb) holds: rows, summary, end. Reads torn files up to the tear.
+"""Reader of W&B run files (run-<id>.wandb): configuration, rows, summary, exit code. Reads a torn file up to the tear.
 
-wandb dropped its own reader in 0.30. The file is a LevelDB log: a header, then blocks of 32 KiB with records that are
-cut at the blocks' borders; each record is one protocol buffer of wandb's. wandb is imported when a file is read.
+wandb dropped its own reader in 0.30. The file is a LevelDB log: a header, then blocks of 32 KiB whose fragments join to
+records, each one a protocol buffer of wandb's. wandb is imported when a file is read.
 """
 
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+FOLDER_NAME = re.compile(r"(?:offline-)?run-(?P<time>\d{8}_\d{6})-[^/]+?(?:-(?P<number>\d+))?$")
 BLOCK_BYTES, HEADER_BYTES, FILE_HEADER = 32768, 7, b":W&B"
-FULL, FIRST, LAST = 1, 2, 4  # kinds of a piece; 3 is one between first and last
+FULL, FIRST, LAST = 1, 2, 4  # kinds of a fragment; 3 lies between first and last
 
 
 @dataclass(kw_only=True)
 class RunFile:
-    """The content of a run file as far as it can be read."""
+    """Readable content of a run file."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     """History in the order of logging, wandb's own keys included."""
     summary: dict[str, Any] = field(default_factory=dict)
-    """Last value of everything."""
+    """Last value of every key."""
     config: dict[str, Any] = field(default_factory=dict)
     """Configuration, wandb's own key `_wandb` included."""
     run: dict[str, Any] = field(default_factory=dict)
-    """id, name, project, group, job_type, tags."""
+    """id, name, project, group, job_type, tags, host."""
     exit_code: int | None = None
-    """None: the run did not end."""
+    """Exit code of the run, None if it did not end."""
     artifact_paths: list[str] = field(default_factory=list)
-    """Where the files of its artifacts lie, as wandb will look for them."""
+    """Paths of the artifacts' files, as wandb will open them."""
 
     @property
     def epochs(self) -> set[int]:
-        """The epochs that have a row."""
+        """Epochs that have a row."""
         return {row["epoch"] for row in self.rows if "epoch" in row}
 
 
+def find_run_files(directory: Path) -> list[Path]:
+    """Return all run files under a directory, oldest first by the times in their folders' names."""
+    found = []
+    for path in directory.rglob("run-*.wandb"):
+        if name := FOLDER_NAME.match(path.parent.name):
+            found.append((name["time"], int(name["number"] or 0), path))
+    return [path for _, _, path in sorted(found)]
+
+
 def read_run_file(path: Path) -> RunFile:
-    """Everything up to the first tear; nothing at all of a file that was cut in its header."""
+    """Read a run file up to its first tear; a file cut in its header is empty."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     found = RunFile()
-    for payload in payloads(path.read_bytes()):
+    for payload in read_payloads(path.read_bytes()):
         record = Record.FromString(payload)
         kind = record.WhichOneof("record_type")
         if kind == "history":
-            found.rows.append(decoded(record.history.item))
+            found.rows.append(decode_items(record.history.item))
         elif kind == "summary":
-            found.summary |= decoded(record.summary.update)
+            found.summary |= decode_items(record.summary.update)
         elif kind == "run":
             run = record.run
-            found.config |= decoded(run.config.update)
+            found.config |= decode_items(run.config.update)
             found.run = {"id": run.run_id, "name": run.display_name, "project": run.project}
             found.run |= {"group": run.run_group, "job_type": run.job_type, "tags": list(run.tags), "host": run.host}
         elif kind == "exit":
@@ -62,26 +73,26 @@ def read_run_file(path: Path) -> RunFile:
     return found
 
 
-def decoded(items: Any) -> dict[str, Any]:
-    """Keys with the values that wandb keeps as JSON text, each in the dictionaries that its nested key names."""
+def decode_items(items: Any) -> dict[str, Any]:
+    """Decode wandb's JSON items to a nested dictionary; a nested key names the path to its value."""
     found: dict[str, Any] = {}
     for item in items:
         *outer, last = list(item.nested_key) or [item.key]
-        place = found
+        target = found
         for key in outer:
-            place = place.setdefault(key, {})
-        place[last] = json.loads(item.value_json)
+            target = target.setdefault(key, {})
+        target[last] = json.loads(item.value_json)
     return found
 
 
-def payloads(content: bytes) -> Iterator[bytes]:
-    """The records of a log, whole ones only, up to the first piece that is cut off or damaged."""
+def read_payloads(content: bytes) -> Iterator[bytes]:
+    """Yield the complete records of a log, up to the first fragment that is cut off or damaged."""
     if not content.startswith(FILE_HEADER):
         return
-    pieces, place = b"", HEADER_BYTES
+    payload, place = b"", HEADER_BYTES
     while place + HEADER_BYTES <= len(content):
         left = BLOCK_BYTES - place % BLOCK_BYTES
-        if left < HEADER_BYTES:  # too little room for a piece's header: the block is padded
+        if left < HEADER_BYTES:  # padding: too little room for a fragment's header
             place += left
             continue
         checksum = int.from_bytes(content[place : place + 4], "little")
@@ -89,7 +100,7 @@ def payloads(content: bytes) -> Iterator[bytes]:
         kind, body = content[place + 6], content[place + HEADER_BYTES : place + HEADER_BYTES + size]
         if len(body) < size or zlib.crc32(bytes([kind]) + body) != checksum:
             return
-        pieces = body if kind in (FULL, FIRST) else pieces + body
+        payload = body if kind in (FULL, FIRST) else payload + body
         if kind in (FULL, LAST):
-            yield pieces
+            yield payload
         place += HEADER_BYTES + size

@@ -1,8 +1,7 @@
 """`python -m vitsweep wandb sync DIR`: send the runs of all cells under DIR that the W&B server does not have yet.
 
-W&B's own `wandb sync` does the sending. But it takes a run that was torn by a crash for whole, calls a run sent whose
-data the server refused, waits for ever for a server that is gone, and ends with 0 whatever happened. Here a piece that
-lacks something the record has is made again from the record first, and every run gets its line.
+Uses W&B's own `wandb sync`, and adds what it lacks: a run that is torn or behind its record is first rebuilt from the
+record, a run whose data the server refused is not marked as sent, waits end, and the exit code is 1 after a failure.
 """
 
 import os
@@ -16,27 +15,29 @@ from vitsweep.errors import UserError
 from vitsweep.study.locks import Witness
 from vitsweep.tracking.client import describe_error, read_log_errors, release_service
 from vitsweep.tracking.mode import has_key, is_reachable, server_url
-from vitsweep.tracking.pieces import Piece, find_pieces, make_whole, missing_part
-from vitsweep.tracking.run_file import read_run_file
+from vitsweep.tracking.pieces import Piece, can_send_as_is, find_pieces, missing_part, rebuild
 
 ALL_SENT, SOME_FAILED = 0, 1
 TIMEOUT_SECONDS = 10.0
 RUNS_AT_ONCE = 4
-TOO_SOON = "TimeoutError"  # wandb's last words when its helper did not begin within five seconds: nothing was sent
+TOO_SOON = (
+    "TimeoutError"  # start of wandb's last line if its helper did not start within five seconds: nothing was sent
+)
 TRIES = 3
-PIECES_A_CALL = 200  # so that the command line stays short enough for every system
-SHOWN_AT = re.compile(r"\[[^\]]*/(?P<id>[^/\]]+)\] View run .* at (?P<url>https?://\S+)")
+PIECES_A_CALL = 200  # keeps the command line short enough for every system
+RUN_URL = re.compile(r"\[[^\]]*/(?P<id>[^/\]]+)\] View run .* at (?P<url>https?://\S+)")
+NO_KEY = "WANDB_API_KEY  is not set, and netrc has no key for the server; set it or run `wandb login`"
 
 
 def main(arguments: list[str]) -> int:
-    """`wandb sync DIR`; see sync."""
+    """Run `wandb sync DIR`; see sync."""
     if len(arguments) != 1:
         raise UserError("usage: python -m vitsweep wandb sync DIR")
     return sync(Path(arguments[0]))
 
 
 def sync(directory: Path) -> int:
-    """Send what is not sent yet, and print a line for each run.
+    """Send the runs that are not sent yet, and print a line for each run.
 
     Args:
         directory: of a study, or of any part of it.
@@ -45,115 +46,119 @@ def sync(directory: Path) -> int:
         0, or 1 if a run could not be sent.
 
     Raises:
-        UserError: there is no such directory, or something to send and no API key.
+        UserError: the directory is missing, or a run must be sent and there is no API key.
     """
     directory = Path(directory).resolve()
     if not directory.is_dir():
         raise UserError(f"DIR={directory}  is not a directory; give the folder of a study or of a cell")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     witness = Witness()
-    pieces, faults = find_pieces(directory)
-    waiting = []
+    pieces, errors = find_pieces(directory)
+    unsent = []
     for piece in pieces:
         if witness.is_held(piece.cell):
-            tell("running", piece, directory, "left alone; send it when it has ended")
+            print_line("running", piece, directory, "skipped; run this command again when the cell has ended")
         elif piece.is_sent:
-            tell("there", piece, directory, "sent before")
+            print_line("there", piece, directory, "sent before")
         else:
-            waiting.append(piece)
-    if waiting:
-        send_all(waiting, directory)
-    for fault in faults:
-        print(f"FAILED   {fault}")
-    if not pieces and not faults:
+            unsent.append(piece)
+    if unsent:
+        send_all(unsent, directory)
+    for error in errors:
+        print(f"FAILED   {error}")
+    if not pieces and not errors:
         print(f"no W&B runs under {directory}")
-    return SOME_FAILED if faults or any(piece.fault for piece in waiting) else ALL_SENT
+    return SOME_FAILED if errors or any(piece.error for piece in unsent) else ALL_SENT
 
 
-def tell(what: str, piece: Piece, directory: Path, remark: str) -> None:
+def print_line(result: str, piece: Piece, directory: Path, remark: str) -> None:
     """Print one run's line."""
     name = os.path.relpath(piece.cell, directory)
     status = piece.record.status if piece.record else "no record"
-    print(f"{what:8s} {piece.cell.name if name == os.curdir else name}  {status}  {remark}".rstrip(), flush=True)
+    print(f"{result:8s} {piece.cell.name if name == os.curdir else name}  {status}  {remark}".rstrip(), flush=True)
 
 
 def send_all(pieces: list[Piece], directory: Path) -> None:
-    """Send pieces, made whole where needed, and tell of each; their `fault` says what went wrong.
+    """Send pieces, rebuilt where needed, set the `error` of those that fail, and print a line for each.
 
     Raises:
         UserError: there is no API key.
     """
     if not has_key():
-        raise UserError("WANDB_API_KEY  is not set, and netrc has no key for the server; set it or run `wandb login`")
+        raise UserError(NO_KEY)
     if is_reachable(TIMEOUT_SECONDS):
-        send_from_bases(pieces, directory)
+        originals, rebuilt = prepare(pieces, directory)
+        send(originals, Path.cwd())
+        send(rebuilt, directory)
     else:
         for piece in pieces:
-            piece.fault = f"the W&B server does not answer ({server_url()})"
+            piece.error = f"the W&B server does not answer ({server_url()}); check WANDB_BASE_URL"
     for piece in pieces:
-        tell("FAILED" if piece.fault else "sent", piece, directory, piece.fault or piece.url)
+        print_line("FAILED" if piece.error else "sent", piece, directory, piece.error or piece.url)
 
 
-def send_from_bases(pieces: list[Piece], directory: Path) -> None:
-    """Send pieces from the folders where the paths in them lead to their files."""
-    by_base: dict[Path, list[Piece]] = {}
+def prepare(pieces: list[Piece], directory: Path) -> tuple[list[Piece], list[Piece]]:
+    """Split pieces into originals that can be sent and complete rebuilt ones; set the `error` of all others."""
+    originals, rebuilt = [], []
     for piece in pieces:
         try:
-            by_base.setdefault(make_whole(piece, directory), []).append(piece)
-        except Exception as fault:  # one cell's disk or record must not keep the others back
-            piece.fault = describe_error(fault)
-    release_service()  # what was made is on the disk only when wandb's helper has ended
-    for base, group in by_base.items():
-        whole = [piece for piece in group if not piece.is_remade or is_whole(piece)]
-        for start in range(0, len(whole), PIECES_A_CALL):
-            send(whole[start : start + PIECES_A_CALL], base)
+            if can_send_as_is(piece):
+                originals.append(piece)
+            else:
+                rebuild(piece, directory)
+                rebuilt.append(piece)
+        except Exception as error:  # one cell's disk or record must not keep the others back
+            piece.error = describe_error(error)
+    release_service()  # a run file is complete on disk only when wandb's helper has ended
+    for piece in rebuilt:
+        if part := missing_part(piece):
+            piece.error = f"the run could not be rebuilt completely from its record (no {part}); run the command again"
+    return originals, [piece for piece in rebuilt if not piece.error]
 
 
-def is_whole(piece: Piece) -> bool:
-    """Whether a piece that was made again has all that its record has; else its `fault` says what it lacks."""
-    if lacking := missing_part(piece, read_run_file(piece.path)):
-        piece.fault = f"the run could not be made whole from its record (no {lacking}); try again"
-    return not piece.fault
+def send(pieces: list[Piece], folder: Path) -> None:
+    """Send pieces with `wandb sync`, run in `folder`, and set the `url` or the `error` of each."""
+    for start in range(0, len(pieces), PIECES_A_CALL):
+        send_batch(pieces[start : start + PIECES_A_CALL], folder)
 
 
-def send(pieces: list[Piece], base: Path) -> None:
-    """Send pieces with wandb's own command, and note where they are shown or why they did not arrive."""
+def send_batch(pieces: list[Piece], folder: Path) -> None:
+    """Send pieces with one call of `wandb sync`; see send."""
     for piece in pieces:
         piece.marker.unlink(missing_ok=True)
     options = ["--include-online", "--include-synced", "-n", str(RUNS_AT_ONCE)]
     command = [sys.executable, "-m", "wandb", "sync", *options, *(str(piece.path) for piece in pieces)]
-    said, faults = call_until_begun(command, base, seconds=120 + 60 * len(pieces))
-    urls = {match["id"]: match["url"] for match in SHOWN_AT.finditer(said)}
-    last_words = last_line(said)
+    output, errors = sync_with_retries(command, folder, seconds=120 + 60 * len(pieces))
+    urls = {match["id"]: match["url"] for match in RUN_URL.finditer(output)}
     for piece in pieces:
         piece.url = urls.get(piece.id, "")
-        piece.fault = faults.get(piece.path.resolve(), "" if piece.marker.exists() else last_words)
-        if piece.fault:
+        piece.error = errors.get(piece.path.resolve(), "" if piece.marker.exists() else last_line(output))
+        if piece.error:
             piece.marker.unlink(missing_ok=True)
 
 
-def call_until_begun(command: list[str], base: Path, seconds: float) -> tuple[str, dict[Path, str]]:
-    """Run `wandb sync` in `base`, again if it gave up before it began; returns what it printed, and its faults."""
+def sync_with_retries(command: list[str], folder: Path, seconds: float) -> tuple[str, dict[Path, str]]:
+    """Run `wandb sync`, again if its helper did not start; return its output and the logged error of each run file."""
     for _ in range(TRIES):
         with tempfile.TemporaryDirectory() as scratch:
-            said = call(command, base, Path(scratch), seconds)
-            faults = logged_faults(Path(scratch))
-        if not last_line(said).startswith(TOO_SOON):
+            output = run_wandb_sync(command, folder, Path(scratch), seconds)
+            errors = read_sync_errors(Path(scratch))
+        if not last_line(output).startswith(TOO_SOON):
             break
-    return said, faults
+    return output, errors
 
 
-def last_line(said: str) -> str:
-    """The last words of `wandb sync`."""
-    return (said.strip().splitlines() or ["wandb sync said nothing"])[-1]
+def last_line(output: str) -> str:
+    """Return the last line of `wandb sync`'s output."""
+    return (output.strip().splitlines() or ["wandb sync printed nothing"])[-1]
 
 
-def call(command: list[str], base: Path, scratch: Path, seconds: float) -> str:
-    """Run `wandb sync` in `base` and return what it printed; its exit code tells nothing."""
+def run_wandb_sync(command: list[str], folder: Path, scratch: Path, seconds: float) -> str:
+    """Run `wandb sync` in `folder` and return its output; its exit code is always 0."""
     try:
         done = subprocess.run(
             command,
-            cwd=base,
+            cwd=folder,
             env=sync_environment(scratch),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -162,36 +167,33 @@ def call(command: list[str], base: Path, scratch: Path, seconds: float) -> str:
             timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        return "wandb sync took too long"
+        return f"wandb sync took more than {seconds:.0f} s; run the command again"
     return done.stderr
 
 
 def sync_environment(scratch: Path) -> dict[str, str]:
-    """The environment of `wandb sync`: logs where we read them, an end to its patience, nothing about this machine."""
-    # Without WANDB_SERVICE it starts a helper of its own, which looks for files from the right folder.
+    """Return the environment of `wandb sync`: logs in `scratch`, bounded retries, no name of this machine."""
+    # Without WANDB_SERVICE it starts its own helper, which opens files relative to the right folder.
     inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    return inherited | {
+    settings = {
         "WANDB_DIR": str(scratch),
         "WANDB_BASE_URL": server_url(),
         "WANDB_HOST": "",
         "WANDB_PROGRAM": "",
         "WANDB_HTTP_TIMEOUT": "20",
-        "WANDB__GRAPHQL_RETRY_MAX": "6",
-        "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "5",
-        "WANDB__FILE_STREAM_RETRY_MAX": "6",
-        "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "5",
         "WANDB__FILE_STREAM_TIMEOUT_SECONDS": "20",
-        "WANDB__FILE_TRANSFER_RETRY_MAX": "6",
-        "WANDB__FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "5",
     }
+    for client in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER"):
+        settings |= {f"WANDB__{client}_RETRY_MAX": "6", f"WANDB__{client}_RETRY_WAIT_MAX_SECONDS": "5"}
+    return inherited | settings
 
 
-def logged_faults(scratch: Path) -> dict[Path, str]:
-    """Run file -> first error in wandb's log of the sync; wandb also calls runs sent whose data were refused."""
+def read_sync_errors(scratch: Path) -> dict[Path, str]:
+    """Return run file -> first error in wandb's log; `wandb sync` also marks runs as sent whose data were refused."""
     found: dict[Path, str] = {}
     for path in scratch.rglob("debug-sync*.log"):
         for entry in read_log_errors(path):
             if "sync_path" in entry:
-                said = ", ".join(str(entry[key]) for key in ("msg", "status", "error") if key in entry)
-                found.setdefault(Path(entry["sync_path"]).resolve(), said)
+                message = ", ".join(str(entry[key]) for key in ("msg", "status", "error") if key in entry)
+                found.setdefault(Path(entry["sync_path"]).resolve(), message)
     return found

@@ -1,8 +1,8 @@
-"""Trackers: where a cell's rows, pictures and outcome are copied to while it trains. Losing the copy loses nothing.
+"""Trackers: copy a cell's rows, pictures and outcome to W&B while it trains. The record on disk stays the truth.
 
-wandb is imported when a run starts and never before. Nothing that goes wrong with it reaches the training: the first
-fault becomes one warning and the tracker turns itself off; `python -m vitsweep wandb sync` completes the copy later.
-Each start logs all rows that metrics.jsonl has, so that every piece that a killed cell leaves is whole by itself.
+wandb is imported when a run starts and never before. Its first error becomes one warning and turns the tracker off;
+training continues and `python -m vitsweep wandb sync` completes the copy later. Each start logs all rows of
+metrics.jsonl, so every run file that a killed cell leaves has all epochs before the kill.
 """
 
 import dataclasses
@@ -35,36 +35,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 2.0
-OFFLINE_TIMEOUT_SECONDS = 30.0  # nobody but wandb's helper on this machine is waited for, and a busy disk passes
+OFFLINE_TIMEOUT_SECONDS = 30.0  # waits only for wandb's helper on this machine; allows for a busy disk
 WANDB_FOLDER = "wandb"
 PICTURES_NAME = "pictures.json"
-RECORD_COPY = "cell.json"  # not record.json: whoever looks for cells would take the folder for one
+RECORD_COPY = "cell.json"  # not record.json, which would make the folder look like a cell
 BEST_MODEL = "best.safetensors"
-SENT_SUFFIX = ".synced"  # wandb's own: `wandb sync` writes such a file beside what it has sent
+SENT_SUFFIX = ".synced"  # of wandb: `wandb sync` creates this file beside a run file that it sent
 HISTORY_KEYS = ("train/*", "val/*", "lr", "time_seconds", "images_per_second")
 
 
 class Tracker(Protocol):
-    """What training tells while it runs."""
+    """Interface between training and a tracker."""
 
     runs: list[dict[str, str]]
     """id, url and mode of each run, for the record."""
 
     def start(self, record: Record, directory: Path) -> None:
-        """Begin, or go on with, the run of the cell in `directory`."""
+        """Start or resume the run of the cell in `directory`."""
 
     def log(self, row: dict[str, Any]) -> None:
-        """Pass on one epoch's row of metrics.jsonl."""
+        """Log one epoch's row of metrics.jsonl."""
 
     def image(self, name: str, path: Path, caption: str) -> None:
-        """Pass on a picture; the file is read when the run finishes."""
+        """Add a picture; its file is read when the run finishes."""
 
     def finish(self, record: Record) -> None:
-        """End the run as the record says: summary, tables, pictures, state."""
+        """Log summary, tables and pictures, and end the run with the record's status."""
 
 
 class NullTracker:
-    """tracker=none: tells nobody."""
+    """Tracker that does nothing (tracker=none)."""
 
     def __init__(self) -> None:
         self.runs: list[dict[str, str]] = []
@@ -84,9 +84,9 @@ class WandbTracker:
     Args:
         config: mode, project, entity and what may be shared.
         timeout_seconds: longest wait for the server at the start, and again at the end.
-        artifacts: whether the best weights and the record are logged as an artifact.
-        run_id: of the run; empty for the record's own. An agent of a W&B sweep gives its runs ids of its own anyway.
-        samples_load: whether this machine's load belongs to the run: not if it is told of a cell that ran before.
+        artifacts: log the best weights and the record as an artifact.
+        run_id: id of the run; empty for the record's own. An agent of a W&B sweep overrides it.
+        system_metrics: sample this machine's load; False for a cell that was trained before.
     """
 
     def __init__(
@@ -96,49 +96,50 @@ class WandbTracker:
         timeout_seconds: float = TIMEOUT_SECONDS,
         artifacts: bool = False,
         run_id: str = "",
-        samples_load: bool = True,
+        system_metrics: bool = True,
     ):
         self.config = config
         self.timeout_seconds = timeout_seconds
         self.artifacts = artifacts
         self.run_id = run_id
-        self.samples_load = samples_load
+        self.system_metrics = system_metrics
         self.runs: list[dict[str, str]] = []
         self._run: wandb.Run | None = None
         self._directory = Path()
         self._pictures: dict[str, tuple[Path, str]] = {}
         self._last_epoch = 0
         self._is_complete = True
-        self._is_refused = False
+        self._keeps_pictures_only = False  # the run was refused, and `wandb sync` will rebuild it
 
     def start(self, record: Record, directory: Path) -> None:
         mode = find_mode(self.config.mode)
         self._directory = Path(directory)
         if mode != "disabled":
-            self._guarded(lambda: self._start(record, mode), "begin")
+            self._try(lambda: self._start(record, mode), "start")
 
     def log(self, row: dict[str, Any]) -> None:
         if self._run is not None:
-            self._guarded(lambda: self._log(row), "log")
+            self._try(lambda: self._log(row), "log")
 
     def image(self, name: str, path: Path, caption: str) -> None:
         self._pictures[name] = (Path(path), caption)
 
     def finish(self, record: Record) -> None:
         if self._run is not None:
-            self._guarded(lambda: self._finish(record), "finish")
-        elif self._is_refused:
-            self._guarded(self._keep_pictures, "keep the pictures")
+            self._try(lambda: self._finish(record), "finish")
+        elif self._keeps_pictures_only:
+            self._try(self._save_pictures, "save the pictures")
         self._run = None
 
-    def _guarded(self, action: Callable[[], None], verb: str) -> None:
+    def _try(self, action: Callable[[], None], verb: str) -> None:
         try:
             action()
-        except Exception as fault:  # a copy is worth less than the cell
-            if isinstance(fault, TimeoutError):
-                log.warning("the W&B server was too slow at the end of this run; %s", self._send("the rest of it"))
+        except Exception as error:  # the copy must never stop the cell
+            if isinstance(error, TimeoutError):
+                log.warning("the W&B server was too slow at the end of this run; %s", self._sync_hint("the rest"))
             else:
-                log.warning("W&B could not %s: %s; the cell goes on without it", verb, describe_error(fault))
+                hint = "use tracker=none to train without W&B" if verb == "start" else self._sync_hint("the rest")
+                log.warning("W&B could not %s: %s; training continues; %s", verb, describe_error(error), hint)
             self._abandon()
 
     def _abandon(self) -> None:
@@ -147,29 +148,29 @@ class WandbTracker:
             return
         try:
             run.finish(exit_code=1)  # else it would end with this process, as a success
-        except Exception as fault:
-            log.debug("W&B could not end the run either: %s", fault)
+        except Exception as error:
+            log.debug("W&B could not end the run either: %s", error)
 
-    def _send(self, what: str) -> str:
+    def _sync_hint(self, what: str) -> str:
         return f"send {what} later with: python -m vitsweep wandb sync {self._directory}"
 
     def _start(self, record: Record, mode: str) -> None:
-        # Its error reports would tell a third party the host's name, and in a sealed network cost a look-up.
+        # wandb's error reports send a third party the host's name, and cost a look-up in a network without internet.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         began = time.monotonic()
         if mode != "offline" and (reason := self._offline_reason()):
-            log.warning("%s, so this cell is tracked offline; %s", reason, self._send("it"))
+            log.warning("%s, so this cell is tracked offline; %s", reason, self._sync_hint("it"))
             mode = "offline"
         left = max(1.0, self.timeout_seconds - (time.monotonic() - began))
         rows = read_rows(self._directory)
         try:
-            patience = OFFLINE_TIMEOUT_SECONDS if mode == "offline" else left
-            self._run = self._open(record, mode, patience, resuming=bool(rows))
-        except Exception as fault:
+            timeout = OFFLINE_TIMEOUT_SECONDS if mode == "offline" else left
+            self._run = self._open(record, mode, timeout, resuming=bool(rows))
+        except Exception as error:
             if mode == "offline":
                 raise
             log.warning(
-                "W&B refuses this run (%s), so it is tracked offline; %s", describe_error(fault), self._send("it")
+                "W&B refuses this run (%s), so it is tracked offline; %s", describe_error(error), self._sync_hint("it")
             )
             mode = "offline"
             self._run = self._open_again(record, left)
@@ -182,28 +183,28 @@ class WandbTracker:
         for row in rows:
             self._log(row)
 
-    def _open_again(self, record: Record, patience: float) -> "wandb.Run | None":
-        """The run that was refused, offline; None if wandb holds its id while the run of another cell is open."""
+    def _open_again(self, record: Record, timeout: float) -> "wandb.Run | None":
+        """Open a refused run offline; None if wandb's helper holds its id while another cell's run is open."""
         if not has_open_run():
             release_service()
             return self._open(record, "offline", OFFLINE_TIMEOUT_SECONDS, resuming=False)
-        # wandb's helper holds a refused run's id as long as it lives, and the neighbours' runs would end with it.
-        # `wandb sync` makes what was begun on the disk whole from the record.
+        # The helper holds a refused run's id until it ends, and would end the other cells' runs with it.
+        # `wandb sync` rebuilds from the record what was started on disk.
         try:
-            return self._open(record, "offline", patience, resuming=False)
-        except Exception as fault:
-            log.debug("W&B cannot begin the run again beside others: %s", fault)
-            self._is_refused = True
+            return self._open(record, "offline", timeout, resuming=False)
+        except Exception as error:
+            log.debug("W&B cannot start the run again beside others: %s", error)
+            self._keeps_pictures_only = True
             return None
 
     def _offline_reason(self) -> str:
-        if not has_key():  # on a terminal wandb would ask for one and wait
+        if not has_key():  # on a terminal wandb would prompt for one
             return "W&B has no API key here (set WANDB_API_KEY or run `wandb login`)"
         if not is_reachable(self.timeout_seconds):
             return "the W&B server does not answer"
         return ""
 
-    def _open(self, record: Record, mode: str, patience: float, *, resuming: bool) -> "wandb.Run":
+    def _open(self, record: Record, mode: str, timeout: float, *, resuming: bool) -> "wandb.Run":
         import wandb
 
         arguments = run_arguments(record, self.config.share_host, plan_beside(record, self._directory))
@@ -213,16 +214,16 @@ class WandbTracker:
             project=self.config.project,
             entity=self.config.entity,
             mode=mode,
-            # Only a run that is under way on the server is gone on with. Otherwise one of that id is written over:
-            # right for a piece that has all rows, and then sending it twice changes nothing.
+            # Resume only a started run on the server. Otherwise a run of that id is overwritten, which is right
+            # for a run file with all rows: sending it twice changes nothing.
             resume="allow" if resuming and mode != "offline" else None,
             reinit="create_new",
             allow_val_change=True,
-            settings=make_settings(patience, self.config.share_host, self.samples_load),
+            settings=make_settings(timeout, self.config.share_host, self.system_metrics),
         )
 
     def _log(self, row: dict[str, Any]) -> None:
-        # The step is the epoch, so that the server ignores the epochs that a resumed cell tells again.
+        # The step is the epoch, so that the server ignores the epochs that a resumed cell logs again.
         self._run.log(history_row(row), step=row["epoch"], commit=True)
         self._last_epoch = row["epoch"]
 
@@ -244,23 +245,23 @@ class WandbTracker:
         for name, (path, caption) in self._pictures.items():
             media[name] = [wandb.Image(str(path), caption=caption)]
         for name, (columns, rows) in prediction_tables(self._directory, record.classes).items():
-            # Told the types, wandb does not derive them from every cell anew: 0.1 s for 10,000 images instead of 0.6.
+            # Given types save wandb from inferring them per cell: 0.1 s for 10,000 images instead of 0.6.
             types = [type(value) for value in rows[0]] if rows else None
             media[name] = wandb.Table(columns=columns, data=rows, dtype=types, optional=False)
-            # Bound beforehand it is a plain file of the run. Unbound it would become an artifact, for which wandb asks
-            # the server while training waits, and tells it the absolute path of its staging folder.
+            # A bound table is a plain file of the run. An unbound one becomes an artifact, for which wandb blocks on
+            # the server and sends the absolute path of its staging folder.
             media[name].bind_to_run(self._run, name, self._last_epoch + 1)
-        self._keep_pictures()
+        self._save_pictures()
         return media
 
-    def _keep_pictures(self) -> None:
-        # For `wandb sync`, in case that this run does not arrive and is made again from the record.
+    def _save_pictures(self) -> None:
+        # `wandb sync` needs them to rebuild a run that did not arrive.
         if self._pictures:
-            kept = [
+            saved = [
                 [name, os.path.relpath(path, self._directory), caption]
                 for name, (path, caption) in self._pictures.items()
             ]
-            write_json(self._directory / WANDB_FOLDER / PICTURES_NAME, kept)
+            write_json(self._directory / WANDB_FOLDER / PICTURES_NAME, saved)
 
     def _log_artifact(self, record: Record) -> None:
         import wandb
@@ -272,35 +273,35 @@ class WandbTracker:
             f"cell-{self._run.id}", type="model", metadata={"arm": record.arm, "seed": record.seed}
         )
         for name, path in {BEST_MODEL: self._directory / BEST_MODEL, "record.json": copy}.items():
-            # wandb tells the server the path under which it found a file, so it gets one that leads from here.
+            # wandb sends the path under which it opened a file, so open it relative to the working folder.
             relative = os.path.relpath(path)
             if relative.startswith(os.pardir) and not self.config.share_host:
                 log.warning(
-                    "tracker.artifacts=true  sends W&B the path of %s, which is not under the working folder; "
-                    "use tracker.share_host=true or work in a folder above it",
+                    "tracker.artifacts=true  would send W&B the path of %s, which is outside the working folder; "
+                    "use tracker.share_host=true or start in a folder above it",
                     path,
                 )
                 return
             artifact.add_file(relative, name=name, policy="immutable", skip_cache=True)
-        # Online wandb first asks the server, and without an answer it waits 19 seconds (wandb 0.31, measured).
+        # Online, wandb first asks the server, and waits 19 seconds for an answer (measured, wandb 0.31).
         is_offline = self.runs[0]["mode"] == "offline"
-        patience = OFFLINE_TIMEOUT_SECONDS if is_offline else self.timeout_seconds
-        if not run_with_timeout(patience, lambda: self._run.log_artifact(artifact, aliases=["best"])):
+        timeout = OFFLINE_TIMEOUT_SECONDS if is_offline else self.timeout_seconds
+        if not run_with_timeout(timeout, lambda: self._run.log_artifact(artifact, aliases=["best"])):
             self._is_complete = False
 
     def _mark_sent(self, run_dir: Path) -> None:
-        # wandb ends a run without complaint whose data the server has refused for good; only its own log tells.
+        # wandb ends a run without error even if the server refused its data; only its own log says so.
         internal = run_dir / "logs" / "debug-internal.log"
-        has_told = internal.exists() and internal.stat().st_size > 0
-        if not has_told or any(read_log_errors(internal)) or not self._is_complete:
-            log.warning("the W&B server did not take all of this run; %s", self._send("the rest"))
+        has_log = internal.exists() and internal.stat().st_size > 0
+        if not has_log or any(read_log_errors(internal)) or not self._is_complete:
+            log.warning("the W&B server did not accept all of this run; %s", self._sync_hint("the rest"))
             return
         for path in run_dir.glob("run-*.wandb"):
             path.with_name(path.name + SENT_SUFFIX).touch()
 
 
 def plan_beside(record: Record, directory: Path) -> Plan | None:
-    """The plan that the cell belongs to, if it lies where a sweep has it."""
+    """Return the plan of the cell's sweep, if it lies two folders above the cell."""
     try:
         plan = read_plan(directory.absolute().parents[1])
     except (UserError, IndexError):
@@ -309,7 +310,7 @@ def plan_beside(record: Record, directory: Path) -> Plan | None:
 
 
 def make_tracker(config: TrackerConfig) -> Tracker:
-    """The tracker that tracker.name asks for."""
+    """Return the tracker that tracker.name selects."""
     if config.name != "wandb":
         return NullTracker()
     return WandbTracker(config, timeout_seconds=config.patience_seconds, artifacts=config.artifacts)
