@@ -14,9 +14,9 @@ from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.paths import conf_dir
-from vitsweep.study.estimate import prices_of
+from vitsweep.study.estimate import arm_costs
 from vitsweep.study.plan import Plan
-from vitsweep.study.planner import plan_of
+from vitsweep.study.planner import build_plan
 from vitsweep.study.power import detectable_effect
 
 STUDIES = ["readme", "readme_small", "readme_small_augmented"]
@@ -27,7 +27,7 @@ SMALL_ARMS = ["baseline", "patch_size=8", "num_hidden_layers=2", "dropout=none",
 @pytest.fixture(scope="module")
 def plans() -> dict[str, Plan]:
     composer = Composer(make_loader(None), "config")
-    return {name: plan_of([f"study={name}"], composer) for name in STUDIES}
+    return {name: build_plan([f"study={name}"], composer) for name in STUDIES}
 
 
 def head(name: str) -> str:
@@ -94,7 +94,7 @@ def test_small_studies_differ_in_the_recipe_alone(plans):
 
 
 def test_small_readme_study_costs_what_its_head_says(plans):
-    prices = prices_of(plans["readme_small"])
+    prices = arm_costs(plans["readme_small"])
     baseline = prices[0]
     trained = baseline.epochs * baseline.steps * baseline.batch_size
     train, val, test = baseline.images

@@ -25,7 +25,7 @@ from hydra.core.global_hydra import GlobalHydra  # noqa: E402
 from vitsweep.config.composer import Composer  # noqa: E402
 from vitsweep.config.hydra import register  # noqa: E402
 from vitsweep.paths import conf_dir  # noqa: E402
-from vitsweep.study.planner import plan_of  # noqa: E402
+from vitsweep.study.planner import build_plan  # noqa: E402
 from vitsweep.study.record import read_record  # noqa: E402
 
 RUN = Path(__file__).resolve().parents[2] / "run.py"
@@ -64,7 +64,7 @@ def finished(folder: Path) -> float:
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         composer = Composer(GlobalHydra.instance().config_loader(), "config")
-        plan = plan_of([word for word in TINY if word[0] not in "-~"] + many, composer)
+        plan = build_plan([word for word in TINY if word[0] not in "-~"] + many, composer)
     for cell in plan.cells:
         own = {"arm": cell.arm, "seed": cell.seed, "config": cell.config, "config_hash": cell.config_hash}
         (directory / cell.id).mkdir(parents=True)

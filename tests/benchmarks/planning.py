@@ -36,10 +36,10 @@ from hydra.core.global_hydra import GlobalHydra
 from vitsweep.cli import register
 from vitsweep.compose import Composer
 from vitsweep.paths import conf_dir
-from vitsweep.planner import plan_of
+from vitsweep.study.planner import build_plan
 register()
 with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-    plan = plan_of(sys.argv[1:], Composer(GlobalHydra.instance().config_loader(), "config"))
+    plan = build_plan(sys.argv[1:], Composer(GlobalHydra.instance().config_loader(), "config"))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 seconds = time.perf_counter() - began
 print(f"{len(plan.cells)} cells in {seconds:.2f} s, peak {peak:.0f} MiB, torch imported: {'torch' in sys.modules}")

@@ -27,7 +27,7 @@ config = from_dict({"data": {"name": sys.argv[2]}})
 mark("configuration")
 from vitsweep.step import epoch_order, prepare, train_step
 from vitsweep.train import Progress, state_of
-from vitsweep.record import Record
+from vitsweep.study.record import Record
 mark("torch imported")
 from vitsweep.data import load_data
 started = time.time()

@@ -16,10 +16,10 @@ from tests.support.made_plans import made_plan, made_record
 from vitsweep.commands import extend, prune, reset, status
 from vitsweep.errors import ConfigError, RecordError, UserError
 from vitsweep.run import workers as nursery
-from vitsweep.study.locks import LOCK_NAME, CellLock, Witness
+from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck
 from vitsweep.study.plan import PLACEBO_SEED_OFFSET, read_plan, write_plan
 from vitsweep.study.record import METRIC_NAMES
-from vitsweep.study.status import standings
+from vitsweep.study.status import cell_statuses
 
 METRICS = {"final": dict.fromkeys(METRIC_NAMES, 0.5), "best": {"epoch": 1} | dict.fromkeys(METRIC_NAMES, 0.5)}
 
@@ -74,7 +74,7 @@ def test_status_names_who_is_at_a_cell(study, capsys):
 
 def test_status_from_another_machine_says_that_a_heartbeat_is_missing(study, capsys):
     directory, plan = study
-    with CellLock(directory / plan.cells[3].id, beat_seconds=1000) as lock:
+    with CellLock(directory / plan.cells[3].id, heartbeat_seconds=1000) as lock:
         lock.acquire()
         path = directory / plan.cells[3].id / LOCK_NAME
         path.write_text(json.dumps(dataclasses.asdict(lock.owner) | {"host": "elsewhere x y"}))
@@ -106,7 +106,7 @@ def test_command_without_a_directory_tells_its_usage(command):
 def test_reset_forgets_the_named_cell_alone(study, capsys):
     directory, plan = study
     assert reset.main([str(directory), plan.cells[0].id]) == 0
-    found = [now.status for now in standings(directory, plan.cells, Witness())]
+    found = [now.status for now in cell_statuses(directory, plan.cells, LivenessCheck())]
     assert found == ["planned", "failed", "interrupted", "planned"]
     assert list((directory / plan.cells[0].id).iterdir()) == []
     assert f"{plan.cells[0].id}: done, forgotten" in capsys.readouterr().out
@@ -115,7 +115,7 @@ def test_reset_forgets_the_named_cell_alone(study, capsys):
 def test_reset_of_failed_cells_leaves_the_others(study):
     directory, plan = study
     reset.main([str(directory), "--failed"])
-    found = [now.status for now in standings(directory, plan.cells, Witness())]
+    found = [now.status for now in cell_statuses(directory, plan.cells, LivenessCheck())]
     assert found == ["done", "planned", "interrupted", "planned"]
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from vitsweep.run.workers import worker_environment
-from vitsweep.study.locks import LOCK_NAME, Witness
+from vitsweep.study.locks import LOCK_NAME, LivenessCheck
 from vitsweep.study.plan import read_plan
 from vitsweep.study.record import Record, read_record, read_rows
-from vitsweep.study.status import standings
+from vitsweep.study.status import cell_statuses
 
 pytestmark = [
     pytest.mark.chaos,
@@ -82,7 +82,7 @@ class Storm:
         """Processes of a kind: `parent` (the command), `nursery`, or `cell` (in the middle of its training)."""
         if kind == "cell":
             plan = read_plan(self.directory)
-            found = standings(self.directory, plan.cells, Witness()) if plan else []
+            found = cell_statuses(self.directory, plan.cells, LivenessCheck()) if plan else []
             running = [now for now in found if now.status == "running" and now.owner and now.record]
             return [now.owner.pid for now in running if now.record.status == "running" and now.record.epoch > 0]
         word = {"parent": "run.py", "nursery": "vitsweep.run.workers"}[kind]

@@ -27,10 +27,10 @@ from vitsweep.run.packs import (
 from vitsweep.run.pool import Pool
 from vitsweep.run.slots import Slot
 from vitsweep.run.worker import train_cells
-from vitsweep.study.locks import CellLock, Witness
+from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import Cell, read_plan
 from vitsweep.study.record import read_record
-from vitsweep.study.status import Standing, standings
+from vitsweep.study.status import CellStatus, cell_statuses
 from vitsweep.train import pack
 
 
@@ -260,7 +260,7 @@ def test_job_takes_the_cells_that_nobody_is_at(vitsweep_main, small):
     done, *others = [cell.id for cell in read_plan(directory).cells]
     for name in others:
         (directory / name / "record.json").unlink()
-    holder = CellLock(directory / others[0], Witness())
+    holder = CellLock(directory / others[0], LivenessCheck())
     assert holder.acquire()
     try:
         ends = train_cells(directory, [done, *others])
@@ -283,7 +283,7 @@ def test_cell_that_has_ended_is_not_called_running_while_its_pack_goes_on(vitswe
         pack.PackedStep,
         "run_steps",
         lambda self, steps: (
-            seen.append([now.status for now in standings(directory, cells, Witness())]) or real(self, steps)
+            seen.append([now.status for now in cell_statuses(directory, cells, LivenessCheck())]) or real(self, steps)
         ),
     )
     train_cells(directory, [cell.id for cell in cells])
@@ -313,8 +313,10 @@ def test_pack_whose_process_was_killed_comes_back_in_halves(tmp_path, monkeypatc
     """Killed without a word, as by the kernel when memory is short."""
     cells = [make_cell(n) for n in range(4)]
     started = []
-    with Pool(tmp_path, [Slot()], False, lambda now: None, Witness(), pack="4") as pool:
-        monkeypatch.setattr(isolate, "standing", lambda directory, cell, witness: Standing(cell=cell, status="planned"))
+    with Pool(tmp_path, [Slot()], False, lambda now: None, LivenessCheck(), pack="4") as pool:
+        monkeypatch.setattr(
+            isolate, "cell_status", lambda directory, cell, liveness: CellStatus(cell=cell, status="planned")
+        )
         monkeypatch.setattr(Pool, "start", lambda self, cells: started.append(cells) or self.free.clear())
         pool.running[1] = (cells, pool.free.pop())
         pool.nursery = type("Dying", (), {"ended": lambda self, seconds: [(1, -9)], "close": lambda self: None})()
@@ -330,7 +332,7 @@ def test_cells_that_are_too_many_for_their_pack_wait_again_while_the_others_trai
     save_measurement(tmp_path, cells[0].config, found)
     locks = [CellLock(tmp_path / cell.id) for cell in cells[:2]]
     assert all(lock.acquire() for lock in locks)
-    pool = Pool(tmp_path, [Slot()], False, told.append, Witness(), pack="auto")
+    pool = Pool(tmp_path, [Slot()], False, told.append, LivenessCheck(), pack="auto")
     pool.running[1] = (cells, pool.free.pop())
     pool.take_back()
     for lock in locks:

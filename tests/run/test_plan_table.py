@@ -29,15 +29,15 @@ from vitsweep.model.vit import ViT
 from vitsweep.study.estimate import (
     PUBLISHED_RUNS,
     PUBLISHED_SPREAD,
-    Sight,
+    Power,
+    arm_cost,
+    arm_costs,
     measured_spread,
-    price_of,
-    prices_of,
-    sight_of,
-    warnings_of,
+    power_warnings,
+    study_power,
 )
 from vitsweep.study.plan import write_plan
-from vitsweep.study.planner import plan_of
+from vitsweep.study.planner import build_plan
 from vitsweep.train.checkpoint import save_model, save_state
 from vitsweep.train.optim import make_optimizer
 
@@ -163,13 +163,13 @@ def test_batches_are_full(num_train, batch, wanted):
 
 def test_price_of_the_starting_configuration():
     config = {name: vars(part) for name, part in vars(Config()).items() if name in ("model", "data", "recipe")}
-    found = price_of("baseline", {}, config, 3)
+    found = arm_cost("baseline", {}, config, 3)
     assert (found.params, found.tokens, found.batch_size, found.steps) == (4_249_354, 65, 128, 351)
     assert found.training_flops == 3 * found.flops_per_image * 128 * 351 * 100
 
 
-def sight(seeds: int, arms: int, spread: float = 1.0) -> Sight:
-    return Sight(num_seeds=seeds, num_compared=arms, spread=spread, source="")
+def sight(seeds: int, arms: int, spread: float = 1.0) -> Power:
+    return Power(num_seeds=seeds, num_compared=arms, spread=spread, source="")
 
 
 @pytest.mark.parametrize("seeds, arms", [(5, 1), (8, 6)])
@@ -188,7 +188,7 @@ def test_smallest_effect_grows_with_arms_and_spread_and_shrinks_with_seeds():
 
 
 def test_power_of_the_claims_is_told_beside_that_of_the_arms():
-    one = Sight(num_seeds=5, num_compared=12, spread=0.5, source="", num_claims=3)
+    one = Power(num_seeds=5, num_compared=12, spread=0.5, source="", num_claims=3)
     assert one.effect_of_claims == sight(5, 3, 0.5).effect < one.effect == sight(5, 12, 0.5).effect
     sizes = f"{one.effect_of_claims:.2f} points after Holm over 3 claims, {one.effect:.2f} points after Holm over 12"
     assert sizes in price.sight_sentence(one)
@@ -201,13 +201,13 @@ def test_chance_of_equivalence_falls_with_the_family_and_the_spread():
         sight(8, 6, 0.6).chance_of_equivalence,
     ]
     assert 1 > chances[0] > chances[1] > chances[2] > 0
-    assert Sight(num_seeds=8, num_compared=6, spread=0.3, source="", num_claims=1).chance_of_equivalence == chances[0]
+    assert Power(num_seeds=8, num_compared=6, spread=0.3, source="", num_claims=1).chance_of_equivalence == chances[0]
 
 
 def test_claims_that_cannot_be_tested_are_in_no_family():
     found = plan()
     found.claims = [{"claim": "x", "arm": "patch_size=8"}, {"claim": "y", "testable": False}]
-    assert sight_of(found, None).num_claims == 1
+    assert study_power(found, None).num_claims == 1
 
 
 def test_assumed_spread_is_that_of_the_published_runs():
@@ -218,7 +218,7 @@ def test_assumed_spread_is_that_of_the_published_runs():
 def test_spread_is_measured_on_the_paired_differences_of_earlier_records(tmp_path):
     accuracies = {"baseline": [0.70, 0.72, 0.71], "patch_size=8": [0.71, 0.71, 0.72], "lr=0.002": [0.60, 0.63, 0.61]}
     sweep = make_sweep(tmp_path / "sweep", accuracies)
-    found = sight_of(plan(), sweep)
+    found = study_power(plan(), sweep)
     differences = [[1.0, -1.0, 1.0], [-10.0, -9.0, -10.0]]
     assert found.spread == pytest.approx(math.sqrt(sum(np.var(d, ddof=1) for d in differences) / 2))
     assert found.source == "of 6 paired differences in this directory"
@@ -238,7 +238,7 @@ def test_spread_leaves_out_what_failed_or_is_damaged(tmp_path):
     sweep = make_sweep(tmp_path, {"baseline": [0.7, 0.72], "lr=0.002": [0.7, 0.74]})
     for path in sweep.glob("lr*/seed=1/record.json"):
         path.write_text("{")
-    assert sight_of(plan(), sweep).source.startswith("of 2 cells")
+    assert study_power(plan(), sweep).source.startswith("of 2 cells")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_spread_leaves_out_what_failed_or_is_damaged(tmp_path):
     ],
 )
 def test_warnings_name_what_so_few_seeds_cannot_do(seeds, arms, wanted):
-    found = warnings_of(sight(seeds, arms))
+    found = power_warnings(sight(seeds, arms))
     assert len(found) == len(wanted) and all(words in sentence for words, sentence in zip(wanted, found, strict=True))
 
 
@@ -269,11 +269,11 @@ def composer() -> Composer:
 
 
 def plan(*overrides: str):
-    return plan_of(["model.patch_size=4,8", "seed=0,1", *overrides], composer())
+    return build_plan(["model.patch_size=4,8", "seed=0,1", *overrides], composer())
 
 
 def test_prices_follow_the_plan():
-    found = prices_of(plan())
+    found = arm_costs(plan())
     assert [(p.arm, p.cells, p.changes, p.tokens) for p in found] == [
         ("baseline", 2, {}, 65),
         ("patch_size=8", 2, {"model.patch_size": 8}, 17),

@@ -19,9 +19,9 @@ from vitsweep.run import workers as nursery
 from vitsweep.run.pool import Pool
 from vitsweep.run.slots import Slot, make_slots, visible_gpus
 from vitsweep.run.worker import NoSpace
-from vitsweep.study.locks import LOCK_NAME, Owner, Witness, is_running
+from vitsweep.study.locks import LOCK_NAME, LivenessCheck, Owner, is_running
 from vitsweep.study.plan import Plan
-from vitsweep.study.status import Standing, standings
+from vitsweep.study.status import CellStatus, cell_statuses
 
 FAKE = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_workers.py"))
 
@@ -31,18 +31,18 @@ def fake_workers(monkeypatch):
     monkeypatch.setattr(nursery, "COMMAND", FAKE)
 
 
-def run(directory: Path, plan: Plan, slots: int = 1, retry: bool = False, pack: str = "off") -> list[Standing]:
+def run(directory: Path, plan: Plan, slots: int = 1, retry: bool = False, pack: str = "off") -> list[CellStatus]:
     """Run all cells of the plan and return what was told of each, in order."""
-    told: list[Standing] = []
+    told: list[CellStatus] = []
     room = [Slot()] * slots
-    with Pool(directory, room, retry, lambda now: told.append(now) if now else None, Witness(), pack) as pool:
+    with Pool(directory, room, retry, lambda now: told.append(now) if now else None, LivenessCheck(), pack) as pool:
         pool.run(plan.cells)
     return told
 
 
 def statuses(directory: Path, plan: Plan) -> list[str]:
     """The statuses of the plan's cells, in order."""
-    return [now.status for now in standings(directory, plan.cells, Witness())]
+    return [now.status for now in cell_statuses(directory, plan.cells, LivenessCheck())]
 
 
 def trained(directory: Path) -> list[str]:
@@ -209,7 +209,7 @@ def test_death_of_the_nursery_is_survived(tmp_path):
             threading.Thread(target=lambda: (wait_for(lock.exists), pool.nursery.process.kill())).start()
             killed.append(now)
 
-    with Pool(tmp_path, [Slot()], False, tell, Witness()) as pool:
+    with Pool(tmp_path, [Slot()], False, tell, LivenessCheck()) as pool:
         pool.run(plan.cells)
     assert trained(tmp_path) == ["a 0", "work=1.5 0"]
 
@@ -226,12 +226,12 @@ import sys
 from pathlib import Path
 from vitsweep.run import workers as nursery
 from vitsweep.run.pool import Pool, Slot
-from vitsweep.study.locks import Witness
+from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import read_plan
 from vitsweep.train.stop import StopSignals
 nursery.COMMAND = tuple(sys.argv[2:])
 directory = Path(sys.argv[1])
-with StopSignals(), Pool(directory, [Slot(), Slot()], False, lambda now: None, Witness()) as pool:
+with StopSignals(), Pool(directory, [Slot(), Slot()], False, lambda now: None, LivenessCheck()) as pool:
     pool.run(read_plan(directory).cells)
 """
 
@@ -248,8 +248,8 @@ def parent(tmp_path: Path):
     command = [sys.executable, "-c", PARENT, str(tmp_path), *FAKE]
     process = subprocess.Popen(command, env=nursery.worker_environment(), stderr=subprocess.PIPE)
     wait_for(lambda: statuses(tmp_path, plan) == ["running"] * 2)
-    wait_for(lambda: all(now.record for now in standings(tmp_path, plan.cells, Witness())))
-    yield tmp_path, plan, process, [now.owner for now in standings(tmp_path, plan.cells, Witness())]
+    wait_for(lambda: all(now.record for now in cell_statuses(tmp_path, plan.cells, LivenessCheck())))
+    yield tmp_path, plan, process, [now.owner for now in cell_statuses(tmp_path, plan.cells, LivenessCheck())]
     process.kill()
     process.communicate()
 
@@ -259,7 +259,7 @@ def test_no_process_survives_the_sweep(parent, signum):
     directory, plan, process, owners = parent
     process.send_signal(signum)
     process.wait(timeout=30)
-    wait_for(lambda: not any(is_running(owner.pid, owner.born) for owner in owners))
+    wait_for(lambda: not any(is_running(owner.pid, owner.start_time) for owner in owners))
     assert statuses(directory, plan) == ["interrupted"] * 2
 
 
@@ -279,7 +279,7 @@ def test_stopped_sweep_leaves_no_lock(parent):
 
 def test_each_process_gets_its_gpu(tmp_path):
     plan = made_plan(tmp_path, ["work=1", "work=1.0"], [0])
-    with Pool(tmp_path, [Slot(gpu="3"), Slot(gpu="7")], False, lambda now: None, Witness()) as pool:
+    with Pool(tmp_path, [Slot(gpu="3"), Slot(gpu="7")], False, lambda now: None, LivenessCheck()) as pool:
         pool.run(plan.cells)
     lines = (tmp_path / "trained.txt").read_text().splitlines()
     assert sorted(line.rpartition(" ")[2] for line in lines) == ["3", "7"]

@@ -12,7 +12,7 @@ from vitsweep.run import progress_table
 from vitsweep.run.progress_table import LiveProgress, LogProgress, duration, final_table, make_progress, table_console
 from vitsweep.study.plan import new_record
 from vitsweep.study.record import METRIC_NAMES, append_row
-from vitsweep.study.status import Standing
+from vitsweep.study.status import CellStatus
 
 METRICS = {"final": dict.fromkeys(METRIC_NAMES, 0.25)}
 
@@ -22,24 +22,24 @@ def plan(tmp_path):
     return made_plan(tmp_path, ["a", "b"], [0, 1])
 
 
-def ended(plan, number: int, status: str = "done", **values: object) -> Standing:
+def ended(plan, number: int, status: str = "done", **values: object) -> CellStatus:
     """A cell of the plan that has ended."""
     record = new_record(plan, plan.cells[number], None)
     record.status, record.metrics, record.params, record.time_seconds = status, METRICS, 1234, 90.0
     for name, value in values.items():
         setattr(record, name, value)
-    return Standing(cell=plan.cells[number], status=status, record=record)
+    return CellStatus(cell=plan.cells[number], status=status, record=record)
 
 
-def planned(plan) -> list[Standing]:
+def planned(plan) -> list[CellStatus]:
     """All cells, none started."""
-    return [Standing(cell=cell, status="planned") for cell in plan.cells]
+    return [CellStatus(cell=cell, status="planned") for cell in plan.cells]
 
 
 def test_line_for_every_cell_that_ended(plan, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     lines = LogProgress(planned(plan), tmp_path)
-    lines.tell(Standing(cell=plan.cells[0], status="running"))
+    lines.tell(CellStatus(cell=plan.cells[0], status="running"))
     lines.tell(ended(plan, 0))
     lines.tell(ended(plan, 1, "failed", error={"type": "ValueError", "message": "broken"}))
     first, second = caplog.messages
@@ -53,7 +53,7 @@ def test_time_left_counts_on_all_slots(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     lines = LogProgress(planned(plan), tmp_path)
     for cell in plan.cells[:2]:
-        lines.tell(Standing(cell=cell, status="running"))
+        lines.tell(CellStatus(cell=cell, status="running"))
     assert lines.seconds_left() == 0.0  # nothing has ended yet, so nobody knows
     clock[0] = 60.0
     lines.tell(ended(plan, 0))
@@ -66,7 +66,7 @@ def test_time_left_is_guessed_from_the_epochs_of_running_cells(plan, tmp_path, m
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     lines = LogProgress(planned(plan)[1:2], tmp_path)  # two epochs
     (tmp_path / plan.cells[1].id).mkdir(parents=True)
-    lines.tell(Standing(cell=plan.cells[1], status="running"))
+    lines.tell(CellStatus(cell=plan.cells[1], status="running"))
     clock[0] = 30.0
     append_row(tmp_path / plan.cells[1].id, {"epoch": 1})
     assert lines.seconds_left() == 60.0
@@ -81,7 +81,7 @@ def test_live_board_shows_running_cells_and_leaves_lines_of_ended_ones(plan, tmp
     screen = Console(record=True, width=120, force_terminal=True)
     monkeypatch.setattr(progress_table, "Console", lambda **_: screen)
     with LiveProgress(planned(plan), tmp_path) as live:
-        live.tell(Standing(cell=plan.cells[1], status="running"))
+        live.tell(CellStatus(cell=plan.cells[1], status="running"))
         live.tell(ended(plan, 0))
         live.tell(None)
         assert live.rows() == [f"  {plan.cells[1].id}  epoch 0/2  0 s"]

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from vitsweep.run.workers import worker_environment
-from vitsweep.study.locks import LOCK_NAME, Witness, read_hold
+from vitsweep.study.locks import LOCK_NAME, LivenessCheck, read_lock
 from vitsweep.study.plan import read_plan
 from vitsweep.study.record import read_record, read_rows
-from vitsweep.study.status import Standing, standings
+from vitsweep.study.status import CellStatus, cell_statuses
 
 missing = [name for name in ("slurmctld", "slurmd", "munged") if shutil.which(name) is None]
 missing += [] if importlib.util.find_spec("submitit") else ["submitit"]
@@ -75,14 +75,14 @@ def start(tmp_path: Path, *overrides: str) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out, env=worker_environment())
 
 
-def found(tmp_path: Path) -> list[Standing]:
+def found(tmp_path: Path) -> list[CellStatus]:
     """Where all planned cells stand; none before there is a plan."""
     (directory,) = list(tmp_path.glob("outputs/*")) or [tmp_path]
     plan = read_plan(directory)
-    return standings(directory, plan.cells, Witness()) if plan else []
+    return cell_statuses(directory, plan.cells, LivenessCheck()) if plan else []
 
 
-def folder(tmp_path: Path, now: Standing) -> Path:
+def folder(tmp_path: Path, now: CellStatus) -> Path:
     """A cell's directory."""
     return next(tmp_path.glob("outputs/*")) / now.cell.id
 
@@ -95,9 +95,9 @@ def wait_for(condition, seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def wait_for_epochs(tmp_path: Path) -> Standing:
+def wait_for_epochs(tmp_path: Path) -> CellStatus:
     """Wait until some cell has trained and saved some epochs, and return it."""
-    begun: list[Standing] = []
+    begun: list[CellStatus] = []
 
     def has_begun() -> bool:
         begun[:] = [now for now in found(tmp_path) if now.status == "running" and now.record and now.record.epoch > 1]
@@ -113,7 +113,7 @@ def finish(sweep: subprocess.Popen, tmp_path: Path, code: int = 0) -> None:
     assert list(tmp_path.rglob(LOCK_NAME)) == []
 
 
-def check_continued(tmp_path: Path, cell: Standing) -> None:
+def check_continued(tmp_path: Path, cell: CellStatus) -> None:
     """The cell is done in a second attempt that went on where the first had stopped, with each epoch once."""
     where = folder(tmp_path, cell)
     assert (read_record(where).status, read_record(where).attempts) == ("done", 2)
@@ -177,7 +177,7 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(slurm, tmp_path):
     sweep.send_signal(signal.SIGINT)
     assert sweep.wait(timeout=60) == 130
     wait_for(lambda: slurm("squeue", "-h") == "", 60)
-    wait_for(lambda: read_hold(folder(tmp_path, cell)) is None)
+    wait_for(lambda: read_lock(folder(tmp_path, cell)) is None)
     assert {now.status for now in found(tmp_path)} == {"interrupted", "planned"}
     finish(start(tmp_path, *long_cell("seed=0,1,2")), tmp_path)
     assert [now.status for now in found(tmp_path)] == ["done"] * 3

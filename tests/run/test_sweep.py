@@ -21,10 +21,10 @@ from vitsweep.config.schema import Config
 from vitsweep.errors import DataError
 from vitsweep.paths import add_plugin_path
 from vitsweep.run.workers import worker_environment
-from vitsweep.study.locks import LOCK_NAME, CellLock, Witness
+from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck
 from vitsweep.study.plan import read_plan
 from vitsweep.study.record import METRIC_NAMES, Record, read_record, write_record
-from vitsweep.study.status import standings
+from vitsweep.study.status import cell_statuses
 from vitsweep.train import fit as train
 from vitsweep.train.stop import Interrupted
 
@@ -82,7 +82,7 @@ def sweep(vitsweep_main, small) -> Callable[..., tuple[int, str, str]]:
 
 def statuses() -> list[str]:
     """The statuses of the planned cells, in order."""
-    return [now.status for now in standings(SWEEP, read_plan(SWEEP).cells, Witness())]
+    return [now.status for now in cell_statuses(SWEEP, read_plan(SWEEP).cells, LivenessCheck())]
 
 
 ALL = [("baseline", 0), ("lr=0.002", 0), ("baseline", 1), ("lr=0.002", 1)]
@@ -190,7 +190,7 @@ def test_cell_of_a_dead_owner_is_taken_over(sweep, training):
     plan = read_plan(SWEEP)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    text = f'{{"host": "{Witness().machine}", "pid": {dead.pid}, "born": "1", "token": "x"}}'
+    text = f'{{"host": "{LivenessCheck().machine}", "pid": {dead.pid}, "born": "1", "token": "x"}}'
     (SWEEP / plan.cells[0].id / LOCK_NAME).write_text(text)
     made_record(SWEEP, plan, plan.cells[0], "running")
     training.ends.clear()

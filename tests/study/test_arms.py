@@ -11,7 +11,7 @@ from vitsweep.config.overrides import affects_result, is_swept, single_name, slu
 from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.study.arms import study_arms, sweep_arms
-from vitsweep.study.plan import claims_hash, extend, make_plan, plan_hash, read_plan, write_plan
+from vitsweep.study.plan import claims_hash, extend_plan, make_plan, plan_hash, read_plan, write_plan
 
 PATCHES = {"model.patch_size": ["model.patch_size=4", "model.patch_size=8"]}
 
@@ -95,14 +95,14 @@ def test_plan_that_is_foreign_is_refused(tmp_path, content):
 
 def test_plan_extends_by_seeds_and_arms(tmp_path):
     more = {"model.patch_size": ["model.patch_size=4", "model.patch_size=16"]}
-    merged = extend(plan(), plan(factors=more, seeds=(2,)), tmp_path)
+    merged = extend_plan(plan(), plan(factors=more, seeds=(2,)), tmp_path)
     assert [arm["arm"] for arm in merged.arms] == ["baseline", "patch_size=16", "patch_size=8"]
     assert merged.seeds == [0, 1, 2] and len(merged.cells) == 6
 
 
 def test_plan_with_another_baseline_is_refused_with_the_differing_keys(tmp_path):
     with pytest.raises(RecordError, match=r"recipe.lr: 0.001 there, 0.005 now.*hydra.sweep.dir"):
-        extend(plan(), plan(base=["recipe.lr=0.005"]), tmp_path)
+        extend_plan(plan(), plan(base=["recipe.lr=0.005"]), tmp_path)
 
 
 def stated(claims, rope=0.5):
@@ -123,18 +123,18 @@ def test_claims_hash_follows_a_rope_of_its_own():
 
 def test_plan_keeps_the_claims_that_are_replaced(tmp_path):
     before, now = stated([{"arm": "a"}]), stated([{"arm": "b"}])
-    assert extend(before, now, tmp_path).claims_before == {before.claims_hash: [{"arm": "a"}]}
+    assert extend_plan(before, now, tmp_path).claims_before == {before.claims_hash: [{"arm": "a"}]}
 
 
 def test_plan_keeps_the_hash_of_claims_that_stay_as_they_are(tmp_path):
     before = stated([{"arm": "a"}], rope=1.0)
     before.claims_hash = "made by an older rule"
-    merged = extend(before, stated([{"arm": "a"}], rope=1.0), tmp_path)
+    merged = extend_plan(before, stated([{"arm": "a"}], rope=1.0), tmp_path)
     assert (merged.claims_hash, merged.claims_before) == ("made by an older rule", {})
 
 
 def test_plan_without_results_notes_no_extension(tmp_path):
-    assert extend(plan(), plan(seeds=(2,)), tmp_path).seeds_before == []
+    assert extend_plan(plan(), plan(seeds=(2,)), tmp_path).seeds_before == []
 
 
 def test_plan_hash_is_not_of_the_history():

@@ -4,19 +4,19 @@ import pytest
 
 from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
-from vitsweep.study.design import aliases, factors_of, fraction_signs, generators, resolution_of, seeds_of
-from vitsweep.study.design import specs_of as specs_of_factors
+from vitsweep.study.design import aliases, fraction_signs, generators, parse_factors, resolution_of, study_seeds
+from vitsweep.study.design import arm_specs as specs_of_factors
 
 TWO = {"bias": ["model.bias=false"], "patch": [["model.patch_size=8", "recipe.lr=2e-3"], "model.patch_size=16"]}
 THREE = {"a": ["a=1"], "b": ["b=1"], "c": ["c=1"]}
 
 
-def specs_of(study: StudyConfig) -> list:
-    return specs_of_factors(study, factors_of(study))
+def arm_specs(study: StudyConfig) -> list:
+    return specs_of_factors(study, parse_factors(study))
 
 
 def arms(design: str, factors: dict, **more) -> list[dict[str, str]]:
-    return [spec.levels for spec in specs_of(StudyConfig(design=design, factors=factors, **more))]
+    return [spec.levels for spec in arm_specs(StudyConfig(design=design, factors=factors, **more))]
 
 
 def test_ofat_changes_one_factor_at_a_time():
@@ -24,7 +24,7 @@ def test_ofat_changes_one_factor_at_a_time():
 
 
 def test_level_of_two_overrides_keeps_both():
-    assert specs_of(StudyConfig(factors=TWO))[2].overrides == ("model.patch_size=8", "recipe.lr=2e-3")
+    assert arm_specs(StudyConfig(factors=TWO))[2].overrides == ("model.patch_size=8", "recipe.lr=2e-3")
 
 
 def test_loco_removes_each_and_then_all():
@@ -56,7 +56,7 @@ def test_path_adds_one_change_after_another():
 
 
 def test_list_names_its_arms():
-    specs = specs_of(
+    specs = arm_specs(
         StudyConfig(design="list", arms={"small": ["model.hidden_size=64"], "wide": "model.hidden_size=512"})
     )
     assert [(s.name, s.overrides) for s in specs[1:]] == [
@@ -116,15 +116,15 @@ def test_fraction_of_resolution_five_has_no_aliased_pairs():
 )
 def test_study_is_refused_with_key_and_remedy(study, sentence):
     with pytest.raises(ConfigError) as refusal:
-        specs_of(StudyConfig(**study))
+        arm_specs(StudyConfig(**study))
     assert refusal.value.errors[0].startswith(sentence)
 
 
 def test_seeds_are_a_list_or_a_count():
-    assert seeds_of(3) == [0, 1, 2] and seeds_of([4, 7]) == [4, 7]
+    assert study_seeds(3) == [0, 1, 2] and study_seeds([4, 7]) == [4, 7]
 
 
 @pytest.mark.parametrize("seeds", [0, [], [1, 1], "3", [0.5], True])
 def test_seeds_that_are_none_are_refused(seeds):
     with pytest.raises(ConfigError, match="study.seeds="):
-        seeds_of(seeds)
+        study_seeds(seeds)

@@ -3,7 +3,6 @@
 Kinds: obeys a property (mutual exclusion, takeover, heartbeat), agrees with the kernel on who is alive.
 """
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -16,12 +15,12 @@ import pytest
 from vitsweep.files import remove_temporaries, write_json
 from vitsweep.run.workers import worker_environment
 from vitsweep.study import locks
-from vitsweep.study.locks import LOCK_NAME, CellLock, Hold, Witness, born, is_running, read_hold
+from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck, LockInfo, is_running, read_lock, start_time
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from vitsweep.locks import CellLock
+from vitsweep.study.locks import CellLock
 assert CellLock(Path(sys.argv[1])).acquire()
 print("held", flush=True)
 time.sleep(60)
@@ -29,7 +28,7 @@ time.sleep(60)
 RACER = """
 import sys, time
 from pathlib import Path
-from vitsweep.locks import CellLock
+from vitsweep.study.locks import CellLock
 lock = CellLock(Path(sys.argv[1]))
 for _ in range(int(sys.argv[3])):
     while not lock.acquire():
@@ -59,12 +58,11 @@ def held(tmp_path: Path):
     process.stdout.close()
 
 
-def foreign(directory: Path) -> Hold:
+def foreign(directory: Path) -> LockInfo:
     """Make the lock in `directory` one of another machine."""
     path = directory / LOCK_NAME
-    hold = read_hold(directory)
-    path.write_text(json.dumps(dataclasses.asdict(hold.owner) | {"host": "elsewhere"}))
-    return read_hold(directory)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
+    return read_lock(directory)
 
 
 def test_lock_is_exclusive_between_processes(held):
@@ -74,7 +72,7 @@ def test_lock_is_exclusive_between_processes(held):
 
 def test_lock_names_its_owner(held):
     directory, process = held
-    assert read_hold(directory).owner.pid == process.pid
+    assert read_lock(directory).owner.pid == process.pid
 
 
 def test_lock_of_a_killed_owner_is_taken_over_at_once(held):
@@ -118,25 +116,25 @@ def test_torn_lock_is_replaced(tmp_path):
 def test_owner_elsewhere_counts_as_alive_while_it_is_not_known_to_be_dead(held):
     directory, _ = held
     foreign(directory)
-    assert Witness(stale_seconds=100).is_held(directory)
+    assert LivenessCheck(stale_seconds=100).is_held(directory)
 
 
 def test_owner_elsewhere_is_dead_when_its_heartbeat_stands_still(held):
     directory, _ = held
     hold = foreign(directory)
-    witness = Witness(stale_seconds=0.05)
-    assert not witness.is_dead(directory, hold)
+    liveness = LivenessCheck(stale_seconds=0.05)
+    assert not liveness.is_dead(directory, hold)
     time.sleep(0.06)
-    assert witness.is_dead(directory, hold)
+    assert liveness.is_dead(directory, hold)
 
 
 def test_owner_elsewhere_lives_on_with_every_beat(held):
     directory, _ = held
     foreign(directory)
-    witness = Witness(stale_seconds=0.2)
+    liveness = LivenessCheck(stale_seconds=0.2)
     for _ in range(6):
         os.utime(directory / LOCK_NAME)
-        assert not witness.is_dead(directory, read_hold(directory))
+        assert not liveness.is_dead(directory, read_lock(directory))
         time.sleep(0.06)
 
 
@@ -144,45 +142,45 @@ def test_owner_elsewhere_lives_on_with_every_beat(held):
 def test_clock_that_jumps_kills_nobody(held, jump_seconds):
     directory, _ = held
     foreign(directory)
-    witness = Witness(stale_seconds=100)
-    assert witness.is_held(directory)
+    liveness = LivenessCheck(stale_seconds=100)
+    assert liveness.is_held(directory)
     then = time.time() + jump_seconds
     os.utime(directory / LOCK_NAME, (then, then))
-    assert witness.is_held(directory)
+    assert liveness.is_held(directory)
 
 
 def test_heartbeat_is_renewed(tmp_path):
-    with CellLock(tmp_path, beat_seconds=0.02) as lock:
+    with CellLock(tmp_path, heartbeat_seconds=0.02) as lock:
         lock.acquire()
-        first = read_hold(tmp_path).beat
+        first = read_lock(tmp_path).heartbeat
         deadline = time.monotonic() + 10
-        while read_hold(tmp_path).beat == first and time.monotonic() < deadline:
+        while read_lock(tmp_path).heartbeat == first and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert read_hold(tmp_path).beat != first
+        assert read_lock(tmp_path).heartbeat != first
 
 
 def test_owner_that_lost_its_lock_ends_before_it_writes_again(tmp_path, monkeypatch):
     left = []
     monkeypatch.setattr(locks.os, "_exit", left.append)
-    with CellLock(tmp_path, beat_seconds=0.01) as lock:
+    with CellLock(tmp_path, heartbeat_seconds=0.01) as lock:
         lock.acquire()
         foreign(tmp_path)
         deadline = time.monotonic() + 10
         while not left and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert left[0] == locks.LOST_LOCK
+    assert left[0] == locks.LOCK_LOST_EXIT_CODE
 
 
 def test_release_leaves_the_lock_of_a_successor(tmp_path):
-    lock = CellLock(tmp_path, beat_seconds=100)
+    lock = CellLock(tmp_path, heartbeat_seconds=100)
     lock.acquire()
     successor = foreign(tmp_path)
     lock.release()
-    assert read_hold(tmp_path) == successor
+    assert read_lock(tmp_path) == successor
 
 
 def test_process_number_given_out_again_is_another_process():
-    assert is_running(os.getpid(), born(os.getpid()))
+    assert is_running(os.getpid(), start_time(os.getpid()))
     assert not is_running(os.getpid(), "1")
 
 

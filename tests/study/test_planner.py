@@ -21,7 +21,7 @@ from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
 from vitsweep.study.plan import Plan
-from vitsweep.study.planner import plan_of
+from vitsweep.study.planner import build_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 THREE = {"bias": ["model.bias=false"], "depth": ["model.num_hidden_layers=4"], "patch": ["model.patch_size=8"]}
@@ -55,7 +55,7 @@ def plan(written, composer) -> Callable[..., Plan]:
 
     def make(*overrides: str, **entries) -> Plan:
         written(**entries)
-        return plan_of(["study=mine", *overrides], composer)
+        return build_plan(["study=mine", *overrides], composer)
 
     return make
 
@@ -464,7 +464,7 @@ def test_study_file_that_is_no_text_is_refused(folder, composer):
     (folder / "study").mkdir(exist_ok=True)
     (folder / "study" / "mine.yaml").write_bytes(b"name: \xff\n")
     with pytest.raises(ConfigError, match=r"^study/mine.yaml  is no UTF-8 text \(byte 6.*save it as UTF-8$"):
-        plan_of(["study=mine"], composer)
+        build_plan(["study=mine"], composer)
 
 
 @pytest.mark.parametrize(
@@ -512,7 +512,7 @@ def test_command_line_beside_a_study_is_refused_with_both_named(refusal, overrid
 
 
 def test_sweep_takes_the_place_of_an_earlier_value(composer):
-    made = plan_of(["model.hidden_size=32", "recipe.lr=1", "model.hidden_size=64,128"], composer)
+    made = build_plan(["model.hidden_size=32", "recipe.lr=1", "model.hidden_size=64,128"], composer)
     assert [c.model.hidden_size for c in configs(made).values()] == [64, 128]
     assert made.cells[0].overrides == ["recipe.lr=1", "model.hidden_size=64", "seed=0"]
 
@@ -521,7 +521,7 @@ def test_group_that_a_value_beats_is_refused_in_a_plain_sweep_too(composer):
     with pytest.raises(
         ConfigError, match=r"`model/patch_size=p8` of model/patch_size=p8  sets model.patch_size=8, but"
     ):
-        plan_of(["model/patch_size=p4,p8", "model.patch_size=16"], composer)
+        build_plan(["model/patch_size=p4,p8", "model.patch_size=16"], composer)
 
 
 def test_refusal_reaches_the_command_line_without_a_traceback(plan, folder, vitsweep_main, tmp_path):
@@ -549,5 +549,5 @@ def test_thousand_cells_are_planned_without_torch(tmp_path):
 def test_readme_names_the_cell_that_its_first_command_trains():
     readme = (conf_dir().parent / "README.md").read_text()
     words = re.search(r"run\.py -m (.*recipe=quick)", readme)[1].split()
-    cells = [cell.id for cell in plan_of(words, Composer(make_loader(None), "config")).cells]
+    cells = [cell.id for cell in build_plan(words, Composer(make_loader(None), "config")).cells]
     assert re.search(r'load_model\("outputs/patch_size/(.*?)"', readme)[1] in cells

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from vitsweep.files import finite, write_atomically
-from vitsweep.study.record import Record, RecordError, append_row, keep_rows, read_record, read_rows, write_record
+from vitsweep.study.record import Record, RecordError, append_row, drop_rows_after, read_record, read_rows, write_record
 
 
 def test_record_survives_the_round_trip(tmp_path):
@@ -63,7 +63,7 @@ def test_rows_leave_out_a_torn_last_line(tmp_path):
 def test_rows_after_the_saved_epoch_are_dropped(tmp_path):
     for epoch in (1, 2, 3):
         append_row(tmp_path, {"epoch": epoch})
-    assert keep_rows(tmp_path, 2) == [{"epoch": 1}, {"epoch": 2}] == read_rows(tmp_path)
+    assert drop_rows_after(tmp_path, 2) == [{"epoch": 1}, {"epoch": 2}] == read_rows(tmp_path)
 
 
 def test_finite_reaches_nested_values():

@@ -70,7 +70,7 @@ def live(record: Record, folder: Path) -> Record:
         record.status = "interrupted"
         raise
     except (OSError, DataError) as fault:
-        record.status, record.error = "failed", work.described(fault)
+        record.status, record.error = "failed", work.error_info(fault)
         if isinstance(fault, DataError):
             raise
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vitsweep.config.schema import TrackerConfig
-from vitsweep.study.record import METRIC_NAMES, Record, append_row, keep_rows, read_rows, write_record
+from vitsweep.study.record import METRIC_NAMES, Record, append_row, drop_rows_after, read_rows, write_record
 from vitsweep.tracking.tracker import WandbTracker
 
 CLASSES = ["cat", "dog", "owl"]
@@ -90,7 +90,7 @@ def run_cell(
         optional: further arguments of WandbTracker.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    keep_rows(directory, first - 1)
+    drop_rows_after(directory, first - 1)
     write_record(directory, record)
     config = TrackerConfig(mode=mode, project="shelf", share_host=optional.pop("share_host", False))
     tracker = WandbTracker(config, **optional)

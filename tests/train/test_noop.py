@@ -15,7 +15,7 @@ from vitsweep.errors import ConfigError
 from vitsweep.model import build as models
 from vitsweep.model import vit
 from vitsweep.study.arms import named_arms
-from vitsweep.study.design import Spec
+from vitsweep.study.design import ArmSpec
 from vitsweep.study.plan import make_plan
 from vitsweep.study.record import write_record
 from vitsweep.train import fit as train
@@ -231,7 +231,7 @@ def test_noop_detector_is_deterministic_and_leaves_chance_alone():
 
 def plan_of(*arms: str, design: str = "list"):
     """The plan of a baseline and of arms whose overrides are parted by blanks."""
-    specs = [Spec(levels={"arm": arm}, overrides=tuple(arm.split())) for arm in ("", *arms)]
+    specs = [ArmSpec(levels={"arm": arm}, overrides=tuple(arm.split())) for arm in ("", *arms)]
     found = named_arms(specs, [make("", " ".join(spec.overrides)) for spec in specs])
     return make_plan("s", design, [], found, [0, 1], {})
 

@@ -10,8 +10,8 @@ from vitsweep.config.composer import Composer
 from vitsweep.config.convert import to_dict
 from vitsweep.model.vit import ViT
 from vitsweep.run.plan_table import cell_hours, epoch_seconds
-from vitsweep.study.estimate import prices_of
-from vitsweep.study.planner import plan_of
+from vitsweep.study.estimate import arm_costs
+from vitsweep.study.planner import build_plan
 from vitsweep.train.step import train_step
 from vitsweep.train.trial import probe
 from vitsweep.train.trial.probe import NUM_STEPS, WARMUP_STEPS, ProbeResult, probe_plan, shape_key
@@ -23,7 +23,7 @@ def composer() -> Composer:
 
 
 def plan(tiny, *overrides: str):
-    return plan_of([*tiny, "recipe.batch_size=8", "device=cpu", *overrides], composer())
+    return build_plan([*tiny, "recipe.batch_size=8", "device=cpu", *overrides], composer())
 
 
 def test_probe_times_each_shape_once_by_real_steps(tiny, monkeypatch):
@@ -78,7 +78,7 @@ def test_shapes_are_told_apart_by_what_takes_time(tiny):
 
 def test_hours_are_steps_and_scoring(tiny):
     made = plan(tiny, "seed=0")
-    (found,) = prices_of(made)
+    (found,) = arm_costs(made)
     probed = ProbeResult(device="cpu", step_seconds=2.0, eval_seconds=0.5)
     train_images, val_images, test_images = 180, 20, 50
     assert found.images == (train_images, val_images, test_images) and found.steps == 22

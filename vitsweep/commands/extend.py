@@ -16,10 +16,10 @@ from vitsweep.files import remove_temporaries
 from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.worker import LOG_FORMAT
-from vitsweep.study.design import seeds_of
-from vitsweep.study.locks import Witness, guarded
-from vitsweep.study.plan import Cell, Plan, note_more_seeds, plan_hash, the_plan, write_plan
-from vitsweep.study.status import standings
+from vitsweep.study.design import study_seeds
+from vitsweep.study.locks import LivenessCheck, exclusive_access
+from vitsweep.study.plan import Cell, Plan, note_added_seeds, plan_hash, require_plan, write_plan
+from vitsweep.study.status import cell_statuses
 from vitsweep.train.stop import StopSignals
 
 USAGE = "extend DIR seeds=10 | seeds=[5,6,7] [--plan]"
@@ -31,12 +31,12 @@ def main(arguments: list[str]) -> int:
     asked = [word for word in words if word != "--plan"]
     if len(asked) != 1 or not asked[0].startswith("seeds="):
         raise UserError(f"usage: python -m vitsweep {USAGE}")
-    the_plan(directory)  # refuses before the directory is touched
-    with guarded(directory):
+    require_plan(directory)  # refuses before the directory is touched
+    with exclusive_access(directory):
         remove_temporaries(directory)
-        before = the_plan(directory)
+        before = require_plan(directory)
         plan = add_seeds(before, parse_seeds(asked[0].removeprefix("seeds=")))
-        note_more_seeds(plan, before, directory)
+        note_added_seeds(plan, before, directory)
         if plan != before:
             write_plan(directory, plan)
     print(f"{plan.study}: {len(plan.cells) - len(before.cells)} cells added, {len(plan.cells)} in all, in {directory}")
@@ -51,7 +51,7 @@ def parse_seeds(text: str) -> list[int]:
     """
     if not re.fullmatch(r"\d+|\[?\d+(,\d+)*\]?", text):
         raise ConfigError([f"seeds={text}  must be a number of seeds, or a list such as [5,6,7]"])
-    return seeds_of(int(text) if text.isdigit() else [int(part) for part in text.strip("[]").split(",")])
+    return study_seeds(int(text) if text.isdigit() else [int(part) for part in text.strip("[]").split(",")])
 
 
 def add_seeds(plan: Plan, seeds: list[int]) -> Plan:
@@ -84,11 +84,11 @@ def copy_with_seed(cell: Cell, seed: int) -> Cell:
 def train_missing(directory: Path, plan: Plan) -> int:
     """Train what is missing of a plan on this machine."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    settings, witness = SweepConfig(**plan.cells[0].config["sweep"]), Witness()
-    before = standings(directory, plan.cells, witness)
+    settings, liveness = SweepConfig(**plan.cells[0].config["sweep"]), LivenessCheck()
+    before = cell_statuses(directory, plan.cells, liveness)
     todo = [now.cell for now in before if now.is_wanted(retry=False)]
     with StopSignals(), make_progress(before, directory) as board:
-        run_in_processes(directory, todo, settings, board.tell, witness)
-    after = standings(directory, plan.cells, witness)
+        run_in_processes(directory, todo, settings, board.tell, liveness)
+    after = cell_statuses(directory, plan.cells, liveness)
     table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
     return 0 if all(now.status == "done" for now in after) else 1

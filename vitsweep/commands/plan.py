@@ -8,7 +8,7 @@ import argparse
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.messages import user_errors
 from vitsweep.run.plan_table import print_plan
-from vitsweep.study.planner import planned
+from vitsweep.study.planner import plan_and_directory
 
 
 def main(arguments: list[str]) -> int:
@@ -24,6 +24,6 @@ def main(arguments: list[str]) -> int:
     ask.add_argument("--multirun", "-m", action="store_true", help="allowed and meant anyway")
     asked = ask.parse_intermixed_args(arguments)
     with user_errors(arguments):
-        plan, directory = planned(asked.overrides, make_loader(asked.config_dir), asked.config_name)
+        plan, directory = plan_and_directory(asked.overrides, make_loader(asked.config_dir), asked.config_name)
     print_plan(plan, directory)
     return 0

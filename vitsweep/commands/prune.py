@@ -8,10 +8,10 @@ from pathlib import Path
 
 from vitsweep.commands.arguments import parse_directory
 from vitsweep.errors import UserError
-from vitsweep.study.locks import CellLock, Witness
-from vitsweep.study.plan import the_plan
+from vitsweep.study.locks import CellLock, LivenessCheck
+from vitsweep.study.plan import require_plan
 from vitsweep.study.record import EPOCHS_FOLDER, epoch_checkpoints
-from vitsweep.study.status import standings
+from vitsweep.study.status import cell_statuses
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 
@@ -22,7 +22,11 @@ def main(arguments: list[str]) -> int:
     if words not in ([], ["--all"]):
         raise UserError("usage: python -m vitsweep prune DIR [--all]")
     names = [LAST, BEST] if words else [LAST]
-    done = [now.cell for now in standings(directory, the_plan(directory).cells, Witness()) if now.status == "done"]
+    done = [
+        now.cell
+        for now in cell_statuses(directory, require_plan(directory).cells, LivenessCheck())
+        if now.status == "done"
+    ]
     sizes = [size for cell in done for size in remove_checkpoints(directory / cell.id, names)]
     print(f"{len(sizes)} checkpoints of {len(done)} finished cells removed, {sum(sizes) / 2**20:.1f} MiB")
     return 0

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from vitsweep.commands.arguments import parse_directory
 from vitsweep.errors import UserError
-from vitsweep.study.locks import LOCK_NAME, CellLock, Witness
-from vitsweep.study.plan import the_plan
-from vitsweep.study.status import ENDED_BADLY, Standing, standings
+from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck
+from vitsweep.study.plan import require_plan
+from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 
 USAGE = "reset DIR CELL ... | --failed | --all"
 
@@ -18,7 +18,7 @@ USAGE = "reset DIR CELL ... | --failed | --all"
 def main(arguments: list[str]) -> int:
     """Forget the cells that are named; 0 if every one was free."""
     directory, words = parse_directory(arguments, USAGE)
-    found = standings(directory, the_plan(directory).cells, Witness())
+    found = cell_statuses(directory, require_plan(directory).cells, LivenessCheck())
     chosen = choose_cells(found, words)
     held = [now.cell.id for now in chosen if not reset_cell(directory / now.cell.id)]
     for now in chosen:
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def choose_cells(found: list[Standing], words: list[str]) -> list[Standing]:
+def choose_cells(found: list[CellStatus], words: list[str]) -> list[CellStatus]:
     """The cells that were ever started, of those that the words name.
 
     Raises:
@@ -39,7 +39,7 @@ def choose_cells(found: list[Standing], words: list[str]) -> list[Standing]:
     if words == ["--all"]:
         wanted = found
     elif words == ["--failed"]:
-        wanted = [now for now in found if now.status in ENDED_BADLY]
+        wanted = [now for now in found if now.status in FAILURES]
     else:
         known = {now.cell.id: now for now in found}
         strange = [word for word in words if word.rstrip("/") not in known]

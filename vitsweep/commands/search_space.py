@@ -18,9 +18,9 @@ from vitsweep.config.convert import config_hash
 from vitsweep.config.overrides import affects_result, override_key, override_value, short_key
 from vitsweep.errors import ConfigError
 from vitsweep.study.arms import compose_all, named_arms
-from vitsweep.study.design import Spec
+from vitsweep.study.design import ArmSpec
 from vitsweep.study.plan import Cell, Plan, make_plan
-from vitsweep.study.planner import is_of_study
+from vitsweep.study.planner import is_study_override
 
 PLAIN_TEXT = re.compile(r"[A-Za-z][\w./-]*")
 NOT_TEXT = ("null", "none", "true", "false", "yes", "no", "on", "off", "nan", "inf")  # YAML or Hydra reads a value
@@ -35,7 +35,7 @@ def build_search_space(overrides: list[str], composer: Composer, method: str) ->
     """
     swept, fixed = split_overrides(overrides, composer)
     keys = [override_key(o) for o in swept]
-    faults = [f"{o}  is a study, whose arms are its own; use --method=grid" for o in overrides if is_of_study(o)]
+    faults = [f"{o}  is a study, whose arms are its own; use --method=grid" for o in overrides if is_study_override(o)]
     faults += [
         f"{o}  chooses from a group, which W&B cannot name safely; sweep its values" for o in swept if is_group(o)
     ]
@@ -56,7 +56,7 @@ def split_overrides(overrides: list[str], composer: Composer) -> tuple[list[str]
     """Swept overrides and fixed ones, without those of Hydra itself."""
     ours = [o for o in overrides if not override_key(o).startswith("hydra")]
     swept = [o for o in ours if composer.parse(o).is_sweep_override()]
-    return swept, [o for o in ours if o not in swept and not is_of_study(o)]
+    return swept, [o for o in ours if o not in swept and not is_study_override(o)]
 
 
 def is_group(override: str) -> bool:
@@ -137,8 +137,8 @@ def point_plan(name: str, fixed: list[str], point: list[str], seed: int, compose
         point: W&B's choice, without the seed.
         seed: the replicate.
     """
-    specs = [Spec(levels={}, overrides=())]
-    specs += [Spec(levels={short_key(o): override_value(o) for o in point}, overrides=tuple(point))]
+    specs = [ArmSpec(levels={}, overrides=())]
+    specs += [ArmSpec(levels={short_key(o): override_value(o) for o in point}, overrides=tuple(point))]
     configs = compose_all([[*fixed, *spec.overrides] for spec in specs], composer)
     if config_hash(configs[0]) == config_hash(configs[1]):
         specs, configs = specs[:1], configs[:1]

@@ -13,9 +13,9 @@ from rich.table import Table
 from vitsweep.commands.arguments import parse_directory
 from vitsweep.errors import UserError
 from vitsweep.run.progress_table import table_console
-from vitsweep.study.locks import LOCK_NAME, STALE_SECONDS, Witness
-from vitsweep.study.plan import the_plan
-from vitsweep.study.status import Standing, standings
+from vitsweep.study.locks import LOCK_NAME, STALE_SECONDS, LivenessCheck
+from vitsweep.study.plan import require_plan
+from vitsweep.study.status import CellStatus, cell_statuses
 
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "interrupted": "yellow"}
 
@@ -25,8 +25,8 @@ def main(arguments: list[str]) -> int:
     directory, words = parse_directory(arguments, "status DIR")
     if words:
         raise UserError("usage: python -m vitsweep status DIR")
-    plan = the_plan(directory)
-    found = standings(directory, plan.cells, Witness())
+    plan = require_plan(directory)
+    found = cell_statuses(directory, plan.cells, LivenessCheck())
     console = table_console()
     console.print(make_table(found, directory, plan.study))
     count = Counter(now.status for now in found)
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     return 0 if count["done"] == len(found) else 1
 
 
-def make_table(found: list[Standing], directory: Path, title: str) -> Table:
+def make_table(found: list[CellStatus], directory: Path, title: str) -> Table:
     """A row a cell: how it stands, how far it has come, and who is at it."""
     table = Table(title=title, title_justify="left")
     for heading in ("cell", "status", "epoch", "test accuracy %", "time s", "attempts", "remarks"):
@@ -46,7 +46,7 @@ def make_table(found: list[Standing], directory: Path, title: str) -> Table:
     return table
 
 
-def progress_columns(now: Standing) -> list[str]:
+def progress_columns(now: CellStatus) -> list[str]:
     """Epoch, accuracy, time and attempts of a cell, as far as it has any."""
     record = now.record
     if record is None:
@@ -60,7 +60,7 @@ def progress_columns(now: Standing) -> list[str]:
     ]
 
 
-def remarks(now: Standing, directory: Path) -> str:
+def remarks(now: CellStatus, directory: Path) -> str:
     """Who is at a cell, or what went wrong with it."""
     if now.status == "running" and now.owner is not None:
         who = f"process {now.owner.pid} on {now.owner.host.partition(' ')[0]}"

@@ -26,9 +26,9 @@ from vitsweep.config.messages import user_errors
 from vitsweep.config.overrides import override_key, sweep_name
 from vitsweep.errors import ConfigError
 from vitsweep.run.worker import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace, train_cell
-from vitsweep.study.locks import CellLock, Witness
+from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import Cell, Plan, read_plan
-from vitsweep.study.planner import freeze, planned, seed_numbers
+from vitsweep.study.planner import freeze_plan, override_seeds, plan_and_directory
 from vitsweep.study.record import read_record, write_record
 from vitsweep.tracking.client import make_settings
 from vitsweep.tracking.pieces import replay, tracker_config
@@ -76,7 +76,9 @@ def planned_cell(asked: Any, composer: Composer, directory: Path, point: list[st
     cell = find_cell(frozen, point, composer) if frozen else None
     if cell is None:
         cell = find_cell(
-            freeze(directory, planned(asked.overrides, composer.loader, asked.config_name)[0]), point, composer
+            freeze_plan(directory, plan_and_directory(asked.overrides, composer.loader, asked.config_name)[0]),
+            point,
+            composer,
         )
     if cell is None:
         raise ConfigError([f"{' '.join(point)}  is no cell of the study as it is now; write the sweep file anew"])
@@ -90,11 +92,11 @@ def tuned_cell(asked: Any, composer: Composer, directory: Path, point: list[str]
         ConfigError: the point breaks a rule.
     """
     fixed = split_overrides(asked.overrides, composer)[1]
-    seeds = seed_numbers([o for o in [*fixed, *point] if override_key(o) == "seed"][-1:] or ["seed=0"])
+    seeds = override_seeds([o for o in [*fixed, *point] if override_key(o) == "seed"][-1:] or ["seed=0"])
     fixed, chosen = ([o for o in part if override_key(o) != "seed"] for part in (fixed, point))
     made = point_plan(sweep_name(asked.overrides), fixed, chosen, seeds[0], composer)
     wanted = made.cells[-1]
-    cell = find_equal_cell(freeze(directory, made), wanted.config_hash, wanted.seed)
+    cell = find_equal_cell(freeze_plan(directory, made), wanted.config_hash, wanted.seed)
     assert cell is not None
     return cell
 
@@ -165,7 +167,7 @@ def count_attempts(folder: Path) -> int:
 
 def replay_done_cell(folder: Path, cell: Cell) -> None:
     """Give the run that W&B has asked for what the cell's record has."""
-    with CellLock(folder, Witness()) as lock:
+    with CellLock(folder, LivenessCheck()) as lock:
         if not lock.acquire():
             return
         record = read_record(folder)

@@ -19,7 +19,7 @@ from vitsweep.config.messages import user_errors
 from vitsweep.errors import UserError
 from vitsweep.files import write_json
 from vitsweep.study.plan import Plan
-from vitsweep.study.planner import planned
+from vitsweep.study.planner import plan_and_directory
 from vitsweep.tracking.client import describe_error
 from vitsweep.tracking.mode import has_key, is_reachable, server_url
 from vitsweep.tracking.pieces import tracker_config
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("wandb dashboard  needs wandb-workspaces; install it with: pip install 'vitsweep[dashboards]'")
     with user_errors(arguments):
-        plan, directory = planned(asked.overrides, make_composer(asked).loader, asked.config_name)
+        plan, directory = plan_and_directory(asked.overrides, make_composer(asked).loader, asked.config_name)
     subject = make_subject(plan, directory)
     if asked.dry_run:
         print(json.dumps(specification(subject), indent=1, sort_keys=True))

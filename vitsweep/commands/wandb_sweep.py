@@ -27,7 +27,7 @@ from vitsweep.config.messages import user_errors
 from vitsweep.config.overrides import override_key, sweep_name
 from vitsweep.errors import ConfigError
 from vitsweep.study.plan import Plan
-from vitsweep.study.planner import freeze, planned
+from vitsweep.study.planner import freeze_plan, plan_and_directory
 from vitsweep.tracking.pieces import tracker_config
 
 METHODS = ("grid", "bayes", "random")
@@ -69,7 +69,7 @@ def planned_sweep(asked: Any, composer: Composer) -> tuple[dict[str, Any], str, 
         ConfigError: the cells tell W&B nothing, or the file would tell it too much.
         RecordError: the directory holds a study with another baseline.
     """
-    plan, directory = planned(asked.overrides, composer.loader, asked.config_name)
+    plan, directory = plan_and_directory(asked.overrides, composer.loader, asked.config_name)
     tracker = tracker_config(plan.cells[0].config)
     command = agent_command(asked, tune=False)
     require_wandb(tracker)
@@ -82,7 +82,7 @@ def planned_sweep(asked: Any, composer: Composer) -> tuple[dict[str, Any], str, 
         from vitsweep.train.trial.noop import refuse_noops  # late: it imports torch
 
         refuse_noops(plan, {cell.arm for cell in plan.cells if cell.role == "arm"})
-    freeze(directory, plan)
+    freeze_plan(directory, plan)
     return content, f"{len(plan.cells)} cells", directory
 
 

@@ -21,9 +21,9 @@ from omegaconf import DictConfig, open_dict
 from vitsweep.run.pool import Pool
 from vitsweep.run.slots import Slot
 from vitsweep.run.worker import NoSpace, train_cells, watch_parent
-from vitsweep.study.locks import Witness
+from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import read_cell
-from vitsweep.study.status import standing
+from vitsweep.study.status import cell_status
 from vitsweep.train.stop import Interrupted
 
 CELL_KEY = "cell"
@@ -80,7 +80,7 @@ class FrozenLoader(ConfigLoader):
 @lru_cache(maxsize=1)
 def worker_pool(directory: Path, retry: bool) -> Pool:
     """A worker's own room for one cell, kept for the next; its nursery ends with the worker."""
-    return Pool(directory, [Slot()], retry, lambda now: None, Witness())
+    return Pool(directory, [Slot()], retry, lambda now: None, LivenessCheck())
 
 
 class CellTask:
@@ -123,10 +123,10 @@ class CellTask:
     def in_child(self, directory: Path, cell_id: str) -> str:
         """Train the cell in a process below this one, unless somebody is at it."""
         pool, cell = worker_pool(directory, self.retry), read_cell(directory, cell_id)[1]
-        if pool.witness.is_held(directory / cell_id):
+        if pool.liveness.is_held(directory / cell_id):
             return "busy"
         pool.run([cell])
-        return standing(directory, cell, pool.witness).status
+        return cell_status(directory, cell, pool.liveness).status
 
     def watch_sweep(self) -> None:
         """End a worker whose sweep has died: some launchers' workers would go on with the queue for ever."""

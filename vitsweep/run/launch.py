@@ -13,9 +13,9 @@ from vitsweep.run.deaths import Deaths, give_up
 from vitsweep.run.hydra_task import CellTask, FrozenLoader
 from vitsweep.run.pool import MAX_DEATHS
 from vitsweep.run.progress_table import LogProgress
-from vitsweep.study.locks import Witness
+from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import Cell
-from vitsweep.study.status import standing
+from vitsweep.study.status import cell_status
 
 
 @dataclass(kw_only=True)
@@ -27,7 +27,7 @@ class Sweep:
     context: HydraContext
     directory: Path
     settings: SweepConfig
-    witness: Witness
+    liveness: LivenessCheck
 
     @property
     def retry(self) -> bool:
@@ -46,7 +46,7 @@ def is_left(work: Sweep, cell: Cell, deaths: Deaths, board: LogProgress) -> bool
 
     To be called once a launch.
     """
-    now = standing(work.directory, cell, work.witness)
+    now = cell_status(work.directory, cell, work.liveness)
     if now.status in ("planned", "interrupted") and deaths.count(now) >= MAX_DEATHS:
         now = give_up(work.directory, cell, f"its worker died {MAX_DEATHS} times")
     board.tell(now)

@@ -20,7 +20,7 @@ from vitsweep.run.packs import Packs
 from vitsweep.run.pool import LOOK_SECONDS, run_in_processes
 from vitsweep.run.progress_table import LogProgress
 from vitsweep.study.plan import Cell
-from vitsweep.study.status import Standing, standing
+from vitsweep.study.status import CellStatus, cell_status
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def run_cells(work: Sweep, cells: list[Cell], board: LogProgress) -> None:
 
         run_jobs(work, cells, board)
     elif target == BASIC and work.settings.isolate == "process":
-        run_in_processes(work.directory, cells, work.settings, board.tell, work.witness)
+        run_in_processes(work.directory, cells, work.settings, board.tell, work.liveness)
     else:
         run_through_hydra(work, cells, board)
 
@@ -66,13 +66,13 @@ def run_through_hydra(work: Sweep, cells: list[Cell], board: LogProgress) -> Non
     packs = Packs(work.directory, cells[0].config.get("pack", "off") if is_basic else "off")
     waiting, deaths, number = list(cells), Deaths(), 0
     while waiting:
-        batch = [cell for cell in waiting if not work.witness.is_held(work.directory / cell.id)]
+        batch = [cell for cell in waiting if not work.liveness.is_held(work.directory / cell.id)]
         batch = packs.group_with(batch[0], batch) if is_basic and batch else batch
         if not batch:
             time.sleep(LOOK_SECONDS)
         if is_basic:
             for cell in batch:
-                board.tell(Standing(cell=cell, status="running"))
+                board.tell(CellStatus(cell=cell, status="running"))
             call(launcher, [batch], number, is_basic)
         else:
             with watching(work, batch, board):
@@ -93,7 +93,7 @@ def watching(work: Sweep, batch: list[Cell], board: LogProgress) -> Iterator[Non
     def watch() -> None:
         while not ended.wait(LOOK_SECONDS):
             for cell in batch:
-                board.tell(standing(work.directory, cell, work.witness))
+                board.tell(cell_status(work.directory, cell, work.liveness))
 
     thread = threading.Thread(target=watch, name="board", daemon=True)
     thread.start()

@@ -21,7 +21,7 @@ from vitsweep.config.schema import DataConfig
 from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
-from vitsweep.study.locks import guarded
+from vitsweep.study.locks import exclusive_access
 from vitsweep.study.plan import Cell
 
 PACKS_NAME = "packs.json"
@@ -193,6 +193,6 @@ def read_packs(directory: Path) -> dict[str, PackMeasurement]:
 
 def save_measurement(directory: Path, config: dict[str, Any], found: PackMeasurement) -> None:
     """Write down what was measured; a job with another program may do so at the same time."""
-    with guarded(directory):
+    with exclusive_access(directory):
         values = {key: vars(other) for key, other in read_packs(directory).items()}
         write_json(directory / PACKS_NAME, values | {program_key(config): vars(found)})

@@ -11,8 +11,8 @@ from rich.text import Text
 from vitsweep.config.overrides import yaml_text
 from vitsweep.run.packs import packing_note
 from vitsweep.run.progress_table import table_console
-from vitsweep.study.estimate import Price, Sight, prices_of, sight_of, warnings_of
-from vitsweep.study.plan import Plan, extend, read_plan
+from vitsweep.study.estimate import ArmCost, Power, arm_costs, power_warnings, study_power
+from vitsweep.study.plan import Plan, extend_plan, read_plan
 
 if TYPE_CHECKING:
     from vitsweep.train.trial.probe import ProbeResult
@@ -34,14 +34,14 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
         RecordError: the directory holds a study with another baseline.
     """
     if directory is not None and (earlier := read_plan(directory)) is not None:
-        extend(earlier, plan, directory)
+        extend_plan(earlier, plan, directory)
     probed: dict[str, ProbeResult] = {}
     if plan.cells[0].config["sweep"].get("probe") if probe is None else probe:
         from vitsweep.train.trial.probe import probe_plan
 
         probed = probe_plan(plan)
-    prices, sight = prices_of(plan), sight_of(plan, directory)
-    warnings = warnings_of(sight) + [
+    prices, sight = arm_costs(plan), study_power(plan, directory)
+    warnings = power_warnings(sight) + [
         f"{price.arm} does not fit on this {probed[price.arm].device}: {probed[price.arm].error}"
         for price in prices
         if price.arm in probed and probed[price.arm].error
@@ -54,7 +54,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     table_console().print(Group(table_of(plan, prices, probed), *lines))
 
 
-def table_of(plan: Plan, prices: list[Price], probed: "dict[str, ProbeResult]") -> Table:
+def table_of(plan: Plan, prices: list[ArmCost], probed: "dict[str, ProbeResult]") -> Table:
     """One row an arm."""
     num_seeds = f"{len(plan.seeds)} seed" + "s" * (len(plan.seeds) > 1)
     title = f"{plan.study}: {len(plan.arms)} arms x {num_seeds} = {len(plan.cells)} cells ({plan.design})"
@@ -77,7 +77,7 @@ def changes_text(changes: dict[str, Any]) -> str:
     return " ".join(words[:MANY_CHANGES] + more) or "-"
 
 
-def figures(price: Price, probed: "ProbeResult | None") -> list[str]:
+def figures(price: ArmCost, probed: "ProbeResult | None") -> list[str]:
     """The numbers of one row."""
     found = [
         f"{price.params:,}",
@@ -100,14 +100,14 @@ def figures(price: Price, probed: "ProbeResult | None") -> list[str]:
     ]
 
 
-def epoch_seconds(price: Price, probed: "ProbeResult") -> float | None:
+def epoch_seconds(price: ArmCost, probed: "ProbeResult") -> float | None:
     """One epoch: its steps, and scoring the validation images; None if the images are not known."""
     if price.images is None or price.steps is None:
         return None
     return price.steps * probed.step_seconds + price.images[1] * probed.eval_seconds
 
 
-def cell_hours(price: Price, probed: "ProbeResult") -> float | None:
+def cell_hours(price: ArmCost, probed: "ProbeResult") -> float | None:
     """One cell: its epochs, and scoring all images with the last and with the best weights."""
     epoch = epoch_seconds(price, probed)
     if epoch is None or price.images is None:
@@ -115,7 +115,7 @@ def cell_hours(price: Price, probed: "ProbeResult") -> float | None:
     return (price.epochs * epoch + 2 * sum(price.images) * probed.eval_seconds) / 3600
 
 
-def totals(prices: list[Price], probed: "dict[str, ProbeResult]") -> list[str]:
+def totals(prices: list[ArmCost], probed: "dict[str, ProbeResult]") -> list[str]:
     """What all cells take together."""
     disk = sum(price.cells * price.disk_bytes for price in prices) / GIB
     state = max(price.state_bytes for price in prices) / MIB
@@ -134,7 +134,7 @@ def totals(prices: list[Price], probed: "dict[str, ProbeResult]") -> list[str]:
     return said
 
 
-def sight_sentence(sight: Sight) -> str:
+def sight_sentence(sight: Power) -> str:
     """The smallest effect that the study finds."""
     if not sight.num_compared:
         return "power: nothing is compared with the baseline"

@@ -24,9 +24,9 @@ from vitsweep.run.packs import Packs
 from vitsweep.run.slots import Slot, make_slots
 from vitsweep.run.worker import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, no_space
 from vitsweep.run.workers import ForkServer
-from vitsweep.study.locks import Witness
+from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import Cell
-from vitsweep.study.status import Standing, record_of, standing
+from vitsweep.study.status import CellStatus, cell_record, cell_status
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Pool:
         slots: room for cells.
         retry: whether cells that failed are trained again.
         tell: called with each cell's standing when its process has ended, and about once a second with None.
-        witness: judges who is at a cell.
+        liveness: judges who is at a cell.
         pack: which cells are trained as one program, as configured.
     """
 
@@ -52,11 +52,11 @@ class Pool:
         directory: Path,
         slots: list[Slot],
         retry: bool,
-        tell: Callable[[Standing | None], None],
-        witness: Witness,
+        tell: Callable[[CellStatus | None], None],
+        liveness: LivenessCheck,
         pack: str = "off",
     ):
-        self.directory, self.retry, self.tell, self.witness = directory, retry, tell, witness
+        self.directory, self.retry, self.tell, self.liveness = directory, retry, tell, liveness
         self.free = list(slots)
         self.packs = Packs(directory, pack, len(slots))
         self.running: dict[int, tuple[list[Cell], Slot]] = {}
@@ -100,7 +100,7 @@ class Pool:
                 return
             if cell not in self.waiting:  # it went with an earlier one
                 continue
-            now = standing(self.directory, cell, self.witness)
+            now = cell_status(self.directory, cell, self.liveness)
             if now.status == "running":
                 self.tell(now)
                 continue
@@ -115,18 +115,18 @@ class Pool:
         for number, (cells, slot) in self.running.items():
             if len(cells) <= self.packs.size(cells[0]):
                 continue
-            held = [cell for cell in cells if self.witness.is_held(self.directory / cell.id)]
+            held = [cell for cell in cells if self.liveness.is_held(self.directory / cell.id)]
             if not held:  # it has not begun, or has just ended
                 continue
             let_go = [cell for cell in cells if cell not in held and self.is_untouched(cell)]
             self.running[number] = ([cell for cell in cells if cell not in let_go], slot)
             for cell in reversed(let_go):
                 self.waiting.appendleft(cell)
-                self.tell(Standing(cell=cell, status="planned"))
+                self.tell(CellStatus(cell=cell, status="planned"))
 
     def is_startable(self, cell: Cell) -> bool:
         """Whether a waiting cell could be started at once."""
-        now = standing(self.directory, cell, self.witness)
+        now = cell_status(self.directory, cell, self.liveness)
         return now.status != "running" and now.is_wanted(self.retry) and needs(cell) not in self.refused
 
     def start(self, cells: list[Cell]) -> None:
@@ -139,8 +139,8 @@ class Pool:
         for cell in cells:
             with suppress(ValueError):
                 self.waiting.remove(cell)
-            self.attempts[cell.id] = num_attempts(record_of(self.directory, cell))
-            self.tell(Standing(cell=cell, status="running"))
+            self.attempts[cell.id] = num_attempts(cell_record(self.directory, cell))
+            self.tell(CellStatus(cell=cell, status="running"))
         environment = {} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}
         with suppress(EOFError):  # hear() finds out as well, and puts everything right
             self.nursery.start(
@@ -189,11 +189,11 @@ class Pool:
 
     def is_untouched(self, cell: Cell) -> bool:
         """Whether nobody has begun to train the cell since it was last started from here."""
-        return num_attempts(record_of(self.directory, cell)) == self.attempts.get(cell.id, 0)
+        return num_attempts(cell_record(self.directory, cell)) == self.attempts.get(cell.id, 0)
 
     def settle(self, cell: Cell, code: int, num_together: int) -> None:
         """Draw the consequences of a cell's process having ended, which had so many cells."""
-        now = standing(self.directory, cell, self.witness)
+        now = cell_status(self.directory, cell, self.liveness)
         if code == NO_SPACE:
             self.disk_full = no_space(self.directory, "no space left, or read-only")
         elif now.status == "running":  # by somebody else, or its process is just about to see that the nursery has died
@@ -201,7 +201,7 @@ class Pool:
         elif code == BUSY and now.is_wanted(self.retry) and self.is_untouched(cell):
             # Others were at it, or it was one too many for its pack; a failure in its record is an earlier start's.
             self.waiting.appendleft(cell)
-            now = Standing(cell=cell, status="planned")
+            now = CellStatus(cell=cell, status="planned")
         elif now.status in ("planned", "interrupted"):
             if code == BUSY:
                 self.waiting.appendleft(cell)
@@ -211,9 +211,9 @@ class Pool:
             self.refused.add(needs(cell))
         self.tell(now)
 
-    def mourn(self, cell: Cell, code: int, num_together: int) -> Standing:
+    def mourn(self, cell: Cell, code: int, num_together: int) -> CellStatus:
         """A cell's process died without a word: let it go on in a new one, unless it has died alone too often."""
-        now = standing(self.directory, cell, self.witness)
+        now = cell_status(self.directory, cell, self.liveness)
         deaths = self.deaths.count(now) if num_together == 1 else 0
         if num_together > 1:
             self.packs.halve(cell, num_together)
@@ -263,8 +263,8 @@ def run_in_processes(
     directory: Path,
     cells: list[Cell],
     settings: SweepConfig,
-    tell: Callable[[Standing | None], None],
-    witness: Witness,
+    tell: Callable[[CellStatus | None], None],
+    liveness: LivenessCheck,
 ) -> None:
     """Train the cells in processes of their own, as many at a time as `settings.jobs` says.
 
@@ -274,7 +274,7 @@ def run_in_processes(
     """
     slots = make_slots(settings.jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
     pack = cells[0].config.get("pack", "off")
-    with Pool(directory, slots, settings.retry == "failed", tell, witness, pack) as pool:
+    with Pool(directory, slots, settings.retry == "failed", tell, liveness, pack) as pool:
         pool.run(cells)
 
 

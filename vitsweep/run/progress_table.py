@@ -15,11 +15,11 @@ from rich.text import Text
 
 from vitsweep.study.plan import Cell, Plan
 from vitsweep.study.record import Record, read_rows
-from vitsweep.study.status import ENDED_BADLY, Standing
+from vitsweep.study.status import FAILURES, CellStatus
 
 log = logging.getLogger(__name__)
 
-ENDED = ("done", *ENDED_BADLY)
+ENDED = ("done", *FAILURES)
 PIPED_WIDTH = 200
 """Columns of a table that goes into a file or another program: arms have long names, and rich would assume 80."""
 
@@ -37,7 +37,7 @@ class LogProgress:
         directory: the sweep's, where running cells leave a row an epoch.
     """
 
-    def __init__(self, standings: list[Standing], directory: Path):
+    def __init__(self, standings: list[CellStatus], directory: Path):
         self.directory = directory
         self.statuses = {now.cell.id: now.status for now in standings}
         self.num_epochs = {now.cell.id: now.cell.config["recipe"]["epochs"] for now in standings}
@@ -51,7 +51,7 @@ class LogProgress:
     def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
-    def tell(self, now: Standing | None) -> None:
+    def tell(self, now: CellStatus | None) -> None:
         """Take note of a cell's new standing; None only means that time has passed."""
         if now is None:
             return
@@ -69,7 +69,7 @@ class LogProgress:
         if now.status != before:
             self.changed(now)
 
-    def changed(self, now: Standing) -> None:
+    def changed(self, now: CellStatus) -> None:
         """Say that a cell has ended."""
         if now.status in ENDED:
             log.info("%s  |  %s", self.summary(), outcome(now))
@@ -77,7 +77,7 @@ class LogProgress:
     def summary(self) -> str:
         """Cells done, running, failed, and the time left."""
         count = Counter(self.statuses.values())
-        failed = sum(count[status] for status in ENDED_BADLY)
+        failed = sum(count[status] for status in FAILURES)
         parts = [f"{count['done']}/{len(self.statuses)} done", f"{count['running']} running", f"{failed} failed"]
         left = self.seconds_left()
         return ", ".join(parts + ([f"about {duration(left)} left"] if left else []))
@@ -111,12 +111,12 @@ class LiveProgress(LogProgress):
     def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self.live.stop()
 
-    def tell(self, now: Standing | None) -> None:
+    def tell(self, now: CellStatus | None) -> None:
         """Take note, and draw."""
         super().tell(now)
         self.live.update(Group(Text(self.summary(), style="bold"), *map(Text, self.rows())), refresh=True)
 
-    def changed(self, now: Standing) -> None:
+    def changed(self, now: CellStatus) -> None:
         """Leave a line about a cell that has ended above the board."""
         if now.status in ENDED:
             self.live.console.print(Text(outcome(now), style="" if now.status == "done" else "red"))
@@ -130,12 +130,12 @@ class LiveProgress(LogProgress):
         ]
 
 
-def make_progress(standings: list[Standing], directory: Path) -> LogProgress:
+def make_progress(standings: list[CellStatus], directory: Path) -> LogProgress:
     """A live board if a person is looking, else lines."""
     return (LiveProgress if sys.stderr.isatty() else LogProgress)(standings, directory)
 
 
-def outcome(now: Standing) -> str:
+def outcome(now: CellStatus) -> str:
     """How a cell ended, in one line."""
     record = now.record
     text = f"{now.cell.arm} seed {now.cell.seed}: {now.status}"

@@ -23,9 +23,9 @@ from vitsweep.run.progress_table import LogProgress
 from vitsweep.run.slots import Slot, make_slots
 from vitsweep.run.slurm_job import ALL, CellJob
 from vitsweep.run.worker import GRACE_SECONDS
-from vitsweep.study.locks import born
+from vitsweep.study.locks import start_time
 from vitsweep.study.plan import Cell
-from vitsweep.study.status import standing
+from vitsweep.study.status import cell_status
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Jobs:
         if not cells:
             return
         slots, self.free = self.free[: len(cells)], self.free[len(cells) :]
-        sweep = (os.getpid(), born(os.getpid())) if self.cluster == "local" else None
+        sweep = (os.getpid(), start_time(os.getpid())) if self.cluster == "local" else None
         jobs = [
             CellJob(self.work.directory, c.id, self.work.retry, sweep, s) for c, s in zip(cells, slots, strict=True)
         ]
@@ -134,13 +134,13 @@ def run_jobs(work: Sweep, cells: list[Cell], board: LogProgress) -> None:
     waiting, deaths = list(cells), Deaths()
     try:
         while waiting or jobs.handed:
-            free = [c for c in waiting if not work.witness.is_held(work.directory / c.id)]
+            free = [c for c in waiting if not work.liveness.is_held(work.directory / c.id)]
             jobs.submit(free)
             waiting = [cell for cell in waiting if cell.id not in jobs.handed]
             time.sleep(POLL_SECONDS)
             waiting += [cell for cell in jobs.over() if is_left(work, cell, deaths, board)]
             for cell, _, _ in jobs.handed.values():
-                board.tell(standing(work.directory, cell, work.witness))
+                board.tell(cell_status(work.directory, cell, work.liveness))
             board.tell(None)
     except BaseException:
         jobs.cancel()

@@ -15,10 +15,10 @@ from vitsweep.run.launchers import run_cells, trains_packs
 from vitsweep.run.packs import packing_note
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.workers import worker_environment
-from vitsweep.study.locks import Witness, bury
+from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
-from vitsweep.study.planner import freeze, plan_of
-from vitsweep.study.status import Standing, standings
+from vitsweep.study.planner import build_plan, freeze_plan
+from vitsweep.study.status import CellStatus, cell_statuses
 from vitsweep.train.stop import StopSignals
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
     """
     directory = Path(config.hydra.sweep.dir).absolute()
     composer = Composer(context.config_loader, config.hydra.job.config_name, list(config.hydra.overrides.hydra))
-    plan = plan_of(overrides, composer)
+    plan = build_plan(overrides, composer)
     settings = SweepConfig(**plan.cells[0].config["sweep"])
     if settings.dry_run or settings.probe:
         from vitsweep.run.plan_table import print_plan
@@ -41,26 +41,28 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
         print_plan(plan, directory, settings.probe)
     if settings.dry_run:
         return []
-    witness, retry = Witness(), settings.retry == "failed"
-    before = standings(directory, plan.cells, witness)
+    liveness, retry = LivenessCheck(), settings.retry == "failed"
+    before = cell_statuses(directory, plan.cells, liveness)
     todo = [now.cell for now in before if now.is_wanted(retry)]
     if settings.check:
         check(directory, plan, todo)
-    merged = freeze(directory, plan)
+    merged = freeze_plan(directory, plan)
     done = sum(now.status == "done" for now in before)
     log.info("%s: %d cells, %d done already, %d to do, in %s", plan.study, len(before), done, len(todo), directory)
     if todo:
         say_packs(config, todo)
         prepare(config, directory)
-        work = Sweep(config=config, context=context, directory=directory, settings=settings, witness=witness)
+        work = Sweep(config=config, context=context, directory=directory, settings=settings, liveness=liveness)
         try:
             with StopSignals(), make_progress(before, directory) as board:
                 run_cells(work, todo, board)
         except KeyboardInterrupt:
-            clear_away(directory, standings(directory, plan.cells, witness), witness)  # of workers stopped by force
+            clear_away(
+                directory, cell_statuses(directory, plan.cells, liveness), liveness
+            )  # of workers stopped by force
             raise
-    after = standings(directory, plan.cells, witness) if todo else before
-    clear_away(directory, after, witness)
+    after = cell_statuses(directory, plan.cells, liveness) if todo else before
+    clear_away(directory, after, liveness)
     conclude(after, merged, directory, task, {cell.id for cell in todo})
     return [now.status for now in after]
 
@@ -90,10 +92,10 @@ def say_packs(config: DictConfig, todo: list[Cell]) -> None:
     log.info("%s", said)
 
 
-def clear_away(directory: Path, after: list[Standing], witness: Witness) -> None:
+def clear_away(directory: Path, after: list[CellStatus], liveness: LivenessCheck) -> None:
     """Remove the locks of owners that were killed, and the state of a cell that was done by then."""
     for now in after:
-        if now.is_locked and now.status != "running" and bury(directory / now.cell.id, witness):
+        if now.is_locked and now.status != "running" and remove_stale_lock(directory / now.cell.id, liveness):
             if now.status == "done":
                 (directory / now.cell.id / "state.pt").unlink(missing_ok=True)  # nobody needs it any more
 
@@ -106,7 +108,7 @@ def prepare(config: DictConfig, directory: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(os.pathsep.join(paths).split(os.pathsep)))
 
 
-def conclude(after: list[Standing], plan: Plan, directory: Path, task: TaskFunction, tried: set[str]) -> None:
+def conclude(after: list[CellStatus], plan: Plan, directory: Path, task: TaskFunction, tried: set[str]) -> None:
     """Print the table of this command's cells and set the exit code."""
     table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
     task.exit_code = 0 if all(now.status == "done" for now in after) else 1

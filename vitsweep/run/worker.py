@@ -18,10 +18,10 @@ from pathlib import Path
 
 from vitsweep.config.convert import from_dict
 from vitsweep.errors import UserError
-from vitsweep.study.locks import CellLock, Witness
+from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import new_record, read_cell
-from vitsweep.study.record import Record, described, write_record
-from vitsweep.study.status import ENDED_BADLY, at_rest, record_of
+from vitsweep.study.record import Record, error_info, write_record
+from vitsweep.study.status import FAILURES, cell_record, idle_status
 from vitsweep.train.stop import Interrupted
 
 log = logging.getLogger(__name__)
@@ -40,20 +40,20 @@ class NoSpace(UserError):  # noqa: N818 - an event rather than a mistake
     """The disk is full or read-only: nothing is wrong with the cell, and every other one would end the same way."""
 
 
-def train_cell(directory: Path, cell_id: str, witness: Witness | None = None, retry: bool = False) -> str:
+def train_cell(directory: Path, cell_id: str, liveness: LivenessCheck | None = None, retry: bool = False) -> str:
     """train_cells for one cell; returns how it ended."""
-    return train_cells(directory, [cell_id], witness, retry)[cell_id]
+    return train_cells(directory, [cell_id], liveness, retry)[cell_id]
 
 
 def train_cells(
-    directory: Path, cell_ids: list[str], witness: Witness | None = None, retry: bool = False, num_jobs: int = 1
+    directory: Path, cell_ids: list[str], liveness: LivenessCheck | None = None, retry: bool = False, num_jobs: int = 1
 ) -> dict[str, str]:
     """Train cells of the plan in `directory`, as one program if they are several, unless done or in others' hands.
 
     Args:
         directory: the sweep's.
         cell_ids: the cells' ids in plan.json; several must be of one program (packs.py).
-        witness: judges whoever holds a cell.
+        liveness: judges whoever holds a cell.
         retry: whether cells that failed are trained again, from the start.
         num_jobs: how many jobs share the device's memory, this one included.
 
@@ -71,16 +71,16 @@ def train_cells(
         with ExitStack() as locks:
             for cell_id in cell_ids:
                 plan, cell = read_cell(directory, cell_id)
-                lock = locks.enter_context(CellLock(directory / cell.id, witness))
+                lock = locks.enter_context(CellLock(directory / cell.id, liveness))
                 if not lock.acquire():
                     told[cell_id] = "busy"
                     continue
-                before = at_rest(cell, record_of(directory, cell))
+                before = idle_status(cell, cell_record(directory, cell))
                 if not before.is_wanted(retry):
                     told[cell_id] = before.status
                     lock.release()
                     continue
-                if before.status in ENDED_BADLY and not before.refusal:
+                if before.status in FAILURES and not before.refusal:
                     from vitsweep.train.checkpoint import drop_state
 
                     drop_state(directory / cell.id)
@@ -156,7 +156,7 @@ def ended(record: Record, folder: Path, fault: BaseException | None) -> str:
         log.error("%s seed %d refused: %s", record.arm, record.seed, fault)
         return "refused"
     if isinstance(fault, SystemExit):  # somebody's code in the cell asked for the end of the process; it ends the cell
-        record.status, record.error = "failed", described(fault)
+        record.status, record.error = "failed", error_info(fault)
         write_record(folder, record)
     elif fault is not None:
         raise fault

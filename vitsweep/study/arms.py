@@ -13,7 +13,7 @@ from vitsweep.config.convert import config_hash, flatten
 from vitsweep.config.overrides import override_value, short_key, slug, yaml_text
 from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError
-from vitsweep.study.design import Factors, Spec, factors_of, specs_of
+from vitsweep.study.design import ArmSpec, Factors, arm_specs, parse_factors
 
 PLACEBO = "placebo"
 PLACEBO_SEED_OFFSET = 1_000_003  # a prime far from the seeds that people choose
@@ -56,7 +56,7 @@ def sweep_arms(base: list[str], factors: dict[str, list[str]], compose: Compose)
         ConfigError: cells break a rule (all of them are named), or two arms resolve equal.
     """
     specs = [
-        Spec(levels={short_key(o): override_value(o) for o in combination}, overrides=combination)
+        ArmSpec(levels={short_key(o): override_value(o) for o in combination}, overrides=combination)
         for combination in itertools.product(*factors.values())
     ]
     configs = compose_all([[*base, *spec.overrides] for spec in specs], compose)
@@ -75,9 +75,9 @@ def study_arms(base: list[str], study: StudyConfig, compose: Compose) -> tuple[l
     """
     baseline = compose_all([base], compose)[0]
     notes: list[str] = []
-    factors = factors_of(study) if study.design != "list" else {}
+    factors = parse_factors(study) if study.design != "list" else {}
     factors = without_baseline_levels(factors, base, config_hash(baseline), compose, notes)
-    specs = without_excluded(specs_of(study, factors), study.exclude, notes)
+    specs = without_excluded(arm_specs(study, factors), study.exclude, notes)
     configs = compose_all([[*base, *spec.overrides] for spec in specs], compose)
     refuse_equal_arms(specs, configs)
     arms = named_arms(specs, configs)
@@ -110,7 +110,7 @@ def without_baseline_levels(
     return kept
 
 
-def without_excluded(specs: list[Spec], exclude: list[Any], notes: list[str]) -> list[Spec]:
+def without_excluded(specs: list[ArmSpec], exclude: list[Any], notes: list[str]) -> list[ArmSpec]:
     """The arms that match none of the mappings in `exclude`; the baseline is never excluded.
 
     Raises:
@@ -137,12 +137,12 @@ def without_excluded(specs: list[Spec], exclude: list[Any], notes: list[str]) ->
     return kept
 
 
-def matches(spec: Spec, entry: dict[str, Any]) -> bool:
+def matches(spec: ArmSpec, entry: dict[str, Any]) -> bool:
     """Whether an arm has all the levels of an `exclude` entry."""
     return all(spec.levels.get(str(factor)) == yaml_text(level) for factor, level in entry.items())
 
 
-def named_arms(specs: list[Spec], configs: list[Config]) -> list[Arm]:
+def named_arms(specs: list[ArmSpec], configs: list[Config]) -> list[Arm]:
     """Arms with their names; the first is the baseline."""
     arms = [
         Arm(
@@ -180,13 +180,13 @@ def compose_all(all_overrides: list[list[str]], compose: Compose) -> list[Config
     return configs
 
 
-def refuse_equal_arms(specs: list[Spec], configs: list[Config]) -> None:
+def refuse_equal_arms(specs: list[ArmSpec], configs: list[Config]) -> None:
     """Two differently written arms that are the same experiment would be trained twice and compared with each other.
 
     Raises:
         ConfigError: all such pairs, both named.
     """
-    seen: dict[str, Spec] = {}
+    seen: dict[str, ArmSpec] = {}
     faults = []
     for spec, config in zip(specs, configs, strict=True):
         twin = seen.setdefault(config_hash(config), spec)

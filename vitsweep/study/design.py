@@ -27,7 +27,7 @@ class Level:
 
 
 @dataclass(kw_only=True, frozen=True)
-class Spec:
+class ArmSpec:
     """An arm before it is composed."""
 
     levels: dict[str, str]
@@ -40,7 +40,7 @@ class Spec:
 Factors = dict[str, list[Level]]
 
 
-def specs_of(study: StudyConfig, factors: Factors) -> list[Spec]:
+def arm_specs(study: StudyConfig, factors: Factors) -> list[ArmSpec]:
     """The arms of a study, baseline first, as its design combines the factors.
 
     Args:
@@ -51,22 +51,22 @@ def specs_of(study: StudyConfig, factors: Factors) -> list[Spec]:
         ConfigError: the design does not fit the factors, or the file's values have the wrong form.
     """
     if study.design == "list":
-        return [Spec(levels={}, overrides=()), *listed_arms(study)]
+        return [ArmSpec(levels={}, overrides=()), *parse_arms(study)]
     if not factors:
         raise ConfigError([f"study.factors={{}}  is empty; design={study.design} needs at least one factor"])
     combinations = DESIGNS[study.design](factors, study)
-    return [spec_of(combination) for combination in dict.fromkeys(combinations)]
+    return [make_spec(combination) for combination in dict.fromkeys(combinations)]
 
 
-def spec_of(combination: tuple[tuple[str, Level], ...]) -> Spec:
+def make_spec(combination: tuple[tuple[str, Level], ...]) -> ArmSpec:
     """The arm in which these factors have these levels and all others the baseline's."""
-    return Spec(
+    return ArmSpec(
         levels={factor: level.label for factor, level in combination},
         overrides=tuple(override for _, level in combination for override in level.overrides),
     )
 
 
-def factors_of(study: StudyConfig) -> Factors:
+def parse_factors(study: StudyConfig) -> Factors:
     """The study's factors with their levels read.
 
     Raises:
@@ -80,7 +80,7 @@ def factors_of(study: StudyConfig) -> Factors:
         if not isinstance(values, list) or not values:
             faults.append(f"{key}={values}  must be a list of at least one level")
             continue
-        levels = [level_of(name, value) for value in values]
+        levels = [parse_level(name, value) for value in values]
         bad = [value for value, level in zip(values, levels, strict=True) if level is None]
         if bad:
             faults.append(f"{key}={bad}  must be overrides such as model.bias=false, or lists of them")
@@ -94,7 +94,7 @@ def factors_of(study: StudyConfig) -> Factors:
     return factors
 
 
-def level_of(factor: str, value: Any) -> Level | None:
+def parse_level(factor: str, value: Any) -> Level | None:
     """A level as written: `model.bias=false`, `[model.patch_size=8, recipe.lr=2e-3]`, or None if it is neither."""
     overrides = value if isinstance(value, list) else [value]
     if not overrides or not all(isinstance(o, str) and "=" in o for o in overrides):
@@ -103,7 +103,7 @@ def level_of(factor: str, value: Any) -> Level | None:
     return Level(label=label, overrides=tuple(overrides))
 
 
-def listed_arms(study: StudyConfig) -> list[Spec]:
+def parse_arms(study: StudyConfig) -> list[ArmSpec]:
     """The arms that a design=list study writes out.
 
     Raises:
@@ -111,11 +111,11 @@ def listed_arms(study: StudyConfig) -> list[Spec]:
     """
     if not study.arms:
         raise ConfigError(["study.arms={}  is empty; design=list needs arms: {name: [override, ...]}"])
-    levels = {name: level_of(name, value) for name, value in study.arms.items()}
+    levels = {name: parse_level(name, value) for name, value in study.arms.items()}
     faults = [f"study.arms.{name}={study.arms[name]}  must be overrides" for name, lv in levels.items() if lv is None]
     if faults:
         raise ConfigError(faults)
-    return [Spec(levels={"arm": name}, overrides=lv.overrides, name=name) for name, lv in levels.items() if lv]
+    return [ArmSpec(levels={"arm": name}, overrides=lv.overrides, name=name) for name, lv in levels.items() if lv]
 
 
 def ofat(factors: Factors, study: StudyConfig) -> list[tuple]:
@@ -270,7 +270,7 @@ DESIGNS: dict[str, Callable[[Factors, StudyConfig], list[tuple]]] = {
 }
 
 
-def seeds_of(seeds: Any) -> list[int]:
+def study_seeds(seeds: Any) -> list[int]:
     """The replicates: a list as it is, a count as 0, 1, 2, ...
 
     Raises:

@@ -18,7 +18,7 @@ from vitsweep.study.plan import Plan
 from vitsweep.study.power import detectable_effect, equivalence_power, spread_interval
 from vitsweep.study.record import RECORD_NAME, Record, read_record
 
-ALPHA, POWER = 0.05, 0.8
+ALPHA, TARGET_POWER = 0.05, 0.8
 FEW_SEEDS = 5
 # Three runs of one ViT on CIFAR-10 under crop and flip, as csm-kr/vit_cifar publishes them: 74.90, 74.08, 73.65 %.
 # Their standard deviation times the square root of 2, as if pairing by seed gained nothing.
@@ -27,7 +27,7 @@ PUBLISHED_SPREAD = math.sqrt(2 * variance(PUBLISHED_RUNS))
 
 
 @dataclass(kw_only=True)
-class Price:
+class ArmCost:
     """What an arm costs: all of its numbers are for one cell."""
 
     arm: str
@@ -60,7 +60,7 @@ class Price:
 
 
 @dataclass(kw_only=True)
-class Sight:
+class Power:
     """What a study can see."""
 
     num_seeds: int
@@ -92,7 +92,7 @@ class Sight:
         return equivalence_power(0.0, self.spread, self.num_seeds, self.rope, ALPHA / family)
 
     def _effect_among(self, family: int) -> float:
-        return detectable_effect(self.num_seeds, self.spread, max(1, family), ALPHA, POWER)
+        return detectable_effect(self.num_seeds, self.spread, max(1, family), ALPHA, TARGET_POWER)
 
     @property
     def smallest_p(self) -> float:
@@ -105,20 +105,20 @@ class Sight:
         return 1 + math.ceil(math.log2(max(1, self.num_compared) / ALPHA))
 
 
-def prices_of(plan: Plan) -> list[Price]:
+def arm_costs(plan: Plan) -> list[ArmCost]:
     """What each arm costs, in the plan's order."""
     cells = defaultdict(list)
     for cell in plan.cells:
         cells[cell.arm].append(cell)
     changes = {row["arm"]: row.get("changes", {}) for row in plan.arms}
     return [
-        price_of(row["arm"], changes[row["arm"]], cells[row["arm"]][0].config, len(cells[row["arm"]]))
+        arm_cost(row["arm"], changes[row["arm"]], cells[row["arm"]][0].config, len(cells[row["arm"]]))
         for row in plan.arms
         if cells[row["arm"]]
     ]
 
 
-def price_of(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cells: int) -> Price:
+def arm_cost(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cells: int) -> ArmCost:
     """What one arm costs.
 
     Args:
@@ -128,7 +128,7 @@ def price_of(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cell
     images = split_sizes(DataConfig(**config["data"]))
     batch_size, steps = batch_and_steps(images[0], recipe.batch_size) if images else (recipe.batch_size, None)
     disk_bytes, state_bytes = checkpoint_bytes(model, recipe, config.get("checkpoint_every_epochs", 0))
-    return Price(
+    return ArmCost(
         arm=arm,
         changes=changes,
         cells=num_cells,
@@ -145,7 +145,7 @@ def price_of(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cell
     )
 
 
-def sight_of(plan: Plan, directory: Path | None) -> Sight:
+def study_power(plan: Plan, directory: Path | None) -> Power:
     """What the study can see with the seeds it has.
 
     Args:
@@ -156,7 +156,7 @@ def sight_of(plan: Plan, directory: Path | None) -> Sight:
     if directory is not None and (measured := measured_spread(done_records(directory))) is not None:
         spread, source = measured
     claims = [c for c in plan.claims if not isinstance(c, dict) or c.get("testable", True) is not False]
-    return Sight(
+    return Power(
         num_seeds=len(plan.seeds),
         num_compared=len(compared),
         spread=spread,
@@ -216,7 +216,7 @@ def measured_spread(records: list[Record]) -> tuple[float, str] | None:
     return None
 
 
-def warnings_of(sight: Sight) -> list[str]:
+def power_warnings(sight: Power) -> list[str]:
     """What the study cannot do with so few seeds, each with the remedy."""
     found = []
     n, needed = sight.num_seeds, sight.seeds_for_exact_test

@@ -30,9 +30,9 @@ except ImportError:  # Windows: no guard, the exclusive creation of the file has
 log = logging.getLogger(__name__)
 
 LOCK_NAME = ".lock"
-BEAT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 120.0  # above a minute, since NFS may show a file's times that late
-LOST_LOCK = 70
+LOCK_LOST_EXIT_CODE = 70
 """Exit code of a process that stood still so long that another machine took its cell over."""
 
 
@@ -42,16 +42,16 @@ class Owner:
 
     host: str
     pid: int
-    born: str
+    start_time: str
     token: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hold:
+class LockInfo:
     """A lock as it was found: its owner, None if the file is torn, and the heartbeat at that moment."""
 
     owner: Owner | None
-    beat: int
+    heartbeat: int
 
 
 def this_machine() -> str:
@@ -64,7 +64,7 @@ def this_machine() -> str:
     return " ".join(parts)
 
 
-def born(pid: int) -> str:
+def start_time(pid: int) -> str:
     """When a process was started, in the kernel's own ticks since boot; empty where that is not told, or it is dead."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -76,7 +76,7 @@ def born(pid: int) -> str:
 def is_running(pid: int, start: str) -> bool:
     """Whether this very process still runs here; its start guards against a number that was given out again."""
     if Path("/proc/self/stat").exists():
-        return bool(start) and born(pid) == start
+        return bool(start) and start_time(pid) == start
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -86,21 +86,37 @@ def is_running(pid: int, start: str) -> bool:
     return True
 
 
-def read_hold(directory: Path) -> Hold | None:
+def read_lock(directory: Path) -> LockInfo | None:
     """The lock in a cell's directory, or None if nobody holds it."""
     path = directory / LOCK_NAME
     try:
-        beat = path.stat().st_mtime_ns
+        heartbeat = path.stat().st_mtime_ns
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        return Hold(owner=Owner(**json.loads(text)), beat=beat)
-    except (ValueError, TypeError):
-        return Hold(owner=None, beat=beat)
+        return LockInfo(owner=owner_from_json(text), heartbeat=heartbeat)
+    except (ValueError, TypeError, AttributeError):
+        return LockInfo(owner=None, heartbeat=heartbeat)
 
 
-class Witness:
+def owner_to_json(owner: Owner) -> str:
+    """Return an owner as the lock file keeps it; `start_time` is stored as `born`."""
+    values = asdict(owner)
+    return json.dumps({"born" if key == "start_time" else key: value for key, value in values.items()})
+
+
+def owner_from_json(text: str) -> Owner:
+    """Return the owner that a lock file names.
+
+    Raises:
+        ValueError, TypeError: the text is not a whole lock.
+    """
+    values = json.loads(text)
+    return Owner(**{"start_time" if key == "born" else key: value for key, value in values.items()})
+
+
+class LivenessCheck:
     """Judges whether a lock's owner lives, from what it has seen of it.
 
     Args:
@@ -110,16 +126,16 @@ class Witness:
     def __init__(self, stale_seconds: float = STALE_SECONDS):
         self.stale_seconds = stale_seconds
         self.machine = this_machine()
-        self.seen: dict[Path, tuple[Hold, float]] = {}
+        self.seen: dict[Path, tuple[LockInfo, float]] = {}
 
-    def is_dead(self, directory: Path, hold: Hold) -> bool:
+    def is_dead(self, directory: Path, hold: LockInfo) -> bool:
         """Whether the owner is known to be dead; from another machine that takes `stale_seconds` of asking."""
         if hold.owner is not None and hold.owner.host == self.machine:
-            return not is_running(hold.owner.pid, hold.owner.born)
+            return not is_running(hold.owner.pid, hold.owner.start_time)
         if hold.owner is None and fcntl is not None:
             # Torn: its writer is at it this very moment, or was killed there. Under the guard nobody writes.
-            with suppress(FileNotFoundError), guarded(directory):
-                again = read_hold(directory)
+            with suppress(FileNotFoundError), exclusive_access(directory):
+                again = read_lock(directory)
                 return again is not None and again.owner is None
         first = self.seen.get(directory)
         if first is None or first[0] != hold:
@@ -129,7 +145,7 @@ class Witness:
 
     def is_held(self, directory: Path) -> bool:
         """Whether somebody holds the cell, as far as is known."""
-        hold = read_hold(directory)
+        hold = read_lock(directory)
         return hold is not None and not self.is_dead(directory, hold)
 
 
@@ -138,18 +154,20 @@ class CellLock:
 
     Args:
         directory: the cell's own; made if it is not there.
-        witness: judges an earlier owner.
-        beat_seconds: pause between two heartbeats.
+        liveness: judges an earlier owner.
+        heartbeat_seconds: pause between two heartbeats.
     """
 
-    def __init__(self, directory: Path, witness: Witness | None = None, beat_seconds: float = BEAT_SECONDS):
+    def __init__(
+        self, directory: Path, liveness: LivenessCheck | None = None, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ):
         self.directory, self.path = directory, directory / LOCK_NAME
-        self.witness, self.beat_seconds = witness or Witness(), beat_seconds
+        self.liveness, self.heartbeat_seconds = liveness or LivenessCheck(), heartbeat_seconds
         self.owner = Owner(
-            host=self.witness.machine, pid=os.getpid(), born=born(os.getpid()), token=secrets.token_hex(8)
+            host=self.liveness.machine, pid=os.getpid(), start_time=start_time(os.getpid()), token=secrets.token_hex(8)
         )
         self.stopped = threading.Event()
-        self.heart: threading.Thread | None = None
+        self.heartbeat: threading.Thread | None = None
 
     def acquire(self) -> bool:
         """Take the lock if nobody alive holds it; a dead owner's is taken over.
@@ -158,33 +176,33 @@ class CellLock:
             OSError: the directory cannot be written.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        with guarded(self.directory):
+        with exclusive_access(self.directory):
             if not self._is_free() or not self._create():
                 return False
             remove_temporaries(self.directory)
             remove_temporaries(self.directory / EPOCHS_FOLDER)
         self.stopped.clear()
-        self.heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self.heart.start()
+        self.heartbeat = threading.Thread(target=self._keep_heartbeat, name="heartbeat", daemon=True)
+        self.heartbeat.start()
         return True
 
     def release(self) -> None:
         """Give the lock back; does nothing without it."""
-        if self.heart is None:
+        if self.heartbeat is None:
             return
         self.stopped.set()
-        self.heart.join()
-        self.heart = None
-        with guarded(self.directory):
+        self.heartbeat.join()
+        self.heartbeat = None
+        with exclusive_access(self.directory):
             if self._is_ours():
                 self.path.unlink(missing_ok=True)
 
     def _is_free(self) -> bool:
-        hold = read_hold(self.directory)
+        hold = read_lock(self.directory)
         if hold is None:
             return True
         # A torn lock under the guard: its writer was killed on the way, or the disk was full.
-        if (hold.owner is not None or fcntl is None) and not self.witness.is_dead(self.directory, hold):
+        if (hold.owner is not None or fcntl is None) and not self.liveness.is_dead(self.directory, hold):
             return False
         if hold.owner is not None:
             log.info("%s: taken over from process %d, which is gone", self.directory, hold.owner.pid)
@@ -197,7 +215,7 @@ class CellLock:
         except FileExistsError:
             return False
         try:
-            os.write(handle, json.dumps(asdict(self.owner)).encode())
+            os.write(handle, owner_to_json(self.owner).encode())
         except OSError:
             self.path.unlink(missing_ok=True)
             raise
@@ -206,17 +224,17 @@ class CellLock:
         return self._is_ours()  # some network disks tell of a lack of space only now, by an empty file
 
     def _is_ours(self) -> bool:
-        hold = read_hold(self.directory)
+        hold = read_lock(self.directory)
         return hold is not None and hold.owner == self.owner
 
-    def _beat(self) -> None:
-        while not self.stopped.wait(self.beat_seconds):
+    def _keep_heartbeat(self) -> None:
+        while not self.stopped.wait(self.heartbeat_seconds):
             try:
-                hold = read_hold(self.directory)
+                hold = read_lock(self.directory)
                 if hold is not None and hold.owner != self.owner:
                     # Another machine waited for our heartbeat in vain and trains the cell now: not one byte more.
                     log.critical("%s: this process stood still and has lost the cell", self.directory)
-                    os._exit(LOST_LOCK)
+                    os._exit(LOCK_LOST_EXIT_CODE)
                 os.utime(self.path)
             except OSError as fault:
                 log.warning("%s: no heartbeat (%s)", self.path, fault)
@@ -228,14 +246,14 @@ class CellLock:
         self.release()
 
 
-def bury(directory: Path, witness: Witness) -> bool:
+def remove_stale_lock(directory: Path, liveness: LivenessCheck) -> bool:
     """Remove the lock and the unfinished files of an owner that was killed; False if somebody is at the cell again."""
-    with CellLock(directory, witness) as lock:
+    with CellLock(directory, liveness) as lock:
         return lock.acquire()
 
 
 @contextmanager
-def guarded(directory: Path) -> Iterator[None]:
+def exclusive_access(directory: Path) -> Iterator[None]:
     """Alone among this machine's processes while a lock or a plan in `directory` is looked at and changed.
 
     The kernel keeps this lock and drops it with the process. Where a disk does not offer it, the exclusive creation of

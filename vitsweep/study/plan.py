@@ -142,7 +142,7 @@ def read_plan(directory: Path) -> Plan | None:
         raise RecordError(f"{path}  is not a plan ({fault}); move the directory away") from fault
 
 
-def extend(old: Plan, new: Plan, directory: Path) -> Plan:
+def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
     """The old plan with the new one's arms, seeds and cells added.
 
     Raises:
@@ -173,12 +173,12 @@ def extend(old: Plan, new: Plan, directory: Path) -> Plan:
         merged.claims_hash = old.claims_hash  # by whatever rule it was made: nothing was changed
     else:
         merged.claims_before = old.claims_before | {old.claims_hash: old.claims}
-    note_more_seeds(merged, old, directory)
+    note_added_seeds(merged, old, directory)
     merged.plan_hash = plan_hash(merged)
     return merged
 
 
-def note_more_seeds(plan: Plan, before: Plan, directory: Path) -> None:
+def note_added_seeds(plan: Plan, before: Plan, directory: Path) -> None:
     """Enter into a plan's history that it has more seeds than before, if a result lay in `directory` to be seen."""
     if len(plan.seeds) > len(before.seeds) and any(has_result(directory / cell.id) for cell in before.cells):
         plan.seeds_before = [*before.seeds_before, len(before.seeds)]
@@ -198,7 +198,7 @@ def baseline_values(plan: Plan) -> dict[str, Any]:
     return flatten(hashed_settings(from_dict(cell.config)))
 
 
-def the_plan(directory: Path) -> Plan:
+def require_plan(directory: Path) -> Plan:
     """The plan of a sweep's directory.
 
     Raises:

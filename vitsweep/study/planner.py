@@ -16,13 +16,13 @@ from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.files import remove_temporaries
 from vitsweep.study.arms import Arm, named_arms, refuse_equal_arms, study_arms, sweep_arms
-from vitsweep.study.design import NUM_SEEDS, Spec, aliases, factors_of, seeds_of, specs_of
-from vitsweep.study.locks import guarded
-from vitsweep.study.plan import Plan, claims_hash, extend, make_plan, plan_hash, read_plan, write_plan
-from vitsweep.study.rules import doubled_faults, level_faults, rule_faults, written_levels
+from vitsweep.study.design import NUM_SEEDS, ArmSpec, aliases, arm_specs, parse_factors, study_seeds
+from vitsweep.study.locks import exclusive_access
+from vitsweep.study.plan import Plan, claims_hash, extend_plan, make_plan, plan_hash, read_plan, write_plan
+from vitsweep.study.rules import duplicate_key_errors, level_errors, study_errors, written_levels
 
 
-def plan_of(overrides: list[str], composer: Composer) -> Plan:
+def build_plan(overrides: list[str], composer: Composer) -> Plan:
     """Every cell of the study that the overrides describe, checked.
 
     Args:
@@ -32,14 +32,16 @@ def plan_of(overrides: list[str], composer: Composer) -> Plan:
     Raises:
         ConfigError: anything that would make a cell impossible or pointless, all of it in one message.
     """
-    fixed, factors, seeds = divided(overrides, composer)
-    study = composer.load_study([o for o in overrides if is_of_study(o)])
+    fixed, factors, seeds = split_overrides(overrides, composer)
+    study = composer.load_study([o for o in overrides if is_study_override(o)])
     if study is None:
         return plain_plan(overrides, fixed, factors, seeds, composer)
     return study_plan(study, fixed, factors, seeds, composer)
 
 
-def divided(overrides: list[str], composer: Composer) -> tuple[list[str], dict[str, list[str]], list[int] | None]:
+def split_overrides(
+    overrides: list[str], composer: Composer
+) -> tuple[list[str], dict[str, list[str]], list[int] | None]:
     """Overrides of all arms, swept ones as key -> single overrides, and the seeds, None if the line names none.
 
     Of a key that is given twice the last counts, as everywhere in Hydra; but a sweep must not be undone in silence.
@@ -51,13 +53,13 @@ def divided(overrides: list[str], composer: Composer) -> tuple[list[str], dict[s
     factors: dict[str, list[str]] = {}
     seeds = None
     for override in overrides:
-        if is_of_study(override):
+        if is_study_override(override):
             continue
         levels, key = composer.sweep_values(override), override_key(override)
         if levels is None and key in factors:
             raise ConfigError([f"{override}  comes after a sweep of {key} and would undo it; drop one of them"])
         if key == "seed":
-            seeds = seed_numbers(levels or [override])
+            seeds = override_seeds(levels or [override])
         elif levels is None:
             fixed.append(override)
         else:
@@ -66,12 +68,12 @@ def divided(overrides: list[str], composer: Composer) -> tuple[list[str], dict[s
     return fixed, factors, seeds
 
 
-def is_of_study(override: str) -> bool:
+def is_study_override(override: str) -> bool:
     """Whether an override chooses or changes the study itself: `study=NAME`, `study.seeds=10`."""
     return re.split(r"[./]", override_key(override))[0] == "study"
 
 
-def seed_numbers(levels: list[str]) -> list[int]:
+def override_seeds(levels: list[str]) -> list[int]:
     """The seeds of `seed=0`, `seed=1`, ...
 
     Raises:
@@ -102,11 +104,11 @@ def study_plan(
 ) -> Plan:
     """The plan of a study file; overrides beside it act on all arms, swept ones multiply the study."""
     ours = {override_key(o) for o in fixed} | set(factors)
-    refuse(rule_faults(study))
-    refuse(level_faults(study, ours))
-    specs = specs_of(study, factors_of(study) if study.design != "list" else {})
+    refuse(study_errors(study))
+    refuse(level_errors(study, ours))
+    specs = arm_specs(study, parse_factors(study) if study.design != "list" else {})
     if study.design != "path":  # there a later step may well change what an earlier one has set
-        refuse(doubled_faults(specs))
+        refuse(duplicate_key_errors(specs))
     together = [(f"arm {arm_label(spec)}", spec.overrides) for spec in specs if len(spec.levels) > 1]
     base = [o for o in study.baseline if override_key(o) not in ours] + fixed
     versions = [list(version) for version in itertools.product(*factors.values())]
@@ -123,7 +125,7 @@ def study_plan(
     labels = {name: [arm.levels[name] for arm in arms if name in arm.levels] for name in study.factors}
     labels = {name: list(dict.fromkeys(found)) for name, found in labels.items()}
     labels |= {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
-    plan = make_plan(study.name, study.design, base, arms, seeds or seeds_of(study.seeds), labels)
+    plan = make_plan(study.name, study.design, base, arms, seeds or study_seeds(study.seeds), labels)
     if study.design == "fraction":
         names = list(study.factors)
         notes += [f"cannot be told apart: {row}" for row in aliases(len(names), study.resolution, names)]
@@ -136,23 +138,23 @@ def study_plan(
     return plan
 
 
-def freeze(directory: Path, plan: Plan) -> Plan:
+def freeze_plan(directory: Path, plan: Plan) -> Plan:
     """Write plan.json, with everything that an earlier plan there had beyond this one.
 
     Raises:
         RecordError: the earlier plan has another baseline.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with guarded(directory):  # two starts at once must not lose each other's cells
+    with exclusive_access(directory):  # two starts at once must not lose each other's cells
         remove_temporaries(directory)
         earlier = read_plan(directory)
-        merged = plan if earlier is None else extend(earlier, plan, directory)
+        merged = plan if earlier is None else extend_plan(earlier, plan, directory)
         if merged != earlier:
             write_plan(directory, merged)
     return merged
 
 
-def arm_label(spec: Spec) -> str:
+def arm_label(spec: ArmSpec) -> str:
     """What an arm is called before it has a name: `a=p8+b=16`."""
     return "+".join(f"{factor}={level}" for factor, level in spec.levels.items())
 
@@ -171,7 +173,7 @@ def multiplied(arms: list[Arm]) -> list[Arm]:
     """The arms of all versions of a study as one: named anew against the first version's baseline."""
     placebos = [arm for arm in arms if arm.role == "placebo"][:1]
     others = [arm for arm in arms if arm.role != "placebo"]
-    specs = [Spec(levels=arm.levels | swept_levels(arm), overrides=tuple(arm.overrides)) for arm in others]
+    specs = [ArmSpec(levels=arm.levels | swept_levels(arm), overrides=tuple(arm.overrides)) for arm in others]
     refuse_equal_arms(specs, [arm.config for arm in others])
     return named_arms(specs, [arm.config for arm in others]) + placebos
 
@@ -205,9 +207,9 @@ def plain(values: Any) -> Any:
     return OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
 
 
-def planned(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
+def plan_and_directory(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
     """The plan of these overrides, and the directory that it would be run in."""
     hydras = [override for override in overrides if re.split(r"[./]", override_key(override))[0] == "hydra"]
-    plan = plan_of([o for o in overrides if o not in hydras], Composer(loader, config_name, hydras))
+    plan = build_plan([o for o in overrides if o not in hydras], Composer(loader, config_name, hydras))
     composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
     return plan, Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()

@@ -113,7 +113,7 @@ def write_record(directory: Path, record: Record) -> None:
     write_json(directory / RECORD_NAME, dataclasses.asdict(record))
 
 
-def described(fault: BaseException) -> dict[str, str]:
+def error_info(fault: BaseException) -> dict[str, str]:
     """An exception as the record keeps it."""
     text = "".join(traceback.format_exception(fault))
     return {"type": type(fault).__name__, "message": str(fault), "traceback": text}
@@ -164,7 +164,7 @@ def read_rows(directory: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def keep_rows(directory: Path, last_epoch: int) -> list[dict[str, Any]]:
+def drop_rows_after(directory: Path, last_epoch: int) -> list[dict[str, Any]]:
     """Drop the rows after `last_epoch` (they are trained again) and return the others."""
     rows = [row for row in read_rows(directory) if row["epoch"] <= last_epoch]
     write_atomically(directory / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -5,13 +5,13 @@ import re
 
 from vitsweep.config.overrides import affects_result, override_key, yaml_text
 from vitsweep.config.schema import StudyConfig
-from vitsweep.study.design import Spec, factors_of, listed_arms
+from vitsweep.study.design import ArmSpec, parse_arms, parse_factors
 
 TAKEN = ("baseline", "placebo")  # names of arms that every study has or may have
 NOT_IN_STUDIES = ("hydra", "study", "sweep")
 
 
-def rule_faults(study: StudyConfig) -> list[str]:
+def study_errors(study: StudyConfig) -> list[str]:
     """A sentence for every rule that a study breaks apart from its factors."""
     found = []
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", study.name):
@@ -43,11 +43,11 @@ def written_levels(study: StudyConfig) -> list[tuple[str, tuple[str, ...]]]:
         ConfigError: some have the wrong form.
     """
     if study.design == "list":
-        return [(f"study.arms.{spec.name}", spec.overrides) for spec in listed_arms(study)]
-    return [(f"study.factors.{name}", lv.overrides) for name, levels in factors_of(study).items() for lv in levels]
+        return [(f"study.arms.{spec.name}", spec.overrides) for spec in parse_arms(study)]
+    return [(f"study.factors.{name}", lv.overrides) for name, levels in parse_factors(study).items() for lv in levels]
 
 
-def level_faults(study: StudyConfig, ours: set[str]) -> list[str]:
+def level_errors(study: StudyConfig, ours: set[str]) -> list[str]:
     """A sentence for every level that is no level, or that the command line sets for all arms.
 
     Args:
@@ -84,7 +84,7 @@ def belongs_elsewhere(where: str, override: str) -> list[str]:
     return []
 
 
-def doubled_faults(specs: list[Spec]) -> list[str]:
+def duplicate_key_errors(specs: list[ArmSpec]) -> list[str]:
     """A sentence for every arm in which two levels set one key: one of them would be without effect."""
     found = []
     for spec in specs:

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitsweep.errors import RecordError
-from vitsweep.study.locks import Owner, Witness, read_hold
+from vitsweep.study.locks import LivenessCheck, Owner, read_lock
 from vitsweep.study.plan import Cell
 from vitsweep.study.record import Record, read_record
 
-ENDED_BADLY = ("failed", "diverged")
+FAILURES = ("failed", "diverged")
 REFUSALS = ("ConfigError", "DataError", "RecordError", "UserError")
 """Types of error that say nothing about the cell: the user mends something and the cell is tried again."""
 
 
 @dataclass(kw_only=True)
-class Standing:
+class CellStatus:
     """One cell's state of affairs."""
 
     cell: Cell
@@ -35,10 +35,10 @@ class Standing:
 
     def is_wanted(self, retry: bool) -> bool:
         """Whether the cell is still to be trained; `retry` includes those that failed."""
-        return self.status != "done" and (retry or self.status not in ENDED_BADLY or bool(self.refusal))
+        return self.status != "done" and (retry or self.status not in FAILURES or bool(self.refusal))
 
 
-def standing(directory: Path, cell: Cell, witness: Witness) -> Standing:
+def cell_status(directory: Path, cell: Cell, liveness: LivenessCheck) -> CellStatus:
     """Where a cell stands.
 
     Raises:
@@ -46,27 +46,27 @@ def standing(directory: Path, cell: Cell, witness: Witness) -> Standing:
     """
     owner = None
     for _ in range(3):
-        hold = read_hold(directory / cell.id)
+        hold = read_lock(directory / cell.id)
         owner = hold.owner if hold else None
-        record = record_of(directory, cell)
-        if hold is not None and not witness.is_dead(directory / cell.id, hold):
-            return Standing(cell=cell, status="running", record=record, owner=owner, is_locked=True)
+        record = cell_record(directory, cell)
+        if hold is not None and not liveness.is_dead(directory / cell.id, hold):
+            return CellStatus(cell=cell, status="running", record=record, owner=owner, is_locked=True)
         if record is None or record.status != "running":
             break
         # Running, and nobody at it: its owner has died, or began or ended between these two looks. So look again.
-    now = at_rest(cell, record)
+    now = idle_status(cell, record)
     now.owner, now.is_locked = owner, hold is not None
     return now
 
 
-def at_rest(cell: Cell, record: Record | None) -> Standing:
+def idle_status(cell: Cell, record: Record | None) -> CellStatus:
     """Where a cell stands that nobody is at: a record that says `running` was interrupted."""
     status = record.status if record else "planned"
     status = "interrupted" if status == "running" else status
-    return Standing(cell=cell, status=status, record=record)
+    return CellStatus(cell=cell, status=status, record=record)
 
 
-def standings(directory: Path, cells: list[Cell], witness: Witness) -> list[Standing]:
+def cell_statuses(directory: Path, cells: list[Cell], liveness: LivenessCheck) -> list[CellStatus]:
     """Where each of the cells stands.
 
     Raises:
@@ -75,7 +75,7 @@ def standings(directory: Path, cells: list[Cell], witness: Witness) -> list[Stan
     found, faults = [], []
     for cell in cells:
         try:
-            found.append(standing(directory, cell, witness))
+            found.append(cell_status(directory, cell, liveness))
         except RecordError as fault:
             faults.append(str(fault))
     if faults:
@@ -83,7 +83,7 @@ def standings(directory: Path, cells: list[Cell], witness: Witness) -> list[Stan
     return found
 
 
-def record_of(directory: Path, cell: Cell) -> Record | None:
+def cell_record(directory: Path, cell: Cell) -> Record | None:
     """The cell's record, or None if it was never started.
 
     Raises:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from vitsweep.errors import UserError
-from vitsweep.study.locks import Witness
+from vitsweep.study.locks import LivenessCheck
 from vitsweep.tracking.client import describe_error, read_log_errors, release_service
 from vitsweep.tracking.mode import has_key, is_reachable, server_url
 from vitsweep.tracking.pieces import Piece, can_send_as_is, find_pieces, missing_part, rebuild
@@ -52,11 +52,11 @@ def sync(directory: Path) -> int:
     if not directory.is_dir():
         raise UserError(f"DIR={directory}  is not a directory; give the folder of a study or of a cell")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    witness = Witness()
+    liveness = LivenessCheck()
     pieces, errors = find_pieces(directory)
     unsent = []
     for piece in pieces:
-        if witness.is_held(piece.cell):
+        if liveness.is_held(piece.cell):
             print_line("running", piece, directory, "skipped; run this command again when the cell has ended")
         elif piece.is_sent:
             print_line("there", piece, directory, "sent before")

@@ -27,8 +27,8 @@ from vitsweep.study.record import (
     Record,
     append_row,
     code_identity,
-    described,
-    keep_rows,
+    drop_rows_after,
+    error_info,
     library_versions,
     now,
     write_record,
@@ -117,7 +117,7 @@ def run_attempt(
     earlier_seconds, began = record.time_seconds, time.monotonic()
 
     def keep(status: str, fault: BaseException | None = None) -> None:
-        record.status, record.error = status, None if fault is None else described(fault)
+        record.status, record.error = status, None if fault is None else error_info(fault)
         record.time_seconds = earlier_seconds + (time.monotonic() - began) / len(record.pack.get("cells", "1"))
         write_record(directory, record)
 
@@ -160,7 +160,7 @@ def fit(
     setup = prepare(config, load)
     describe_setup(record, setup)
     progress = resume(setup, directory, record)
-    speeds = [row["images_per_second"] for row in keep_rows(directory, progress.epoch)]
+    speeds = [row["images_per_second"] for row in drop_rows_after(directory, progress.epoch)]
     drop_epochs(directory, progress.epoch)
     tracker.start(record, directory)
     record.wandb += [run for run in tracker.runs if run not in record.wandb]
