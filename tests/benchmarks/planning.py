@@ -33,8 +33,8 @@ import resource, sys, time
 began = time.perf_counter()
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from vitsweep.cli import register
-from vitsweep.compose import Composer
+from vitsweep.config.composer import Composer
+from vitsweep.config.hydra import register
 from vitsweep.paths import conf_dir
 from vitsweep.study.planner import build_plan
 register()
@@ -48,8 +48,8 @@ print(f"{len(plan.cells)} cells in {seconds:.2f} s, peak {peak:.0f} MiB, torch i
 COMPOSE = """
 import sys, time
 from hydra import compose, initialize_config_dir
-from vitsweep.cli import register
-from vitsweep.config import from_omegaconf
+from vitsweep.config.convert import from_omegaconf
+from vitsweep.config.hydra import register
 from vitsweep.paths import conf_dir
 register()
 with initialize_config_dir(str(conf_dir()), version_base="1.3"):

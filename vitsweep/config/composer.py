@@ -1,133 +1,111 @@
-"""Hydra composition, once per option of a group: choices are joined (choices.py) and values put on top (template.py).
+"""Composition of many cells: files and values that are plain are merged here, everything else by Hydra.
 
-Hydra needs about 65 ms for a composition, so a plan of a thousand cells would be silent for a minute. Whatever is not
-plain is composed by Hydra itself.
+Hydra needs about 65 ms for one composition, a minute for a thousand cells. Most compositions need none of its features:
+the primary file's defaults list names one file per group, each file sets plain values, and the last one wins. OmegaConf
+still converts every value. Files with defaults lists of their own, interpolations, additions, deletions and errors are
+left to Hydra.
 """
 
 import copy
-from collections.abc import Sequence
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.nodes import ValueNode
 
-from vitsweep.config.choices import Choices
-from vitsweep.config.convert import from_omegaconf, validate
-from vitsweep.config.messages import user_errors, user_message
+from vitsweep.config.convert import flatten, from_omegaconf, validate
+from vitsweep.config.hydra import SCHEMA
+from vitsweep.config.messages import user_errors
 from vitsweep.config.overrides import override_key
 from vitsweep.config.schema import Config, StudyConfig
-from vitsweep.config.template import Template
 from vitsweep.errors import ConfigError
+
+GROUPS = ("model", "data", "recipe", "tracker", "sweep")
+ENVIRONMENT = r"\$\{oc\.env:[^${}]*\}"  # depends on no other key
 
 
 class Composer:
-    """Overrides -> typed Config, as Hydra itself would compose it.
+    """Overrides -> Config, as Hydra composes it.
 
     Args:
         loader: Hydra's configuration loader.
         config_name: the primary configuration's name.
-        hydras: Hydra's own overrides; of these the search path counts.
+        hydra_overrides: Hydra's own overrides; only the search path is used.
     """
 
-    def __init__(self, loader: ConfigLoader, config_name: str | None, hydras: Sequence[str] = ()):
+    def __init__(self, loader: ConfigLoader, config_name: str | None, hydra_overrides: Sequence[str] = ()):
         self.loader, self.config_name = loader, config_name
-        self.hydras = [override for override in hydras if override_key(override) == "hydra.searchpath"]
+        self.search_path = [o for o in hydra_overrides if override_key(o) == "hydra.searchpath"]
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
         self.groups: dict[str, bool] = {}
-        self.choices = Choices(loader, config_name)
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
-        self.templates: dict[tuple[str, ...], Template] = {}
+        self.files: dict[str, Any] = {}
+        self.merged: dict[tuple[tuple[str, Any], ...], Config | None] = {}
+        self.schema = OmegaConf.structured(Config)
 
     def __call__(self, overrides: list[str]) -> Config:
-        """The checked configuration.
+        """Compose and validate a configuration.
 
         Raises:
             ConfigError: it cannot be composed, or breaks a rule.
         """
         with user_errors(overrides):
-            choices = tuple(o for o in overrides if self.is_group(o))
-            refuse_sweeps([self.parse(o) for o in overrides])
-            values = [self.parse(o) for o in overrides if not self.is_group(o)]
-            config = self.template(choices).with_values(values)
+            parsed = [self.parse(o) for o in overrides]
+            refuse_sweeps(parsed)
+            try:
+                config = self._merge(parsed)
+            except (HydraException, OmegaConfBaseException):
+                config = None  # Hydra reports the error below
             if config is not None:
                 return validate(config)
-            composed = copy.deepcopy(self.base(choices))
-            ConfigLoaderImpl._apply_overrides_to_config(values, composed)
+            composed = self._load(overrides)
+            with open_dict(composed):
+                del composed["hydra"]
             return from_omegaconf(composed)
 
     def parse(self, override: str) -> Override:
-        """Hydra's reading of one override."""
+        """Parse one override with Hydra's parser."""
         if override not in self.parsed:
             self.parsed[override] = self.parser.parse_overrides([override])[0]
         return self.parsed[override]
 
     def is_group(self, override: str) -> bool:
-        """Whether the override chooses from a config group rather than setting a value."""
+        """Return True if the override chooses from a config group, False if it sets a value."""
         key = self.parse(override).key_or_group
         if key not in self.groups:
             self.groups[key] = bool(self.loader.get_group_options(key))
         return self.groups[key]
 
-    def template(self, choices: tuple[str, ...]) -> Template:
-        """What some group choices give, ready for values."""
-        if choices not in self.templates:
-            together = self.put_together(choices) if len(choices) > 1 else None
-            self.templates[choices] = together or Template(self.base(choices))
-        return self.templates[choices]
-
-    def put_together(self, choices: tuple[str, ...]) -> Template | None:
-        """The template of several choices from those of each alone, None if only Hydra knows what they give."""
-        winners = self.choices.winners([self.parse(choice) for choice in choices])
-        if winners is None:
-            return None
-        return self.template(()).joined({key: self.template((choices[i],)) for key, i in winners.items()})
-
-    def base(self, choices: tuple[str, ...]) -> DictConfig:
-        """What Hydra composes of the group choices alone, without its own node."""
-        if choices not in self.composed:
-            composed = self.load(list(choices))
-            with open_dict(composed):
-                del composed["hydra"]
-            self.composed[choices] = composed
-        return self.composed[choices]
-
-    def load(self, overrides: list[str]) -> DictConfig:
-        """Hydra's own composition."""
-        return self.loader.load_configuration(self.config_name, self.hydras + overrides, run_mode=RunMode.RUN)
-
     def load_study(self, overrides: list[str]) -> StudyConfig | None:
-        """The study that `study=NAME` and `study.key=value` describe, or None.
+        """Compose the study of `study=NAME` and `study.key=value`; None without any.
 
         Raises:
             ConfigError: the file has unknown keys, or values of the wrong type.
         """
         if not overrides:
             return None
-        try:
+        folders = [source.path for source in self.loader.get_sources() if source.scheme() == "file"]
+        with user_errors([*overrides, *(f"--config-dir={folder}" for folder in folders)]):
             refuse_sweeps([self.parse(o) for o in overrides])
-            composed = self.load(overrides)
+            composed = self._load(overrides)
             return None if composed.study is None else OmegaConf.to_object(composed.study)
-        except ConfigError:
-            raise
-        except Exception as fault:
-            folders = [source.path for source in self.loader.get_sources() if source.scheme() == "file"]
-            sentence = user_message(fault, [*overrides, *(f"--config-dir={folder}" for folder in folders)])
-            if sentence is None:
-                raise
-            raise ConfigError([sentence]) from fault
 
     def option_values(self, choice: str) -> dict[str, Any]:
-        """Dotted key -> value of what a group's option itself sets, wherever its package puts it."""
+        """Return dotted key -> value of what the file of a group's option sets."""
         key, _, option = choice.lstrip("+").partition("=")
-        return self.choices.contents(key.partition("@")[0], option)
+        return self._file_values(key.partition("@")[0], option)
 
     def sweep_values(self, override: str) -> list[str] | None:
-        """The single overrides that a swept one stands for, or None if it is not swept.
+        """Expand a swept override to single ones: `a=1,2` -> [`a=1`, `a=2`]; None if it is not swept.
 
         Raises:
             ConfigError: a kind of sweep that has no list of values, such as interval().
@@ -140,17 +118,107 @@ class Composer:
         key = parsed.get_key_element()
         return [f"{key}={value}" for value in parsed.sweep_string_iterator()]
 
+    def _load(self, overrides: list[str]) -> DictConfig:
+        return self.loader.load_configuration(self.config_name, self.search_path + overrides, run_mode=RunMode.RUN)
+
+    def _merge(self, overrides: list[Override]) -> Config | None:
+        """Merge the files of the choices and the values; None if only Hydra knows the result."""
+        choices = [(o.key_or_group, o.value()) for o in overrides if self.is_group(o.input_line)]
+        values = [(o.key_or_group, o.value()) for o in overrides if not self.is_group(o.input_line)]
+        is_changing = all(o.type == OverrideType.CHANGE and o.package is None for o in overrides)
+        if not is_changing or not all(isinstance(option, str) for _, option in choices):
+            return None
+        if tuple(choices) not in self.merged:
+            files = self._files_of(dict(choices)) if len(dict(choices)) == len(choices) else None
+            self.merged[tuple(choices)] = None if files is None else self._with_values(Config(), files)
+        start = self.merged[tuple(choices)]
+        return None if start is None else self._with_values(start, values)
+
+    def _files_of(self, choices: dict[str, Any]) -> list[tuple[str, Any]] | None:
+        """Return the keys and values of all files in Hydra's order; None if some file needs Hydra."""
+        primary = self._file(self.config_name) if self.config_name and "/" not in self.config_name else None
+        if primary is None or primary.header.get("package") or not any(map(is_self, primary.defaults_list or [])):
+            return None
+        found: list[tuple[str, Any]] = []
+        rest = dict(choices)
+        for place, default in enumerate(primary.defaults_list):
+            if isinstance(default, ConfigDefault) and default.package is None:
+                if is_self(default):
+                    found += flatten(OmegaConf.to_container(primary.config)).items()
+                elif default.path != SCHEMA or place > 0:
+                    return None
+                continue
+            group = default.group.lstrip("/") if isinstance(default, GroupDefault) else ""
+            if group.startswith("hydra/"):
+                continue
+            option = rest.pop(group, default.value) if group else None
+            if not group or default.package is not None or default.override or not is_plain_option(option):
+                return None
+            if option is not None:
+                file = self._file(f"{group}/{option}")
+                if file is None or any(not is_self(other) for other in file.defaults_list or []):
+                    return None
+                found += self._file_values(group, option).items()
+        return None if rest else [(key, value) for key, value in found if not key.startswith("hydra.")]
+
+    def _file(self, path: str) -> Any:
+        """Return Hydra's reading of one configuration file, None if there is no such file."""
+        if path not in self.files:
+            self.files[path] = self.loader.repository.load_config(path)
+        return self.files[path]
+
+    def _file_values(self, group: str, option: str) -> dict[str, Any]:
+        file = self._file(f"{group}/{option}")
+        if file is None or not OmegaConf.is_dict(file.config):
+            return {}
+        package = file.header.get("package") or "_group_"
+        package = package.replace("_group_", group.replace("/", ".")).replace("_name_", option)
+        return flatten(OmegaConf.to_container(file.config), "" if package == "_global_" else f"{package}.")
+
+    def _with_values(self, start: Config, values: Iterable[tuple[str, Any]]) -> Config | None:
+        """Return a copy of `start` with values, converted by OmegaConf; None if one is not plain or has no such key."""
+        config = dataclasses.replace(start, **{group: copy.copy(getattr(start, group)) for group in GROUPS})
+        for key, value in values:
+            group, _, name = key.rpartition(".")
+            box = self.schema._get_node(group) if group in GROUPS else None if group else self.schema
+            node = box._get_node(name) if box is not None and name in box else None
+            if isinstance(value, str) and re.fullmatch(ENVIRONMENT, value):
+                value = OmegaConf.create({"value": value})["value"]
+            if (key, value) == ("study", None):
+                continue
+            if not isinstance(node, ValueNode) or not is_plain(value):
+                return None
+            setattr(getattr(config, group) if group else config, name, node.validate_and_convert(value))
+        return config
+
+
+def is_plain(value: Any) -> bool:
+    """Return True for a single value that stands for itself: no interpolation and no `???`."""
+    if isinstance(value, str):
+        return "${" not in value and value != "???"
+    return isinstance(value, bool | int | float | None)
+
+
+def is_plain_option(option: Any) -> bool:
+    """Return True for the name of one option or None."""
+    return option is None or isinstance(option, str) and is_plain(option)
+
+
+def is_self(default: Any) -> bool:
+    """Return True for the entry `_self_` of a defaults list."""
+    return isinstance(default, ConfigDefault) and default.path == "_self_"
+
 
 def refuse_sweeps(overrides: list[Override]) -> None:
-    """A configuration has one value of each key.
+    """Raise if an override has several values.
 
     Raises:
         ConfigError: some override is `a=1,2`.
     """
-    faults = [
+    errors = [
         f"{override.input_line}  names several values where one belongs; give one"
         for override in overrides
         if override.is_sweep_override()
     ]
-    if faults:
-        raise ConfigError(faults)
+    if errors:
+        raise ConfigError(errors)

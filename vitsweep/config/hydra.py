@@ -15,11 +15,13 @@ from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError
 from vitsweep.paths import add_plugin_path, conf_dir
 
+SCHEMA = "vitsweep_schema"
+
 
 def register() -> None:
     """Tell Hydra and OmegaConf our types, names and plugins; calling it twice does no harm."""
     add_plugin_path()
-    ConfigStore.instance().store(name="vitsweep_schema", node=Config, provider="vitsweep")
+    ConfigStore.instance().store(name=SCHEMA, node=Config, provider="vitsweep")
     resolvers: dict[str, Any] = {
         "vitsweep.run_dir": lambda overrides: str(Path("outputs/single", single_name(list(overrides)))),
         "vitsweep.sweep_dir": lambda name, overrides: str(Path("outputs", name or sweep_name(list(overrides)))),
