@@ -20,8 +20,7 @@ from vitsweep.study.plan import make_plan
 from vitsweep.study.record import write_record
 from vitsweep.train import fit as train
 from vitsweep.train.optim import Schedule
-from vitsweep.train.trial import noop
-from vitsweep.train.trial import steps as standins
+from vitsweep.train.trial import noop, steps
 from vitsweep.train.trial.effects import EFFECTS, Baseline
 from vitsweep.train.trial.noop import EXPECTED, Finding, inspect_arms, refuse_noops
 
@@ -53,10 +52,10 @@ RESNET = "model.name=resnet model.num_hidden_layers=4 model.num_attention_heads=
 ACTING = {
     RESNET: {"weights", "evaluation", "training"},
     "model.image_size=16 data.name=image_folder": {"images", "weights", "evaluation", "training"},
-    "model.patch_size=8": {"weights", "initialisation", "evaluation", "training"},
+    "model.patch_size=8": {"weights", "initialization", "evaluation", "training"},
     "model.num_classes=7 data.name=image_folder": {"data", "length", "schedule", "weights", "evaluation", "training"},
-    "model.num_channels=1 data.name=image_folder": {"images", "weights", "initialisation", "evaluation", "training"},
-    "model.patchify_method=linear": {"weights", "initialisation"},
+    "model.num_channels=1 data.name=image_folder": {"images", "weights", "initialization", "evaluation", "training"},
+    "model.patchify_method=linear": {"weights", "initialization"},
     "model.hidden_size=64": {"weights", "evaluation", "training"},
     "model.num_hidden_layers=3": {"weights", "evaluation", "training"},
     "model.num_attention_heads=2": {"evaluation", "training"},
@@ -116,7 +115,7 @@ def test_noop_detector_finds_every_effect_of_a_key_and_no_other(changes):
     base = "data.name=image_folder" if "image_folder" in changes else ""
     found = inspect(changes, base)
     assert set(found.effects) == ACTING[changes]
-    assert not found.is_noop and not found.unexpected and not found.idle
+    assert not found.is_noop and not found.unexpected and not found.unused
 
 
 @pytest.mark.parametrize("base, changes, wanted", ACTING_THERE)
@@ -151,7 +150,7 @@ def test_arm_that_is_the_baseline_is_no_noop():
     ],
 )
 def test_noop_detector_names_the_key_that_does_nothing_beside_others(changes, idle):
-    assert inspect(changes).idle == idle
+    assert inspect(changes).unused == idle
 
 
 def all_keys() -> list[str]:
@@ -176,7 +175,7 @@ def test_leak_of_one_stream_of_chance_for_all_weights_is_found(monkeypatch):
                 nn.init.normal_(parameter, std=0.02)
 
     monkeypatch.setitem(models.MODEL_CLASSES, "vit", Leaky)
-    assert "initialisation elsewhere" in inspect("model.patch_size=8").unexpected
+    assert "initialization elsewhere" in inspect("model.patch_size=8").unexpected
 
 
 def test_leak_of_a_patchify_method_that_computes_something_else_is_found(monkeypatch):
@@ -197,14 +196,14 @@ def test_noop_of_a_branch_that_was_forgotten_is_found(monkeypatch):
 
 
 def test_effects_of_frozen_weights_are_seen_in_the_step_alone(monkeypatch):
-    real = standins.make_optimizer
+    real = steps.make_optimizer
 
     def freezing(model, recipe):
         if recipe.momentum == 0.5 and hasattr(model, "head"):
             model.head.bias.requires_grad_(False)
         return real(model, recipe)
 
-    monkeypatch.setattr(standins, "make_optimizer", freezing)
+    monkeypatch.setattr(steps, "make_optimizer", freezing)
     assert set(inspect("recipe.momentum=0.5").effects) == {"step"}
 
 
@@ -219,7 +218,7 @@ def test_learning_rates_are_those_of_the_schedule(recipe):
             optimizer.step()
             schedule.after_step()
         schedule.after_epoch(1.0)
-    assert list(standins.learning_rates(config, 4)) == pytest.approx(wanted, rel=1e-12)
+    assert list(steps.learning_rates(config, 4)) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_noop_detector_is_deterministic_and_leaves_chance_alone():
@@ -240,9 +239,9 @@ def test_arm_that_changes_nothing_is_refused_with_its_override_and_the_remedy():
     with pytest.raises(ConfigError) as refusal:
         refuse_noops(plan_of("recipe.momentum=0.5", "model.patch_size=8"))
     assert refusal.value.errors == [
-        "`recipe.momentum=0.5` of arm momentum=0.5  changes nothing that a cell does, although recipe.momentum=0.5 is "
+        "`recipe.momentum=0.5` of arm momentum=0.5  has no effect on training, although recipe.momentum=0.5 is "
         f"not the baseline's (compared: {', '.join(EFFECTS)}); "
-        "drop it, add what makes it count, or use sweep.check=false"
+        "remove it, add the setting that it needs, or use sweep.check=false"
     ]
 
 
@@ -258,11 +257,13 @@ def test_arms_that_act_pass_without_a_word():
 
 def test_key_that_does_nothing_beside_others_is_a_warning():
     (warning,) = refuse_noops(plan_of("model.patch_size=8 recipe.momentum=0.5"))
-    assert warning.startswith("recipe.momentum=0.5  does nothing in arm patch_size=8+momentum=0.5, where other keys do")
+    assert warning.startswith(
+        "recipe.momentum=0.5  has no effect in arm patch_size=8+momentum=0.5, where other keys do"
+    )
 
 
 def test_key_that_does_nothing_is_refused_where_it_never_stands_alone():
-    with pytest.raises(ConfigError, match="recipe.momentum=0.5  does nothing"):
+    with pytest.raises(ConfigError, match="recipe.momentum=0.5  has no effect"):
         refuse_noops(plan_of("model.patch_size=8 recipe.momentum=0.5", design="fraction"))
 
 
@@ -294,7 +295,7 @@ def sweep(vitsweep_main, tiny, monkeypatch):
 
 def test_sweep_is_refused_before_anything_is_written(sweep, tmp_path):
     code, _, err = sweep("recipe.momentum=0.9,0.5")
-    assert code == 2 and "`recipe.momentum=0.5` of arm momentum=0.5  changes nothing" in err
+    assert code == 2 and "`recipe.momentum=0.5` of arm momentum=0.5  has no effect" in err
     assert not list(tmp_path.rglob("plan.json")) and "Traceback" not in err
 
 
@@ -311,11 +312,11 @@ def test_sweep_checks_an_arm_once(sweep, monkeypatch):
     assert checked == [["lr=0.002"], ["lr=0.003"]]
 
 
-def test_noop_detector_finds_fifteen_arms_of_the_starting_model_in_order():
+def test_noop_detector_accepts_fifteen_arms_of_the_starting_model_with_two_blocks():
     def starting(changes: str) -> Config:
         config, small = make("", changes), dataclasses.asdict(make().model)
         changed = {name: value for name, value in vars(config.model).items() if value != small[name]}
-        return dataclasses.replace(config, model=ModelConfig(**changed))
+        return dataclasses.replace(config, model=ModelConfig(**{"num_hidden_layers": 2} | changed))
 
     arms = {key: starting(key) for key in [key for key in ACTING if "image_folder" not in key][:15]}
     findings = inspect_arms(starting(""), arms)

@@ -1,6 +1,6 @@
-"""What the arms of a plan really take here: real training steps of each distinct shape, on made-up images.
+"""Probe: measured time and memory of a plan's arms, by real training steps of each shape on random images.
 
-An arm's shape is what decides its speed: network, batch, optimizer, device. Arms that differ in learning rate or in
+A shape is everything that decides speed: network, batch, optimizer, device. Arms that differ only in learning rate or
 weight decay are timed once.
 """
 
@@ -32,22 +32,22 @@ GIB = 2**30
 
 @dataclass(kw_only=True)
 class ProbeResult:
-    """What one shape took."""
+    """Measured time and memory of one shape."""
 
     device: str
-    """cpu, mps or the GPU's name."""
+    """Device: cpu, mps or the GPU's name."""
     step_seconds: float = 0.0
-    """One training step, mean of NUM_STEPS."""
+    """Seconds of a training step, mean of NUM_STEPS."""
     eval_seconds: float = 0.0
-    """Scoring one image."""
+    """Seconds of scoring one image."""
     peak_bytes: int = 0
-    """Of the GPU's allocator, else of this process, Python and torch included; without the data set."""
+    """Peak of the GPU's allocator, else of this process with Python and torch; without the data set."""
     error: str = ""
-    """Why it could not be timed; the memory does not suffice."""
+    """Message of the out-of-memory error, or empty."""
 
 
 def probe_plan(plan: Plan) -> dict[str, ProbeResult]:
-    """Arm -> what its shape took; arms of one shape share it."""
+    """Return arm -> result; arms of one shape share it."""
     configs = {cell.arm: cell.config for cell in reversed(plan.cells)}
     shapes = {row["arm"]: shape_key(configs[row["arm"]]) for row in plan.arms if row["arm"] in configs}
     found: dict[str, ProbeResult] = {}
@@ -59,16 +59,16 @@ def probe_plan(plan: Plan) -> dict[str, ProbeResult]:
 
 
 def shape_key(values: dict[str, Any]) -> str:
-    """Equal for configurations that take the same time and memory in a step."""
+    """Return a key that is equal for configurations whose steps take the same time and memory."""
     config = from_dict(values)
     recipe = config.recipe
     steps = (recipe.batch_size, recipe.optimizer, recipe.momentum > 0, recipe.clip_norm is None, recipe.crop_padding)
-    means = (config.device, config.precision, config.compile, config.deterministic, recipe.epochs >= 5)
-    return json.dumps([hashed_settings(config)["model"], steps, means], sort_keys=True)
+    resources = (config.device, config.precision, config.compile, config.deterministic, recipe.epochs >= 5)
+    return json.dumps([hashed_settings(config)["model"], steps, resources], sort_keys=True)
 
 
 def probe(config: Config) -> ProbeResult:
-    """Time training steps of a configuration on its device, with as many made-up images as its batches have.
+    """Time training steps of a configuration on its device, on one batch of random images.
 
     Raises:
         ConfigError: the device is not available here.
@@ -111,10 +111,10 @@ def seconds_of_steps(wanted: Step, count: int) -> float:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Let peak_gib count from now on, as far as the system can forget."""
+    """Reset the peak that peak_gib returns, where the system allows it."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
-        with suppress(OSError):  # a container may forbid it: then the largest shape so far is told
+        with suppress(OSError):  # a container may forbid it: then the peak is that of the largest shape so far
             Path("/proc/self/clear_refs").write_text("5")

@@ -1,7 +1,7 @@
-"""What stands in for a data set and a training run where an arm is only to be compared: made-up images, two steps.
+"""Random images and trial training steps, in place of a data set and a training run.
 
 The step is step.train_step itself. Where the network does not matter (augmentation, loss, clipping, optimizer) a
-linear layer on 128 images stands in for it.
+linear layer on 128 images is trained instead.
 """
 
 # Shape letters: B batch, C colour channels, H W pixels, N images, P all parameters of a model.
@@ -9,66 +9,31 @@ linear layer on 128 images stands in for it.
 import hashlib
 import warnings
 from collections.abc import Iterator
-from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vitsweep.config.schema import Config, RecipeConfig
-from vitsweep.data.augment import normalize
 from vitsweep.data.load import Data, ImageSet, stratified_split
-from vitsweep.data.shapes import make_shapes
 from vitsweep.errors import DataError
 from vitsweep.model.build import make_model
 from vitsweep.seeding import make_generator
 from vitsweep.train.device import compile_network, pick_kernels, pick_precision
 from vitsweep.train.optim import Schedule, lr_multiplier, make_optimizer
-from vitsweep.train.step import Setup, Step, should_compile, train_step
+from vitsweep.train.step import Setup, Step, should_compile, train_step, training_batch
 
-NUM_IMAGES = 128  # for augmentation: of two images, both might have kept their side by chance
-CLASS_SIZE = 5000  # training images of each class of CIFAR-10, and what is assumed of a folder that is not looked at
-STEP_LR = 0.1  # of the compared steps: large, so that rounding does not swallow a small weight decay
+NUM_IMAGES = 128  # for augmentation: two images might both keep their side by chance
+CLASS_SIZE = 5000  # training images of each class of CIFAR-10, and the assumption for a folder, which is not read
+STEP_LR = 0.1  # large, so that rounding does not swallow a small weight decay
 SCALES = (1.0, 1e4)  # of the logits in two consecutive steps: clipping acts on one of them whatever its norm
-NOISE = 0.02  # standard deviation of weights that stand in for learned ones
+NOISE = 0.02  # standard deviation of a linear layer's weights
 
 
-class Scaled(nn.Module):
-    """A network whose logits are multiplied, so that the gradients are; it remembers the images that it was shown."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network, self.scale = network, 1.0
-        self.seen: list[Tensor] = []
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        self.seen.append(image_BCHW)
-        return self.network(image_BCHW) * self.scale
-
-
-def linear_steps(config: Config) -> tuple[Tensor, Tensor]:
-    """The first augmented batch, and a linear model's weights after two real training steps."""
-    images = random_images(config, NUM_IMAGES)
-    generator = make_generator(0, "stand-in")
-    model = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), config.model.num_classes))
-    for parameter in model.parameters():
-        parameter.data.normal_(std=NOISE, generator=generator)
-    label_N = torch.randint(config.model.num_classes, (NUM_IMAGES,), generator=generator)
-    network = Scaled(model)
-    weights_P = two_steps(config, model, network, images, label_N)
-    return network.seen[0], weights_P
-
-
-def two_steps(config: Config, model: nn.Module, network: Scaled, image_NCHW: Tensor, label_N: Tensor) -> Tensor:
-    """All weights of a model after two training steps, the second with far larger gradients."""
-    setup = trial_setup(config, model, network, image_NCHW, label_N)
-    model.train()
-    for step, scale in enumerate(SCALES):
-        network.scale = scale
-        for group in setup.optimizer.param_groups:
-            group["lr"] = STEP_LR
-        train_step(setup, config, setup.data.train.id_N, 1, step)
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
+def random_images(config: Config, count: int) -> Tensor:
+    """Return random pixels (N, C, H, W), uint8, of the model's image size; the same at every call."""
+    size, generator = config.model.image_size, make_generator(0, "made-up images")
+    return torch.randint(256, (count, config.model.num_channels, size, size), generator=generator, dtype=torch.uint8)
 
 
 def trial_setup(
@@ -79,15 +44,14 @@ def trial_setup(
     label_N: Tensor,
     precision: str = "fp32",
 ) -> Setup:
-    """What step.prepare makes, with these images in place of a data set, all of them in one batch.
+    """Return what step.prepare returns, with these images as the data set, all of them in one batch.
 
     Args:
         model: on its device already.
-        network: what answers, e.g. the model compiled.
+        network: called for the logits, e.g. the compiled model.
     """
-    device = image_NCHW.device
+    device, channels = image_NCHW.device, image_NCHW.shape[1]
     images = ImageSet(image_NCHW=image_NCHW, label_N=label_N, id_N=torch.arange(len(label_N), device=device))
-    channels = image_NCHW.shape[1]
     data = Data(
         train=images,
         val=images,
@@ -113,7 +77,7 @@ def trial_setup(
 
 
 def trial_step(config: Config, device: torch.device) -> Step:
-    """Make a step of the configuration's own model, batch and optimizer on random images."""
+    """Return a step of the configuration's own model, batch size and optimizer on random images."""
     pick_kernels(device, deterministic=config.deterministic)
     model = make_model(config).to(device).train()
     images = random_images(config, config.recipe.batch_size).to(device)
@@ -123,13 +87,40 @@ def trial_step(config: Config, device: torch.device) -> Step:
     return Step(setup=setup, config=config, index_B=setup.data.train.id_N, epoch=1, step=0)
 
 
+def two_steps(config: Config, model: nn.Module, image_NCHW: Tensor, label_N: Tensor) -> Tensor:
+    """Train two steps, the second with far larger gradients, and return all weights of the model (P,)."""
+    setup = trial_setup(config, model, model, image_NCHW, label_N)
+    model.train()
+    for step, scale in enumerate(SCALES):
+        setup.network = lambda image_BCHW, scale=scale: scale * model(image_BCHW)
+        for group in setup.optimizer.param_groups:
+            group["lr"] = STEP_LR
+        train_step(setup, config, setup.data.train.id_N, 1, step)
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def linear_steps(config: Config) -> tuple[Tensor, Tensor]:
+    """Return the first augmented batch (B, C, H, W), and a linear layer's weights (P,) after two training steps."""
+    images, generator = random_images(config, NUM_IMAGES), make_generator(0, "stand-in")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), config.model.num_classes))
+    for parameter in model.parameters():
+        parameter.data.normal_(std=NOISE, generator=generator)
+    label_N = torch.randint(config.model.num_classes, (NUM_IMAGES,), generator=generator)
+    setup = trial_setup(config, model, model, images, label_N)
+    image_BCHW, _ = training_batch(setup, config, setup.data.train.id_N, 1, 0)
+    return image_BCHW, two_steps(config, model, images, label_N)
+
+
 def learning_rates(recipe: RecipeConfig, steps: int) -> Iterator[float]:
-    """The learning rate of every step, as if the validation loss never got better: then plateau acts most."""
-    if recipe.schedule != "plateau":  # spares LambdaLR's bookkeeping, which takes half a second
+    """Yield the learning rate of every step, for a validation loss that never improves: then plateau acts most.
+
+    Args:
+        steps: per epoch.
+    """
+    if recipe.schedule != "plateau":  # avoids LambdaLR's bookkeeping, which takes half a second
         yield from (recipe.lr * lr_multiplier(recipe, step, steps) for step in range(recipe.epochs * steps))
         return
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.lr)
-    schedule = Schedule(optimizer, recipe, steps)
+    schedule = Schedule(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.lr), recipe, steps)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")  # nothing is optimized here
         for _ in range(recipe.epochs):
@@ -139,53 +130,29 @@ def learning_rates(recipe: RecipeConfig, steps: int) -> Iterator[float]:
             schedule.after_epoch(1.0)
 
 
-def split_digest(config: Config) -> dict[str, tuple[str, int]]:
-    """What the images of train, val and test are, as a digest, and how many.
+def split_digest(config: Config) -> tuple[dict[str, str], int]:
+    """Return a digest of the images of train, val and test, and the number of training images.
 
-    Of cifar10 and of a folder the images are not looked at; a folder is taken to be as large as CIFAR-10.
+    No image is read; a folder is assumed to be as large as CIFAR-10.
 
     Raises:
         DataError: the images cannot be divided as the configuration asks.
     """
     data, classes = config.data, [str(k) for k in range(config.model.num_classes)]
-    num_train = data.shapes_train if data.name == "shapes" else CLASS_SIZE * len(classes)
-    label_N = np.sort(np.arange(num_train) % len(classes))
-    pixels = (data.name, f"{data.name} test")
-    if data.name == "shapes":
-        pixels = shapes_digests(data.shapes_train, data.shapes_test, data.split_seed)
+    source, num_images = data.name, CLASS_SIZE * len(classes)
+    if data.name == "shapes":  # drawn from these
+        source, num_images = f"shapes {data.shapes_train} {data.shapes_test} {data.split_seed}", data.shapes_train
     try:
-        train_N, val_N = stratified_split(label_N, classes, data)
+        train_N, val_N = stratified_split(np.sort(np.arange(num_images) % len(classes)), classes, data)
     except DataError:
         if data.name != "image_folder":
             raise
-        own = hashlib.sha256(repr(data).encode()).hexdigest()  # perhaps possible there: every setting is another
-        return {name: (own, num_train) for name in ("train", "val", "test")}
-    test = (pixels[1], 0)
-    found = {name: (digest(pixels[0], chosen), len(chosen)) for name, chosen in (("train", train_N), ("val", val_N))}
-    return found | {"test": test} | ({"val": test} if data.val == "test" else {})
+        return dict.fromkeys(("train", "val", "test"), repr(data)), num_images  # the real folder may be larger
+    digests = {name: digest(source, chosen_N) for name, chosen_N in (("train", train_N), ("val", val_N))}
+    digests["test"] = f"{source} test"
+    return digests | ({"val": digests["test"]} if data.val == "test" else {}), len(train_N)
 
 
-def digest(pixels: str, position_N: np.ndarray) -> str:
-    """Stands for the images at some positions of a data set."""
-    return hashlib.sha256(pixels.encode() + position_N.tobytes()).hexdigest()
-
-
-@cache
-def shapes_digests(num_train: int, num_test: int, seed: int) -> tuple[str, str]:
-    """Hashes of all training and of all test pixels of data=shapes."""
-    image_NCHW = make_shapes(num_train, num_test, seed).image_NCHW
-    parts = (image_NCHW[:num_train], image_NCHW[num_train:])
-    train, test = (hashlib.sha256(np.ascontiguousarray(part)).hexdigest() for part in parts)
-    return train, test
-
-
-def random_images(config: Config, count: int) -> Tensor:
-    """Random pixels (N, C, H, W), uint8, of the size that the model wants; the same at every call."""
-    size, generator = config.model.image_size, make_generator(0, "made-up images")
-    return torch.randint(256, (count, config.model.num_channels, size, size), generator=generator, dtype=torch.uint8)
-
-
-def normalize_images(image_BCHW: Tensor) -> Tensor:
-    """Images as a network sees them."""
-    channels = image_BCHW.shape[1]
-    return normalize(image_BCHW, [0.5] * channels, [0.25] * channels)
+def digest(source: str, position_N: np.ndarray) -> str:
+    """Return a hash of the images at some positions of a data set."""
+    return hashlib.sha256(source.encode() + position_N.tobytes()).hexdigest()
