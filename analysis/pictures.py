@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from vitsweep.study.record import Record, read_record, read_rows
 
 from .attention.images import spread_over_classes
-from .attention.looks import Settings, look_through, pick
+from .attention.looks import ViewSettings, attention_view, select_images
 from .gallery.panels import how, title_of
 from .gallery.views import pairs_sheet
 from .style import theme
@@ -56,15 +56,15 @@ def draw_cell(directory: Path, model: "nn.Module", data: "Data") -> list[tuple[s
 
 def rollout_sheet(record: Record, directory: Path, model: "nn.Module", data: "Data", path: Path) -> tuple[Path, str]:
     """The seven images, each beside its overlay."""
-    settings = Settings()
+    settings = ViewSettings()
     chosen = spread_over_classes(data.test.label_N.cpu().numpy())
-    gathered = pick(data, chosen)
+    views = select_images(data, chosen)
     row = {"arm": record.arm, "role": record.role, "seed": record.seed, "directory": directory}
     normalisation = {"mean": data.mean, "std": data.std}
-    sight = look_through(model, normalisation, gathered, settings, row)
+    view = attention_view(model, normalisation, views, settings, row)
     title = f"{title_of(settings)}: {record.arm}, seed {record.seed}"
-    caption = f"{record.arm}, seed {record.seed}, image beside overlay. {how(gathered, settings)}"
-    return pairs_sheet(gathered, sight, path, title), caption
+    caption = f"{record.arm}, seed {record.seed}, image beside overlay. {how(views, settings)}"
+    return pairs_sheet(views, view, path, title), caption
 
 
 def training_graph(rows: list[dict[str, Any]], name: str, path: Path) -> Path:

@@ -59,7 +59,7 @@ DIVERGING = matplotlib.colormaps["RdBu"]
 THEMES = {"light": LIGHT, "dark": DARK}
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-NUM_COLOURS = 8
+NUM_COLORS = 8
 
 
 @contextlib.contextmanager
@@ -111,15 +111,15 @@ def arm_styles(arms: list[str], baseline: str, colour: dict[str, str]) -> dict[s
     styles, others = {}, [arm for arm in arms if arm != baseline]
     for number, arm in enumerate(others):
         styles[arm] = {
-            "color": colour[f"s{number % NUM_COLOURS + 1}"],
-            "linestyle": LINES[(number + number // NUM_COLOURS) % len(LINES)],
+            "color": colour[f"s{number % NUM_COLORS + 1}"],
+            "linestyle": LINES[(number + number // NUM_COLORS) % len(LINES)],
             "marker": MARKERS[number % len(MARKERS)],
         }
     styles[baseline] = {"color": colour["s0"], "linestyle": "-", "marker": "o"}
     return styles
 
 
-def recoloured(svg: str, css_variables: bool = False) -> str:
+def recolor(svg: str, css_variables: bool = False) -> str:
     """The SVG of a light figure in dark colours, or with `var(--role, light)` in the place of each colour."""
     for role, light in LIGHT.items():
         svg = svg.replace(light, f"var(--{role}, {light})" if css_variables else DARK[role])

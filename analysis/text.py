@@ -6,7 +6,7 @@ import re
 MINUS = "\u2212"
 PLUS_MINUS = "\u00b1"
 ARROW = "\u2192"
-NOTHING = "\u2013"
+DASH = "\u2013"
 LATEX = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
@@ -17,11 +17,11 @@ LATEX = {
     PLUS_MINUS: r"$\pm$",
     MINUS: r"$-$",
     ARROW: r"$\rightarrow$",
-    NOTHING: "--",
+    DASH: "--",
 } | {c: "\\" + c for c in "{}$&#_%"}
 
 
-def ranges(numbers: list[int]) -> str:
+def format_ranges(numbers: list[int]) -> str:
     """[1, 2, 3, 9] -> `1-3, 9`."""
     parts: list[list[int]] = []
     for number in sorted(numbers):
@@ -35,7 +35,7 @@ def ranges(numbers: list[int]) -> str:
 def decimals(value: float, places: int = 2) -> str:
     """A number with a real minus sign, or a dash when there is none."""
     if value is None or math.isnan(value):
-        return NOTHING
+        return DASH
     rounded = f"{value:.{places}f}"
     if float(rounded) == 0:
         rounded = rounded.lstrip("-")
@@ -55,25 +55,25 @@ def interval(low: float, high: float, places: int = 2) -> str:
 
 def p_value(p: float) -> str:
     """Three digits, `< 0.001` below."""
-    return NOTHING if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return DASH if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def whole(value: float) -> str:
+def integer(value: float) -> str:
     """An integer with thousands separators; `> 100,000` for infinity."""
     if math.isnan(value):
-        return NOTHING
+        return DASH
     return "> 100,000" if math.isinf(value) else f"{int(value):,}"
 
 
-def share(value: float) -> str:
+def percent(value: float) -> str:
     """A share of 1 as whole percent."""
-    return NOTHING if math.isnan(value) else f"{100 * value:.0f} %"
+    return DASH if math.isnan(value) else f"{100 * value:.0f} %"
 
 
-def large(value: float) -> str:
+def si_number(value: float) -> str:
     """Three digits and k, M or G: 4,249,354 -> 4.25 M."""
     if math.isnan(value):
-        return NOTHING
+        return DASH
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g} {letter}"
@@ -83,7 +83,7 @@ def large(value: float) -> str:
 def duration(seconds: float) -> str:
     """`42 s`, `3 min 20 s` or `5 h 12 min`."""
     if math.isnan(seconds):
-        return NOTHING
+        return DASH
     whole_seconds = round(seconds)
     minutes, rest = divmod(whole_seconds, 60)
     if minutes == 0:
@@ -91,12 +91,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def text(value: object) -> str:
+def text_or_dash(value: object) -> str:
     """A string, a dash for a missing one."""
-    return value if isinstance(value, str) and value else NOTHING
+    return value if isinstance(value, str) and value else DASH
 
 
-def arrows(changes: str) -> str:
+def unicode_arrows(changes: str) -> str:
     """ASCII arrows as real ones."""
     return changes.replace("->", ARROW)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from vitsweep.analysis.statistics.claims import claim_fault, find_arm
+from vitsweep.analysis.statistics.claims import claim_error, find_arm
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
@@ -53,7 +53,7 @@ def test_readme_study_states_five_claims_whose_arms_it_has(plans, name):
     roles = {row["arm"]: row["role"] for row in plan.arms}
     selection = SimpleNamespace(arms=arms(plan), levels=levels, roles=roles, baseline=plan.baseline)
     for claim in (c for c in plan.claims if c.get("testable", True)):
-        assert not claim_fault(claim)
+        assert not claim_error(claim)
         assert all(find_arm(arm, selection) for arm in claimed_arms(claim)), claim
 
 

@@ -15,12 +15,12 @@ import numpy as np
 from vitsweep.files import write_atomically
 from vitsweep.study.record import Record
 
-KEPT_NAME = "rollout.npz"
+CACHE_NAME = "rollout.npz"
 DEFINITIONS = 1
 """Raised with every change of what a measure means."""
 
 
-def question(directory: Path, record: Record, which: str, alpha: float, count: int) -> str:
+def key(directory: Path, record: Record, which: str, alpha: float, count: int) -> str:
     """Hash of all that the measures of a cell depend on; empty when its checkpoint is not there."""
     try:
         weights = hashlib.sha256((directory / f"{which}.safetensors").read_bytes()).hexdigest()
@@ -30,11 +30,11 @@ def question(directory: Path, record: Record, which: str, alpha: float, count: i
     return hashlib.sha256(json.dumps([*asked, which, alpha, count], sort_keys=True).encode()).hexdigest()
 
 
-def recall(directory: Path, asked: str) -> tuple[dict[str, float], np.ndarray] | None:
+def load(directory: Path, asked: str) -> tuple[dict[str, float], np.ndarray] | None:
     """Measure -> mean over the images, and the maps' densities (N, P); None if they were not made for this question."""
     try:
         # Opened here: numpy leaves a torn file open.
-        with open(directory / KEPT_NAME, "rb") as file, np.load(file) as kept:
+        with open(directory / CACHE_NAME, "rb") as file, np.load(file) as kept:
             if not asked or str(kept["asked"]) != asked:
                 return None
             names, values = kept["names"].tolist(), kept["values"].tolist()
@@ -43,12 +43,12 @@ def recall(directory: Path, asked: str) -> tuple[dict[str, float], np.ndarray] |
         return None
 
 
-def keep(directory: Path, asked: str, numbers: dict[str, float], density_NP: np.ndarray) -> None:
+def save(directory: Path, asked: str, numbers: dict[str, float], density_NP: np.ndarray) -> None:
     """Write the answer; a directory that cannot be written to is left as it is."""
     stream = io.BytesIO()
     names, values = np.array(list(numbers)), np.array(list(numbers.values()), dtype=np.float64)
     np.savez(stream, asked=np.array(asked), names=names, values=values, density_NP=density_NP)
     try:
-        write_atomically(directory / KEPT_NAME, stream.getvalue())
+        write_atomically(directory / CACHE_NAME, stream.getvalue())
     except OSError:
         return

@@ -16,26 +16,25 @@ from vitsweep.study.record import Record, read_record
 
 from . import cache as kept_measures
 from . import faithful
-from .images import Chosen, spread_over_classes
-from .looks import Settings, attempt, comparable, data_of, one_line
+from .images import ImageChoice, spread_over_classes
+from .looks import ViewSettings, first_line, load_cell_data, try_or_note, with_same_data
 from .measures import agreement, density, measure, summary
 
 if TYPE_CHECKING:
     from vitsweep.data.load import Data
 
 
-def cell_measures(cells: pd.DataFrame, settings: Settings, count: int) -> tuple[pd.DataFrame, list[str]]:
+def cell_measures(cells: pd.DataFrame, settings: ViewSettings, count: int) -> tuple[pd.DataFrame, list[str]]:
     """A row a finished cell: directory, arm, role, seed and its `rollout/...` columns; and notes of what is missing.
 
     Raises:
         UserError: no finished cell, or nothing is known of any cell and there are no data.
     """
-    kept, notes = comparable(finished(cells))
+    kept, notes = with_same_data(finished_cells(cells))
     asked = [
-        kept_measures.question(Path(row["directory"]), record, settings.which, settings.alpha, count)
-        for row, record in kept
+        kept_measures.key(Path(row["directory"]), record, settings.which, settings.alpha, count) for row, record in kept
     ]
-    answers = [kept_measures.recall(Path(row["directory"]), key) for (row, _), key in zip(kept, asked, strict=True)]
+    answers = [kept_measures.load(Path(row["directory"]), key) for (row, _), key in zip(kept, asked, strict=True)]
     if None in answers:
         answers = _completed(kept, asked, answers, settings, count, notes)
     rows, densities = [], {}
@@ -51,7 +50,7 @@ def cell_measures(cells: pd.DataFrame, settings: Settings, count: int) -> tuple[
     return frame, notes
 
 
-def finished(cells: pd.DataFrame) -> list[tuple[dict, Record]]:
+def finished_cells(cells: pd.DataFrame) -> list[tuple[dict, Record]]:
     """The finished cells with their records.
 
     Raises:
@@ -64,31 +63,40 @@ def finished(cells: pd.DataFrame) -> list[tuple[dict, Record]]:
 
 
 def _completed(
-    kept: list[tuple[dict, Record]], asked: list[str], answers: list, settings: Settings, count: int, notes: list[str]
+    kept: list[tuple[dict, Record]],
+    asked: list[str],
+    answers: list,
+    settings: ViewSettings,
+    count: int,
+    notes: list[str],
 ) -> list:
     """The answers with those filled in that can be made now; a note for each that cannot."""
     try:
-        data = data_of(kept[0][1])
+        data = load_cell_data(kept[0][1])
     except (UserError, OSError) as fault:
         if not any(answers):
             raise
-        notes.append(f"{answers.count(None)} of {len(answers)} cells have no rollout measures: {one_line(fault)}.")
+        notes.append(f"{answers.count(None)} of {len(answers)} cells have no rollout measures: {first_line(fault)}.")
         return answers
     chosen = spread_over_classes(data.test.label_N.cpu().numpy(), min(count, len(data.test)))
     made = list(answers)
     for place, ((row, record), key) in enumerate(zip(kept, asked, strict=True)):
         if answers[place] is None:
-            made[place] = attempt(lambda r=row, c=record: _measured(r, c, data, chosen, settings), _tell(row), notes)
+            made[place] = try_or_note(
+                lambda r=row, c=record: _measured(r, c, data, chosen, settings), _tell(row), notes
+            )
             if made[place] is not None:
-                kept_measures.keep(Path(row["directory"]), key, *made[place])
+                kept_measures.save(Path(row["directory"]), key, *made[place])
     return made
 
 
-def _measured(row: dict, record: Record, data: "Data", chosen: Chosen, settings: Settings) -> tuple[dict, np.ndarray]:
+def _measured(
+    row: dict, record: Record, data: "Data", chosen: ImageChoice, settings: ViewSettings
+) -> tuple[dict, np.ndarray]:
     from vitsweep.train.checkpoint import load_model
 
     model = load_model(row["directory"], settings.which)
-    image_NCHW = data.test.image_NCHW[chosen.place_N]
+    image_NCHW = data.test.image_NCHW[chosen.index_N]
     frame, _, patch_NP = measure(model, image_NCHW, record.normalisation, alpha=settings.alpha)
     # Single precision is what is kept, and a report must say the same from memory as at first sight.
     return {"images": len(frame)} | summary(frame), density(patch_NP).astype(np.float32)
@@ -102,7 +110,7 @@ def _agreement(densities: dict, arm: str, seed: int) -> float:
 
 
 def faithfulness(
-    cells: pd.DataFrame, settings: Settings, count: int, missing: Sequence[str] = ("drop",)
+    cells: pd.DataFrame, settings: ViewSettings, count: int, missing: Sequence[str] = ("drop",)
 ) -> tuple[pd.DataFrame, list[str]]:
     """A row a finished cell, null map and metric: the map's paired difference with its interval; and notes.
 
@@ -110,33 +118,35 @@ def faithfulness(
         missing: how patches are taken away, one or both of faithful.MISSING; each costs some 70 forward passes an
             image.
     """
-    kept, notes = comparable(finished(cells))
-    data = data_of(kept[0][1])
+    kept, notes = with_same_data(finished_cells(cells))
+    data = load_cell_data(kept[0][1])
     chosen = spread_over_classes(data.test.label_N.cpu().numpy(), min(count, len(data.test)))
     parts = []
     for row, record in kept:
-        made = attempt(lambda r=row, c=record: _judged(r, c, data, chosen, settings, missing), _tell(row), notes)
+        made = try_or_note(lambda r=row, c=record: _judged(r, c, data, chosen, settings, missing), _tell(row), notes)
         parts += [made] if made is not None else []
     return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), notes
 
 
 def _judged(
-    row: dict, record: Record, data: "Data", chosen: Chosen, settings: Settings, missing: Sequence[str]
+    row: dict, record: Record, data: "Data", chosen: ImageChoice, settings: ViewSettings, missing: Sequence[str]
 ) -> pd.DataFrame:
     from vitsweep.train.checkpoint import load_model
 
-    from .maps import look
+    from .maps import attention_maps
 
     model = load_model(row["directory"], settings.which)
-    image_NCHW = data.test.image_NCHW[chosen.place_N]
-    patch_NP = look(model, image_NCHW, record.normalisation, variant=settings.variant, alpha=settings.alpha).patches
+    image_NCHW = data.test.image_NCHW[chosen.index_N]
+    patch_NP = attention_maps(
+        model, image_NCHW, record.normalisation, variant=settings.variant, alpha=settings.alpha
+    ).patches
     parts = []
     for way in missing:
         rng = np.random.default_rng([row["seed"], 0])
-        judged = faithful.judge(model, image_NCHW, record.normalisation, patch_NP, rng, missing=way)
-        parts.append(faithful.against_nulls(judged).assign(missing=way))
+        judged = faithful.score_maps(model, image_NCHW, record.normalisation, patch_NP, rng, missing=way)
+        parts.append(faithful.compare_with_nulls(judged).assign(missing=way))
     if data.test.box_N4 is not None:
-        parts.append(_pointed(patch_NP, model, data.test.box_N4[chosen.place_N].cpu().numpy(), row["seed"]))
+        parts.append(_pointed(patch_NP, model, data.test.box_N4[chosen.index_N].cpu().numpy(), row["seed"]))
     frame = pd.concat(parts, ignore_index=True)
     for place, name in enumerate(("arm", "seed")):
         frame.insert(place, name, row[name])

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from .looks import Sight
-from .measures import coarser, density, doublings, lift, total_variation
+from .looks import ModelView
+from .measures import coarsen, density, lift, log2_lift, total_variation
 
 RATE = 0.05
 """False discovery rate that the marks keep."""
@@ -48,7 +48,7 @@ class Difference:
     """The smallest p that this many seeds can give."""
 
 
-def compare(arm: list[Sight], baseline: list[Sight]) -> Difference | None:
+def compare_arms(arm: list[ModelView], baseline: list[ModelView]) -> Difference | None:
     """Differences of two arms' maps of the same images; None when they have no seed in common."""
     pairs = [(a, b) for a in arm for b in baseline if a.seed == b.seed]
     if not pairs:
@@ -57,7 +57,7 @@ def compare(arm: list[Sight], baseline: list[Sight]) -> Difference | None:
     arm_SNP, base_SNP = (on_grid([pair[side] for pair in pairs], grid) for side in (0, 1))
     change_SNP = log_lift(arm_SNP) - log_lift(base_SNP)
     p_NP = moderated_p(change_SNP)
-    between, within, p, attainable_p = whole_maps(arm_SNP, base_SNP)
+    between, within, p, attainable_p = compare_whole_maps(arm_SNP, base_SNP)
     return Difference(
         arm=arm[0].arm,
         seeds=[a.seed for a, _ in pairs],
@@ -77,15 +77,15 @@ def common_grid(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]
     return math.gcd(one[0], other[0]), math.gcd(one[1], other[1])
 
 
-def on_grid(sights: list[Sight], grid: tuple[int, int]) -> np.ndarray:
+def on_grid(model_views: list[ModelView], grid: tuple[int, int]) -> np.ndarray:
     """The densities of several seeds, mass summed onto the grid, (S, N, P)."""
-    return np.stack([coarser(density(sight.maps.patches), sight.maps.grid, grid) for sight in sights])
+    return np.stack([coarsen(density(view.maps.patches), view.maps.grid, grid) for view in model_views])
 
 
 def log_lift(density_SNP: np.ndarray) -> np.ndarray:
     """Doublings of the lift, not below those of FLOOR."""
     S, N, P = density_SNP.shape
-    return doublings(np.maximum(lift(density_SNP.reshape(S * N, P)), FLOOR)).reshape(S, N, P)
+    return log2_lift(np.maximum(lift(density_SNP.reshape(S * N, P)), FLOOR)).reshape(S, N, P)
 
 
 def moderated_p(change_SNP: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ def moderated_p(change_SNP: np.ndarray) -> np.ndarray:
     if S < 2:
         return np.full(mean_NP.shape, np.nan)
     variance_NP, freedom = change_SNP.var(0, ddof=1), S - 1
-    prior_freedom, prior_variance = prior_of(variance_NP, freedom)
+    prior_freedom, prior_variance = variance_prior(variance_NP, freedom)
     moderated_NP = (prior_freedom * prior_variance + freedom * variance_NP) / (prior_freedom + freedom)
     # Patches are not independent, so never more degrees of freedom than all of them together can have.
     total = min(prior_freedom + freedom, freedom * variance_NP.size)
@@ -104,7 +104,7 @@ def moderated_p(change_SNP: np.ndarray) -> np.ndarray:
     return 2 * special.stdtr(total, -np.abs(t_NP))
 
 
-def prior_of(variance: np.ndarray, freedom: int) -> tuple[float, float]:
+def variance_prior(variance: np.ndarray, freedom: int) -> tuple[float, float]:
     """Degrees of freedom and value of the variance that all patches share (Smyth 2004, section 6.2).
 
     Deviation from the source: how much the true variances scatter is put one standard error higher than estimated. A
@@ -132,7 +132,7 @@ def discoveries(p: np.ndarray, rate: float = RATE) -> np.ndarray:
     return found.reshape(p.shape)
 
 
-def whole_maps(arm_SNP: np.ndarray, base_SNP: np.ndarray) -> tuple[float, float, float, float]:
+def compare_whole_maps(arm_SNP: np.ndarray, base_SNP: np.ndarray) -> tuple[float, float, float, float]:
     """Distance between the arms, distance within them, exact p of the former exceeding the latter, smallest p."""
     S = len(arm_SNP)
     all_XNP = np.concatenate([arm_SNP, base_SNP])

@@ -29,7 +29,7 @@ STEPS = 16
 """Steps from the whole image to none; the area hardly depends on it (and not at all for a straight curve)."""
 
 
-def judge(
+def score_maps(
     model: "nn.Module",
     image_NCHW: "Tensor",
     normalisation: dict[str, Sequence[float]],
@@ -42,9 +42,9 @@ def judge(
     maps = {"map": map_NP} | null_maps(map_NP, model.grid, rng)
     parts = []
     for name, values_NP in maps.items():
-        order_NP = order_of(values_NP, rng)
-        lost = area(*curve(model, image_NCHW, normalisation, order_NP, insert=False, missing=missing))
-        won = area(*curve(model, image_NCHW, normalisation, order_NP, insert=True, missing=missing))
+        order_NP = patch_order(values_NP, rng)
+        lost = curve_area(*probability_curve(model, image_NCHW, normalisation, order_NP, insert=False, missing=missing))
+        won = curve_area(*probability_curve(model, image_NCHW, normalisation, order_NP, insert=True, missing=missing))
         frame = pd.DataFrame({"map": name, "deletion": lost, "insertion": won, "gap": won - lost})
         parts.append(frame.rename_axis("image").reset_index())
     return pd.concat(parts, ignore_index=True)
@@ -64,12 +64,12 @@ def null_maps(map_NP: np.ndarray, grid: tuple[int, int], rng: np.random.Generato
     }
 
 
-def order_of(map_NP: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def patch_order(map_NP: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Patches from most to least, equal ones in random order, (N, P)."""
     return np.lexsort((rng.random(map_NP.shape), -map_NP), axis=1)
 
 
-def curve(
+def probability_curve(
     model: "nn.Module",
     image_NCHW: "Tensor",
     normalisation: dict[str, Sequence[float]],
@@ -137,12 +137,12 @@ def only_tokens(model: "nn.Module", kept_BX: "Tensor") -> Iterator[None]:
         handle.remove()
 
 
-def area(share_K: np.ndarray, curve_NK: np.ndarray) -> np.ndarray:
+def curve_area(share_K: np.ndarray, curve_NK: np.ndarray) -> np.ndarray:
     """Mean height of each curve over the share of patches, (N,): trapezoids, so the ends count half."""
     return np.trapezoid(curve_NK, share_K, axis=1)
 
 
-def against_nulls(judged: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+def compare_with_nulls(judged: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """The map minus each null map, paired by image: mean, t interval and n, a row a null map and metric."""
     rows = []
     of_map = judged[judged["map"] == "map"].set_index("image")
@@ -172,7 +172,7 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def touching(grid: tuple[int, int], patch_size: int, box_N4: np.ndarray) -> np.ndarray:
+def touches_box(grid: tuple[int, int], patch_size: int, box_N4: np.ndarray) -> np.ndarray:
     """Which patches share a pixel with each box (top, left, bottom, right; the latter two exclusive), (N, P)."""
     top_P, left_P = np.indices(grid).reshape(2, -1) * patch_size
     top, left, bottom, right = (side[:, None] for side in np.asarray(box_N4).T)
@@ -186,8 +186,8 @@ def pointing_game(
 
     `chance` is the share of patches that touch the shape: what a random patch hits on average.
     """
-    touches_NP = touching(grid, patch_size, box_N4)
+    touches_NP = touches_box(grid, patch_size, box_N4)
     maps = {"map": map_NP} | null_maps(map_NP, grid, rng)
-    first = {name: order_of(values_NP, rng)[:, :1] for name, values_NP in maps.items()}
+    first = {name: patch_order(values_NP, rng)[:, :1] for name, values_NP in maps.items()}
     hits = {name: np.take_along_axis(touches_NP, place_N1, 1)[:, 0] for name, place_N1 in first.items()}
     return pd.DataFrame(hits | {"chance": touches_NP.mean(1)})

@@ -20,18 +20,18 @@ FORMS = "a number, ids=3,17, class=cat, class=cat:16, disagree:16, wrong:16"
 
 
 @dataclass(kw_only=True)
-class Chosen:
+class ImageChoice:
     """Test images and why these."""
 
-    place_N: np.ndarray
+    index_N: np.ndarray
     """Positions in the test set."""
     rule: str
     """One sentence."""
 
 
-def choose(
+def choose_images(
     wish: str, label_N: np.ndarray, classes: list[str], directories: list[Path] | None = None, which: str = "best"
-) -> Chosen:
+) -> ImageChoice:
     """The images that `wish` describes, in one of FORMS.
 
     Args:
@@ -54,12 +54,12 @@ def choose(
     if by_class:
         return _of_class(name, count, label_N, classes)
     if by_prediction:
-        predicted = np.stack([predictions(d, len(label_N), which) for d in directories or []])
+        predicted = np.stack([read_predictions(d, len(label_N), which) for d in directories or []])
         return _disputed(predicted, count) if by_prediction == "disagree" else _wrong(predicted[0], label_N, count)
     return spread_over_classes(label_N, count)
 
 
-def spread_over_classes(label_N: np.ndarray, count: int = DEFAULT_COUNT) -> Chosen:
+def spread_over_classes(label_N: np.ndarray, count: int = DEFAULT_COUNT) -> ImageChoice:
     """`count` images drawn once for all, as many of each class as can be, sorted by class."""
     rng = np.random.default_rng(SEED)
     present = np.unique(label_N)
@@ -70,10 +70,12 @@ def spread_over_classes(label_N: np.ndarray, count: int = DEFAULT_COUNT) -> Chos
         if len(free):
             drawn.append(int(rng.choice(free)))
     kind = "one of each of as many classes" if count <= len(present) else "spread evenly over the classes"
-    return Chosen(place_N=np.array(drawn), rule=f"{len(drawn)} test images drawn once for all (seed {SEED}), {kind}.")
+    return ImageChoice(
+        index_N=np.array(drawn), rule=f"{len(drawn)} test images drawn once for all (seed {SEED}), {kind}."
+    )
 
 
-def predictions(directory: Path, num_images: int, which: str = "best") -> np.ndarray:
+def read_predictions(directory: Path, num_images: int, which: str = "best") -> np.ndarray:
     """Predicted class of every test image, in test-set order, as the cell left it.
 
     Raises:
@@ -82,40 +84,44 @@ def predictions(directory: Path, num_images: int, which: str = "best") -> np.nda
     path = Path(directory) / PREDICTIONS_NAME
     try:
         with np.load(path) as stored:
-            place_N, class_N = stored["id"], stored[f"{'best' if which == 'best' else 'final'}_class"]
+            index_N, class_N = stored["id"], stored[f"{'best' if which == 'best' else 'final'}_class"]
     except (OSError, KeyError, ValueError) as fault:
         raise UserError(f"{path}  cannot be read ({fault}); choose images by number, ids or class") from fault
-    if sorted(place_N.tolist()) != list(range(num_images)):
+    if sorted(index_N.tolist()) != list(range(num_images)):
         raise UserError(f"{path}  is about other images than this test set; choose images by number, ids or class")
-    return class_N[np.argsort(place_N)]
+    return class_N[np.argsort(index_N)]
 
 
-def _by_id(listed: str, label_N: np.ndarray) -> Chosen:
-    place_N = np.array([int(part) for part in listed.split(",") if part], dtype=int)
-    if not len(place_N) or place_N.max() >= len(label_N):
+def _by_id(listed: str, label_N: np.ndarray) -> ImageChoice:
+    index_N = np.array([int(part) for part in listed.split(",") if part], dtype=int)
+    if not len(index_N) or index_N.max() >= len(label_N):
         raise UserError(f"--images ids={listed}  must name test images from 0 to {len(label_N) - 1}")
-    return Chosen(place_N=place_N, rule=f"Test images {', '.join(map(str, place_N))}, as asked for.")
+    return ImageChoice(index_N=index_N, rule=f"Test images {', '.join(map(str, index_N))}, as asked for.")
 
 
-def _of_class(name: str, count: int, label_N: np.ndarray, classes: list[str]) -> Chosen:
+def _of_class(name: str, count: int, label_N: np.ndarray, classes: list[str]) -> ImageChoice:
     if name not in classes:
         raise UserError(f"--images class={name}  is unknown; allowed: {', '.join(classes)}")
     members = np.flatnonzero(label_N == classes.index(name))
     drawn = np.sort(np.random.default_rng(SEED).permutation(members)[:count])
-    return Chosen(place_N=drawn, rule=f"{len(drawn)} test images of class {name}, drawn once for all (seed {SEED}).")
+    return ImageChoice(
+        index_N=drawn, rule=f"{len(drawn)} test images of class {name}, drawn once for all (seed {SEED})."
+    )
 
 
-def _disputed(predicted: np.ndarray, count: int) -> Chosen:
+def _disputed(predicted: np.ndarray, count: int) -> ImageChoice:
     """Images on which two cells taken at random differ most often; equal ones in a fixed random order."""
     votes_NK = np.stack([(predicted == k).mean(0) for k in range(predicted.max() + 1)], axis=1)
     dispute_N = 1 - (votes_NK**2).sum(1)
     shuffled = np.random.default_rng(SEED).permutation(len(dispute_N))
     drawn = shuffled[np.argsort(-dispute_N[shuffled], kind="stable")][:count]
-    return Chosen(place_N=drawn, rule=f"The {len(drawn)} test images on which the {len(predicted)} models differ most.")
+    return ImageChoice(
+        index_N=drawn, rule=f"The {len(drawn)} test images on which the {len(predicted)} models differ most."
+    )
 
 
-def _wrong(class_N: np.ndarray, label_N: np.ndarray, count: int) -> Chosen:
+def _wrong(class_N: np.ndarray, label_N: np.ndarray, count: int) -> ImageChoice:
     missed = np.flatnonzero(class_N != label_N)
     drawn = np.sort(np.random.default_rng(SEED).permutation(missed)[:count])
     rule = f"{len(drawn)} of the {len(missed)} test images that the first model gets wrong"
-    return Chosen(place_N=drawn, rule=f"{rule}, drawn once for all (seed {SEED}).")
+    return ImageChoice(index_N=drawn, rule=f"{rule}, drawn once for all (seed {SEED}).")

@@ -16,23 +16,23 @@ import pandas as pd
 from vitsweep.errors import UserError
 from vitsweep.study.record import Record, epoch_checkpoints, read_record
 
-from ..text import ranges
-from .images import Chosen, choose
-from .measures import density, doublings, lift
+from ..text import format_ranges
+from .images import ImageChoice, choose_images
+from .measures import density, lift, log2_lift
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vitsweep.data.load import Data
 
-    from .maps import Maps
+    from .maps import AttentionMaps
 
 
 MAX_EPOCHS = 8
 
 
 @dataclass(kw_only=True)
-class Sight:
+class ModelView:
     """What one model makes of the chosen images."""
 
     arm: str
@@ -40,7 +40,7 @@ class Sight:
     seed: int
     directory: str
     patch_size: int
-    maps: "Maps"
+    maps: "AttentionMaps"
     epoch: int | None = None
     """Epoch of the checkpoint, where a cell shows several."""
 
@@ -50,13 +50,13 @@ class Sight:
         return density(self.maps.patches)
 
     @property
-    def doublings(self) -> np.ndarray:
+    def log2_lift(self) -> np.ndarray:
         """Binary logarithm of the lift, (N, P): what is painted."""
-        return doublings(lift(self.maps.patches))
+        return log2_lift(lift(self.maps.patches))
 
 
 @dataclass(kw_only=True)
-class Gathered:
+class Views:
     """The chosen images and the models' views of them."""
 
     image_NHWC: np.ndarray
@@ -67,7 +67,7 @@ class Gathered:
     classes: list[str]
     rule: str
     """How the images were chosen."""
-    sights: list[Sight]
+    model_views: list[ModelView]
     """Arms in their order, seeds within."""
     notes: list[str] = field(default_factory=list)
     """A sentence for each cell that is missing and why."""
@@ -81,16 +81,16 @@ class Gathered:
 
     @property
     def arms(self) -> list[str]:
-        """Arms that have a sight, in order."""
-        return list(dict.fromkeys(sight.arm for sight in self.sights))
+        """Arms that have a view, in order."""
+        return list(dict.fromkeys(view.arm for view in self.model_views))
 
-    def of(self, arm: str) -> list[Sight]:
-        """The arm's sights, by seed."""
-        return [sight for sight in self.sights if sight.arm == arm]
+    def of(self, arm: str) -> list[ModelView]:
+        """The arm's model_views, by seed."""
+        return [view for view in self.model_views if view.arm == arm]
 
 
 @dataclass(kw_only=True)
-class Settings:
+class ViewSettings:
     """What is looked at and how."""
 
     images: str = "7"
@@ -99,7 +99,7 @@ class Settings:
     which: str = "best"
 
 
-def gather(cells: pd.DataFrame, settings: Settings) -> Gathered:
+def collect_views(cells: pd.DataFrame, settings: ViewSettings) -> Views:
     """Load data, choose images, and look at them with every finished cell's model.
 
     Args:
@@ -112,31 +112,31 @@ def gather(cells: pd.DataFrame, settings: Settings) -> Gathered:
     if not len(finished):
         raise UserError("No cell has finished, so there is no model to look through.")
     rows = [(row, read_record(Path(row["directory"]))) for row in finished.to_dict("records")]
-    data = data_of(rows[0][1])
-    rows, notes = comparable(rows)
+    data = load_cell_data(rows[0][1])
+    rows, notes = with_same_data(rows)
     directories = [Path(row["directory"]) for row, _ in rows]
-    chosen = choose(settings.images, data.test.label_N.cpu().numpy(), data.classes, directories, settings.which)
-    gathered = pick(data, chosen)
-    gathered.notes = notes
+    chosen = choose_images(settings.images, data.test.label_N.cpu().numpy(), data.classes, directories, settings.which)
+    views = select_images(data, chosen)
+    views.notes = notes
     for row, record in rows:
         tell = f"{row['arm']}, seed {row['seed']}"
-        found = attempt(lambda row=row, record=record: sight_of(row, record, gathered, settings), tell, notes)
-        gathered.sights += [found] if found else []
-    if not gathered.sights:
-        raise UserError(" ".join(merged(notes)))
-    return gathered
+        found = try_or_note(lambda row=row, record=record: cell_view(row, record, views, settings), tell, notes)
+        views.model_views += [found] if found else []
+    if not views.model_views:
+        raise UserError(" ".join(merge_notes(notes)))
+    return views
 
 
-def attempt(make: Callable[[], Any], tell: str, notes: list[str]) -> Any:
+def try_or_note(make: Callable[[], Any], tell: str, notes: list[str]) -> Any:
     """What `make` returns, or None and a note of what the user can know or mend."""
     try:
         return make()
     except (UserError, OSError) as fault:
-        notes.append(f"No rollout of {tell}: {one_line(fault)}.")
+        notes.append(f"No rollout of {tell}: {first_line(fault)}.")
         return None
 
 
-def merged(notes: list[str]) -> list[str]:
+def merge_notes(notes: list[str]) -> list[str]:
     """The notes in their order, those of several seeds of an arm as one."""
     groups: dict[tuple, list[int]] = {}
     for note in notes:
@@ -144,17 +144,17 @@ def merged(notes: list[str]) -> list[str]:
         groups.setdefault((parts[1], parts[3]) if parts else (note,), []).extend([int(parts[2])] if parts else [])
     words = []
     for key, seeds in groups.items():
-        which = f", seed{'s' if len(set(seeds)) > 1 else ''} {ranges(sorted(set(seeds)))}" if seeds else ""
+        which = f", seed{'s' if len(set(seeds)) > 1 else ''} {format_ranges(sorted(set(seeds)))}" if seeds else ""
         words.append(which.join(key) if seeds else key[0])
     return words
 
 
-def one_line(fault: Exception) -> str:
+def first_line(fault: Exception) -> str:
     """The first line of a message, without its full stop."""
     return (str(fault).splitlines() or [type(fault).__name__])[0].rstrip(". ")
 
 
-def data_of(record: Record) -> "Data":
+def load_cell_data(record: Record) -> "Data":
     """The data that a cell was trained on, found again from its configuration.
 
     Raises:
@@ -174,7 +174,7 @@ def data_of(record: Record) -> "Data":
     return data
 
 
-def comparable(rows: list[tuple[dict, Record]]) -> tuple[list[tuple[dict, Record]], list[str]]:
+def with_same_data(rows: list[tuple[dict, Record]]) -> tuple[list[tuple[dict, Record]], list[str]]:
     """The cells that share the first one's data, and a note about the others."""
     fingerprint = rows[0][1].data_fingerprint
     others = [f"{row['arm']} seed {row['seed']}" for row, record in rows if record.data_fingerprint != fingerprint]
@@ -182,19 +182,19 @@ def comparable(rows: list[tuple[dict, Record]]) -> tuple[list[tuple[dict, Record
     return kept, [f"Trained on other data, so not shown: {', '.join(others)}."] if others else []
 
 
-def pick(data: "Data", chosen: Chosen) -> Gathered:
-    """The chosen images, without any sight yet."""
-    return Gathered(
-        image_NHWC=data.test.image_NCHW[chosen.place_N].permute(0, 2, 3, 1).cpu().numpy(),
-        label_N=data.test.label_N[chosen.place_N].cpu().numpy(),
-        id_N=data.test.id_N[chosen.place_N].cpu().numpy(),
+def select_images(data: "Data", chosen: ImageChoice) -> Views:
+    """The chosen images, without any view yet."""
+    return Views(
+        image_NHWC=data.test.image_NCHW[chosen.index_N].permute(0, 2, 3, 1).cpu().numpy(),
+        label_N=data.test.label_N[chosen.index_N].cpu().numpy(),
+        id_N=data.test.id_N[chosen.index_N].cpu().numpy(),
         classes=data.classes,
         rule=chosen.rule,
-        sights=[],
+        model_views=[],
     )
 
 
-def sight_of(row: dict, record: Record, gathered: Gathered, settings: Settings) -> Sight:
+def cell_view(row: dict, record: Record, views: Views, settings: ViewSettings) -> ModelView:
     """One cell's view of the chosen images.
 
     Raises:
@@ -203,10 +203,10 @@ def sight_of(row: dict, record: Record, gathered: Gathered, settings: Settings) 
     from vitsweep.train.checkpoint import load_model
 
     model = load_model(row["directory"], settings.which)
-    return look_through(model, record.normalisation, gathered, settings, row)
+    return attention_view(model, record.normalisation, views, settings, row)
 
 
-def sights_over_training(row: dict, record: Record, gathered: Gathered, settings: Settings) -> list[Sight]:
+def views_over_training(row: dict, record: Record, views: Views, settings: ViewSettings) -> list[ModelView]:
     """One cell's views before training and after the epochs whose weights were kept, at most MAX_EPOCHS, evenly spaced.
 
     Empty if none were kept.
@@ -220,27 +220,27 @@ def sights_over_training(row: dict, record: Record, gathered: Gathered, settings
     if not kept:
         return []
     model = make_model(from_dict(record.config))  # with the weights that training began with: epoch 0
-    sights = [look_through(model, record.normalisation, gathered, settings, row | {"shown_epoch": 0})]
+    model_views = [attention_view(model, record.normalisation, views, settings, row | {"shown_epoch": 0})]
     places = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MAX_EPOCHS - 1)).round().astype(int))
     for epoch in (list(kept)[place] for place in places):
         model.load_state_dict(safetensors.torch.load_file(kept[epoch]))
-        sights.append(look_through(model, record.normalisation, gathered, settings, row | {"shown_epoch": epoch}))
-    return sights
+        model_views.append(attention_view(model, record.normalisation, views, settings, row | {"shown_epoch": epoch}))
+    return model_views
 
 
-def look_through(model: Any, normalisation: dict, gathered: Gathered, settings: Settings, row: dict) -> Sight:
+def attention_view(model: Any, normalisation: dict, views: Views, settings: ViewSettings, row: dict) -> ModelView:
     """A model's view of the chosen images."""
-    from .maps import look
+    from .maps import attention_maps
 
     device = next(model.parameters()).device
-    image_NCHW = gathered.image_NCHW.to(device)
-    maps = look(model, image_NCHW, normalisation, variant=settings.variant, alpha=settings.alpha)
-    told, there = maps.logit_NK.shape[1], len(gathered.classes)
+    image_NCHW = views.image_NCHW.to(device)
+    maps = attention_maps(model, image_NCHW, normalisation, variant=settings.variant, alpha=settings.alpha)
+    told, there = maps.logit_NK.shape[1], len(views.classes)
     if told != there:
         raise UserError(f"the model tells {told} classes apart, the data have {there}")
     if not np.isfinite(maps.logit_NK).all():
         raise UserError("the model's logits are not finite")
-    return Sight(
+    return ModelView(
         arm=row["arm"],
         role=row["role"],
         seed=int(row["seed"]),
@@ -251,27 +251,27 @@ def look_through(model: Any, normalisation: dict, gathered: Gathered, settings: 
     )
 
 
-def behind(gathered: Gathered) -> pd.DataFrame:
+def source_table(views: Views) -> pd.DataFrame:
     """The numbers behind the pictures: a row a model and image."""
-    from .measures import describe
+    from .measures import map_measures
 
     parts = []
-    for sight in gathered.sights:
-        probability_NK = sight.maps.probabilities
+    for view in views.model_views:
+        probability_NK = view.maps.probabilities
         predicted_N = probability_NK.argmax(1)
         frame = pd.DataFrame(
             {
-                "arm": sight.arm,
-                "seed": sight.seed,
-                "image": gathered.id_N,
-                "label": [gathered.classes[k] for k in gathered.label_N],
-                "predicted": [gathered.classes[k] for k in predicted_N],
+                "arm": view.arm,
+                "seed": view.seed,
+                "image": views.id_N,
+                "label": [views.classes[k] for k in views.label_N],
+                "predicted": [views.classes[k] for k in predicted_N],
                 "confidence": probability_NK.max(1).astype(float),
             }
         )
-        prefix_N = sight.maps.mass_NT.sum(1) - sight.maps.patches.sum(1)
-        measured = describe(sight.maps.patches, sight.maps.grid, sight.patch_size)
+        prefix_N = view.maps.mass_NT.sum(1) - view.maps.patches.sum(1)
+        measured = map_measures(view.maps.patches, view.maps.grid, view.patch_size)
         parts.append(pd.concat([frame, measured, pd.Series(prefix_N.astype(float), name="prefix_mass")], axis=1))
-        if sight.epoch is not None:
-            parts[-1].insert(2, "epoch", sight.epoch)
+        if view.epoch is not None:
+            parts[-1].insert(2, "epoch", view.epoch)
     return pd.concat(parts, ignore_index=True)

@@ -38,7 +38,7 @@ VARIANTS = {
 
 
 @dataclass(kw_only=True)
-class Maps:
+class AttentionMaps:
     """Where one model's predictions come from, for N images."""
 
     mass_NT: np.ndarray
@@ -61,7 +61,7 @@ class Maps:
 
 
 @dataclass(kw_only=True)
-class Pass:
+class ForwardPass:
     """What one forward pass left behind; valid until the next one."""
 
     attention: list[Tensor]
@@ -74,14 +74,14 @@ class Pass:
     """The result."""
 
 
-def look(
+def attention_maps(
     model: nn.Module,
     image_NCHW: Tensor,
     normalisation: dict[str, Sequence[float]],
     *,
     variant: str = "rollout",
     alpha: float = 0.5,
-) -> Maps:
+) -> AttentionMaps:
     """Maps of uint8 images, on the device where model and images are.
 
     Args:
@@ -97,22 +97,22 @@ def look(
     if variant not in VARIANTS:
         raise RolloutError(f"variant={variant!r}  is unknown; allowed: {', '.join(sorted(VARIANTS))}")
 
-    def use(seen: Pass) -> dict[str, Tensor]:
+    def use(seen: ForwardPass) -> dict[str, Tensor]:
         return {"mass": _ROW_OF[variant](seen, alpha=alpha), "logit": seen.logit_BK}
 
     # Heads are fused as soon as they are seen: an eighth of the memory, and no gradients are kept alive for nothing.
     fusion = {"max": "max", "min": "min", "relevance": None}.get(variant, "mean")
     reduce = None if fusion is None else partial(fuse, fusion=fusion)
     needs = {"calibrate": variant == "calibrated", "gradient": variant == "relevance"}
-    found = walk(model, image_NCHW, normalisation, use, reduce=reduce, **needs)
-    return Maps(mass_NT=found["mass"], logit_NK=found["logit"], grid=model.grid)
+    found = run_passes(model, image_NCHW, normalisation, use, reduce=reduce, **needs)
+    return AttentionMaps(mass_NT=found["mass"], logit_NK=found["logit"], grid=model.grid)
 
 
-def walk(
+def run_passes(
     model: nn.Module,
     image_NCHW: Tensor,
     normalisation: dict[str, Sequence[float]],
-    use: Callable[[Pass], dict[str, Tensor]],
+    use: Callable[[ForwardPass], dict[str, Tensor]],
     *,
     reduce: Callable[[Tensor], Tensor] | None = None,
     calibrate: bool = False,
@@ -130,12 +130,12 @@ def walk(
     readout_T = model.readout().to(image_NCHW.device)
     parts: list[dict[str, np.ndarray]] = []
     mode = torch.enable_grad() if gradient else torch.no_grad()
-    watch = watch_alphas(model) if calibrate else nullcontext([])
+    watch = alpha_hooks(model) if calibrate else nullcontext([])
     with capture_attention(model, reduce) as attention, watch as alphas, mode:
         for image_BCHW in image_NCHW.split(CHUNK):
             input_BCHW = normalize(image_BCHW, normalisation["mean"], normalisation["std"])
             logit_BK = model(input_BCHW.requires_grad_(gradient)).float()
-            seen = Pass(attention=attention, alphas=alphas, readout_T=readout_T, logit_BK=logit_BK)
+            seen = ForwardPass(attention=attention, alphas=alphas, readout_T=readout_T, logit_BK=logit_BK)
             parts.append({name: value.detach().cpu().numpy() for name, value in use(seen).items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -155,7 +155,7 @@ def check_fits(model: nn.Module, image_NCHW: Tensor) -> None:
 
 
 @contextmanager
-def watch_alphas(model: nn.Module) -> Iterator[list[Tensor]]:
+def alpha_hooks(model: nn.Module) -> Iterator[list[Tensor]]:
     """Yield a list that each forward pass fills with every block's calibrated residual weights, (B, T).
 
     The last block may answer only the tokens that the head reads; the others carry no mass there, so its first
@@ -181,19 +181,19 @@ def watch_alphas(model: nn.Module) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def _rollout_row(seen: Pass, *, alpha: float, **settings) -> Tensor:
+def _rollout_row(seen: ForwardPass, *, alpha: float, **settings) -> Tensor:
     return rollout(seen.attention, seen.readout_T, alpha=alpha, **settings)
 
 
-def _calibrated_row(seen: Pass, *, alpha: float) -> Tensor:
+def _calibrated_row(seen: ForwardPass, *, alpha: float) -> Tensor:
     return rollout(seen.attention, seen.readout_T, alpha=seen.alphas)
 
 
-def _last_row(seen: Pass, *, alpha: float) -> Tensor:
+def _last_row(seen: ForwardPass, *, alpha: float) -> Tensor:
     return rollout(seen.attention, seen.readout_T, alpha=0.0, layers=slice(-1, None))
 
 
-def _relevance_row(seen: Pass, *, alpha: float) -> Tensor:
+def _relevance_row(seen: ForwardPass, *, alpha: float) -> Tensor:
     # Images do not touch each other in a ViT, so one backward pass of the summed logits gives each its own
     # gradient.
     total = seen.logit_BK.max(1).values.sum()
@@ -212,20 +212,20 @@ _ROW_OF = {
 }
 
 
-def layer_rows(seen: Pass, *, alpha: float = 0.5) -> Tensor:
+def layer_rows(seen: ForwardPass, *, alpha: float = 0.5) -> Tensor:
     """(B, S, T): the rollout as if the head read after block 1, 2, ... S; the last is the rollout itself."""
     fused = [fuse(matrix) for matrix in seen.attention]
     depths = range(1, len(fused) + 1)
     return torch.stack([rollout(fused[:d], seen.readout_T, alpha=alpha) for d in depths], dim=1)
 
 
-def head_rows(seen: Pass) -> Tensor:
+def head_rows(seen: ForwardPass) -> Tensor:
     """(B, S, H, T): where the token that the head reads looks, block by block and attention head by attention
     head."""
     return torch.stack([torch.einsum("t,bhtk->bhk", seen.readout_T, a) for a in seen.attention], dim=1)
 
 
-def full_reading(seen: Pass, model: nn.Module, *, alpha: float = 0.5) -> dict[str, Tensor]:
+def measure_inputs(seen: ForwardPass, model: nn.Module, *, alpha: float = 0.5) -> dict[str, Tensor]:
     """All that analysis.attention.measures needs of a pass: the head's row, the mean row, distances, logits."""
     fused = [fuse(matrix) for matrix in seen.attention]
     uniform_T = torch.full_like(seen.readout_T, 1 / len(seen.readout_T))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Grid = tuple[int, int]
 
-WORDS = {
+DESCRIPTIONS = {
     "entropy": "entropy of the map over log of the number of patches; 1 is uniform",
     "effective_patches": "exp of the entropy: how many equal patches would be as spread",
     "max_lift": "largest density times the number of patches; 1 is uniform",
@@ -33,7 +33,7 @@ WORDS = {
     "flip_consistency": "1 minus the total variation between map of the mirrored and mirrored map; 1: equal",
     "seed_agreement": "1 minus the mean total variation between the maps of an arm's seeds; 1: the same maps",
 }
-COLUMNS = tuple(f"rollout/{name}" for name in WORDS)
+COLUMNS = tuple(f"rollout/{name}" for name in DESCRIPTIONS)
 """How they are called as columns of a study."""
 
 
@@ -62,7 +62,7 @@ def total_variation(density_NP: np.ndarray, other_NP: np.ndarray) -> np.ndarray:
     return np.abs(density_NP - other_NP).sum(1) / 2
 
 
-def centre_and_spread(density_NP: np.ndarray, grid: Grid, patch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def center_and_spread(density_NP: np.ndarray, grid: Grid, patch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Centre of mass (N, 2) as row and column, and root mean square distance from it (N,), pixels."""
     place_P2 = (np.indices(grid).reshape(2, -1).T + 0.5) * patch_size
     centre_N2 = density_NP @ place_P2
@@ -81,23 +81,23 @@ def rank_correlation(map_NP: np.ndarray, other_NP: np.ndarray) -> np.ndarray:
     return np.divide((a * b).sum(1), scale, out=np.zeros(len(a)), where=scale > 0)
 
 
-def mirrored(patch_NP: np.ndarray, grid: Grid) -> np.ndarray:
+def mirror_maps(patch_NP: np.ndarray, grid: Grid) -> np.ndarray:
     """The same maps, left and right exchanged."""
     return patch_NP.reshape(-1, *grid)[:, :, ::-1].reshape(patch_NP.shape)
 
 
-def coarser(patch_NP: np.ndarray, grid: Grid, wanted: Grid) -> np.ndarray:
+def coarsen(patch_NP: np.ndarray, grid: Grid, wanted: Grid) -> np.ndarray:
     """Mass summed onto a grid that divides this one: exact, nothing is invented."""
     (rows, columns), (to_rows, to_columns) = grid, wanted
     blocks = patch_NP.reshape(-1, to_rows, rows // to_rows, to_columns, columns // to_columns)
     return blocks.sum((2, 4)).reshape(len(patch_NP), -1)
 
 
-def describe(patch_NP: np.ndarray, grid: Grid, patch_size: int) -> pd.DataFrame:
+def map_measures(patch_NP: np.ndarray, grid: Grid, patch_size: int) -> pd.DataFrame:
     """The measures that need the maps alone, a row an image."""
     density_NP = density(patch_NP)
     nats_N = entropy(density_NP)
-    centre_N2, spread_N = centre_and_spread(density_NP, grid, patch_size)
+    centre_N2, spread_N = center_and_spread(density_NP, grid, patch_size)
     P = patch_NP.shape[1]
     return pd.DataFrame(
         {
@@ -120,16 +120,16 @@ def measure(
     """
     from . import maps
 
-    seen = maps.walk(model, image_NCHW, normalisation, lambda one: maps.full_reading(one, model, alpha=alpha))
-    mirror = maps.look(model, image_NCHW.flip(-1), normalisation, alpha=alpha)
+    seen = maps.run_passes(model, image_NCHW, normalisation, lambda one: maps.measure_inputs(one, model, alpha=alpha))
+    mirror = maps.attention_maps(model, image_NCHW.flip(-1), normalisation, alpha=alpha)
     prefix = model.num_prefix_tokens
     patch_NP = seen["mass"][:, prefix:]
-    frame = describe(patch_NP, model.grid, model.config.patch_size)
+    frame = map_measures(patch_NP, model.grid, model.config.patch_size)
     frame["prefix_mass"] = seen["mass"][:, :prefix].sum(1)
     frame["mixing"] = total_variation(seen["mass"], seen["mean"])
     frame["distance_px"] = seen["distance"].mean((1, 2))
     frame["specificity"] = 1 - rank_correlation(patch_NP, density(patch_NP).mean(0, keepdims=True))
-    turned_NP = mirrored(density(mirror.patches), model.grid)
+    turned_NP = mirror_maps(density(mirror.patches), model.grid)
     frame["flip_consistency"] = 1 - total_variation(density(patch_NP), turned_NP)
     return frame, seen["distance"].mean(0), patch_NP
 
@@ -144,10 +144,10 @@ def agreement(densities: Sequence[np.ndarray]) -> np.ndarray:
 
 def summary(frame: pd.DataFrame) -> dict[str, Any]:
     """Means over the images, named as a study's columns: `rollout/<measure>`."""
-    return {f"rollout/{name}": float(frame[name].mean()) for name in WORDS if name in frame}
+    return {f"rollout/{name}": float(frame[name].mean()) for name in DESCRIPTIONS if name in frame}
 
 
-def doublings(lift_P: np.ndarray) -> np.ndarray:
+def log2_lift(lift_P: np.ndarray) -> np.ndarray:
     """Binary logarithm of a lift; no mass at all becomes minus infinity, which paints as the lowest colour."""
     with np.errstate(divide="ignore"):
         return np.log2(lift_P)

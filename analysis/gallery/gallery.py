@@ -15,7 +15,16 @@ from vitsweep.study.record import read_record
 
 from ..attention.columns import cell_measures, faithfulness
 from ..attention.faithful import MISSING
-from ..attention.looks import Gathered, Settings, Sight, attempt, gather, merged, one_line, sights_over_training
+from ..attention.looks import (
+    ModelView,
+    Views,
+    ViewSettings,
+    collect_views,
+    first_line,
+    merge_notes,
+    try_or_note,
+    views_over_training,
+)
 from .panels import (
     Panel,
     difference_panel,
@@ -55,23 +64,25 @@ def report_panels(cells: pd.DataFrame, report_dir: Path) -> Gallery:
         cells: one row a cell with at least directory, arm, role, seed, status.
         report_dir: the PNGs go to its `figures` folder.
     """
-    gallery, settings = Gallery(), Settings()
+    gallery, settings = Gallery(), ViewSettings()
     figures = Path(report_dir) / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     try:
         cells = limited(in_order(cells), gallery.notes)
-        gathered = gather(cells, settings)
+        views = collect_views(cells, settings)
     except (UserError, OSError) as fault:
-        gallery.notes.append(NO_GALLERY.format(one_line(fault)))
+        gallery.notes.append(NO_GALLERY.format(first_line(fault)))
         return gallery
-    gallery.notes += gathered.notes
-    one_each = first_seeds(gathered)
+    gallery.notes += views.notes
+    one_each = first_seeds(views)
     gallery.panels.append(sheet_panel(one_each, settings, figures, scores_of(cells)))
-    changed = difference_panel(gathered, gathered.arms[0], settings, figures)
+    changed = difference_panel(views, views.arms[0], settings, figures)
     gallery.panels += [changed] if changed else []
-    film = attempt(lambda: film_panel(gathered, one_each.sights[0], settings, figures), "the blocks", gallery.notes)
+    film = try_or_note(
+        lambda: film_panel(views, one_each.model_views[0], settings, figures), "the blocks", gallery.notes
+    )
     gallery.panels += [film] if film else []
-    gallery.notes = merged(gallery.notes)
+    gallery.notes = merge_notes(gallery.notes)
     return gallery
 
 
@@ -84,12 +95,12 @@ def report_measures(cells: pd.DataFrame) -> tuple[pd.DataFrame | None, list[str]
     notes: list[str] = []
     try:
         cells = limited(in_order(cells), notes)
-        frame, more = cell_measures(cells, Settings(), MEASURED_IMAGES)
+        frame, more = cell_measures(cells, ViewSettings(), MEASURED_IMAGES)
         if frame.empty:
-            raise UserError(" ".join(merged(more)))
+            raise UserError(" ".join(merge_notes(more)))
     except (UserError, OSError) as fault:
-        return None, [*notes, NO_GALLERY.format(one_line(fault))]
-    return frame.merge(cells[["directory", "cell"]], on="directory"), merged(notes + more)
+        return None, [*notes, NO_GALLERY.format(first_line(fault))]
+    return frame.merge(cells[["directory", "cell"]], on="directory"), merge_notes(notes + more)
 
 
 def in_order(cells: pd.DataFrame) -> pd.DataFrame:
@@ -112,19 +123,19 @@ def limited(cells: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return cells[place < seeds_an_arm]
 
 
-def first_seeds(gathered: Gathered) -> Gathered:
-    """Each arm's sight with the lowest seed that the first arm has too, else with its lowest."""
-    wanted = [sight.seed for sight in gathered.of(gathered.arms[0])]
-    sights = []
-    for arm in gathered.arms:
-        of_arm = gathered.of(arm)
-        sights.append(next((s for s in of_arm if s.seed in wanted), of_arm[0]))
-    return only(gathered, sights)
+def first_seeds(views: Views) -> Views:
+    """Each arm's view with the lowest seed that the first arm has too, else with its lowest."""
+    wanted = [view.seed for view in views.of(views.arms[0])]
+    model_views = []
+    for arm in views.arms:
+        of_arm = views.of(arm)
+        model_views.append(next((s for s in of_arm if s.seed in wanted), of_arm[0]))
+    return only(views, model_views)
 
 
-def only(gathered: Gathered, sights: list[Sight]) -> Gathered:
-    """The same images with some of the sights."""
-    return Gathered(**(vars(gathered) | {"sights": sights}))
+def only(views: Views, model_views: list[ModelView]) -> Views:
+    """The same images with some of the model_views."""
+    return Views(**(vars(views) | {"model_views": model_views}))
 
 
 def scores_of(cells: pd.DataFrame, which: str = "best") -> dict[str, str]:
@@ -136,7 +147,7 @@ def scores_of(cells: pd.DataFrame, which: str = "best") -> dict[str, str]:
     return {str(row["directory"]): f"accuracy {100 * row[column]:.1f} %" for row in rows.to_dict("records")}
 
 
-def film_panel(gathered: Gathered, sight: Sight, settings: Settings, folder: Path) -> Panel:
+def film_panel(views: Views, view: ModelView, settings: ViewSettings, folder: Path) -> Panel:
     """The block-by-block panel of one cell.
 
     Raises:
@@ -144,24 +155,24 @@ def film_panel(gathered: Gathered, sight: Sight, settings: Settings, folder: Pat
     """
     from ..attention import maps
 
-    film = reading(gathered, sight, settings, lambda seen: {"film": maps.layer_rows(seen, alpha=settings.alpha)})
-    return layers_panel(gathered, sight, film["film"], settings, folder, f"rollout-layers{suffix(sight)}")
+    film = reading(views, view, settings, lambda seen: {"film": maps.layer_rows(seen, alpha=settings.alpha)})
+    return layers_panel(views, view, film["film"], settings, folder, f"rollout-layers{suffix(view)}")
 
 
-def reading(gathered: Gathered, sight: Sight, settings: Settings, use) -> dict:
+def reading(views: Views, view: ModelView, settings: ViewSettings, use) -> dict:
     """What `use` makes of one cell's forward pass over the chosen images."""
     from vitsweep.train.checkpoint import load_model
 
     from ..attention import maps
 
-    model = load_model(sight.directory, settings.which)
-    return maps.walk(model, gathered.image_NCHW, read_record(Path(sight.directory)).normalisation, use)
+    model = load_model(view.directory, settings.which)
+    return maps.run_passes(model, views.image_NCHW, read_record(Path(view.directory)).normalisation, use)
 
 
-def suffix(sight: Sight) -> str:
+def suffix(view: ModelView) -> str:
     """Part of a file name that tells which cell."""
-    safe = "".join(c if c.isalnum() or c in "=+.-" else "_" for c in sight.arm)
-    return f"-{safe}-seed{sight.seed}"
+    safe = "".join(c if c.isalnum() or c in "=+.-" else "_" for c in view.arm)
+    return f"-{safe}-seed{view.seed}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,14 +205,14 @@ def main(given: argparse.Namespace) -> int:
     folder = Path(given.out) if given.out else Path(given.directory[0]) / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
     cells = wanted(in_order(load(*given.directory).cells), given.arms, given.seeds)
-    settings = Settings(images=given.images, variant=given.variant, alpha=given.alpha, which=given.which)
+    settings = ViewSettings(images=given.images, variant=given.variant, alpha=given.alpha, which=given.which)
     gallery = draw(cells, settings, given.view, folder)
     add_numbers(gallery, cells, settings, given, folder)
     for panel in gallery.panels:
         panel.path.with_suffix(".txt").write_text(f"{panel.caption}\n\n{panel.alt}\n", encoding="utf-8")
         panel.table.to_csv(panel.path.with_suffix(".csv"), index=False, float_format="%.6g")
         print(panel.path)
-    for note in merged(gallery.notes):
+    for note in merge_notes(gallery.notes):
         print(note)
     return 0 if gallery.panels else 1
 
@@ -222,7 +233,7 @@ def wanted(cells: pd.DataFrame, arms: Sequence[str] | None, seeds: Sequence[int]
 
 
 def add_numbers(
-    gallery: Gallery, cells: pd.DataFrame, settings: Settings, given: argparse.Namespace, folder: Path
+    gallery: Gallery, cells: pd.DataFrame, settings: ViewSettings, given: argparse.Namespace, folder: Path
 ) -> None:
     """The views that need many images, if asked for."""
     if "measures" in given.view:
@@ -235,56 +246,56 @@ def add_numbers(
         gallery.panels += [faithful_panel(frame, settings, folder)] if len(frame) else []
 
 
-def draw(cells: pd.DataFrame, settings: Settings, views: Sequence[str], folder: Path) -> Gallery:
+def draw(cells: pd.DataFrame, settings: ViewSettings, kinds: Sequence[str], folder: Path) -> Gallery:
     """All asked-for views of the chosen images."""
-    if not PICTURES & set(views):
+    if not PICTURES & set(kinds):
         return Gallery()
-    gathered = gather(cells, settings)
-    gallery = Gallery(notes=gathered.notes)
-    one_each = first_seeds(gathered)
+    views = collect_views(cells, settings)
+    gallery = Gallery(notes=views.notes)
+    one_each = first_seeds(views)
     scores = scores_of(cells, settings.which)
-    if "sheet" in views:
-        gallery.panels.append(sheet_panel(gathered, settings, folder, scores))
-    if "pairs" in views:
-        names = [f"rollout-pairs{suffix(sight)}" for sight in one_each.sights]
+    if "sheet" in kinds:
+        gallery.panels.append(sheet_panel(views, settings, folder, scores))
+    if "pairs" in kinds:
+        names = [f"rollout-pairs{suffix(view)}" for view in one_each.model_views]
         gallery.panels += [
-            pairs_panel(gathered, s, settings, folder, n) for s, n in zip(one_each.sights, names, strict=True)
+            pairs_panel(views, s, settings, folder, n) for s, n in zip(one_each.model_views, names, strict=True)
         ]
-    if "difference" in views:
-        changed = difference_panel(gathered, gathered.arms[0], settings, folder)
+    if "difference" in kinds:
+        changed = difference_panel(views, views.arms[0], settings, folder)
         gallery.panels += [changed] if changed else []
-    for sight in one_each.sights:
-        if "layers" in views:
-            gallery.panels.append(film_panel(gathered, sight, settings, folder))
-        if "heads" in views:
-            gallery.panels += head_panels(gathered, sight, settings, folder)
-        if "training" in views:
-            gallery.panels += training_panels(gathered, sight, settings, folder, gallery.notes)
+    for view in one_each.model_views:
+        if "layers" in kinds:
+            gallery.panels.append(film_panel(views, view, settings, folder))
+        if "heads" in kinds:
+            gallery.panels += head_panels(views, view, settings, folder)
+        if "training" in kinds:
+            gallery.panels += training_panels(views, view, settings, folder, gallery.notes)
     return gallery
 
 
 def training_panels(
-    gathered: Gathered, sight: Sight, settings: Settings, folder: Path, notes: list[str]
+    views: Views, view: ModelView, settings: ViewSettings, folder: Path, notes: list[str]
 ) -> list[Panel]:
     """One cell over its kept epochs: one panel, or a note that none were kept."""
-    record = read_record(Path(sight.directory))
-    tell = f"{sight.arm}, seed {sight.seed}, over training"
-    row = {"arm": sight.arm, "role": sight.role, "seed": sight.seed, "directory": sight.directory}
-    found = attempt(lambda: sights_over_training(row, record, gathered, settings), tell, notes)
+    record = read_record(Path(view.directory))
+    tell = f"{view.arm}, seed {view.seed}, over training"
+    row = {"arm": view.arm, "role": view.role, "seed": view.seed, "directory": view.directory}
+    found = try_or_note(lambda: views_over_training(row, record, views, settings), tell, notes)
     if not found:
         notes += (
             [f"No rollout of {tell}: its epochs were not kept; see checkpoint_every_epochs."] if found == [] else []
         )
         return []
-    return [training_panel(only(gathered, found), settings, folder, f"rollout-training{suffix(sight)}")]
+    return [training_panel(only(views, found), settings, folder, f"rollout-training{suffix(view)}")]
 
 
-def head_panels(gathered: Gathered, sight: Sight, settings: Settings, folder: Path) -> list[Panel]:
+def head_panels(views: Views, view: ModelView, settings: ViewSettings, folder: Path) -> list[Panel]:
     """Every head of one cell, a panel an image."""
     from ..attention import maps
 
-    rows = reading(gathered, sight, settings, lambda seen: {"heads": maps.head_rows(seen)})["heads"]
+    rows = reading(views, view, settings, lambda seen: {"heads": maps.head_rows(seen)})["heads"]
     return [
-        heads_panel(gathered, sight, rows, n, folder, f"rollout-heads{suffix(sight)}-image{gathered.id_N[n]}")
-        for n in range(len(gathered.label_N))
+        heads_panel(views, view, rows, n, folder, f"rollout-heads{suffix(view)}-image{views.id_N[n]}")
+        for n in range(len(views.label_N))
     ]

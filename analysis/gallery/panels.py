@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..attention.difference import RATE, Difference, compare
-from ..attention.looks import Gathered, Settings, Sight, behind
+from ..attention.difference import RATE, Difference, compare_arms
+from ..attention.looks import ModelView, Views, ViewSettings, source_table
 from ..attention.measures import lift
 from .sheet import arms_sheet
 from .views import difference_sheet, heads_sheet, layers_sheet, pairs_sheet
@@ -30,7 +30,7 @@ class Panel:
     """The numbers behind it."""
 
 
-def title_of(settings: Settings) -> str:
+def title_of(settings: ViewSettings) -> str:
     """What the maps of a figure are, in a few words."""
     from ..attention.maps import VARIANTS
 
@@ -38,35 +38,35 @@ def title_of(settings: Settings) -> str:
     return words[0].upper() + words[1:]
 
 
-def how(gathered: Gathered, settings: Settings) -> str:
+def how(views: Views, settings: ViewSettings) -> str:
     """What every caption says: maps, checkpoint, images."""
     checkpoint = "lowest validation loss" if settings.which == "best" else "last epoch"
-    return f"{title_of(settings)}; weights of the {checkpoint}. {gathered.rule}"
+    return f"{title_of(settings)}; weights of the {checkpoint}. {views.rule}"
 
 
 def sheet_panel(
-    gathered: Gathered, settings: Settings, folder: Path, scores: dict[str, str], name: str = "rollout"
+    views: Views, settings: ViewSettings, folder: Path, scores: dict[str, str], name: str = "rollout"
 ) -> Panel:
-    """Every sight on the same images."""
-    table = behind(gathered)
+    """Every view on the same images."""
+    table = source_table(views)
     caption = (
-        f"Where the models look: {how(gathered, settings)} Each model at its own grid of patches. "
+        f"Where the models look: {how(views, settings)} Each model at its own grid of patches. "
         "Yellow patches have more than a uniform share, blue ones less, on one scale for all rows; a grey overlay is a "
         "nearly uniform map. Below each overlay prediction and confidence, in bold red where it is wrong."
     )
-    path = arms_sheet(gathered, folder / f"{name}.png", title_of(settings), scores)
-    return Panel(name=name, path=path, caption=caption, alt=_sheet_alt(table, gathered), table=table)
+    path = arms_sheet(views, folder / f"{name}.png", title_of(settings), scores)
+    return Panel(name=name, path=path, caption=caption, alt=_sheet_alt(table, views), table=table)
 
 
-def training_panel(gathered: Gathered, settings: Settings, folder: Path, name: str) -> Panel:
-    """One model's sights at several epochs, on the same images."""
-    table, first = behind(gathered), gathered.sights[0]
+def training_panel(views: Views, settings: ViewSettings, folder: Path, name: str) -> Panel:
+    """One model's model_views at several epochs, on the same images."""
+    table, first = source_table(views), views.model_views[0]
     title = f"Rollout over training: {first.arm}, seed {first.seed}"
-    path = arms_sheet(gathered, folder / f"{name}.png", title, rows_an_input=len(gathered.sights))
+    path = arms_sheet(views, folder / f"{name}.png", title, rows_an_input=len(views.model_views))
     strongest = table.groupby("epoch")["max_lift"].mean()
     caption = (
         f"{first.arm}, seed {first.seed}, over training: weights before the first epoch (0) and after those named. "
-        f"{title_of(settings)}. {gathered.rule} One scale for all rows; a grey overlay is a nearly uniform map. Below "
+        f"{title_of(settings)}. {views.rule} One scale for all rows; a grey overlay is a nearly uniform map. Below "
         "each overlay prediction and confidence, in bold red where it is wrong."
     )
     steps = ", ".join(f"x{value:.3g} (epoch {epoch})" for epoch, value in strongest.items())
@@ -74,40 +74,40 @@ def training_panel(gathered: Gathered, settings: Settings, folder: Path, name: s
     return Panel(name=name, path=path, caption=caption, alt=alt, table=table)
 
 
-def _sheet_alt(table: pd.DataFrame, gathered: Gathered) -> str:
+def _sheet_alt(table: pd.DataFrame, views: Views) -> str:
     groups = table.assign(right=table["label"] == table["predicted"]).groupby(["arm", "seed"], sort=False)
     most, right = groups["max_lift"].mean(), groups["right"].sum()
     rows = [
-        f"{key[0]} seed {key[1]}: {right[key]} of {len(gathered.label_N)} right, strongest patch on average "
+        f"{key[0]} seed {key[1]}: {right[key]} of {len(views.label_N)} right, strongest patch on average "
         f"x{most[key]:.3g} its uniform share"
         for key in most.index[:12]
     ]
     more = f"; {len(most) - 12} more rows in the table" if len(most) > 12 else ""
-    return f"Overlays of attention maps on {len(gathered.label_N)} test images. {'; '.join(rows)}{more}."
+    return f"Overlays of attention maps on {len(views.label_N)} test images. {'; '.join(rows)}{more}."
 
 
 def difference_panel(
-    gathered: Gathered, baseline: str, settings: Settings, folder: Path, name: str = "rollout-difference"
+    views: Views, baseline: str, settings: ViewSettings, folder: Path, name: str = "rollout-difference"
 ) -> Panel | None:
     """Arms minus baseline over seeds; None without a second arm that shares a seed."""
-    base = gathered.of(baseline)
-    found = [compare(gathered.of(arm), base) for arm in gathered.arms if arm != baseline] if base else []
+    base = views.of(baseline)
+    found = [compare_arms(views.of(arm), base) for arm in views.arms if arm != baseline] if base else []
     differences = [difference for difference in found if difference]
     if not differences:
         return None
     caption = (
         f"What changes against {baseline}: ratio of the patches' shares, geometric mean over the seeds that both "
-        f"have, on the finest grid that both models share. {how(gathered, settings)} Framed patches differ by more "
+        f"have, on the finest grid that both models share. {how(views, settings)} Framed patches differ by more "
         f"than seed noise: moderated t test paired by seed, false discovery rate {RATE:.0%} over all patches of an "
         "arm. Only these images were tested. " + " ".join(map(_verdict, differences))
     )
-    path = difference_sheet(gathered, differences, baseline, folder / f"{name}.png")
+    path = difference_sheet(views, differences, baseline, folder / f"{name}.png")
     return Panel(
         name=name,
         path=path,
         caption=caption,
         alt=_difference_alt(differences, baseline),
-        table=difference_table(differences, gathered),
+        table=difference_table(differences, views),
     )
 
 
@@ -130,7 +130,7 @@ def _difference_alt(differences: Sequence[Difference], baseline: str) -> str:
     return f"Maps of the change of attention against {baseline}. {'; '.join(rows)}."
 
 
-def difference_table(differences: Sequence[Difference], gathered: Gathered) -> pd.DataFrame:
+def difference_table(differences: Sequence[Difference], views: Views) -> pd.DataFrame:
     """A row an arm and image, with the whole-map numbers of the arm repeated."""
     parts = []
     for one in differences:
@@ -141,8 +141,8 @@ def difference_table(differences: Sequence[Difference], gathered: Gathered) -> p
                 {
                     "arm": one.arm,
                     "seeds": " ".join(map(str, one.seeds)),
-                    "image": gathered.id_N,
-                    "label": [gathered.classes[k] for k in gathered.label_N],
+                    "image": views.id_N,
+                    "label": [views.classes[k] for k in views.label_N],
                     "marked_patches": one.exceeds_NP.sum(1),
                     "patches": one.mean_NP.shape[1],
                     "strongest_ratio": 2**strongest_N,
@@ -159,28 +159,28 @@ def difference_table(differences: Sequence[Difference], gathered: Gathered) -> p
     return pd.concat(parts, ignore_index=True)
 
 
-def pairs_panel(gathered: Gathered, sight: Sight, settings: Settings, folder: Path, name: str) -> Panel:
+def pairs_panel(views: Views, view: ModelView, settings: ViewSettings, folder: Path, name: str) -> Panel:
     """One model, image beside overlay."""
-    alone = _alone(gathered, sight)
-    table = behind(alone)
-    title = f"{title_of(settings)}: {sight.arm}, seed {sight.seed}"
-    path = pairs_sheet(gathered, sight, folder / f"{name}.png", title)
-    caption = f"{sight.arm}, seed {sight.seed}, image beside overlay. {how(gathered, settings)}"
+    alone = _alone(views, view)
+    table = source_table(alone)
+    title = f"{title_of(settings)}: {view.arm}, seed {view.seed}"
+    path = pairs_sheet(views, view, folder / f"{name}.png", title)
+    caption = f"{view.arm}, seed {view.seed}, image beside overlay. {how(views, settings)}"
     return Panel(name=name, path=path, caption=caption, alt=_sheet_alt(table, alone), table=table)
 
 
 def layers_panel(
-    gathered: Gathered, sight: Sight, film_NST: np.ndarray, settings: Settings, folder: Path, name: str
+    views: Views, view: ModelView, film_NST: np.ndarray, settings: ViewSettings, folder: Path, name: str
 ) -> Panel:
     """One model, block by block."""
-    film_NSP = film_NST[:, :, -sight.maps.grid[0] * sight.maps.grid[1] :]
-    title = f"Rollout as if the head read after each block: {sight.arm}, seed {sight.seed}"
-    path = layers_sheet(gathered, sight, film_NSP, folder / f"{name}.png", title)
-    table = _peaks(film_NSP, gathered, "block")
+    film_NSP = film_NST[:, :, -view.maps.grid[0] * view.maps.grid[1] :]
+    title = f"Rollout as if the head read after each block: {view.arm}, seed {view.seed}"
+    path = layers_sheet(views, view, film_NSP, folder / f"{name}.png", title)
+    table = _peaks(film_NSP, views, "block")
     steps = table.groupby("block")["max_lift"].mean()
     caption = (
-        f"{sight.arm}, seed {sight.seed}, block by block: the rollout over blocks 1 to n, the last column is the "
-        f"rollout itself. Alpha {settings.alpha:g}, class-agnostic. {gathered.rule} Every block mixes all tokens "
+        f"{view.arm}, seed {view.seed}, block by block: the rollout over blocks 1 to n, the last column is the "
+        f"rollout itself. Alpha {settings.alpha:g}, class-agnostic. {views.rule} Every block mixes all tokens "
         "further, so contrast tends to fade with depth."
     )
     alt = "Film strips of the rollout. Strongest patch on average, block by block: " + ", ".join(
@@ -189,19 +189,19 @@ def layers_panel(
     return Panel(name=name, path=path, caption=caption, alt=alt + ".", table=table)
 
 
-def heads_panel(gathered: Gathered, sight: Sight, row_NSHT: np.ndarray, number: int, folder: Path, name: str) -> Panel:
+def heads_panel(views: Views, view: ModelView, row_NSHT: np.ndarray, number: int, folder: Path, name: str) -> Panel:
     """One model and one image, every attention head of every block."""
-    row_SHP = row_NSHT[number][..., -sight.maps.grid[0] * sight.maps.grid[1] :]
-    label, image_id = gathered.classes[gathered.label_N[number]], gathered.id_N[number]
-    title = f"Attention of what the head reads: {sight.arm}, seed {sight.seed}, test image {image_id} ({label})"
-    path = heads_sheet(gathered, sight, row_SHP, number, folder / f"{name}.png", title)
+    row_SHP = row_NSHT[number][..., -view.maps.grid[0] * view.maps.grid[1] :]
+    label, image_id = views.classes[views.label_N[number]], views.id_N[number]
+    title = f"Attention of what the head reads: {view.arm}, seed {view.seed}, test image {image_id} ({label})"
+    path = heads_sheet(views, view, row_SHP, number, folder / f"{name}.png", title)
     S, H, _ = row_SHP.shape
     index = pd.MultiIndex.from_product([range(1, S + 1), range(1, H + 1)], names=["block", "head"])
     strongest = np.stack([lift(block_HP).max(1) for block_HP in row_SHP])
     table = pd.DataFrame({"max_lift": strongest.ravel()}, index=index).reset_index()
     most = table.loc[table["max_lift"].idxmax()]
     caption = (
-        f"{sight.arm}, seed {sight.seed}: raw attention of the class token in every block and head for test image "
+        f"{view.arm}, seed {view.seed}: raw attention of the class token in every block and head for test image "
         f"{image_id} ({label}), class-agnostic, one scale for all."
     )
     alt = (
@@ -211,36 +211,36 @@ def heads_panel(gathered: Gathered, sight: Sight, row_NSHT: np.ndarray, number: 
     return Panel(name=name, path=path, caption=caption, alt=alt, table=table)
 
 
-def _peaks(film_NSP: np.ndarray, gathered: Gathered, step: str) -> pd.DataFrame:
+def _peaks(film_NSP: np.ndarray, views: Views, step: str) -> pd.DataFrame:
     N, S, _ = film_NSP.shape
     strongest = np.stack([lift(film_NSP[:, s]).max(1) for s in range(S)], axis=1)
     return pd.DataFrame(
         {
-            "image": np.repeat(gathered.id_N, S),
+            "image": np.repeat(views.id_N, S),
             step: np.tile(np.arange(1, S + 1), N),
             "max_lift": strongest.ravel(),
         }
     )
 
 
-def _alone(gathered: Gathered, sight: Sight) -> Gathered:
-    return Gathered(
-        image_NHWC=gathered.image_NHWC,
-        label_N=gathered.label_N,
-        id_N=gathered.id_N,
-        classes=gathered.classes,
-        rule=gathered.rule,
-        sights=[sight],
+def _alone(views: Views, view: ModelView) -> Views:
+    return Views(
+        image_NHWC=views.image_NHWC,
+        label_N=views.label_N,
+        id_N=views.id_N,
+        classes=views.classes,
+        rule=views.rule,
+        model_views=[view],
     )
 
 
-def measures_panel(frame: pd.DataFrame, baseline: str, settings: Settings, folder: Path) -> Panel:
+def measures_panel(frame: pd.DataFrame, baseline: str, settings: ViewSettings, folder: Path) -> Panel:
     """The measures of all cells as columns of the study."""
-    from ..statistics.measure_effects import against_baseline
+    from ..statistics.measure_effects import measure_differences
     from .draw_measures import measures_figure
 
     path = measures_figure(frame, baseline, folder / "rollout-measures.png")
-    changes = against_baseline(frame, baseline)
+    changes = measure_differences(frame, baseline)
     clear = changes[(changes["ci_low"] > 0) | (changes["ci_high"] < 0)]
     words = [
         f"{row.arm} {row.measure} {row.delta:+.3g} [{row.ci_low:+.3g}, {row.ci_high:+.3g}]"
@@ -255,7 +255,7 @@ def measures_panel(frame: pd.DataFrame, baseline: str, settings: Settings, folde
     return Panel(name="rollout-measures", path=path, caption=caption, alt=alt, table=frame)
 
 
-def faithful_panel(frame: pd.DataFrame, settings: Settings, folder: Path) -> Panel:
+def faithful_panel(frame: pd.DataFrame, settings: ViewSettings, folder: Path) -> Panel:
     """The map against null maps."""
     from .draw_measures import faithful_figure
 

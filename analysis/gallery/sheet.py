@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..attention.looks import Gathered, Sight
+from ..attention.looks import ModelView, Views
 from .overlay import Scale, as_rgb, overlay, shared_scale
 from .tiles import TILE, Board, save_board, wrapped
 
@@ -32,24 +32,24 @@ LIFT_WORDS = "patch's share / uniform"
 
 
 def arms_sheet(
-    gathered: Gathered,
+    views: Views,
     path: Path,
     title: str,
     scores: dict[str, str] | None = None,
     rows_an_input: int = ROWS_AN_INPUT,
 ) -> Path:
-    """Write the sheet of all sights.
+    """Write the sheet of all model_views.
 
     Args:
-        gathered: images and sights.
+        views: images and model_views.
         path: the PNG to write.
         title: what the maps are.
         scores: cell directory -> a few words for its row, such as the accuracy.
         rows_an_input: rows of overlays below one row of images, at most.
     """
-    sights, columns = gathered.sights, len(gathered.label_N)
-    scale = shared_scale([sight.doublings for sight in sights])
-    blocks = blocks_of(sights, rows_an_input)
+    model_views, columns = views.model_views, len(views.label_N)
+    scale = shared_scale([view.log2_lift for view in model_views])
+    blocks = blocks_of(model_views, rows_an_input)
     width = MARGIN + NAMES + columns * COLUMN + RIGHT
     height = HEAD + sum(_block_height(block) for block in blocks) + FOOT
 
@@ -57,11 +57,11 @@ def arms_sheet(
         board.words(MARGIN, 13, title, size=9.5, weight="bold")
         y = HEAD
         for block in blocks:
-            draw_inputs(board, gathered, MARGIN + NAMES, y)
-            for number, sight in enumerate(block):
+            draw_inputs(board, views, MARGIN + NAMES, y)
+            for number, view in enumerate(block):
                 row_y = y + TILE + GAP + number * (TILE + UNDER)
-                draw_name(board, sight, row_y, (scores or {}).get(sight.directory, ""))
-                draw_overlays(board, gathered, sight, scale, MARGIN + NAMES, row_y)
+                draw_name(board, view, row_y, (scores or {}).get(view.directory, ""))
+                draw_overlays(board, views, view, scale, MARGIN + NAMES, row_y)
             y += _block_height(block)
         draw_bar(board, scale, width - RIGHT + GAP, HEAD + TILE + GAP)
         draw_foot(board, FOOT_WORDS)
@@ -69,10 +69,10 @@ def arms_sheet(
     return save_board(path, width, height, draw)
 
 
-def blocks_of(sights: Sequence[Sight], most: int = ROWS_AN_INPUT) -> list[list[Sight]]:
+def blocks_of(model_views: Sequence[ModelView], most: int = ROWS_AN_INPUT) -> list[list[ModelView]]:
     """The rows below each row of images: whole arms where they fit."""
-    blocks: list[list[Sight]] = [[]]
-    for _, group in itertools.groupby(sights, key=lambda sight: sight.arm):
+    blocks: list[list[ModelView]] = [[]]
+    for _, group in itertools.groupby(model_views, key=lambda view: view.arm):
         rows = list(group)
         if blocks[-1] and len(blocks[-1]) + len(rows) > most:
             blocks.append([])
@@ -83,24 +83,24 @@ def blocks_of(sights: Sequence[Sight], most: int = ROWS_AN_INPUT) -> list[list[S
     return [block for block in blocks if block]
 
 
-def draw_inputs(board: Board, gathered: Gathered, x: float, y: float) -> None:
+def draw_inputs(board: Board, views: Views, x: float, y: float) -> None:
     """One row of images with the true class above."""
     board.words(MARGIN, y + TILE / 2, "image", role="soft")
-    for number, (image_HWC, label) in enumerate(zip(gathered.image_NHWC, gathered.label_N, strict=True)):
+    for number, (image_HWC, label) in enumerate(zip(views.image_NHWC, views.label_N, strict=True)):
         board.tile(x + number * COLUMN, y, as_rgb(image_HWC))
-        words = shortened(gathered.classes[label])
+        words = shortened(views.classes[label])
         board.words(x + number * COLUMN + TILE / 2, y - 6.5, words, ha="center", weight="bold")
 
 
-def draw_overlays(board: Board, gathered: Gathered, sight: Sight, scale: Scale, x: float, y: float) -> None:
+def draw_overlays(board: Board, views: Views, view: ModelView, scale: Scale, x: float, y: float) -> None:
     """One row of overlays with the prediction under each."""
-    predicted_N = sight.maps.logit_NK.argmax(1)
-    confidence_N = sight.maps.probabilities.max(1)
-    for number, image_HWC in enumerate(gathered.image_NHWC):
+    predicted_N = view.maps.logit_NK.argmax(1)
+    confidence_N = view.maps.probabilities.max(1)
+    for number, image_HWC in enumerate(views.image_NHWC):
         tile_x = x + number * COLUMN
-        board.tile(tile_x, y, overlay(image_HWC, sight.doublings[number], sight.maps.grid, scale))
-        right = predicted_N[number] == gathered.label_N[number]
-        draw_prediction(board, tile_x, y, gathered.classes[predicted_N[number]], confidence_N[number], bool(right))
+        board.tile(tile_x, y, overlay(image_HWC, view.log2_lift[number], view.maps.grid, scale))
+        right = predicted_N[number] == views.label_N[number]
+        draw_prediction(board, tile_x, y, views.classes[predicted_N[number]], confidence_N[number], bool(right))
 
 
 def draw_prediction(board: Board, x: float, y: float, name: str, confidence: float, right: bool) -> None:
@@ -111,12 +111,12 @@ def draw_prediction(board: Board, x: float, y: float, name: str, confidence: flo
     )
 
 
-def draw_name(board: Board, sight: Sight, y: float, score: str) -> None:
+def draw_name(board: Board, view: ModelView, y: float, score: str) -> None:
     """Who looks: arm, seed, grid, and how it scored."""
-    rows, columns = sight.maps.grid
-    name, small = wrapped(sight.arm, 17), [f"seed {sight.seed}", f"{rows} x {columns} patches"]
-    if sight.epoch is not None:  # the title says who
-        name, small = [f"epoch {sight.epoch}" if sight.epoch else "untrained"], []
+    rows, columns = view.maps.grid
+    name, small = wrapped(view.arm, 17), [f"seed {view.seed}", f"{rows} x {columns} patches"]
+    if view.epoch is not None:  # the title says who
+        name, small = [f"epoch {view.epoch}" if view.epoch else "untrained"], []
     stack(board, y, name, [*small, *([score] if score else [])])
 
 
@@ -144,5 +144,5 @@ def shortened(name: str, width: int = 14) -> str:
     return name if len(name) <= width else f"{name[: width - 2]}.."
 
 
-def _block_height(block: Sequence[Sight]) -> float:
+def _block_height(block: Sequence[ModelView]) -> float:
     return TILE + GAP + len(block) * (TILE + UNDER) + 14

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..attention.difference import Difference
-from ..attention.looks import Gathered, Sight
-from ..attention.measures import doublings, lift
+from ..attention.looks import ModelView, Views
+from ..attention.measures import lift, log2_lift
 from .overlay import DIFFERENCE_COLOURS, as_rgb, overlay, shared_scale
 from .sheet import (
     COLUMN,
@@ -32,19 +32,19 @@ from .tiles import PIXELS_A_POINT, TILE, Board, save_board, wrapped
 PAIRS_A_ROW = 4
 
 
-def difference_sheet(gathered: Gathered, differences: Sequence[Difference], baseline: str, path: Path) -> Path:
+def difference_sheet(views: Views, differences: Sequence[Difference], baseline: str, path: Path) -> Path:
     """Arm minus baseline, mean over seeds, patches that exceed seed noise framed; a row an arm."""
     scale = shared_scale([difference.mean_NP for difference in differences], DIFFERENCE_COLOURS)
-    width = MARGIN + NAMES + len(gathered.label_N) * COLUMN + RIGHT
+    width = MARGIN + NAMES + len(views.label_N) * COLUMN + RIGHT
     height = HEAD + TILE + GAP + len(differences) * COLUMN + MARGIN + FOOT
 
     def draw(board: Board) -> None:
         board.words(MARGIN, 13, f"Arm minus {baseline}: change of the rollout", size=9.5, weight="bold")
-        draw_inputs(board, gathered, MARGIN + NAMES, HEAD)
+        draw_inputs(board, views, MARGIN + NAMES, HEAD)
         for number, difference in enumerate(differences):
             y = HEAD + TILE + GAP + number * COLUMN
             _draw_difference_name(board, difference, y)
-            for column, image_HWC in enumerate(gathered.image_NHWC):
+            for column, image_HWC in enumerate(views.image_NHWC):
                 x = MARGIN + NAMES + column * COLUMN
                 rgb = overlay(image_HWC, difference.mean_NP[column], difference.grid, scale)
                 board.tile(x, y, outlined(rgb, difference.exceeds_NP[column].reshape(difference.grid)))
@@ -83,51 +83,49 @@ def outlined(rgb: np.ndarray, marks: np.ndarray) -> np.ndarray:
     return rgb
 
 
-def pairs_sheet(gathered: Gathered, sight: Sight, path: Path, title: str) -> Path:
+def pairs_sheet(views: Views, view: ModelView, path: Path, title: str) -> Path:
     """One model: each image with its overlay right beside it, the true class above, the prediction below."""
     pair, row = 2 * TILE + 2 * GAP, TILE + UNDER + 16
-    scale = shared_scale([sight.doublings])
-    columns = min(PAIRS_A_ROW, len(gathered.label_N))
-    rows = -(-len(gathered.label_N) // columns)
+    scale = shared_scale([view.log2_lift])
+    columns = min(PAIRS_A_ROW, len(views.label_N))
+    rows = -(-len(views.label_N) // columns)
     width, height = MARGIN + columns * pair + RIGHT, HEAD + rows * row + FOOT
-    predicted_N, confidence_N = sight.maps.logit_NK.argmax(1), sight.maps.probabilities.max(1)
+    predicted_N, confidence_N = view.maps.logit_NK.argmax(1), view.maps.probabilities.max(1)
 
     def draw(board: Board) -> None:
         board.words(MARGIN, 13, title, size=9.5, weight="bold")
-        for number, (image_HWC, label) in enumerate(zip(gathered.image_NHWC, gathered.label_N, strict=True)):
+        for number, (image_HWC, label) in enumerate(zip(views.image_NHWC, views.label_N, strict=True)):
             x, y = MARGIN + number % columns * pair, HEAD + number // columns * row
-            board.words(x + TILE / 2, y - 6.5, shortened(gathered.classes[label]), ha="center", weight="bold")
+            board.words(x + TILE / 2, y - 6.5, shortened(views.classes[label]), ha="center", weight="bold")
             board.tile(x, y, as_rgb(image_HWC))
-            board.tile(x + TILE, y, overlay(image_HWC, sight.doublings[number], sight.maps.grid, scale))
+            board.tile(x + TILE, y, overlay(image_HWC, view.log2_lift[number], view.maps.grid, scale))
             right = bool(predicted_N[number] == label)
-            draw_prediction(board, x + TILE, y, gathered.classes[predicted_N[number]], confidence_N[number], right)
+            draw_prediction(board, x + TILE, y, views.classes[predicted_N[number]], confidence_N[number], right)
         draw_bar(board, scale, width - RIGHT + GAP, HEAD)
         draw_foot(board, FOOT_WORDS)
 
     return save_board(path, width, height, draw)
 
 
-def layers_sheet(gathered: Gathered, sight: Sight, film_NSP: np.ndarray, path: Path, title: str) -> Path:
+def layers_sheet(views: Views, view: ModelView, film_NSP: np.ndarray, path: Path, title: str) -> Path:
     """One model: the rollout as if the head read after each block, a column a block; a row an image."""
-    value_NSP = np.stack([doublings(lift(film_NSP[:, s])) for s in range(film_NSP.shape[1])], axis=1)
+    value_NSP = np.stack([log2_lift(lift(film_NSP[:, s])) for s in range(film_NSP.shape[1])], axis=1)
     heads = ["image", *(f"block {s + 1}" for s in range(value_NSP.shape[1]))]
-    return _grid_sheet(gathered, sight, value_NSP, heads, path, title)
+    return _grid_sheet(views, view, value_NSP, heads, path, title)
 
 
-def heads_sheet(gathered: Gathered, sight: Sight, row_SHP: np.ndarray, number: int, path: Path, title: str) -> Path:
+def heads_sheet(views: Views, view: ModelView, row_SHP: np.ndarray, number: int, path: Path, title: str) -> Path:
     """One model and image: where the token that the head reads looks, a row a block, a column an attention head."""
-    value_SHP = np.stack([doublings(lift(block_HP)) for block_HP in row_SHP])
+    value_SHP = np.stack([log2_lift(lift(block_HP)) for block_HP in row_SHP])
     names = [f"block {s + 1}" for s in range(len(value_SHP))]
     heads = ["image", *(f"head {h + 1}" for h in range(value_SHP.shape[1]))]
-    image_SHWC = np.repeat(gathered.image_NHWC[number : number + 1], len(value_SHP), axis=0)
-    return _tiles(image_SHWC, value_SHP, sight.maps.grid, names, heads, path, title)
+    image_SHWC = np.repeat(views.image_NHWC[number : number + 1], len(value_SHP), axis=0)
+    return _tiles(image_SHWC, value_SHP, view.maps.grid, names, heads, path, title)
 
 
-def _grid_sheet(
-    gathered: Gathered, sight: Sight, value_NSP: np.ndarray, heads: list[str], path: Path, title: str
-) -> Path:
-    names = [shortened(gathered.classes[label]) for label in gathered.label_N]
-    return _tiles(gathered.image_NHWC, value_NSP, sight.maps.grid, names, heads, path, title)
+def _grid_sheet(views: Views, view: ModelView, value_NSP: np.ndarray, heads: list[str], path: Path, title: str) -> Path:
+    names = [shortened(views.classes[label]) for label in views.label_N]
+    return _tiles(views.image_NHWC, value_NSP, view.maps.grid, names, heads, path, title)
 
 
 def _tiles(

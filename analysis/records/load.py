@@ -16,7 +16,7 @@ import pandas as pd
 from vitsweep.errors import RecordError
 from vitsweep.study.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
 
-from .wandb_runs import Copies, fetch, find, is_source
+from .wandb_runs import WandbCells, fetch_cells, find_run_files, is_wandb_source
 
 HISTORY_NAMES = (
     "train/loss",
@@ -40,7 +40,7 @@ SKIPPED_FOLDERS = {"report", "wandb", "__pycache__"}
 
 
 @dataclass(kw_only=True)
-class Loaded:
+class StudyRecords:
     """What one or many directories hold."""
 
     cells: pd.DataFrame
@@ -56,7 +56,7 @@ class Loaded:
     """Whether some of it comes from W&B, which has no predictions and no checkpoints."""
 
 
-def load(*directories: str | Path) -> Loaded:
+def load(*directories: str | Path) -> StudyRecords:
     """Every cell under the given sweep or cell directories, or of runs named `wandb:entity/project?group=study`.
 
     Of a directory in which W&B's run files lie and no records, what those files say is taken.
@@ -67,22 +67,22 @@ def load(*directories: str | Path) -> Loaded:
     rows, history, problems, plans, is_copy = [], [], [], [], False
     for source in map(str, directories):
         directory = Path(source)
-        if not is_source(source) and not directory.is_dir():
+        if not is_wandb_source(source) and not directory.is_dir():
             raise RecordError(f"{directory}  is not a directory; give a sweep's or a cell's directory")
         prefix = f"{directory.name}/" if len(directories) > 1 else ""
-        plan = None if is_source(source) else read_plan(directory, problems)
-        found = [] if is_source(source) else _read_cells(directory, prefix, history, problems)
-        copies = fetch(source) if is_source(source) else (None if found else find(directory))
+        plan = None if is_wandb_source(source) else read_plan(directory, problems)
+        found = [] if is_wandb_source(source) else _read_cells(directory, prefix, history, problems)
+        copies = fetch_cells(source) if is_wandb_source(source) else (None if found else find_run_files(directory))
         if copies:
             found, plan, is_copy = _copied(copies, directory, prefix, history), plan or copies.plan, True
             problems += copies.problems
         plans += [plan] if plan else []
         rows += found + _planned(directory, prefix, plan, {row["cell"] for row in found})
     cells, epochs = _cell_frame(rows), _history_frame(history)
-    return Loaded(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy)
+    return StudyRecords(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy)
 
 
-def _copied(copies: Copies, directory: Path, prefix: str, history: list[dict]) -> list[dict]:
+def _copied(copies: WandbCells, directory: Path, prefix: str, history: list[dict]) -> list[dict]:
     """Rows for the cells that W&B has; the directory of such a cell does not exist."""
     for cell, record, epochs in copies.cells:
         history += [row | {"cell": prefix + cell, "arm": record.arm, "seed": record.seed} for row in epochs]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from .load import Loaded
+from .load import StudyRecords
 
 DEFAULT_ROPE = 0.5
 DEFAULT_METRIC = "test/accuracy"
@@ -50,7 +50,7 @@ class Selection:
         """The epochs of the finished cells: beside them a stopped run would bend a mean from where it stopped."""
         return self.history[self.history["cell"].isin(self.done()["cell"])]
 
-    def others(self) -> list[str]:
+    def non_baseline(self) -> list[str]:
         """Every arm but the baseline."""
         return [arm for arm in self.arms if arm != self.baseline]
 
@@ -60,10 +60,10 @@ class Selection:
         Arms that did not start yet count too, else the first ones to finish would be judged as if there were no more.
         """
         begun = set(self.cells.loc[self.cells["status"] != "planned", "arm"])
-        return [arm for arm in self.others() if self.roles[arm] == "arm" and (self.plan or arm in begun)]
+        return [arm for arm in self.non_baseline() if self.roles[arm] == "arm" and (self.plan or arm in begun)]
 
 
-def select(loaded: Loaded) -> Selection:
+def select(loaded: StudyRecords) -> Selection:
     """The comparable part of what was loaded."""
     notes, plan = [], _plan_of(loaded)
     cells = _one_study(loaded.cells, plan, notes)
@@ -94,7 +94,7 @@ def select(loaded: Loaded) -> Selection:
     )
 
 
-def _plan_of(loaded: Loaded) -> dict | None:
+def _plan_of(loaded: StudyRecords) -> dict | None:
     """The plan, when the directories have one and the same study."""
     studies = {plan["study"] for plan in loaded.plans}
     return loaded.plans[0] if len(studies) == 1 else None

@@ -16,14 +16,14 @@ from vitsweep.tracking.mode import has_key, server_url
 from vitsweep.tracking.read_back import RemoteRun, cell_id, read_runs, rebuild_plan, rebuild_record
 
 PREFIX = "wandb:"
-LACKS = (
+NOT_IN_WANDB = (
     "Read from {place}, not from records: predictions of single images, checkpoints and tracebacks are not there, so "
     "comparisons image by image and attention rollouts are left out."
 )
 
 
 @dataclass(kw_only=True)
-class Copies:
+class WandbCells:
     """What W&B has of a study."""
 
     cells: list[tuple[str, Record, list[dict[str, Any]]]]
@@ -32,12 +32,12 @@ class Copies:
     problems: list[str]
 
 
-def is_source(text: str) -> bool:
+def is_wandb_source(text: str) -> bool:
     """Whether an argument names runs of W&B rather than a directory."""
     return text.startswith(PREFIX)
 
 
-def parse(source: str) -> tuple[str, str]:
+def parse_source(source: str) -> tuple[str, str]:
     """`wandb:entity/project?group=study` -> `entity/project` and `study`.
 
     Raises:
@@ -52,26 +52,26 @@ def parse(source: str) -> tuple[str, str]:
 
 def report_folder(source: str) -> Path:
     """Where the report of such runs goes: outputs/wandb/<project>/<study>/report."""
-    project, group = parse(source)
+    project, group = parse_source(source)
     return Path("outputs/wandb", project.rpartition("/")[2], group.replace("/", "-"), "report")
 
 
-def fetch(source: str) -> Copies:
+def fetch_cells(source: str) -> WandbCells:
     """The runs of a group, from the server.
 
     Raises:
         RecordError: no key, no answer, no such project, or no run of that group.
     """
-    project, group = parse(source)
+    project, group = parse_source(source)
     if not has_key():
         raise RecordError(f"{source}  needs an API key for {server_url()}; set WANDB_API_KEY or run `wandb login`")
-    told = asked(source, lambda: runs_of(project, group))
+    told = call_wandb(source, lambda: project_runs(project, group))
     if not told:
         raise RecordError(f"{source}  has no runs; the group is the study's name, as W&B's run table shows it")
-    return copies(told, source)
+    return to_cells(told, source)
 
 
-def runs_of(project: str, group: str) -> list[RemoteRun]:
+def project_runs(project: str, group: str) -> list[RemoteRun]:
     """Every run of a group with its whole history."""
     import wandb
 
@@ -90,7 +90,7 @@ def runs_of(project: str, group: str) -> list[RemoteRun]:
     return found
 
 
-def asked(source: str, action: Callable[[], list[RemoteRun]]) -> list[RemoteRun]:
+def call_wandb(source: str, action: Callable[[], list[RemoteRun]]) -> list[RemoteRun]:
     """What W&B answers.
 
     Raises:
@@ -106,15 +106,15 @@ def asked(source: str, action: Callable[[], list[RemoteRun]]) -> list[RemoteRun]
         raise RecordError(f"{source}  cannot be read from {server_url()} ({first}); check the name, the key") from fault
 
 
-def find(directory: Path) -> Copies | None:
+def find_run_files(directory: Path) -> WandbCells | None:
     """The cells of the run files under a directory, None if there are none."""
     told = read_runs(directory)
-    return copies(told, "W&B's run files") if told else None
+    return to_cells(told, "W&B's run files") if told else None
 
 
-def copies(told: list[RemoteRun], place: str) -> Copies:
+def to_cells(told: list[RemoteRun], place: str) -> WandbCells:
     """Runs as cells; a cell that was told more than once counts once, by its most complete run."""
-    problems = [LACKS.format(place=place)]
+    problems = [NOT_IN_WANDB.format(place=place)]
     others = [run.id for run in told if not run.is_cell]
     if others:
         problems.append(f"Left out {', '.join(others)}: no cell of vitsweep, or killed before it said what it is.")
@@ -129,4 +129,4 @@ def copies(told: list[RemoteRun], place: str) -> Copies:
     if len(own) > len(best):
         problems.append(f"{len(own) - len(best)} runs tell of a cell again; the most complete run of each is used.")
     cells = [(cell, record, rows) for cell, (_, record, rows) in sorted(best.items())]
-    return Copies(cells=cells, plan=rebuild_plan(own), problems=problems)
+    return WandbCells(cells=cells, plan=rebuild_plan(own), problems=problems)

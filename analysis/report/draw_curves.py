@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from ..records.selection import Selection
-from ..statistics.effects import unit
+from ..statistics.effects import display_scale
 from ..style import arm_styles
 from .figures import Figure, at_most
 
@@ -26,7 +26,7 @@ def band_over_seeds(history: pd.DataFrame, metrics: tuple[str, ...] = CURVES) ->
     """One row per arm, metric and epoch: mean, low and high over the n seeds, in shown units."""
     keys = ["arm", "seed", "epoch"]
     long = history.melt(id_vars=keys, value_vars=list(metrics), var_name="metric").dropna()
-    long["value"] = long["value"].astype(float) * long["metric"].map(unit).astype(float)
+    long["value"] = long["value"].astype(float) * long["metric"].map(display_scale).astype(float)
     groups = long.groupby(["arm", "metric", "epoch"], sort=False)["value"]
     return groups.agg(mean="mean", low="min", high="max", n="count").reset_index()
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ..style import DIVERGING, FIXED_DARK, FIXED_LIGHT, LINES, MARKERS, contrast
-from ..text import large, signed
+from ..text import si_number, signed
 
 VERDICT_ROLE = {"helps": "good", "hurts": "bad"}
 
@@ -70,7 +70,7 @@ def draw_cost(points: pd.DataFrame, *, ax: Axes, styles: dict, colour: dict, cos
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: large(value)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si_number(value)))
     ax.set_xlabel(label)
     ax.set_ylabel("test accuracy, %")
     return ax

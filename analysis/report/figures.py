@@ -18,7 +18,7 @@ from matplotlib.collections import Collection
 from matplotlib.colors import is_color_like, to_rgba
 from matplotlib.figure import Figure as Canvas
 
-from ..style import DARK, LIGHT, recoloured, theme
+from ..style import DARK, LIGHT, recolor, theme
 
 COLOURED = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 MAX_ARMS = 12
@@ -47,7 +47,7 @@ def save(figure: Figure, directory: Path) -> str:
     files = render(figure)
     svg = tidy(files["svg"].decode())
     (directory / f"{figure.name}.svg").write_text(svg, encoding="utf-8", newline="\n")
-    (directory / f"{figure.name}-dark.svg").write_text(recoloured(svg), encoding="utf-8", newline="\n")
+    (directory / f"{figure.name}-dark.svg").write_text(recolor(svg), encoding="utf-8", newline="\n")
     (directory / f"{figure.name}.png").write_bytes(files["png"])
     (directory / f"{figure.name}-dark.png").write_bytes(files["dark png"])
     return inline(svg, figure)
@@ -105,7 +105,7 @@ def tidy(svg: str) -> str:
 
 def inline(svg: str, figure: Figure) -> str:
     """The SVG as part of a page: named for screen readers, ids of its own, colours that follow the theme."""
-    svg = recoloured(svg, css_variables=True)
+    svg = recolor(svg, css_variables=True)
     for mark in ('id="', 'href="#', "url(#"):
         svg = svg.replace(mark, f"{mark}{figure.name}-")
     start, body = svg.split(">", 1)

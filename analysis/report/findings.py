@@ -13,10 +13,10 @@ from ..attention.measures import COLUMNS
 from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.attrition import lost_runs, planned_seeds
 from ..statistics.changed_later import RESTATED, earlier_hashes, extension_sentence
-from ..statistics.effects import unit
-from ..statistics.factorial import additive_p, size, told_apart
-from ..statistics.judgement import Judgement, placebo_rows, unadjusted_error
-from ..text import decimals, interval, p_value, ranges, signed, whole
+from ..statistics.effects import display_scale
+from ..statistics.factorial import additive_p, format_effect, interaction_name
+from ..statistics.judgement import Judgement, family_error, placebo_rows
+from ..text import decimals, format_ranges, integer, interval, p_value, signed
 
 MAX_NAMED = 4
 MAX_SENTENCES = 10
@@ -111,7 +111,7 @@ def _arms(judgement: Judgement) -> list[str]:
     arms = arms.assign(remark=[_remark(row, selection) for _, row in arms.iterrows()])
     of = {verdict: rows for verdict, rows in arms.groupby("verdict", sort=False)}
     metric = judgement.metric
-    rope = selection.rope if unit(metric) == 100.0 else math.nan
+    rope = selection.rope if display_scale(metric) == 100.0 else math.nan
     titles = {"helps": "Better than", "hurts": "Worse than", "differs": "Different from"}
     said = [_decided(of[verdict], words, rope, metric) for verdict, words in titles.items() if verdict in of]
     if "equivalent" in of:
@@ -169,7 +169,7 @@ def _undecided(row: pd.Series, metric: str) -> str:
     # An interval without zero is no finding: it is not adjusted for the number of arms, the p is.
     notes = [_size(row, metric), *([] if math.isnan(row["p_holm"]) else [f"Holm p {_with_sign(row['p_holm'])}"])]
     notes += [row["remark"]] if row["remark"] else []
-    notes += [] if math.isnan(needed) else [f"about {whole(needed)} seeds in all would decide"]
+    notes += [] if math.isnan(needed) else [f"about {integer(needed)} seeds in all would decide"]
     return f"{row['arm']} ({', '.join(notes)})"
 
 
@@ -209,7 +209,7 @@ def placebo_sentences(judgement: Judgement) -> list[str]:
     families = "each family: the claims, and all arms" if judgement.selection.claims else "the family of all arms"
     said.append(
         f"With {_count(tests, 'arm')} tested at 5 % each and nothing to find, the chance of at least one false finding "
-        f"would be {100 * unadjusted_error(tests):.0f} % if the tests were independent; Holm keeps it at or below 5 % "
+        f"would be {100 * family_error(tests):.0f} % if the tests were independent; Holm keeps it at or below 5 % "
         f"within {families}."
     )
     return said
@@ -222,8 +222,8 @@ def _interactions(judgement: Judgement) -> list[str]:
     p, rows = additive_p(found), found.interactions
     if p < 0.05:
         row = rows.loc[rows["p_holm"].idxmin()]
-        size = f"{signed(row['effect'])} points {interval(row['ci_low'], row['ci_high'])}"
-        return [f"Effects do not add up: {told_apart(row)} at {row['levels']} differ from the sum by {size}."]
+        much = f"{signed(row['effect'])} points {interval(row['ci_low'], row['ci_high'])}"
+        return [f"Effects do not add up: {interaction_name(row)} at {row['levels']} differ from the sum by {much}."]
     return [
         f"No interaction is significant (smallest Holm p {_with_sign(p)}), which does not show that effects add up."
     ]
@@ -242,7 +242,7 @@ def _images(judgement: Judgement) -> str:
 
 def _power(judgement: Judgement) -> str:
     power = judgement.power
-    if power is None or unit(judgement.metric) != 100.0:
+    if power is None or display_scale(judgement.metric) != 100.0:
         return ""
     seeds = f"{power.seeds} seeds{' (of the arm with the fewest)' if power.most_seeds > power.seeds else ''}"
     effect = _among(power.effect, power.arms, "arm")
@@ -259,14 +259,14 @@ def seeds_sentence(judgement: Judgement) -> str:
     """Which seeds, and the smallest p that the sign-flip test can reach with them."""
     cells = judgement.selection.cells
     pairs = judgement.effects["pairs"].max()
-    shown = f"Seeds {ranges(sorted(set(cells['seed'])))}."
+    shown = f"Seeds {format_ranges(sorted(set(cells['seed'])))}."
     if not pairs > 1:
         return shown
     return f"{shown} With {int(pairs)} pairs the sign-flip p cannot be below {2 ** (1 - int(pairs)):.3g}."
 
 
 def _size(row: pd.Series, metric: str) -> str:
-    return size(row["delta"], row["ci_low"], row["ci_high"], metric)
+    return format_effect(row["delta"], row["ci_low"], row["ci_high"], metric)
 
 
 def _largest(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.changed_later import RESTATED, earlier_hashes
 from ..statistics.effects import seed_values
 from ..statistics.judgement import Judgement
-from ..text import duration, ranges
+from ..text import duration, format_ranges
 from .page import Bullets, Fold, Pairs, Text
 
 ALL_WELL = "Every planned run finished; nothing was left out."
@@ -99,7 +99,11 @@ def signature(judgement: Judgement) -> str:
 
 def _seeds(cells: pd.DataFrame) -> str:
     planned, done = (sorted(set(rows["seed"])) for rows in (cells, cells[cells["status"] == "done"]))
-    return ranges(planned) if planned == done else f"{ranges(planned)} planned, {ranges(done) or 'none'} with results"
+    return (
+        format_ranges(planned)
+        if planned == done
+        else f"{format_ranges(planned)} planned, {format_ranges(done) or 'none'} with results"
+    )
 
 
 def _over(cells: pd.DataFrame) -> str:
@@ -124,12 +128,12 @@ def _missing_pairs(selection: Selection) -> list[str]:
         return []
     values, lines = seed_values(selection), []
     base = set(values[selection.baseline].dropna().index)
-    for arm in selection.others():
+    for arm in selection.non_baseline():
         own = set(values[arm].dropna().index)
         if own and own != base:
             lines.append(
-                f"{arm} is compared on seeds {ranges(sorted(own & base)) or 'none'}; "
-                f"seeds without a pair: {ranges(sorted(own ^ base))}."
+                f"{arm} is compared on seeds {format_ranges(sorted(own & base)) or 'none'}; "
+                f"seeds without a pair: {format_ranges(sorted(own ^ base))}."
             )
     return lines
 

@@ -4,11 +4,11 @@ import math
 
 import pandas as pd
 
-from ..attention.measures import COLUMNS, WORDS
+from ..attention.measures import COLUMNS, DESCRIPTIONS
 from ..gallery.draw_measures import draw_measures, figure_inches, measured_names
 from ..statistics.judgement import Judgement
-from ..statistics.measure_effects import UNTESTED, with_attention
-from ..text import PLUS_MINUS, decimals, interval, p_value, signed, whole
+from ..statistics.measure_effects import UNTESTED, attention_arms
+from ..text import PLUS_MINUS, decimals, integer, interval, p_value, signed
 from .figures import Figure, at_most
 from .page import Bullets
 from .tables import Column, Table
@@ -39,13 +39,13 @@ def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
     columns = [
         Column("measure", lambda r: _short(r["measure"]), "measure", numeric=False, keep=True),
         Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
-        Column("seeds", lambda r: whole(r["n"]), "n"),
+        Column("seeds", lambda r: integer(r["n"]), "n"),
         Column("mean", lambda r: _mean_and_sd(r, places[r["measure"]]), "mean", keep=True),
         Column("difference [95 % interval]", lambda r: _change(r, places[r["measure"]]), "delta", keep=True),
         Column("p", lambda r: p_value(r["p"]), "p"),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
     ]
-    arms, measures = with_attention(judgement.selection), set(frame["measure"]) - {UNTESTED}
+    arms, measures = attention_arms(judgement.selection), set(frame["measure"]) - {UNTESTED}
     caption = (
         "Rollout measures, mean over test images, then over seeds; differences to "
         f"{judgement.selection.baseline or 'the baseline'} on shared seeds. Exploratory: no hypothesis about them was "
@@ -66,7 +66,7 @@ def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
 def measure_words(judgement: Judgement) -> Bullets:
     """What each measure means."""
     shown = [name for name in COLUMNS if name in set(judgement.measures["measure"])]
-    return Bullets(lines=[f"{_short(name)}: {WORDS[name.removeprefix('rollout/')]}." for name in shown])
+    return Bullets(lines=[f"{_short(name)}: {DESCRIPTIONS[name.removeprefix('rollout/')]}." for name in shown])
 
 
 def measure_figure(judgement: Judgement) -> Figure | None:

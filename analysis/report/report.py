@@ -18,9 +18,9 @@ from vitsweep.files import finite
 from vitsweep.study.record import METRIC_NAMES
 
 from ..attention.measures import COLUMNS
-from ..records.load import Loaded, load
+from ..records.load import StudyRecords, load
 from ..records.selection import DEFAULT_METRIC, Selection, select
-from ..records.wandb_runs import is_source, report_folder
+from ..records.wandb_runs import is_wandb_source, report_folder
 from ..statistics.judgement import Judgement, judge
 from .figures import save
 from .health import data_names, signature
@@ -57,7 +57,7 @@ def make_report(
     """
     check_metric(metric, gallery)
     source = str(directories[0])
-    first = report_folder(source) if is_source(source) else Path(source) / REPORT_NAME
+    first = report_folder(source) if is_wandb_source(source) else Path(source) / REPORT_NAME
     kept = read_gallery(first) if gallery == "keep" else None
     loaded = load(*directories)
     if loaded.is_copy and kept is None:
@@ -127,7 +127,7 @@ def read_gallery(folder: Path) -> dict | None:
     return known
 
 
-def kept_measures(kept: dict | None, loaded: Loaded) -> pd.DataFrame | None:
+def kept_measures(kept: dict | None, loaded: StudyRecords) -> pd.DataFrame | None:
     """The rollout measures by cell that an earlier report was made with; None if no cell is still the same."""
     cells = loaded.cells[["cell", "record"]].itertuples(index=False)
     finished = {cell: record.finished for cell, record in cells}  # another time: trained again since
@@ -143,7 +143,7 @@ def _measure_rows(cells: pd.DataFrame) -> list[dict]:
     return finite(measured[["cell", *names]].assign(finished=finished).to_dict("records"))
 
 
-def _made_measures(loaded: Loaded) -> tuple[pd.DataFrame | None, list[str]]:
+def _made_measures(loaded: StudyRecords) -> tuple[pd.DataFrame | None, list[str]]:
     """The rollout measures of the cells that will be compared; None and a sentence when there are none."""
     try:
         from ..gallery.gallery import report_measures

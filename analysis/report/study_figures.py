@@ -4,8 +4,8 @@ import itertools
 
 import pandas as pd
 
-from ..statistics.effects import seed_values, unit
-from ..statistics.judgement import Judgement, pareto
+from ..statistics.effects import display_scale, seed_values
+from ..statistics.judgement import Judgement, pareto_front
 from ..style import arm_styles
 from ..text import interval, signed
 from . import draw_effects
@@ -37,7 +37,7 @@ def forest(judgement: Judgement) -> Figure | None:
     selection, effects = judgement.selection, judgement.effects
     names = [a for a in at_most(selection.arms, selection.baseline, effects) if a != selection.baseline]
     rows = effects[effects["arm"].isin(names) & effects["delta"].notna()]
-    if rows.empty or unit(judgement.metric) != 100.0:
+    if rows.empty or display_scale(judgement.metric) != 100.0:
         return None
     # One pair shows nothing of new seeds, so its interval for new images would pass for what it is not.
     images = judgement.images
@@ -68,7 +68,7 @@ def strip(judgement: Judgement) -> Figure | None:
     """Every run's accuracy."""
     selection = judgement.selection
     values = seed_values(selection, judgement.metric).dropna(axis="columns", how="all")
-    if len(values) < 2 or unit(judgement.metric) != 100.0:
+    if len(values) < 2 or display_scale(judgement.metric) != 100.0:
         return None
     values = values[[arm for arm in at_most(selection.arms, selection.baseline, judgement.effects) if arm in values]]
     spans = [f"{a} {values[a].min():.2f} to {values[a].max():.2f} %" for a in values]
@@ -94,9 +94,9 @@ def cost(judgement: Judgement) -> Figure | None:
     rows = judgement.effects[
         judgement.effects["arm"].isin(at_most(selection.arms, selection.baseline, judgement.effects))
     ]
-    panels = {c: pareto(rows, c) for c in COSTS}
+    panels = {c: pareto_front(rows, c) for c in COSTS}
     panels = {c: p for c, p in panels.items() if len(p) > 1 and p[c].max() > 1.02 * p[c].min() > 0}
-    if not panels or unit(judgement.metric) != 100.0:
+    if not panels or display_scale(judgement.metric) != 100.0:
         return None
     fronts = [f"by {COSTS[c]} {', '.join(p.loc[p['front'], 'arm'])}" for c, p in panels.items()]
 
@@ -162,7 +162,7 @@ def gap(judgement: Judgement) -> Figure | None:
 def factor_figures(judgement: Judgement) -> list[Figure]:
     """Main effects, and the interaction of each pair of factors that is crossed."""
     found = judgement.factorial
-    if found is None or unit(judgement.metric) != 100.0:
+    if found is None or display_scale(judgement.metric) != 100.0:
         return []
     return [f for f in (_main_effects(judgement), _interactions(judgement)) if f]
 

@@ -6,23 +6,23 @@ import pandas as pd
 
 from ..attention.measures import COLUMNS
 from ..records.selection import Selection
-from ..statistics.effects import unit
-from ..statistics.factorial import told_apart
+from ..statistics.effects import display_scale
+from ..statistics.factorial import interaction_name
 from ..statistics.judgement import Judgement
 from ..text import (
-    NOTHING,
+    DASH,
     PLUS_MINUS,
-    arrows,
     decimals,
     duration,
+    format_ranges,
+    integer,
     interval,
-    large,
     p_value,
-    ranges,
-    share,
+    percent,
+    si_number,
     signed,
-    text,
-    whole,
+    text_or_dash,
+    unicode_arrows,
 )
 from .tables import Column, Table
 
@@ -40,38 +40,38 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         runs: arm -> its runs' numbers.
         sort: planned (the plan's order) or effect (largest first); the baseline stays on top.
     """
-    frame, percent = judgement.effects, unit(judgement.metric) == 100.0
+    frame, in_points = judgement.effects, display_scale(judgement.metric) == 100.0
     frame = frame.assign(train_accuracy=[_train_accuracy(judgement.selection, arm) for arm in frame["arm"]])
     if sort == "effect":
         order = frame["delta"].sort_values(ascending=False, kind="stable", na_position="last").index
         frame = frame.loc[[*frame.index[:1], *(i for i in order if i not in frame.index[:1])]]
-    places, name = _places(judgement.metric), _words(judgement.metric) + (", %" if percent else "")
+    places, name = _places(judgement.metric), _words(judgement.metric) + (", %" if in_points else "")
     compared = len(frame) > 1
     columns = [
         Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
-        Column("what changed", lambda r: arrows(r["changes"]) or NOTHING, "changes", numeric=False, wrap=True),
-        Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
+        Column("what changed", lambda r: unicode_arrows(r["changes"]) or DASH, "changes", numeric=False, wrap=True),
+        Column("seeds", lambda r: integer(r["n"]), "n", keep=True),
         Column(name, lambda r: _mean_and_sd(r["mean"], r["sd"], places), "mean", keep=True),
         Column(
-            f"effect{', points' if percent else ''} [95 % interval]",
+            f"effect{', points' if in_points else ''} [95 % interval]",
             lambda r: estimate(r["delta"], r["ci_low"], r["ci_high"], places),
             "delta",
             keep=compared,
         ),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm"),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=compared),
-        Column("seeds to decide", lambda r: whole(r["seeds_needed"]), "seeds_needed"),
+        Column("seeds to decide", lambda r: integer(r["seeds_needed"]), "seeds_needed"),
         Column("sign-flip p", lambda r: p_value(r["p_signflip"]), "p_signflip"),
         Column("effect / sd", lambda r: decimals(r["effect_size"]), "effect_size"),
-        Column("seeds better", lambda r: share(r["better"]), "better"),
-        Column("failed or diverged runs", lambda r: whole(r["failed"]), "failed"),
+        Column("seeds better", lambda r: percent(r["better"]), "better"),
+        Column("failed or diverged runs", lambda r: integer(r["failed"]), "failed"),
         Column("on training images, %", lambda r: decimals(r["train_accuracy"]), "train_accuracy"),
-        Column("parameters", lambda r: large(r["params"]), "params"),
-        Column("FLOPs per image", lambda r: large(r["flops_per_image"]), "flops_per_image"),
+        Column("parameters", lambda r: si_number(r["params"]), "params"),
+        Column("FLOPs per image", lambda r: si_number(r["flops_per_image"]), "flops_per_image"),
         Column("time per run", lambda r: duration(r["time_seconds"]), "time_seconds"),
-        Column("images/s", lambda r: large(r["images_per_second"]), "images_per_second"),
+        Column("images/s", lambda r: si_number(r["images_per_second"]), "images_per_second"),
         Column("published, %", lambda r: decimals(r["published"]), "published"),
-        Column("family", lambda r: text(r["family"]), "family", numeric=False),
+        Column("family", lambda r: text_or_dash(r["family"]), "family", numeric=False),
     ]
     base = judgement.selection.baseline or "the baseline"
     moment = "with the lowest validation loss" if judgement.metric in COLUMNS else "at the last epoch"
@@ -111,7 +111,7 @@ def main_table(judgement: Judgement) -> Table:
     columns = [
         Column("factor", lambda r: r["factor"], "factor", numeric=False, keep=True),
         Column("level", lambda r: r["level"], "level", numeric=False, keep=True),
-        Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
+        Column("seeds", lambda r: integer(r["n"]), "n", keep=True),
         Column("mean", lambda r: decimals(r["mean"], places), "mean", keep=True),
         Column(
             "effect [95 % interval]",
@@ -131,9 +131,9 @@ def interaction_table(judgement: Judgement) -> Table:
     """What two levels together do beyond the sum of what they do alone."""
     places = _places(judgement.metric)
     columns = [
-        Column("factors", told_apart, "factors", numeric=False, keep=True),
+        Column("factors", interaction_name, "factors", numeric=False, keep=True),
         Column("levels", lambda r: r["levels"], "levels", numeric=False, keep=True),
-        Column("seeds", lambda r: whole(r["n"]), "n"),
+        Column("seeds", lambda r: integer(r["n"]), "n"),
         Column(
             "interaction [95 % interval]",
             lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"], places),
@@ -155,14 +155,14 @@ def saturation_table(judgement: Judgement, rule: str) -> Table:
     """When validation loss stops falling."""
     columns = [
         Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
-        Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
+        Column("seeds", lambda r: integer(r["n"]), "n", keep=True),
         Column(
             "saturation epoch [95 % interval]",
             lambda r: _unsigned(r["epoch"], r["ci_low"], r["ci_high"]),
             "epoch",
             keep=True,
         ),
-        Column("still improving in the last epochs", lambda r: whole(r["late"]), "late"),
+        Column("still improving in the last epochs", lambda r: integer(r["late"]), "late"),
         Column("epoch of the lowest loss", lambda r: decimals(r["lowest_epoch"], 1), "lowest_epoch", keep=True),
     ]
     caption = (
@@ -176,7 +176,7 @@ def best_table(judgement: Judgement) -> Table:
     """What it does to choose the epoch with the lowest validation loss."""
     columns = [
         Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
-        Column("seeds", lambda r: whole(r["n"]), "n", keep=True),
+        Column("seeds", lambda r: integer(r["n"]), "n", keep=True),
         Column("last epoch, %", lambda r: decimals(r["final"]), "final", keep=True),
         Column("best epoch, %", lambda r: decimals(r["best"]), "best", keep=True),
         Column(
@@ -202,7 +202,7 @@ def image_table(judgement: Judgement) -> Table:
     several, single = bool((frame["pairs"] > 1).any()), bool((frame["pairs"] == 1).any())
     columns = [
         Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
-        Column("seeds", lambda r: whole(r["pairs"]), "pairs"),
+        Column("seeds", lambda r: integer(r["pairs"]), "pairs"),
         Column(
             f"effect [95 % interval for new {'seeds and new images' if several else 'images, these models only'}]",
             lambda r: _image_effect(r, marked=several),
@@ -211,10 +211,10 @@ def image_table(judgement: Judgement) -> Table:
         ),
         Column("McNemar p", lambda r: p_value(r["mcnemar_p"]), "mcnemar_p"),
         Column("images that change", lambda r: f"{r['changed']:.1f} %", "changed", keep=True),
-        Column("gained", lambda r: whole(r["gained"]), "gained", keep=True),
-        Column("lost", lambda r: whole(r["lost"]), "lost", keep=True),
-        Column("clearest gains, image ids", lambda r: r["gained_ids"] or NOTHING, "gained_ids", numeric=False),
-        Column("clearest losses, image ids", lambda r: r["lost_ids"] or NOTHING, "lost_ids", numeric=False),
+        Column("gained", lambda r: integer(r["gained"]), "gained", keep=True),
+        Column("lost", lambda r: integer(r["lost"]), "lost", keep=True),
+        Column("clearest gains, image ids", lambda r: r["gained_ids"] or DASH, "gained_ids", numeric=False),
+        Column("clearest losses, image ids", lambda r: r["lost_ids"] or DASH, "lost_ids", numeric=False),
     ]
     drawn = "seed x image bootstrap" if several else "bootstrap of the test images"
     caption = (
@@ -231,16 +231,16 @@ def run_table(selection: Selection) -> Table:
     frame.insert(0, "run", range(1, len(frame) + 1))
     frame["error"] = [(r.error or {}).get("type", "") for r in selection.cells["record"]]
     columns = [
-        Column("run", lambda r: whole(r["run"]), "run", keep=True),
+        Column("run", lambda r: integer(r["run"]), "run", keep=True),
         Column("cell", lambda r: r["cell"], "cell", numeric=False, keep=True),
         Column("status", lambda r: r["status"], "status", numeric=False, keep=True),
-        Column("epochs", lambda r: whole(r["epoch"]), "epoch", keep=True),
+        Column("epochs", lambda r: integer(r["epoch"]), "epoch", keep=True),
         Column("last epoch, %", lambda r: decimals(100 * r["final/test/accuracy"]), "final/test/accuracy", keep=True),
         Column("best epoch, %", lambda r: decimals(100 * r["best/test/accuracy"]), "best/test/accuracy", keep=True),
-        Column("best epoch", lambda r: whole(r["best/epoch"]), "best/epoch"),
+        Column("best epoch", lambda r: integer(r["best/epoch"]), "best/epoch"),
         Column("time", lambda r: duration(r["time_seconds"]), "time_seconds"),
-        Column("attempts", lambda r: whole(r["attempts"]), "attempts"),
-        Column("error", lambda r: r["error"] or NOTHING, "error", numeric=False),
+        Column("attempts", lambda r: integer(r["attempts"]), "attempts"),
+        Column("error", lambda r: r["error"] or DASH, "error", numeric=False),
     ]
     caption = "Every run of the study, with its test accuracy. The other tables cite the numbers in the first column."
     return Table(name="runs", title="Runs", caption=caption, frame=frame, columns=columns)
@@ -250,7 +250,7 @@ def run_numbers(selection: Selection) -> dict[str, str]:
     """Arm -> the numbers of its finished runs in run_table, as ranges: `1-5, 9`."""
     cells = selection.cells
     numbers = pd.Series(range(1, len(cells) + 1), index=cells.index)[cells["status"] == "done"]
-    return {arm: ranges(list(numbers[cells["arm"] == arm])) for arm in selection.arms}
+    return {arm: format_ranges(list(numbers[cells["arm"] == arm])) for arm in selection.arms}
 
 
 def estimate(value: float, low: float, high: float, places: int = 2) -> str:
@@ -291,7 +291,7 @@ def _unsigned(value: float, low: float, high: float) -> str:
 
 
 def _places(metric: str) -> int:
-    return 2 if unit(metric) == 100.0 else 4
+    return 2 if display_scale(metric) == 100.0 else 4
 
 
 def _words(metric: str) -> str:

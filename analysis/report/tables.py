@@ -14,7 +14,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from ..text import NOTHING, escape_latex, escape_markdown
+from ..text import DASH, escape_latex, escape_markdown
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Table:
     def _shown_places(self) -> list[int]:
         texts = self._all_texts
         if len(self.rows) == 1:
-            return [i for i, column in enumerate(self.columns) if column.keep or texts[i][0] not in (NOTHING, "")]
+            return [i for i, column in enumerate(self.columns) if column.keep or texts[i][0] not in (DASH, "")]
         return [i for i, column in enumerate(self.columns) if column.keep or len(set(texts[i])) > 1]
 
     @property
@@ -73,7 +73,7 @@ class Table:
         """One sentence about what is the same in every row, then the table's own notes."""
         hidden = [i for i in range(len(self.columns)) if i not in self._shown_places and self.rows]
         same = [f"{self.columns[i].title} {self._all_texts[i][0]}" for i in hidden]
-        same = [words for words in same if not words.endswith((NOTHING, " "))]
+        same = [words for words in same if not words.endswith((DASH, " "))]
         return ([f"The same in every row: {', '.join(same)}."] if same else []) + self.notes
 
     @property

@@ -48,12 +48,12 @@ def extension_sentence(selection: Selection) -> str:
     path = " to ".join(str(number) for number in looks)
     return (
         f"Extended from {path} seeds after results could be seen: for somebody who would have stopped at a significant "
-        f"result, errors of {100 * stats.ALPHA:g} % become about {100 * error_of_looks(tuple(looks)):.0f} %."
+        f"result, errors of {100 * stats.ALPHA:g} % become about {100 * sequential_error(tuple(looks)):.0f} %."
     )
 
 
 @cache
-def error_of_looks(looks: tuple[int, ...]) -> float:
+def sequential_error(looks: tuple[int, ...]) -> float:
     """Probability that a paired t test at 5 % finds a difference that is not there at any of these numbers of seeds."""
     difference_DS = np.random.default_rng(0).standard_normal((NULL_STUDIES, max(looks)))
     found_LD = [stats.p_paired(difference_DS[:, :number]) < stats.ALPHA for number in looks]

@@ -42,7 +42,7 @@ from . import paired as stats
 from .attrition import seeds_used
 from .changed_later import changed_claims
 from .curves import cell_saturation
-from .effects import differences, direction, seed_values, unit
+from .effects import differences, direction, display_scale, seed_values
 
 COLUMNS = "claim kind arms evidence p p_holm verdict changed_after_start".split()
 KEYS = {"claim", "arm", "than", "metric", "direction", "rope", "kind", "epoch", "within", "testable", "why"}
@@ -51,7 +51,7 @@ CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 
 @dataclass(kw_only=True)
-class Judged:
+class ClaimResult:
     """What one claim's data say, before Holm."""
 
     claim: str
@@ -70,7 +70,7 @@ class Judged:
     """The verdict when there is no p: single, missing or not testable."""
     arms: list[str] = field(default_factory=list)
     """Every arm that the evidence uses."""
-    settles: str = ""
+    decides_arm: str = ""
     """The arm, if the claim is about its effect on the baseline in the default metric and nothing else."""
 
     @property
@@ -79,7 +79,7 @@ class Judged:
         return float(np.fmin(self.p_for, self.p_against))
 
 
-def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.Adjusted] | None]:
+def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.AdjustedP] | None]:
     """The claims' table (COLUMNS), and the adjusted p of each arm that a claim compares with the baseline.
 
     The second is None for a study without claims. Its p of equivalence is NaN for a claim with a ROPE of its own.
@@ -94,38 +94,38 @@ def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.Ad
     for claim, one, late, own in zip(selection.claims, judged, changed, _adjusted(judged, family), strict=True):
         used, word = " ".join(one.arms), _verdict(one, own)
         rows.append((one.claim, one.kind, used, f"{one.evidence}{_aside(one, word)}", one.p, own.p, word, late))
-        if one.settles and not late:
+        if one.decides_arm and not late:
             usual_rope = claim.get("rope") in (None, selection.rope)
-            arms[one.settles] = _settled(own, arms.get(one.settles, stats.Adjusted()), usual_rope)
+            arms[one.decides_arm] = _settled(own, arms.get(one.decides_arm, stats.AdjustedP()), usual_rope)
     return pd.DataFrame(rows, columns=COLUMNS), arms
 
 
-def _adjusted(judged: list[Judged], family: list[bool]) -> list[stats.Adjusted]:
+def _adjusted(judged: list[ClaimResult], family: list[bool]) -> list[stats.AdjustedP]:
     """Holm's p over the family; that of a claim outside as if it had been one more."""
     inside = [one for one, is_in in zip(judged, family, strict=True) if is_in]
     of_family = iter(_holm(inside))
     return [next(of_family) if is_in else _holm([one, *inside])[0] for one, is_in in zip(judged, family, strict=True)]
 
 
-def _holm(judged: list[Judged]) -> list[stats.Adjusted]:
-    return stats.adjust(np.array([one.p for one in judged]), np.array([one.p_equivalent for one in judged]))
+def _holm(judged: list[ClaimResult]) -> list[stats.AdjustedP]:
+    return stats.adjust_family(np.array([one.p for one in judged]), np.array([one.p_equivalent for one in judged]))
 
 
-def judge_claim(claim: dict[str, Any], selection: Selection) -> Judged:
+def judge_claim(claim: dict[str, Any], selection: Selection) -> ClaimResult:
     """One claim by itself; one that cannot be read is `not testable`, with the reason as evidence."""
     words = str(claim.get("claim") or "a claim without words")
     kind = str(claim.get("kind") or "effect")
     if claim.get("testable", True) is False:
         why = str(claim.get("why") or "the study says so")
-        return Judged(claim=words, kind=kind, evidence=f"Not testable: {why}.", word="not testable")
-    fault = claim_fault(claim)
+        return ClaimResult(claim=words, kind=kind, evidence=f"Not testable: {why}.", word="not testable")
+    fault = claim_error(claim)
     if fault:
-        return Judged(claim=words, kind=kind, evidence=f"Not readable: {fault}.", word="not testable")
+        return ClaimResult(claim=words, kind=kind, evidence=f"Not readable: {fault}.", word="not testable")
     judge = _judge_saturation if kind == "saturation" else _judge_effect
     return judge(words, claim, selection)
 
 
-def claim_fault(claim: dict[str, Any]) -> str:
+def claim_error(claim: dict[str, Any]) -> str:
     """What is wrong with a claim's form, in words; empty when nothing is."""
     unknown = sorted(set(claim) - KEYS)
     kind = claim.get("kind") or "effect"
@@ -160,31 +160,33 @@ def find_arm(name: str, selection: Selection) -> str | None:
     return None
 
 
-def _judge_effect(words: str, claim: dict[str, Any], selection: Selection) -> Judged:
+def _judge_effect(words: str, claim: dict[str, Any], selection: Selection) -> ClaimResult:
     metric = str(claim.get("metric") or DEFAULT_METRIC)
     sign = {"higher": 1, "lower": -1}[claim.get("direction") or ("higher" if direction(metric) > 0 else "lower")]
-    usual = selection.rope if unit(metric) == 100.0 else math.nan
+    usual = selection.rope if display_scale(metric) == 100.0 else math.nan
     rope = float(claim["rope"]) if claim.get("rope") is not None else usual
     ours, theirs = _names(claim["arm"]), _names(claim.get("than") or selection.baseline)
     found = {name: find_arm(name, selection) for name in (*ours, *theirs)}
     absent = [name for name, arm in found.items() if arm is None]
     if absent:
-        return Judged(claim=words, kind="effect", evidence=f"No arm {', '.join(absent)}.", word="missing")
+        return ClaimResult(claim=words, kind="effect", evidence=f"No arm {', '.join(absent)}.", word="missing")
     values = seed_values(selection, metric)
     pairs = [(found[a], found[b]) for a in ours for b in theirs if found[a] != found[b]]
     if not pairs:
-        return Judged(claim=words, kind="effect", evidence="An arm would be compared with itself.", word="not testable")
-    results = {pair: stats.compare(differences(values, *pair).to_numpy(), rope, sign) for pair in pairs}
+        return ClaimResult(
+            claim=words, kind="effect", evidence="An arm would be compared with itself.", word="not testable"
+        )
+    results = {pair: stats.compare_paired(differences(values, *pair).to_numpy(), rope, sign) for pair in pairs}
     used = list(dict.fromkeys(arm for pair in pairs for arm in pair))
-    judged = Judged(claim=words, kind="effect", evidence=_effect_evidence(results, metric, selection), arms=used)
+    judged = ClaimResult(claim=words, kind="effect", evidence=_effect_evidence(results, metric, selection), arms=used)
     judged.rope = f"{rope:g} {_in_unit(metric)}"
     judged.is_small = all(max(abs(r.ci_low), abs(r.ci_high)) < rope for r in results.values())
     if metric == DEFAULT_METRIC and len(pairs) == 1 and selection.baseline in pairs[0]:
-        judged.settles = next(arm for arm in pairs[0] if arm != selection.baseline)
+        judged.decides_arm = next(arm for arm in pairs[0] if arm != selection.baseline)
     return _with_p(judged, list(results.values()), sign)
 
 
-def _with_p(judged: Judged, results: list[stats.Paired], sign: int) -> Judged:
+def _with_p(judged: ClaimResult, results: list[stats.PairedResult], sign: int) -> ClaimResult:
     fewest = min((r.n for r in results), default=0)
     if fewest < 2:
         judged.word = "single" if fewest else "missing"
@@ -197,15 +199,17 @@ def _with_p(judged: Judged, results: list[stats.Paired], sign: int) -> Judged:
     return judged
 
 
-def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -> Judged:
+def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -> ClaimResult:
     name = str(claim.get("arm") or selection.baseline)
     arm, metric = find_arm(name, selection), str(claim.get("metric") or "val/loss")
     if arm is None:
-        return Judged(claim=words, kind="saturation", evidence=f"No arm {name}.", word="missing")
+        return ClaimResult(claim=words, kind="saturation", evidence=f"No arm {name}.", word="missing")
     cells = cell_saturation(selection, metric)
     cells = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
     epoch_S, late = cells["epoch"].to_numpy(), int(cells["late"].sum())
-    judged = Judged(claim=words, kind="saturation", evidence=f"No run of {arm} has a saturation epoch.", arms=[arm])
+    judged = ClaimResult(
+        claim=words, kind="saturation", evidence=f"No run of {arm} has a saturation epoch.", arms=[arm]
+    )
     if len(epoch_S):
         judged.evidence = _saturation_evidence(
             epoch_S, late, f"{arm}: {metric}", seeds_used(selection, len(epoch_S), arm)
@@ -231,7 +235,7 @@ def _saturation_evidence(epoch_S: np.ndarray, late: int, what: str, seeds: str) 
 def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, float]:
     """p of the mean lying within middle +- within, and of its lying outside."""
     distance = abs(value_S.mean() - middle)
-    error = stats.spread(value_S) / math.sqrt(len(value_S))
+    error = stats.sample_sd(value_S) / math.sqrt(len(value_S))
     if error == 0:
         # All seeds agree to the epoch: only their number speaks, as in a sign test.
         p = 2.0 ** (1 - len(value_S))
@@ -242,13 +246,13 @@ def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, fl
     return min(1.0, 2 * inside), min(1.0, 2 * (1 - inside))
 
 
-def _settled(own: stats.Adjusted, before: stats.Adjusted, usual_rope: bool) -> stats.Adjusted:
+def _settled(own: stats.AdjustedP, before: stats.AdjustedP, usual_rope: bool) -> stats.AdjustedP:
     """An arm's p values when one more claim is about it: the smaller ones count."""
     within = np.fmin(own.p_equivalent if usual_rope else math.nan, before.p_equivalent)
-    return stats.Adjusted(p=float(np.fmin(own.p, before.p)), p_equivalent=float(within), size=own.size)
+    return stats.AdjustedP(p=float(np.fmin(own.p, before.p)), p_equivalent=float(within), size=own.size)
 
 
-def _verdict(judged: Judged, adjusted: stats.Adjusted) -> str:
+def _verdict(judged: ClaimResult, adjusted: stats.AdjustedP) -> str:
     if judged.word:
         return judged.word
     if adjusted.p < stats.ALPHA:
@@ -256,7 +260,7 @@ def _verdict(judged: Judged, adjusted: stats.Adjusted) -> str:
     return "not supported" if adjusted.p_equivalent < stats.ALPHA else "undecided"
 
 
-def _aside(judged: Judged, verdict: str) -> str:
+def _aside(judged: ClaimResult, verdict: str) -> str:
     """How large the differences are by the study's own measure, where the verdict's word does not tell."""
     if verdict == "not supported":
         return f" No difference beyond {judged.rope} (two one-sided tests)."
@@ -264,8 +268,8 @@ def _aside(judged: Judged, verdict: str) -> str:
     return f" That is less than the {judged.rope} that matter." if small else ""
 
 
-def _effect_evidence(results: dict[tuple[str, str], stats.Paired], metric: str, selection: Selection) -> str:
-    places = 2 if unit(metric) == 100.0 else 4
+def _effect_evidence(results: dict[tuple[str, str], stats.PairedResult], metric: str, selection: Selection) -> str:
+    places = 2 if display_scale(metric) == 100.0 else 4
     parts = []
     for (arm, than), r in results.items():
         size = f"{signed(r.delta, places)} {interval(r.ci_low, r.ci_high, places)}".strip()
@@ -276,7 +280,7 @@ def _effect_evidence(results: dict[tuple[str, str], stats.Paired], metric: str, 
 
 
 def _in_unit(metric: str) -> str:
-    return "points" if unit(metric) == 100.0 else metric
+    return "points" if display_scale(metric) == 100.0 else metric
 
 
 def _names(value: Any) -> list[str]:

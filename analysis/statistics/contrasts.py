@@ -91,8 +91,8 @@ def estimable(known: np.ndarray, products: dict) -> tuple[dict, dict, list[str]]
         others = [k for k, w in zip(kept, weights[known.shape[1] :], strict=True) if abs(w) > 1e-8]
         for other in others:
             aliases[other].append(levels)
-        partner = " and ".join(map(named, others)) or "main effects"
-        notes.append(f"The interaction {named(levels)} cannot be told from {partner} in this design.")
+        partner = " and ".join(map(format_levels, others)) or "main effects"
+        notes.append(f"The interaction {format_levels(levels)} cannot be told from {partner} in this design.")
     return kept, aliases, notes
 
 
@@ -127,7 +127,7 @@ def step_contrasts(design: pd.DataFrame, usual: dict[str, str]) -> list[Contrast
     ]
 
 
-def named(levels: tuple[Level, ...]) -> str:
+def format_levels(levels: tuple[Level, ...]) -> str:
     """`patch_size=8 x bias=false`."""
     return " x ".join(f"{factor}={level}" for factor, level in levels)
 

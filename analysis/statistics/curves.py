@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..records.selection import Selection
 from . import paired as stats
-from .effects import unit
+from .effects import display_scale
 
 REMAINDER = 0.01
 LATE_SHARE = 0.05
@@ -59,7 +59,7 @@ def saturation(selection: Selection) -> pd.DataFrame:
             continue
         mean, low, high = stats.mean_interval(own["epoch"].to_numpy())
         late = int(own["late"].sum())
-        row = (arm, len(own), mean, stats.spread(own["epoch"]), low, high, late, own["lowest_epoch"].mean())
+        row = (arm, len(own), mean, stats.sample_sd(own["epoch"]), low, high, late, own["lowest_epoch"].mean())
         rows.append(row)
     return pd.DataFrame(rows, columns=SATURATION_COLUMNS)
 
@@ -70,7 +70,7 @@ def best_against_final(selection: Selection, metric: str = "test/accuracy") -> p
     `optimism` is how much more the validation accuracy exceeds the test accuracy at the chosen epoch than at the last:
     what choosing on validation images adds to the validation figure.
     """
-    done, scale, rows = selection.done(), unit(metric), []
+    done, scale, rows = selection.done(), display_scale(metric), []
     for arm in selection.arms:
         cells = done[(done["arm"] == arm) & done[f"final/{metric}"].notna() & done[f"best/{metric}"].notna()]
         if cells.empty:

@@ -23,7 +23,7 @@ COLUMNS = (
 FAILURES = ("diverged", "failed")
 
 
-def unit(metric: str) -> float:
+def display_scale(metric: str) -> float:
     """What a metric is multiplied with to be shown: accuracies become percent points."""
     return 100.0 if metric.endswith("accuracy") else 1.0
 
@@ -33,7 +33,7 @@ def direction(metric: str) -> int:
     return 0 if metric.startswith("rollout/") else -1 if metric.endswith("loss") else 1
 
 
-def column_of(metric: str, when: str = "final") -> str:
+def column_name(metric: str, when: str = "final") -> str:
     """The cells' column: metrics are known of the last and the best epoch, rollout measures of one checkpoint."""
     return metric if metric.startswith("rollout/") else f"{when}/{metric}"
 
@@ -41,7 +41,7 @@ def column_of(metric: str, when: str = "final") -> str:
 def seed_values(selection: Selection, metric: str = DEFAULT_METRIC, when: str = "final") -> pd.DataFrame:
     """(seeds, arms): the metric of each finished cell in shown units; NaN where there is none."""
     done = selection.done()
-    values = done.pivot(index="seed", columns="arm", values=column_of(metric, when)) * unit(metric)
+    values = done.pivot(index="seed", columns="arm", values=column_name(metric, when)) * display_scale(metric)
     return values.reindex(columns=selection.arms)
 
 
@@ -51,7 +51,7 @@ def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
 
 
 def arm_effects(
-    selection: Selection, metric: str = DEFAULT_METRIC, claimed: dict[str, stats.Adjusted] | None = None
+    selection: Selection, metric: str = DEFAULT_METRIC, claimed: dict[str, stats.AdjustedP] | None = None
 ) -> pd.DataFrame:
     """The frame described at the top, COLUMNS wide, in the selection's order of arms.
 
@@ -60,9 +60,11 @@ def arm_effects(
             to the family of all arms. None for a study without claims.
     """
     values = seed_values(selection, metric)
-    rope = selection.rope if unit(metric) == 100.0 else math.nan
+    rope = selection.rope if display_scale(metric) == 100.0 else math.nan
     sign, base = direction(metric), selection.baseline
-    results = {a: stats.compare(differences(values, a, base).to_numpy(), rope, sign) for a in selection.others()}
+    results = {
+        a: stats.compare_paired(differences(values, a, base).to_numpy(), rope, sign) for a in selection.non_baseline()
+    }
     adjusted, size = adjusted_p(selection, results)
     families = {arm: "arms" if claimed is None else "exploratory" for arm in results}
     for arm, own in (claimed or {}).items():
@@ -82,7 +84,7 @@ def arm_effects(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def adjusted_p(selection: Selection, results: dict[str, stats.Paired]) -> tuple[dict[str, stats.Adjusted], int]:
+def adjusted_p(selection: Selection, results: dict[str, stats.PairedResult]) -> tuple[dict[str, stats.AdjustedP], int]:
     """Each arm's p values adjusted over the family of arms, and the size of that family (at least 1).
 
     A placebo is no hypothesis: its p is adjusted as if it had been one more arm, and it changes no other
@@ -96,8 +98,8 @@ def adjusted_p(selection: Selection, results: dict[str, stats.Paired]) -> tuple[
     return adjusted, max(len(family), 1)
 
 
-def _adjust(results: list[stats.Paired]) -> list[stats.Adjusted]:
-    return stats.adjust(np.array([r.p for r in results]), np.array([r.p_equivalent for r in results]))
+def _adjust(results: list[stats.PairedResult]) -> list[stats.AdjustedP]:
+    return stats.adjust_family(np.array([r.p for r in results]), np.array([r.p_equivalent for r in results]))
 
 
 def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
@@ -106,7 +108,7 @@ def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
     return {
         "n": len(value_S),
         "mean": value_S.mean() if len(value_S) else math.nan,
-        "sd": stats.spread(value_S),
+        "sd": stats.sample_sd(value_S),
         "params": _known(cells["params"]),
         "flops_per_image": _known(cells["flops_per_image"]),
         "time_seconds": done["time_seconds"].mean(),
@@ -123,7 +125,7 @@ def _known(values: pd.Series) -> float:
     return counted.iloc[0] if len(counted) else math.nan
 
 
-def _effect(result: stats.Paired, adjusted: stats.Adjusted, sign: int) -> dict:
+def _effect(result: stats.PairedResult, adjusted: stats.AdjustedP, sign: int) -> dict:
     numbers = dataclasses.asdict(result)
     numbers = {"pairs" if k == "n" else "sd_delta" if k == "sd" else k: v for k, v in numbers.items()}
     numbers |= {"p_holm": adjusted.p, "p_equivalent_holm": adjusted.p_equivalent}

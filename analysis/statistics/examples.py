@@ -68,11 +68,11 @@ def read_examples(selection: Selection) -> Examples | None:
             problems.append(f"The predictions of {cell['cell']} are about other test images and left out.")
             continue
         found.correct[cell["cell"]] = correct_N
-        problems += disagreement(cell, correct_N)
+        problems += accuracy_mismatch(cell, correct_N)
     return found
 
 
-def disagreement(cell: pd.Series, correct_N: np.ndarray) -> list[str]:
+def accuracy_mismatch(cell: pd.Series, correct_N: np.ndarray) -> list[str]:
     """A sentence if a record's test accuracy is not that of its predictions."""
     stated, counted = cell["final/test/accuracy"], correct_N.mean()
     if abs(stated - counted) <= TOLERANCE:
@@ -116,16 +116,18 @@ def published_bytes(directory: Path) -> bytes:
     return stream.getvalue()
 
 
-def two_way(difference_SN: np.ndarray, rng: np.random.Generator, draws: int = DRAWS) -> tuple[float, float, float]:
+def bootstrap_interval(
+    difference_SN: np.ndarray, rng: np.random.Generator, draws: int = DRAWS
+) -> tuple[float, float, float]:
     """Mean difference (a share of 1) and the ends of its 95 % interval for new seeds and new test images.
 
     With one seed (S = 1) it is an interval for new test images and these two trained models only: one pair shows
     nothing of how other seeds would spread.
     """
-    return two_way_each([difference_SN], rng, draws)[0]
+    return bootstrap_intervals([difference_SN], rng, draws)[0]
 
 
-def two_way_each(
+def bootstrap_intervals(
     differences: list[np.ndarray], rng: np.random.Generator, draws: int = DRAWS
 ) -> list[tuple[float, float, float]]:
     """`two_way` of several (S, N) arrays about the same images, which are resampled once for all of them."""
@@ -200,11 +202,11 @@ def image_effects(examples: Examples, selection: Selection, seed: int = 0) -> pd
 
     The interval is for new seeds too where `pairs` is above one; McNemar's p is about the two trained models.
     """
-    pairs = {arm: examples.pairs(selection, arm) for arm in selection.others()}
+    pairs = {arm: examples.pairs(selection, arm) for arm in selection.non_baseline()}
     pairs = {arm: (seeds, difference_SN) for arm, (seeds, difference_SN) in pairs.items() if seeds}
     if not pairs:
         return pd.DataFrame()
-    intervals = two_way_each([difference_SN for _, difference_SN in pairs.values()], np.random.default_rng(seed))
+    intervals = bootstrap_intervals([difference_SN for _, difference_SN in pairs.values()], np.random.default_rng(seed))
     usual, rows = _disagreement_of_seeds(examples, selection), []
     for (arm, (seeds, difference_SN)), interval in zip(pairs.items(), intervals, strict=True):
         mean, low, high = (100 * x for x in interval)
@@ -216,7 +218,7 @@ def image_effects(examples: Examples, selection: Selection, seed: int = 0) -> pd
 
 
 def _flips(id_N: np.ndarray, difference_SN: np.ndarray) -> dict:
-    gained_N, lost_N = majority(difference_SN)
+    gained_N, lost_N = majority_flips(difference_SN)
     return {
         "gained": int(gained_N.sum()),
         "lost": int(lost_N.sum()),
@@ -225,7 +227,7 @@ def _flips(id_N: np.ndarray, difference_SN: np.ndarray) -> dict:
     }
 
 
-def majority(difference_SN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def majority_flips(difference_SN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) booleans each: images gained, and lost, on more than half of the seeds."""
     half = difference_SN.shape[0] / 2
     return (difference_SN == 1).sum(axis=0) > half, (difference_SN == -1).sum(axis=0) > half
@@ -235,7 +237,7 @@ def class_effects(examples: Examples, selection: Selection) -> pd.DataFrame:
     """One row per arm and class, in points: mean difference with its unadjusted 95 % paired t interval over seeds."""
     rows = []
     classes = _class_names(selection, examples)
-    for arm in selection.others():
+    for arm in selection.non_baseline():
         seeds, difference_SN = examples.pairs(selection, arm)
         for number, name in enumerate(classes):
             if not seeds or not (examples.label_N == number).any():

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from ..records.selection import Selection
-from ..text import interval, p_value, ranges, signed
+from ..text import format_ranges, interval, p_value, signed
 from . import paired as stats
 from .contrasts import (
     Contrast,
+    format_levels,
     interaction_contrasts,
     is_crossed,
     main_contrasts,
-    named,
     removal_contrast,
     step_contrasts,
 )
-from .effects import DEFAULT_METRIC, seed_values, unit
+from .effects import DEFAULT_METRIC, display_scale, seed_values
 
 NUMBERS = "n effect ci_low ci_high p".split()
 MAIN_COLUMNS = ["factor", "level", *NUMBERS, "mean"]
@@ -53,7 +53,7 @@ class Factorial:
     notes: list[str] = field(default_factory=list)
 
 
-def analyse(selection: Selection, metric: str = DEFAULT_METRIC) -> Factorial | None:
+def analyze_factors(selection: Selection, metric: str = DEFAULT_METRIC) -> Factorial | None:
     """Everything above; None when fewer than two factors are varied or no seed is finished."""
     design, usual = _design(selection), selection.levels[selection.baseline]
     values = seed_values(selection, metric)[list(design.index)]
@@ -116,7 +116,7 @@ def interaction_frame(contrasts: list[Contrast], values: pd.DataFrame) -> pd.Dat
     for contrast in contrasts:
         (one, level), (other, another) = contrast.levels
         numbers = _numbers(contrast, values)
-        aliases = ", ".join(map(named, contrast.aliases))
+        aliases = ", ".join(map(format_levels, contrast.aliases))
         rows.append((f"{one} x {other}", f"{level} x {another}", *numbers, math.nan, aliases))
     frame = pd.DataFrame(rows, columns=INTERACTION_COLUMNS)
     frame["p_holm"] = stats.holm(frame["p"].to_numpy(float))
@@ -134,13 +134,13 @@ def removal_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> s
     n, effect, low, high, p = _numbers(contrast, values)
     if n < 2:
         return ""
-    much = f"{size(effect, low, high, metric)}, p {p_value(p)}, {n} seeds"
+    much = f"{format_effect(effect, low, high, metric)}, p {p_value(p)}, {n} seeds"
     if not p < stats.ALPHA:
         return (
             f"Removing all and the sum of the single removals do not differ significantly ({much}), which does not "
             "show that effects add up."
         )
-    if unit(metric) != 100.0:
+    if display_scale(metric) != 100.0:
         return f"Removing all changes {metric} otherwise than the single removals add up to ({much})."
     return (
         f"Removing all costs {abs(effect):.2f} points {'more' if effect < 0 else 'less'} than the single removals add "
@@ -152,26 +152,30 @@ def step_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
     """One step of a path."""
     after, before = contrast.weight_A.index
     n, effect, low, high, _ = _numbers(contrast, values)
-    much = f"{size(effect, low, high, metric)}, {n} seed{'' if n == 1 else 's'}" if n else "no seed finished in both"
-    return f"{named(contrast.levels)}, {after} minus {before}: {much}."
+    much = (
+        f"{format_effect(effect, low, high, metric)}, {n} seed{'' if n == 1 else 's'}"
+        if n
+        else "no seed finished in both"
+    )
+    return f"{format_levels(contrast.levels)}, {after} minus {before}: {much}."
 
 
-def size(effect: float, low: float, high: float, metric: str) -> str:
+def format_effect(effect: float, low: float, high: float, metric: str) -> str:
     """`+0.30 points [+0.10, +0.50]`."""
-    places, words = (2, " points") if unit(metric) == 100.0 else (4, "")
+    places, words = (2, " points") if display_scale(metric) == 100.0 else (4, "")
     return f"{signed(effect, places)}{words} {interval(low, high, places)}".strip()
 
 
 def _missing(values: pd.DataFrame) -> list[str]:
     """Which seeds some effects do without."""
-    seeds = {arm: ranges(sorted(values.index[values[arm].isna()])) for arm in values}
+    seeds = {arm: format_ranges(sorted(values.index[values[arm].isna()])) for arm in values}
     parts = [f"{arm} (seeds {lacking})" for arm, lacking in seeds.items() if lacking]
     if not parts:
         return []
     return [f"An effect uses the seeds on which all arms that it compares finished; not finished: {', '.join(parts)}."]
 
 
-def told_apart(row: pd.Series | dict) -> str:
+def interaction_name(row: pd.Series | dict) -> str:
     """The factors of an interaction, with whatever else may be behind it."""
     return f"{row['factors']} (or {row['aliases']}: not told apart)" if row["aliases"] else row["factors"]
 

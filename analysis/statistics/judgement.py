@@ -8,15 +8,15 @@ import pandas as pd
 
 from vitsweep.study.power import detectable_effect
 
-from ..records.load import Loaded
+from ..records.load import StudyRecords
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from . import paired as stats
 from .claims import judge_claims
 from .curves import best_against_final, saturation
-from .effects import arm_effects, unit
+from .effects import arm_effects, display_scale
 from .examples import Examples, class_effects, image_effects, read_examples
-from .factorial import Factorial, analyse
-from .measure_effects import joined, measure_effects
+from .factorial import Factorial, analyze_factors
+from .measure_effects import add_measures, measure_effects
 
 
 @dataclass(kw_only=True)
@@ -59,14 +59,14 @@ class Judgement:
     """The rollout measures' differences; empty if nothing was measured."""
 
 
-def judge(loaded: Loaded, metric: str = DEFAULT_METRIC, measures: pd.DataFrame | None = None) -> Judgement:
+def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataFrame | None = None) -> Judgement:
     """All numbers about `metric` (at the last epoch), from what was loaded.
 
     Args:
         measures: rollout measures by `cell`, which need the models and are made elsewhere; None: there are none.
     """
     selection = select(loaded)
-    selection.cells = joined(selection.cells, measures, metric)
+    selection.cells = add_measures(selection.cells, measures, metric)
     claims, claimed = judge_claims(selection)
     effects = arm_effects(selection, metric, claimed if metric == DEFAULT_METRIC else None)
     examples = read_examples(selection)
@@ -78,9 +78,9 @@ def judge(loaded: Loaded, metric: str = DEFAULT_METRIC, measures: pd.DataFrame |
         effects=effects,
         claims=claims,
         power=study_power(effects, selection, claims if metric == DEFAULT_METRIC else claims.iloc[:0]),
-        factorial=analyse(selection, metric) if selection.arms else None,
+        factorial=analyze_factors(selection, metric) if selection.arms else None,
         saturation=saturation(selection),
-        best=best_against_final(selection) if unit(metric) == 100.0 else empty,
+        best=best_against_final(selection) if display_scale(metric) == 100.0 else empty,
         examples=examples,
         images=image_effects(examples, selection) if examples else empty,
         classes=class_effects(examples, selection) if examples else empty,
@@ -113,15 +113,15 @@ def placebo_rows(judgement: Judgement) -> pd.DataFrame:
     return effects[(effects["role"] == "placebo") & (effects["pairs"] > 0)]
 
 
-def unadjusted_error(tests: int) -> float:
+def family_error(tests: int) -> float:
     """Probability of at least one false finding among so many independent tests at 5 % without correction."""
     return 1 - (1 - stats.ALPHA) ** tests
 
 
-def pareto(effects: pd.DataFrame, cost: str) -> pd.DataFrame:
+def pareto_front(effects: pd.DataFrame, cost: str) -> pd.DataFrame:
     """arm, cost, mean with its own 95 % interval, and whether no arm is both cheaper (or equal) and better."""
     rows = effects[effects["mean"].notna() & effects[cost].notna()].copy()
-    half = [stats_half(n, sd) for n, sd in zip(rows["n"], rows["sd"], strict=True)]
+    half = [half_width(n, sd) for n, sd in zip(rows["n"], rows["sd"], strict=True)]
     rows["ci_low"], rows["ci_high"] = rows["mean"] - half, rows["mean"] + half
     better = [
         ((rows[cost] <= c) & (rows["mean"] >= m) & ((rows[cost] < c) | (rows["mean"] > m))).any()
@@ -131,6 +131,6 @@ def pareto(effects: pd.DataFrame, cost: str) -> pd.DataFrame:
     return rows[["arm", cost, "n", "mean", "ci_low", "ci_high", "front"]].reset_index(drop=True)
 
 
-def stats_half(n: int, sd: float) -> float:
+def half_width(n: int, sd: float) -> float:
     """Half the width of the 95 % t interval of a mean of n values; NaN below two."""
     return stats.t_bound(n) * sd / math.sqrt(n) if n > 1 else math.nan

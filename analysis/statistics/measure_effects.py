@@ -19,7 +19,7 @@ UNTESTED = "rollout/seed_agreement"
 FIELDS = ["measure", "arm", "n", "mean", "sd", "pairs", "delta", "ci_low", "ci_high", "p"]
 
 
-def joined(cells: pd.DataFrame, measures: pd.DataFrame | None, metric: str = "") -> pd.DataFrame:
+def add_measures(cells: pd.DataFrame, measures: pd.DataFrame | None, metric: str = "") -> pd.DataFrame:
     """The cells with their measures as columns, empty where a cell has none; no columns if nothing was measured.
 
     Args:
@@ -33,7 +33,7 @@ def joined(cells: pd.DataFrame, measures: pd.DataFrame | None, metric: str = "")
     return cells.assign(**{name: values[name].to_numpy() for name in names})
 
 
-def against_baseline(cells: pd.DataFrame, baseline: str, arms: Iterable[str] | None = None) -> pd.DataFrame:
+def measure_differences(cells: pd.DataFrame, baseline: str, arms: Iterable[str] | None = None) -> pd.DataFrame:
     """A row a measure and arm, FIELDS wide: mean over seeds, difference to the baseline, t interval, unadjusted p.
 
     Args:
@@ -51,7 +51,7 @@ def against_baseline(cells: pd.DataFrame, baseline: str, arms: Iterable[str] | N
         for arm in values:
             own = values[arm].dropna().to_numpy()
             mean = own.mean() if len(own) else math.nan
-            row = {"measure": name, "arm": arm, "n": len(own), "mean": mean, "sd": stats.spread(own)}
+            row = {"measure": name, "arm": arm, "n": len(own), "mean": mean, "sd": stats.sample_sd(own)}
             rows.append(row | (_difference(values[arm] - base, name) if arm != baseline else {}))
     return pd.DataFrame(rows, columns=FIELDS)
 
@@ -65,7 +65,7 @@ def _difference(change: pd.Series, name: str) -> dict[str, float]:
     return {"pairs": len(change_S), "delta": mean, "ci_low": low, "ci_high": high, "p": p}
 
 
-def with_attention(selection: Selection) -> list[str]:
+def attention_arms(selection: Selection) -> list[str]:
     """The family's arms that can have a rollout: a network without attention is no hypothesis about where it looks."""
     first = selection.cells.drop_duplicates("arm").set_index("arm")["record"]
     return [arm for arm in selection.family() if (first[arm].config.get("model") or {}).get("name") != "resnet"]
@@ -76,8 +76,8 @@ def measure_effects(selection: Selection) -> pd.DataFrame:
 
     The placebo is no hypothesis: its p is adjusted as if it had been one more, and changes no other.
     """
-    frame = against_baseline(selection.done(), selection.baseline, selection.arms)
-    tested = frame["arm"].isin(with_attention(selection)) & (frame["measure"] != UNTESTED)
+    frame = measure_differences(selection.done(), selection.baseline, selection.arms)
+    tested = frame["arm"].isin(attention_arms(selection)) & (frame["measure"] != UNTESTED)
     frame["p_holm"] = np.nan
     family = frame.loc[tested, "p"].to_numpy(float)
     frame.loc[tested, "p_holm"] = stats.holm(family)

@@ -23,7 +23,7 @@ NO_SPREAD = 1e-12
 
 
 @dataclass(kw_only=True)
-class Paired:
+class PairedResult:
     """One arm against another on their shared seeds, in the metric's unit."""
 
     n: int
@@ -42,7 +42,7 @@ class Paired:
 
 
 @dataclass(kw_only=True)
-class Adjusted:
+class AdjustedP:
     """What Holm makes of the two p values of one comparison, each over its family."""
 
     p: float = math.nan
@@ -51,7 +51,7 @@ class Adjusted:
     """Comparisons in the family."""
 
 
-def compare(difference_S: np.ndarray, rope: float, sign: int = 1) -> Paired:
+def compare_paired(difference_S: np.ndarray, rope: float, sign: int = 1) -> PairedResult:
     """Every number of one comparison.
 
     Args:
@@ -61,10 +61,10 @@ def compare(difference_S: np.ndarray, rope: float, sign: int = 1) -> Paired:
     """
     n = len(difference_S)
     delta, low, high = (float(x) for x in mean_interval(difference_S))
-    sd = spread(difference_S)
+    sd = sample_sd(difference_S)
     size = delta / sd if n > 1 and sd > 0 else math.nan
     better = (difference_S * sign > 0).mean() + (difference_S == 0).mean() / 2 if n and sign else math.nan
-    return Paired(
+    return PairedResult(
         n=n,
         delta=delta,
         sd=sd,
@@ -78,7 +78,7 @@ def compare(difference_S: np.ndarray, rope: float, sign: int = 1) -> Paired:
     )
 
 
-def spread(value_S: np.ndarray) -> float:
+def sample_sd(value_S: np.ndarray) -> float:
     """Sample standard deviation; NaN below two values, exactly 0 when the values differ by rounding only."""
     return float(_sd(np.asarray(value_S, float)))
 
@@ -153,13 +153,13 @@ def holm(p_A: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(p_A), np.nan, adjusted_A)
 
 
-def adjust(p_A: np.ndarray, p_equivalent_A: np.ndarray) -> list[Adjusted]:
+def adjust_family(p_A: np.ndarray, p_equivalent_A: np.ndarray) -> list[AdjustedP]:
     """Both kinds of p of one family, each adjusted by Holm: neither kind of false finding grows with its size."""
     pairs = zip(holm(p_A), holm(p_equivalent_A), strict=True)
-    return [Adjusted(p=float(p), p_equivalent=float(p_equivalent), size=len(p_A)) for p, p_equivalent in pairs]
+    return [AdjustedP(p=float(p), p_equivalent=float(p_equivalent), size=len(p_A)) for p, p_equivalent in pairs]
 
 
-def verdict(result: Paired, adjusted: Adjusted, sign: int = 1) -> str:
+def verdict(result: PairedResult, adjusted: AdjustedP, sign: int = 1) -> str:
     """helps, hurts (differs, with sign 0), equivalent or undecided; single for one seed, missing for none."""
     if result.n < 2:
         return "single" if result.n else "missing"
@@ -168,7 +168,7 @@ def verdict(result: Paired, adjusted: Adjusted, sign: int = 1) -> str:
     return "equivalent" if adjusted.p_equivalent < ALPHA else "undecided"
 
 
-def seeds_to_decide(result: Paired, arms: int, rope: float) -> float:
+def seeds_to_decide(result: PairedResult, arms: int, rope: float) -> float:
     """The fewest seeds that decide with 80 % power if the observed difference and spread are the true ones.
 
     Either the difference is found or, when it lies within the ROPE, equivalence is, both at alpha / arms; the

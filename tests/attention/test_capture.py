@@ -132,7 +132,7 @@ def test_capture_restores_modes_hooks_and_gradients(leave):
     model.head.weight.requires_grad_(False)
     before = state_of(model)
     try:
-        with capture_attention(model), maps.watch_alphas(model):
+        with capture_attention(model), maps.alpha_hooks(model):
             assert not any(module.training for module in model.modules())
             if leave == "by an exception":
                 raise KeyError
@@ -158,8 +158,8 @@ def state_of(model):
 def test_look_leaves_the_model_alone_and_repeats_itself(variant):
     model = tiny_vit().train()
     before = state_of(model)
-    first = maps.look(model, some_images(), PLAIN, variant=variant)
-    second = maps.look(model, some_images(), PLAIN, variant=variant)
+    first = maps.attention_maps(model, some_images(), PLAIN, variant=variant)
+    second = maps.attention_maps(model, some_images(), PLAIN, variant=variant)
     assert state_of(model) == before
     assert (first.mass_NT == second.mass_NT).all()
 
@@ -168,18 +168,18 @@ def test_look_leaves_the_model_alone_and_repeats_itself(variant):
 @pytest.mark.parametrize("count", [1, 17])  # 17 tokens: a batch as long as the sequence
 def test_look_at_many_images_is_looking_at_each(variant, count):
     model, image_NCHW = tiny_vit(), some_images(count)
-    together = maps.look(model, image_NCHW, PLAIN, variant=variant)
+    together = maps.attention_maps(model, image_NCHW, PLAIN, variant=variant)
     for n in range(count):
-        alone = maps.look(model, image_NCHW[n : n + 1], PLAIN, variant=variant)
+        alone = maps.attention_maps(model, image_NCHW[n : n + 1], PLAIN, variant=variant)
         assert together.mass_NT[n] == pytest.approx(alone.mass_NT[0], abs=1e-6)
         assert together.logit_NK[n] == pytest.approx(alone.logit_NK[0], abs=1e-5)
 
 
 def test_look_in_chunks_is_looking_at_once(monkeypatch):
     model, image_NCHW = tiny_vit(), some_images(7)
-    whole = maps.look(model, image_NCHW, PLAIN)
+    whole = maps.attention_maps(model, image_NCHW, PLAIN)
     monkeypatch.setattr(maps, "CHUNK", 3)
-    assert maps.look(model, image_NCHW, PLAIN).mass_NT == pytest.approx(whole.mass_NT, abs=1e-6)
+    assert maps.attention_maps(model, image_NCHW, PLAIN).mass_NT == pytest.approx(whole.mass_NT, abs=1e-6)
 
 
 def test_look_calibrated_weighs_each_token_s_residual_by_its_norm():
@@ -196,13 +196,13 @@ def test_look_calibrated_weighs_each_token_s_residual_by_its_norm():
             alpha = (x.norm(dim=-1) / (x.norm(dim=-1) + y.norm(dim=-1))).expand(2, 17)
             alpha = torch.diag_embed(alpha)
             expected = expected @ (alpha + (torch.eye(17) - alpha) @ matrix.mean(1))
-    found = maps.look(model.float(), image_NCHW, PLAIN, variant="calibrated")
+    found = maps.attention_maps(model.float(), image_NCHW, PLAIN, variant="calibrated")
     assert found.mass_NT == pytest.approx(expected.squeeze(1).numpy(), abs=1e-5)
 
 
 def test_look_relevance_takes_each_image_s_own_gradient():
     model, image_NCHW = tiny_vit(), some_images(3)
-    found = maps.look(model, image_NCHW, PLAIN, variant="relevance")
+    found = maps.attention_maps(model, image_NCHW, PLAIN, variant="relevance")
     with capture_attention(model) as attention:
         logit_BK = model((image_NCHW.float() / 255 - 0.5) / 0.25)
         for n in range(3):
@@ -213,14 +213,14 @@ def test_look_relevance_takes_each_image_s_own_gradient():
 
 def test_layer_rows_end_in_the_rollout():
     model, image_NCHW = tiny_vit(), some_images(2)
-    found = maps.walk(model, image_NCHW, PLAIN, lambda seen: {"film": maps.layer_rows(seen)})
-    assert found["film"][:, -1] == pytest.approx(maps.look(model, image_NCHW, PLAIN).mass_NT, abs=1e-6)
+    found = maps.run_passes(model, image_NCHW, PLAIN, lambda seen: {"film": maps.layer_rows(seen)})
+    assert found["film"][:, -1] == pytest.approx(maps.attention_maps(model, image_NCHW, PLAIN).mass_NT, abs=1e-6)
 
 
 def test_head_rows_average_to_the_raw_last_layer():
     model, image_NCHW = tiny_vit(), some_images(2)
-    found = maps.walk(model, image_NCHW, PLAIN, lambda seen: {"heads": maps.head_rows(seen)})
-    last = maps.look(model, image_NCHW, PLAIN, variant="last").mass_NT
+    found = maps.run_passes(model, image_NCHW, PLAIN, lambda seen: {"heads": maps.head_rows(seen)})
+    last = maps.attention_maps(model, image_NCHW, PLAIN, variant="last").mass_NT
     assert found["heads"][:, -1].mean(1) == pytest.approx(last, abs=1e-6)
 
 
@@ -248,9 +248,9 @@ def test_rollout_of_a_readout_over_patches_differs_from_the_class_token_s():
     # A model that averages its patches needs no other code than another readout.
     model, image_NCHW = tiny_vit(), some_images(2)
     mean_T = torch.tensor([0.0] + [1 / 16] * 16)
-    found = maps.walk(model, image_NCHW, PLAIN, lambda seen: {"mass": rollout(seen.attention, mean_T)})
+    found = maps.run_passes(model, image_NCHW, PLAIN, lambda seen: {"mass": rollout(seen.attention, mean_T)})
     assert found["mass"].sum(1) == pytest.approx([1.0, 1.0], abs=1e-5)
-    assert abs(found["mass"] - maps.look(model, image_NCHW, PLAIN).mass_NT).max() > 1e-3
+    assert abs(found["mass"] - maps.attention_maps(model, image_NCHW, PLAIN).mass_NT).max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_rollout_of_a_readout_over_patches_differs_from_the_class_token_s():
 )
 def test_look_refuses(model, size, variant, words):
     with pytest.raises(RolloutError, match=words):
-        maps.look(model, some_images(size=size), PLAIN, variant=variant)
+        maps.attention_maps(model, some_images(size=size), PLAIN, variant=variant)
 
 
 def test_look_refuses_attention_that_is_not_finite():
@@ -271,4 +271,4 @@ def test_look_refuses_attention_that_is_not_finite():
     with torch.no_grad():
         model.blocks[0].attention.qkv.weight[0, 0] = torch.nan
     with pytest.raises(RolloutError, match="holds NaN"):
-        maps.look(model, some_images(), PLAIN)
+        maps.attention_maps(model, some_images(), PLAIN)

@@ -5,7 +5,7 @@ Kinds: is deterministic, obeys a property, refuses with the right words.
 
 import numpy as np
 import pytest
-from vitsweep.analysis.attention.images import choose, predictions, spread_over_classes
+from vitsweep.analysis.attention.images import choose_images, read_predictions, spread_over_classes
 
 from vitsweep.errors import UserError
 
@@ -22,19 +22,19 @@ def write_predictions(folder, class_N, order=None):
 
 def test_spread_takes_each_class_once_before_any_twice():
     for count in (2, 3, 7):
-        labels = LABELS[spread_over_classes(LABELS, count).place_N]
+        labels = LABELS[spread_over_classes(LABELS, count).index_N]
         times = np.bincount(labels, minlength=3)
         assert times.sum() == count
         assert times.max() - times.min() <= 1
 
 
 def test_spread_never_repeats_an_image_and_takes_all_when_asked_for_more():
-    place_N = spread_over_classes(np.array([0, 0, 1]), 9).place_N
-    assert len(set(place_N.tolist())) == len(place_N) <= 3
+    index_N = spread_over_classes(np.array([0, 0, 1]), 9).index_N
+    assert len(set(index_N.tolist())) == len(index_N) <= 3
 
 
 def test_spread_is_the_same_every_time_and_sorted_by_class():
-    first, second = spread_over_classes(LABELS).place_N, spread_over_classes(LABELS).place_N
+    first, second = spread_over_classes(LABELS).index_N, spread_over_classes(LABELS).index_N
     assert first.tolist() == second.tolist()
     assert LABELS[first].tolist() == sorted(LABELS[first].tolist())
 
@@ -49,13 +49,13 @@ def test_spread_is_the_same_every_time_and_sorted_by_class():
     ],
 )
 def test_choose_follows_the_wish_and_says_how(wish, count, words):
-    chosen = choose(wish, LABELS, CLASSES)
-    assert len(chosen.place_N) == count
+    chosen = choose_images(wish, LABELS, CLASSES)
+    assert len(chosen.index_N) == count
     assert chosen.rule.startswith(words)
 
 
 def test_choose_class_shows_that_class_only():
-    assert set(LABELS[choose("class=cat", LABELS, CLASSES).place_N]) == {2}
+    assert set(LABELS[choose_images("class=cat", LABELS, CLASSES).index_N]) == {2}
 
 
 def test_choose_disagree_ranks_by_how_much_the_models_differ(tmp_path):
@@ -63,24 +63,24 @@ def test_choose_disagree_ranks_by_how_much_the_models_differ(tmp_path):
     votes = np.zeros((3, 30), dtype=int)
     votes[:, 4], votes[0, 5], votes[1, 6] = [0, 1, 2], 1, 1
     cells = [write_predictions(tmp_path / str(n), votes[n]) for n in range(3)]
-    chosen = choose("disagree:3", LABELS, CLASSES, cells)
-    assert chosen.place_N[0] == 4
-    assert set(chosen.place_N[1:].tolist()) == {5, 6}
+    chosen = choose_images("disagree:3", LABELS, CLASSES, cells)
+    assert chosen.index_N[0] == 4
+    assert set(chosen.index_N[1:].tolist()) == {5, 6}
     assert "3 models differ most" in chosen.rule
 
 
 def test_choose_wrong_shows_what_the_first_model_misses(tmp_path):
     missed = LABELS.copy()
     missed[[2, 12]] = 2
-    chosen = choose("wrong:5", LABELS, CLASSES, [write_predictions(tmp_path / "a", missed)])
-    assert chosen.place_N.tolist() == [2, 12]
+    chosen = choose_images("wrong:5", LABELS, CLASSES, [write_predictions(tmp_path / "a", missed)])
+    assert chosen.index_N.tolist() == [2, 12]
     assert chosen.rule.startswith("2 of the 2 test images that the first model gets wrong")
 
 
 def test_predictions_are_put_into_test_set_order(tmp_path):
     order = np.random.default_rng(0).permutation(30)
     folder = write_predictions(tmp_path / "a", np.arange(30), order)
-    assert predictions(folder, 30).tolist() == list(range(30))
+    assert read_predictions(folder, 30).tolist() == list(range(30))
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_predictions_are_put_into_test_set_order(tmp_path):
 )
 def test_choose_refuses(wish, words):
     with pytest.raises(UserError, match=words):
-        choose(wish, LABELS, CLASSES)
+        choose_images(wish, LABELS, CLASSES)
 
 
 def test_choose_refuses_predictions_that_are_missing_or_foreign(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
-        choose("disagree", LABELS, CLASSES, [tmp_path])
+        choose_images("disagree", LABELS, CLASSES, [tmp_path])
     with pytest.raises(UserError, match="about other images"):
-        choose("disagree", LABELS[:20], CLASSES, [write_predictions(tmp_path / "a", LABELS)])
+        choose_images("disagree", LABELS[:20], CLASSES, [write_predictions(tmp_path / "a", LABELS)])

@@ -15,7 +15,7 @@ import pytest
 from scipy import stats as scipy_stats
 from vitsweep.analysis.__main__ import main
 from vitsweep.analysis.attention import columns
-from vitsweep.analysis.attention.looks import Settings
+from vitsweep.analysis.attention.looks import ViewSettings
 from vitsweep.analysis.attention.measures import COLUMNS
 from vitsweep.analysis.gallery.gallery import MEASURED_IMAGES, in_order, report_measures
 from vitsweep.analysis.publish import publish
@@ -23,7 +23,7 @@ from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import Selection
 from vitsweep.analysis.report import report
 from vitsweep.analysis.report.report import make_report
-from vitsweep.analysis.statistics.measure_effects import UNTESTED, joined, measure_effects
+from vitsweep.analysis.statistics.measure_effects import UNTESTED, add_measures, measure_effects
 from vitsweep.analysis.verify import verify
 
 from tests.support.make_cells import make_sweep
@@ -66,7 +66,7 @@ def blind(monkeypatch):
 
 
 def measured(directory, count=IMAGES):
-    frame, notes = columns.cell_measures(in_order(load(directory).cells), Settings(), count)
+    frame, notes = columns.cell_measures(in_order(load(directory).cells), ViewSettings(), count)
     return frame.drop(columns="directory"), notes
 
 
@@ -213,9 +213,9 @@ def test_arm_without_attention_is_no_hypothesis_about_it():
 
 def test_cells_without_measures_get_empty_columns():
     cells = pd.DataFrame({"cell": ["a", "b"]})
-    found = joined(cells, pd.DataFrame({"cell": ["b"], "rollout/entropy": [0.5]}))
+    found = add_measures(cells, pd.DataFrame({"cell": ["b"], "rollout/entropy": [0.5]}))
     assert found["rollout/entropy"].tolist()[1] == 0.5 and np.isnan(found["rollout/entropy"][0])
-    assert joined(cells, None).equals(cells)
+    assert add_measures(cells, None).equals(cells)
 
 
 def test_model_without_attention_leaves_its_columns_empty_and_is_named(tmp_path):

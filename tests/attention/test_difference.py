@@ -10,21 +10,21 @@ import pytest
 from scipy import stats
 from vitsweep.analysis.attention.difference import (
     common_grid,
-    compare,
+    compare_arms,
+    compare_whole_maps,
     discoveries,
     log_lift,
     moderated_p,
-    prior_of,
-    whole_maps,
+    variance_prior,
 )
-from vitsweep.analysis.attention.looks import Sight
-from vitsweep.analysis.attention.maps import Maps
+from vitsweep.analysis.attention.looks import ModelView
+from vitsweep.analysis.attention.maps import AttentionMaps
 
 
-def sight(mass_NP, grid, *, seed=0, arm="arm", patch_size=8):
+def view(mass_NP, grid, *, seed=0, arm="arm", patch_size=8):
     mass_NT = np.concatenate([np.full((len(mass_NP), 1), 0.1), 0.9 * mass_NP], axis=1)
-    maps = Maps(mass_NT=mass_NT, logit_NK=np.zeros((len(mass_NP), 2)), grid=grid)
-    return Sight(arm=arm, role="arm", seed=seed, directory="", patch_size=patch_size, maps=maps)
+    maps = AttentionMaps(mass_NT=mass_NT, logit_NK=np.zeros((len(mass_NP), 2)), grid=grid)
+    return ModelView(arm=arm, role="arm", seed=seed, directory="", patch_size=patch_size, maps=maps)
 
 
 def noisy_densities(rng, S, N=4, P=16, shift=None, noise=0.1):
@@ -56,14 +56,14 @@ def test_prior_of_finds_the_distribution_that_variances_were_drawn_from():
     rng, freedom, prior_freedom, prior_variance = np.random.default_rng(0), 4, 8.0, 0.25
     true = prior_freedom * prior_variance / rng.chisquare(prior_freedom, 20000)
     seen = true * rng.chisquare(freedom, 20000) / freedom
-    found_freedom, found_variance = prior_of(seen, freedom)
+    found_freedom, found_variance = variance_prior(seen, freedom)
     assert found_freedom == pytest.approx(prior_freedom, rel=0.1)
     assert found_variance == pytest.approx(prior_variance, rel=0.03)
 
 
 def test_prior_of_equal_variances_is_one_variance_for_all():
     seen = 2.0 * np.random.default_rng(0).chisquare(3, 5000) / 3
-    prior_freedom, prior_variance = prior_of(seen, 3)
+    prior_freedom, prior_variance = variance_prior(seen, 3)
     assert prior_freedom > 40
     assert prior_variance == pytest.approx(2, rel=0.05)
 
@@ -109,16 +109,16 @@ def test_whole_maps_tell_a_shifted_arm_from_noise():
     base = noisy_densities(rng, 6)
     shift = np.zeros(16)
     shift[:4] = 1.0
-    between, within, p, attainable = whole_maps(noisy_densities(rng, 6, shift=shift), base)
+    between, within, p, attainable = compare_whole_maps(noisy_densities(rng, 6, shift=shift), base)
     assert between > 2 * within
     assert p == attainable == 1 / 32
-    between, within, p, _ = whole_maps(noisy_densities(rng, 6), base)
+    between, within, p, _ = compare_whole_maps(noisy_densities(rng, 6), base)
     assert between == pytest.approx(within, rel=0.2)
     assert p > 0.05
 
 
 def test_whole_maps_of_one_seed_know_no_noise():
-    between, within, p, _ = whole_maps(np.eye(4)[None, :2], np.eye(4)[None, 2:])
+    between, within, p, _ = compare_whole_maps(np.eye(4)[None, :2], np.eye(4)[None, 2:])
     assert between == 1
     assert math.isnan(within) and math.isnan(p)
 
@@ -131,7 +131,7 @@ def test_common_grid_is_the_finest_that_divides_both():
 def test_compare_across_patch_sizes_sees_equal_maps_as_equal():
     coarse = np.random.default_rng(0).dirichlet(np.ones(16), 3)
     fine = np.repeat(np.repeat(coarse.reshape(3, 4, 4), 2, 1), 2, 2).reshape(3, 64) / 4
-    found = compare([sight(coarse, (4, 4))], [sight(fine, (8, 8), arm="baseline", patch_size=4)])
+    found = compare_arms([view(coarse, (4, 4))], [view(fine, (8, 8), arm="baseline", patch_size=4)])
     assert found.grid == (4, 4)
     assert found.mean_NP == pytest.approx(np.zeros((3, 16)), abs=1e-9)
     assert found.between == pytest.approx(0, abs=1e-12)
@@ -140,9 +140,9 @@ def test_compare_across_patch_sizes_sees_equal_maps_as_equal():
 def test_compare_pairs_by_seed_and_leaves_out_the_unpaired():
     rng = np.random.default_rng(0)
     maps = [rng.dirichlet(np.full(16, 5.0), 2) for _ in range(5)]
-    arm = [sight(maps[0], (4, 4), seed=2), sight(maps[1], (4, 4), seed=0)]
-    base = [sight(maps[s + 2], (4, 4), seed=s) for s in range(3)]
-    found = compare(arm, base)
+    arm = [view(maps[0], (4, 4), seed=2), view(maps[1], (4, 4), seed=0)]
+    base = [view(maps[s + 2], (4, 4), seed=s) for s in range(3)]
+    found = compare_arms(arm, base)
     assert found.seeds == [2, 0]
     change = np.stack([np.log2(maps[0] / maps[4]), np.log2(maps[1] / maps[2])])
     assert found.mean_NP == pytest.approx(change.mean(0))
@@ -150,11 +150,11 @@ def test_compare_pairs_by_seed_and_leaves_out_the_unpaired():
 
 def test_compare_of_a_single_doubled_patch():
     base, arm = np.array([[0.1, 0.4, 0.3, 0.2]]), np.array([[0.2, 0.4, 0.2, 0.2]])
-    found = compare([sight(arm, (2, 2))], [sight(base, (2, 2))])
+    found = compare_arms([view(arm, (2, 2))], [view(base, (2, 2))])
     assert found.mean_NP[0] == pytest.approx([1, 0, math.log2(2 / 3), 0])
     assert found.between == pytest.approx(0.1)
 
 
 def test_compare_without_a_common_seed_is_nothing():
     maps = np.full((1, 4), 0.25)
-    assert compare([sight(maps, (2, 2), seed=1)], [sight(maps, (2, 2), seed=0)]) is None
+    assert compare_arms([view(maps, (2, 2), seed=1)], [view(maps, (2, 2), seed=0)]) is None

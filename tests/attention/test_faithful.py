@@ -44,13 +44,15 @@ def test_curve_starts_or_ends_at_the_whole_image(missing):
     model, image_NCHW = tiny_vit(), some_images()
     whole = clean_probability(model, image_NCHW)
     for insert, end in ((False, 0), (True, -1)):
-        share, heights = faithful.curve(model, image_NCHW, PLAIN, reading_order(), insert=insert, missing=missing)
+        share, heights = faithful.probability_curve(
+            model, image_NCHW, PLAIN, reading_order(), insert=insert, missing=missing
+        )
         assert (share[0], share[-1]) == (0, 1)
         assert heights[:, end] == pytest.approx(whole, abs=1e-6)
 
 
 def test_curve_without_any_patch_is_the_same_for_every_image():
-    _, heights = faithful.curve(tiny_vit(), some_images(), PLAIN, reading_order(), insert=True)
+    _, heights = faithful.probability_curve(tiny_vit(), some_images(), PLAIN, reading_order(), insert=True)
     model = tiny_vit()
     with torch.no_grad():
         token_11D = model.class_token + model.position_1TD[:, :1]
@@ -65,7 +67,7 @@ def test_curve_drops_the_tokens_that_the_order_names():
     # Two patches left: the same as a forward pass by hand over class token and those two.
     model, image_NCHW = tiny_vit(), some_images(1)
     order_NP = np.array([[3, 9, *(p for p in range(16) if p not in (3, 9))]])
-    share, heights = faithful.curve(model, image_NCHW, PLAIN, order_NP, insert=True)
+    share, heights = faithful.probability_curve(model, image_NCHW, PLAIN, order_NP, insert=True)
     with torch.no_grad():
         patch_BPD = model.patchify(normalised(image_NCHW)) + model.position_1TD[:, 1:]
         token_BTD = torch.cat([model.class_token + model.position_1TD[:, :1], patch_BPD[:, [3, 9]]], dim=1)
@@ -77,7 +79,9 @@ def test_curve_drops_the_tokens_that_the_order_names():
 
 def test_curve_paints_missing_patches_in_the_mean_colour():
     model, image_NCHW = tiny_vit(), some_images(1)
-    share, heights = faithful.curve(model, image_NCHW, PLAIN, reading_order(1), insert=False, missing="mean colour")
+    share, heights = faithful.probability_curve(
+        model, image_NCHW, PLAIN, reading_order(1), insert=False, missing="mean colour"
+    )
     painted = normalised(image_NCHW)
     painted[:, :, :8] = 0  # the first four patches in reading order are the top row of a 4 x 4 grid
     with torch.no_grad():
@@ -87,7 +91,7 @@ def test_curve_paints_missing_patches_in_the_mean_colour():
 
 def test_curve_leaves_the_model_as_it_was():
     model = tiny_vit().train()
-    faithful.curve(model, some_images(1), PLAIN, reading_order(1), insert=True)
+    faithful.probability_curve(model, some_images(1), PLAIN, reading_order(1), insert=True)
     assert model.training
     assert not model.embedding_dropout._forward_hooks
 
@@ -95,24 +99,24 @@ def test_curve_leaves_the_model_as_it_was():
 def test_curve_of_many_images_is_that_of_each():
     model, image_NCHW = tiny_vit(), some_images(3)
     order_NP = np.stack([np.random.default_rng(n).permutation(16) for n in range(3)])
-    _, together = faithful.curve(model, image_NCHW, PLAIN, order_NP, insert=False)
+    _, together = faithful.probability_curve(model, image_NCHW, PLAIN, order_NP, insert=False)
     for n in range(3):
-        _, alone = faithful.curve(model, image_NCHW[n : n + 1], PLAIN, order_NP[n : n + 1], insert=False)
+        _, alone = faithful.probability_curve(model, image_NCHW[n : n + 1], PLAIN, order_NP[n : n + 1], insert=False)
         assert together[n] == pytest.approx(alone[0], abs=1e-6)
 
 
 @pytest.mark.parametrize("num_steps", [4, 16, 256])
 def test_area_of_a_straight_line_does_not_depend_on_the_steps(num_steps):
     share = np.linspace(0, 1, num_steps + 1)
-    assert faithful.area(share, (1 - 0.6 * share)[None]) == pytest.approx([0.7])
+    assert faithful.curve_area(share, (1 - 0.6 * share)[None]) == pytest.approx([0.7])
 
 
 def test_area_counts_both_ends_half():
-    assert faithful.area(np.array([0, 0.5, 1]), np.array([[1.0, 0.0, 1.0]])).tolist() == [0.5]
+    assert faithful.curve_area(np.array([0, 0.5, 1]), np.array([[1.0, 0.0, 1.0]])).tolist() == [0.5]
 
 
 def test_order_of_puts_the_largest_first_and_breaks_ties_by_chance():
-    orders = [faithful.order_of(np.array([[1.0, 3.0, 1.0, 0.0]]), np.random.default_rng(s))[0] for s in range(20)]
+    orders = [faithful.patch_order(np.array([[1.0, 3.0, 1.0, 0.0]]), np.random.default_rng(s))[0] for s in range(20)]
     assert {int(order[0]) for order in orders} == {1}
     assert {int(order[3]) for order in orders} == {3}
     assert {int(order[1]) for order in orders} == {0, 2}
@@ -150,22 +154,23 @@ def evidence_vit():
 def test_judge_prefers_the_map_that_shows_the_evidence():
     model = evidence_vit()
     image_NCHW = torch.full((12, 3, 32, 32), 60, dtype=torch.uint8)
-    place_N = np.random.default_rng(0).permutation(16)[:12]
-    for n, place in enumerate(place_N):
+    index_N = np.random.default_rng(0).permutation(16)[:12]
+    for n, place in enumerate(index_N):
         row, column = divmod(int(place), 4)
         image_NCHW[n, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 250
-    evidence = np.eye(16)[place_N]
-    judged = faithful.judge(model, image_NCHW, PLAIN, evidence, np.random.default_rng(0))
-    found = faithful.against_nulls(judged).set_index(["null", "metric"])
+    evidence = np.eye(16)[index_N]
+    judged = faithful.score_maps(model, image_NCHW, PLAIN, evidence, np.random.default_rng(0))
+    found = faithful.compare_with_nulls(judged).set_index(["null", "metric"])
     for null in faithful.NULL_MAPS:
         assert found.loc[(null, "gap"), "low"] > 0
-    opposite = faithful.judge(model, image_NCHW, PLAIN, 1 - evidence, np.random.default_rng(0))
-    assert (faithful.against_nulls(opposite).query("metric == 'gap'")["high"] < 0).all()
+    opposite = faithful.score_maps(model, image_NCHW, PLAIN, 1 - evidence, np.random.default_rng(0))
+    assert (faithful.compare_with_nulls(opposite).query("metric == 'gap'")["high"] < 0).all()
 
 
 def test_judge_is_deterministic_for_a_seed():
     made = [
-        faithful.judge(tiny_vit(), some_images(2), PLAIN, np.eye(16)[:2], np.random.default_rng(5)) for _ in range(2)
+        faithful.score_maps(tiny_vit(), some_images(2), PLAIN, np.eye(16)[:2], np.random.default_rng(5))
+        for _ in range(2)
     ]
     assert made[0].equals(made[1])
 
@@ -177,7 +182,7 @@ def test_against_nulls_pairs_by_image():
         for name, heights in values.items()
         for n, height in enumerate(heights)
     ]
-    found = faithful.against_nulls(pd.DataFrame(rows)).set_index(["null", "metric"])
+    found = faithful.compare_with_nulls(pd.DataFrame(rows)).set_index(["null", "metric"])
     assert found.loc[("random", "gap"), "difference"] == pytest.approx(0.15)
     assert found.loc[("centre", "gap"), ["difference", "low", "high"]].tolist() == [0, 0, 0]
     # 12.706 is Student's t at 97.5 % with one degree of freedom; the two differences are 0.1 and 0.2.
@@ -186,8 +191,8 @@ def test_against_nulls_pairs_by_image():
 
 def test_touching_takes_bottom_and_right_as_exclusive():
     # A box of the pixels 8..15 in both directions is exactly the second patch of the second row.
-    assert np.flatnonzero(faithful.touching((4, 4), 8, np.array([[8, 8, 16, 16]]))[0]).tolist() == [5]
-    assert np.flatnonzero(faithful.touching((4, 4), 8, np.array([[7, 8, 17, 16]]))[0]).tolist() == [1, 5, 9]
+    assert np.flatnonzero(faithful.touches_box((4, 4), 8, np.array([[8, 8, 16, 16]]))[0]).tolist() == [5]
+    assert np.flatnonzero(faithful.touches_box((4, 4), 8, np.array([[7, 8, 17, 16]]))[0]).tolist() == [1, 5, 9]
 
 
 def test_pointing_game_counts_what_the_strongest_patch_touches():

@@ -24,7 +24,7 @@ def random_maps(count=6, patches=16, seed=0):
 
 
 def test_describe_a_uniform_map():
-    row = measures.describe(UNIFORM, (4, 4), 8).iloc[0]
+    row = measures.map_measures(UNIFORM, (4, 4), 8).iloc[0]
     assert row["entropy"] == pytest.approx(1)
     assert row["effective_patches"] == pytest.approx(16)
     assert row["max_lift"] == pytest.approx(1)
@@ -33,7 +33,7 @@ def test_describe_a_uniform_map():
 
 
 def test_describe_a_map_on_one_patch():
-    row = measures.describe(ONE_PATCH, (4, 4), 8).iloc[0]
+    row = measures.map_measures(ONE_PATCH, (4, 4), 8).iloc[0]
     assert row["entropy"] == 0
     assert row["effective_patches"] == 1
     assert row["max_lift"] == 16
@@ -44,14 +44,14 @@ def test_describe_a_map_on_one_patch():
 @pytest.mark.parametrize("patch_size", [2, 4, 8, 16])
 def test_centre_and_spread_of_a_uniform_map_are_those_of_every_grid(patch_size):
     side = 32 // patch_size
-    centre, spread = measures.centre_and_spread(np.full((1, side**2), 1 / side**2), (side, side), patch_size)
+    centre, spread = measures.center_and_spread(np.full((1, side**2), 1 / side**2), (side, side), patch_size)
     assert centre.tolist() == [[16, 16]]
     assert spread == pytest.approx([32 / math.sqrt(6)])
 
 
 def test_describe_ignores_the_scale_of_a_map():
     maps = random_maps()
-    first, second = (measures.describe(m, (4, 4), 8) for m in (maps, 7 * maps))
+    first, second = (measures.map_measures(m, (4, 4), 8) for m in (maps, 7 * maps))
     assert first.to_numpy() == pytest.approx(second.to_numpy())
 
 
@@ -80,13 +80,13 @@ def test_rank_correlation_with_a_constant_map_is_zero():
 
 
 def test_mirrored_exchanges_left_and_right():
-    assert measures.mirrored(np.arange(6.0)[None], (2, 3)).tolist() == [[2, 1, 0, 5, 4, 3]]
+    assert measures.mirror_maps(np.arange(6.0)[None], (2, 3)).tolist() == [[2, 1, 0, 5, 4, 3]]
 
 
 def test_coarser_sums_the_mass_of_what_it_joins():
     fine = np.arange(16.0)[None]
-    assert measures.coarser(fine, (4, 4), (2, 2)).tolist() == [[0 + 1 + 4 + 5, 2 + 3 + 6 + 7, 42, 50]]
-    assert measures.coarser(fine, (4, 4), (4, 4)).tolist() == fine.tolist()
+    assert measures.coarsen(fine, (4, 4), (2, 2)).tolist() == [[0 + 1 + 4 + 5, 2 + 3 + 6 + 7, 42, 50]]
+    assert measures.coarsen(fine, (4, 4), (4, 4)).tolist() == fine.tolist()
 
 
 def test_agreement_of_seeds_is_one_for_equal_maps_and_zero_for_disjoint_ones():
@@ -110,7 +110,7 @@ def images(count):
 
 def test_measure_gives_every_column_in_its_range():
     frame, distance_SH, _ = measures.measure(sharp_vit(), images(6), PLAIN)
-    assert [*frame.columns, "seed_agreement"] == list(measures.WORDS)
+    assert [*frame.columns, "seed_agreement"] == list(measures.DESCRIPTIONS)
     shares = ["entropy", "prefix_mass", "mixing", "flip_consistency"]
     assert ((frame[shares] >= 0) & (frame[shares] <= 1)).all().all()
     assert (frame["max_lift"] >= 1).all()

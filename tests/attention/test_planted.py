@@ -40,13 +40,13 @@ def planted():
 
 def played(planted, variant):
     model, image_NCHW, _, box_N4 = planted
-    found = maps.look(model, image_NCHW, HALF, variant=variant)
+    found = maps.attention_maps(model, image_NCHW, HALF, variant=variant)
     return faithful.pointing_game(found.patches, found.grid, 4, box_N4, np.random.default_rng(0)).mean()
 
 
 def test_planted_model_has_learned_the_shapes(planted):
     model, image_NCHW, label_N, _ = planted
-    assert (maps.look(model, image_NCHW, HALF).logit_NK.argmax(1) == label_N.numpy()).mean() >= 0.85
+    assert (maps.attention_maps(model, image_NCHW, HALF).logit_NK.argmax(1) == label_N.numpy()).mean() >= 0.85
 
 
 def test_rollout_points_at_the_planted_shape(planted):
@@ -65,7 +65,7 @@ def test_null_maps_hit_the_planted_shape_at_their_base_rates(planted):
 
 def test_rollout_is_more_faithful_than_every_null_map(planted):
     model, image_NCHW, _, _ = planted
-    patch_NP = maps.look(model, image_NCHW[:64], HALF).patches
-    judged = faithful.judge(model, image_NCHW[:64], HALF, patch_NP, np.random.default_rng(0))
-    gap = faithful.against_nulls(judged).query("metric == 'gap'")
+    patch_NP = maps.attention_maps(model, image_NCHW[:64], HALF).patches
+    judged = faithful.score_maps(model, image_NCHW[:64], HALF, patch_NP, np.random.default_rng(0))
+    gap = faithful.compare_with_nulls(judged).query("metric == 'gap'")
     assert (gap["low"] > 0).all()

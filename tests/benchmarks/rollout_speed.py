@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from vitsweep.analysis.__main__ import main as analysis_main
-from vitsweep.analysis.attention.maps import CHUNK, look
+from vitsweep.analysis.attention.maps import CHUNK, attention_maps
 from vitsweep.analysis.attention.rollout import fuse, rollout
 
 from vitsweep.config.convert import config_hash, from_dict, to_dict
@@ -63,7 +63,7 @@ def forward(count: int) -> None:
             if name == "plain":
                 model(normalize(image_BCHW, **PLAIN)).softmax(-1).max(-1)
             else:
-                look(model, image_BCHW, PLAIN)
+                attention_maps(model, image_BCHW, PLAIN)
             for clock, now in clocks.items():
                 total[name, clock] += now() - start[clock] if number else 0.0  # the first chunk warms up
     for clock in clocks:

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import torch
 from vitsweep.analysis.__main__ import main
-from vitsweep.analysis.attention.looks import Settings, merged
-from vitsweep.analysis.attention.maps import look
+from vitsweep.analysis.attention.looks import ViewSettings, merge_notes
+from vitsweep.analysis.attention.maps import attention_maps
 from vitsweep.analysis.gallery.gallery import MOST_ARMS, in_order, limited, report_panels
 from vitsweep.analysis.gallery.sheet import blocks_of
 from vitsweep.analysis.records.load import load
@@ -87,7 +87,7 @@ def test_numbers_behind_the_sheet_are_those_of_the_model(sweep, report):
     row = report[1]["rollout"].table.iloc[3]
     directory = sweep / "baseline" / "seed=0"
     data, model = load_data(make_config()), load_model(directory)
-    found = look(model, data.test.image_NCHW[row["image"]].unsqueeze(0), {"mean": data.mean, "std": data.std})
+    found = attention_maps(model, data.test.image_NCHW[row["image"]].unsqueeze(0), {"mean": data.mean, "std": data.std})
     assert row["label"] == data.classes[data.test.label_N[row["image"]]]
     assert row["predicted"] == data.classes[found.logit_NK[0].argmax()]
     assert row["confidence"] == pytest.approx(found.probabilities.max(), abs=1e-5)
@@ -106,10 +106,10 @@ def test_difference_panel_says_distance_noise_and_attainable_p(report):
     ("seeds", "blocks"), [([1, 1, 1], [3]), ([3, 3, 3], [6, 3]), ([4, 4], [4, 4]), ([8, 1], [6, 3]), ([1, 6], [1, 6])]
 )
 def test_rows_of_images_stand_above_whole_arms(seeds, blocks):
-    sights = [SimpleNamespace(arm=str(arm)) for arm, count in enumerate(seeds) for _ in range(count)]
-    made = blocks_of(sights)
+    model_views = [SimpleNamespace(arm=str(arm)) for arm, count in enumerate(seeds) for _ in range(count)]
+    made = blocks_of(model_views)
     assert [len(block) for block in made] == blocks
-    assert [sight for block in made for sight in block] == sights
+    assert [view for block in made for view in block] == model_views
 
 
 def test_gallery_of_one_arm_has_no_difference(tmp_path):
@@ -224,7 +224,7 @@ def test_notes_of_several_seeds_become_one():
         *(f"No rollout of a, seed {seed}: gone." for seed in (0, 1, 2, 7)),
         "No rollout of a, seed 1: odd.",
     ]
-    assert merged([*notes, "One."]) == [
+    assert merge_notes([*notes, "One."]) == [
         "One.",
         "No rollout of a, seeds 0-2, 7: gone.",
         "No rollout of a, seed 1: odd.",
@@ -290,7 +290,7 @@ def test_training_view_begins_with_the_weights_that_training_began_with(sweep, t
     row = pd.read_csv(tmp_path / "rollout-training-baseline-seed0.csv").iloc[0]
     data = load_data(make_config())
     image_NCHW = data.test.image_NCHW[row["image"]].unsqueeze(0)
-    found = look(make_model(make_config()), image_NCHW, {"mean": data.mean, "std": data.std})
+    found = attention_maps(make_model(make_config()), image_NCHW, {"mean": data.mean, "std": data.std})
     assert row["max_lift"] == pytest.approx(16 * found.patches.max() / found.patches.sum(), rel=1e-4)
 
 
@@ -324,15 +324,15 @@ def test_command_refuses(sweep, tmp_path, capsys, arguments, words):
 
 def test_columns_are_means_over_the_same_images(sweep):
     from vitsweep.analysis.attention.columns import cell_measures
-    from vitsweep.analysis.statistics.measure_effects import against_baseline
+    from vitsweep.analysis.statistics.measure_effects import measure_differences
 
-    frame, notes = cell_measures(in_order(load(sweep).cells), Settings(), 6)
+    frame, notes = cell_measures(in_order(load(sweep).cells), ViewSettings(), 6)
     assert not notes
     assert len(frame) == 4 and (frame["images"] == 6).all()
     assert frame["rollout/entropy"].between(0, 1).all()
     agreement = frame.set_index(["arm", "seed"])["rollout/seed_agreement"]
     assert agreement["baseline", 0] == pytest.approx(agreement["baseline", 1])
-    changes = against_baseline(frame, "baseline").set_index(["measure", "arm"]).loc[:, "patch_size=16", :]
+    changes = measure_differences(frame, "baseline").set_index(["measure", "arm"]).loc[:, "patch_size=16", :]
     of_arm, of_base = (
         frame[frame["arm"] == arm]["rollout/max_lift"].to_numpy() for arm in ("patch_size=16", "baseline")
     )

@@ -6,7 +6,7 @@ Kinds: obeys a property, is deterministic.
 import matplotlib
 import numpy as np
 import pytest
-from vitsweep.analysis.attention.measures import doublings
+from vitsweep.analysis.attention.measures import log2_lift
 from vitsweep.analysis.gallery.overlay import SHARE_OF_MAP, Scale, enlarged, luminance, overlay, shared_scale
 from vitsweep.analysis.gallery.tiles import SIDE, save_board, wrapped
 
@@ -58,7 +58,7 @@ def test_shared_scale_covers_all_maps_and_is_never_tighter_than_noise():
 
 
 def test_doublings_of_lifts():
-    assert doublings(np.array([0.5, 1.0, 4.0, 0.0])).tolist() == [-1, 0, 2, -np.inf]
+    assert log2_lift(np.array([0.5, 1.0, 4.0, 0.0])).tolist() == [-1, 0, 2, -np.inf]
 
 
 def test_luminance_takes_one_channel_as_grey():

@@ -16,7 +16,7 @@ from vitsweep.analysis import style
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.report import draw_effects, figures, study_figures
 from vitsweep.analysis.report.draw_curves import band_over_seeds
-from vitsweep.analysis.statistics.judgement import judge, pareto
+from vitsweep.analysis.statistics.judgement import judge, pareto_front
 
 from tests.support.make_records import make_cell, make_record, make_sweep
 
@@ -204,7 +204,7 @@ def test_strip_has_a_mark_for_each_run(ax):
 
 def test_front_holds_what_nothing_cheaper_beats():
     frame = pd.DataFrame({"arm": list("abc"), "n": 3, "sd": 0.1, "mean": [80.0, 82.0, 81.0], "params": [1.0, 2.0, 3.0]})
-    assert pareto(frame, "params")["front"].tolist() == [True, True, False]
+    assert pareto_front(frame, "params")["front"].tolist() == [True, True, False]
 
 
 def test_classes_write_each_difference_readably(ax):

@@ -20,7 +20,7 @@ def table(names=("a", "b"), values=(1.0, 2.5), **options) -> Table:
     columns = [
         Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
         Column("value", lambda r: shown.decimals(r["value"]), "value"),
-        Column("same", lambda r: shown.whole(r["same"]), "same"),
+        Column("same", lambda r: shown.integer(r["same"]), "same"),
     ]
     return Table(name="t", title="T", caption="All of it.", frame=frame, columns=columns, **options)
 
@@ -99,15 +99,15 @@ def test_sort_keys_are_numbers_and_empty_for_missing():
         (lambda: shown.interval(math.nan, math.nan), ""),
         (lambda: shown.p_value(0.0004), "< 0.001"),
         (lambda: shown.p_value(0.0496), "0.050"),
-        (lambda: shown.whole(math.inf), "> 100,000"),
-        (lambda: shown.whole(4249354), "4,249,354"),
-        (lambda: shown.large(4249354.0), "4.25 M"),
-        (lambda: shown.large(999.0), "999"),
+        (lambda: shown.integer(math.inf), "> 100,000"),
+        (lambda: shown.integer(4249354), "4,249,354"),
+        (lambda: shown.si_number(4249354.0), "4.25 M"),
+        (lambda: shown.si_number(999.0), "999"),
         (lambda: shown.duration(3.14), "3.1 s"),
         (lambda: shown.duration(200), "3 min 20 s"),
         (lambda: shown.duration(18720), "5 h 12 min"),
-        (lambda: shown.ranges([3, 1, 2, 9]), "1-3, 9"),
-        (lambda: shown.ranges([]), ""),
+        (lambda: shown.format_ranges([3, 1, 2, 9]), "1-3, 9"),
+        (lambda: shown.format_ranges([]), ""),
     ],
 )
 def test_numbers_are_written(call, text):

@@ -11,8 +11,8 @@ from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.statistics.changed_later import (
     changed_claims,
     earlier_hashes,
-    error_of_looks,
     extension_sentence,
+    sequential_error,
 )
 
 from tests.support.make_records import make_cell, make_record, make_sweep
@@ -69,11 +69,11 @@ def test_cells_without_a_plan_have_nothing_to_differ_from(tmp_path):
 def test_error_of_looks_agrees_with_scipys_t_test(looks):
     draw_DS = np.random.default_rng(1).normal(size=(40_000, max(looks)))
     found = [known.ttest_1samp(draw_DS[:, :n], 0, axis=1).pvalue < 0.05 for n in looks]
-    assert error_of_looks(looks) == pytest.approx(np.any(found, axis=0).mean(), abs=0.006)
+    assert sequential_error(looks) == pytest.approx(np.any(found, axis=0).mean(), abs=0.006)
 
 
 def test_one_look_errs_as_promised():
-    assert error_of_looks((6,)) == pytest.approx(0.05, abs=0.003)
+    assert sequential_error((6,)) == pytest.approx(0.05, abs=0.003)
 
 
 def test_extension_is_said_with_what_it_costs(tmp_path):

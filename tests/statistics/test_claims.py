@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
-from vitsweep.analysis.statistics.claims import _about, claim_fault, find_arm, judge_claims
+from vitsweep.analysis.statistics.claims import _about, claim_error, find_arm, judge_claims
 from vitsweep.analysis.statistics.judgement import judge
 
 from tests.support.make_records import make_cell, make_record, make_sweep
@@ -183,7 +183,7 @@ def test_level_finds_the_arm_that_changes_nothing_else(tmp_path):
     ],
 )
 def test_unreadable_claim_is_told_why(claim, words):
-    assert claim_fault(claim).startswith(words)
+    assert claim_error(claim).startswith(words)
 
 
 def test_unreadable_claim_is_shown_and_not_judged(tmp_path):

@@ -38,7 +38,7 @@ def test_equivalence_is_adjusted_over_the_arms(tmp_path):
 
 def test_claims_family_takes_the_place_of_the_arms(tmp_path):
     selection = select(load(make_sweep(tmp_path, {"baseline": BASE, "a": CLOSE, "b": NOISY}, epochs=1)))
-    found = arm_effects(selection, claimed={"a": stats.Adjusted(p=0.9, p_equivalent=0.04)}).set_index("arm")
+    found = arm_effects(selection, claimed={"a": stats.AdjustedP(p=0.9, p_equivalent=0.04)}).set_index("arm")
     assert found.loc["a", ["p_holm", "verdict", "family"]].tolist() == [0.9, "equivalent", "claims"]
     assert found.loc["b", "family"] == "exploratory"
 

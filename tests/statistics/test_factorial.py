@@ -16,7 +16,13 @@ from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.statistics import paired as stats
 from vitsweep.analysis.statistics.contrasts import interaction_contrasts
-from vitsweep.analysis.statistics.factorial import NOT_CROSSED, NOT_IDENTIFIABLE, PATH, analyse, told_apart
+from vitsweep.analysis.statistics.factorial import (
+    NOT_CROSSED,
+    NOT_IDENTIFIABLE,
+    PATH,
+    analyze_factors,
+    interaction_name,
+)
 
 from tests.support.make_records import make_sweep
 
@@ -44,7 +50,7 @@ def grid(tmp_path_factory):
             arms[arm(patch_size=patch, num_hidden_layers=layers)] = list(accuracy(patch, layers) + noise)
             rows += [(patch, layers, s, 100 * (accuracy(patch, layers) + e)) for s, e in enumerate(noise)]
     sweep = make_sweep(tmp_path_factory.mktemp("grid"), arms, epochs=1, plan={"design": "grid"})
-    return analyse(select(load(sweep))), pd.DataFrame(rows, columns=["patch", "layers", "seed", "y"])
+    return analyze_factors(select(load(sweep))), pd.DataFrame(rows, columns=["patch", "layers", "seed", "y"])
 
 
 FORMULA = "y ~ C(seed) + C(patch, Treatment('4')) * C(layers, Treatment('8'))"
@@ -107,13 +113,13 @@ def test_planted_interaction_comes_back_and_the_absent_one_does_not(grid):
 
 def test_one_factor_at_a_time_has_no_interactions_and_says_so(tmp_path):
     arms = {"baseline": [0.8, 0.81], "patch_size=8": [0.75, 0.76], "num_hidden_layers=4": [0.78, 0.77]}
-    found = analyse(select(load(make_sweep(tmp_path, arms, epochs=1))))
+    found = analyze_factors(select(load(make_sweep(tmp_path, arms, epochs=1))))
     assert found.interactions.empty and found.main.empty and found.notes == [NOT_IDENTIFIABLE]
 
 
 def analysed(tmp_path, arms):
     """Of a sweep in which `none` is the level of every removed part."""
-    return analyse(select(load(make_sweep(tmp_path, arms, epochs=1))))
+    return analyze_factors(select(load(make_sweep(tmp_path, arms, epochs=1))))
 
 
 NOISE = [0.0, 0.002, -0.001, 0.001]
@@ -164,7 +170,7 @@ def test_interaction_of_a_fraction_names_its_aliases(tmp_path):
         on = [f"{name}=1" for name, use in zip("abcd", (a, b, c, (a + b + c) % 2), strict=True) if use]
         arms["+".join(on) or "baseline"] = list(rng.normal(0.8, 0.01, 3))
     found = analysed(tmp_path, arms)
-    shown = [told_apart(row) for row in found.interactions.to_dict("records")]
+    shown = [interaction_name(row) for row in found.interactions.to_dict("records")]
     pairs = [re.fullmatch(r"(.) x (.) \(or (.)=1 x (.)=1: not told apart\)", words).groups() for words in shown]
     halves = {frozenset([frozenset(letters[:2]), frozenset(letters[2:])]) for letters in pairs}
     assert halves == {frozenset([frozenset("ab"), frozenset("cd")]), frozenset([frozenset("ac"), frozenset("bd")])} | {
@@ -196,14 +202,14 @@ def test_half_fraction_names_what_it_cannot_tell(tmp_path):
         "num_hidden_layers=4+dropout=none": [0.78, 0.77, 0.78],
         "patch_size=8+num_hidden_layers=4": [0.70, 0.71, 0.72],
     }
-    found = analyse(select(load(make_sweep(tmp_path, arms, epochs=1, plan={"design": "fraction"}))))
+    found = analyze_factors(select(load(make_sweep(tmp_path, arms, epochs=1, plan={"design": "fraction"}))))
     assert found.interactions.empty
     assert sum("cannot be told from main effects" in note for note in found.notes) == 3
 
 
 def test_factors_that_always_change_together_are_named(tmp_path):
     arms = {"baseline": [0.8, 0.81], "patch_size=8+num_hidden_layers=4": [0.75, 0.76]}
-    found = analyse(select(load(make_sweep(tmp_path, arms, epochs=1))))
+    found = analyze_factors(select(load(make_sweep(tmp_path, arms, epochs=1))))
     assert found.main.empty
     (note,) = found.notes
     assert note.endswith("cannot be told from main effects in this design.")
@@ -222,7 +228,7 @@ def test_one_factor_alone_has_nothing_to_be_crossed_with(tmp_path):
 
 
 def test_sweep_without_levels_has_no_factors(tmp_path):
-    assert analyse(select(load(make_sweep(tmp_path, {"baseline": [0.8], "odd name": [0.7]}, epochs=1)))) is None
+    assert analyze_factors(select(load(make_sweep(tmp_path, {"baseline": [0.8], "odd name": [0.7]}, epochs=1)))) is None
 
 
 def test_levels_that_always_change_together_do_not_spoil_the_interactions(tmp_path):
@@ -233,7 +239,7 @@ def test_levels_that_always_change_together_do_not_spoil_the_interactions(tmp_pa
         "patch_size=8+num_hidden_layers=4": [0.74, 0.75, 0.745],
         "lr=0.1+decay=0": [0.79, 0.80, 0.79],
     }
-    found = analyse(select(load(make_sweep(tmp_path, arms, epochs=1))))
+    found = analyze_factors(select(load(make_sweep(tmp_path, arms, epochs=1))))
     together = [row for row in found.interactions.to_dict("records") if "patch_size" in row["factors"]]
     assert len(together) == 1 and "lr" not in together[0]["factors"]
     planted = 100 * np.mean(

@@ -31,7 +31,7 @@ CLOSE = {"rel": 1e-9, "abs": 1e-12}
 
 @pytest.mark.parametrize("name", DATA)
 def test_compare_agrees_with_pingouin(name):
-    found, known = stats.compare(DATA[name], rope=math.nan), PINGOUIN[name]
+    found, known = stats.compare_paired(DATA[name], rope=math.nan), PINGOUIN[name]
     assert found.p == pytest.approx(known["p"], **CLOSE)
     assert (found.ci_low, found.ci_high) == pytest.approx((known["low"], known["high"]), **CLOSE)
     assert found.effect_size == pytest.approx(known["d"], **CLOSE)
@@ -39,7 +39,7 @@ def test_compare_agrees_with_pingouin(name):
 
 @pytest.mark.parametrize("name", DATA)
 def test_compare_agrees_with_scipy(name):
-    found, known = stats.compare(DATA[name], rope=math.nan), scipy_stats.ttest_1samp(DATA[name], 0)
+    found, known = stats.compare_paired(DATA[name], rope=math.nan), scipy_stats.ttest_1samp(DATA[name], 0)
     interval = known.confidence_interval(0.95)
     assert found.p == pytest.approx(known.pvalue, **CLOSE)
     assert (found.ci_low, found.ci_high) == pytest.approx((interval.low, interval.high), **CLOSE)
@@ -48,7 +48,7 @@ def test_compare_agrees_with_scipy(name):
 @pytest.mark.parametrize("name", DATA)
 def test_equivalence_agrees_with_statsmodels_and_pingouin(name):
     rope, known = PINGOUIN_TOST[name]
-    found = stats.compare(DATA[name], rope=rope).p_equivalent
+    found = stats.compare_paired(DATA[name], rope=rope).p_equivalent
     other = ttost_paired(DATA[name], np.zeros(len(DATA[name])), -rope, rope)[0]
     assert found == pytest.approx(other, **CLOSE)
     assert found == pytest.approx(known, **CLOSE)
@@ -94,7 +94,7 @@ def test_signflip_counts_equal_sums_as_ties_despite_rounding():
 
 
 def test_compare_of_swapped_arms_is_the_mirror_image():
-    one, other = stats.compare(SLEEP, 0.5), stats.compare(-SLEEP, 0.5)
+    one, other = stats.compare_paired(SLEEP, 0.5), stats.compare_paired(-SLEEP, 0.5)
     assert (one.p, one.p_signflip, one.p_equivalent) == (other.p, other.p_signflip, other.p_equivalent)
     assert (one.ci_low, one.ci_high) == (-other.ci_high, -other.ci_low)
 
@@ -110,30 +110,30 @@ def test_holm_works_on_many_families_at_once():
 
 
 def test_compare_of_one_seed_has_a_difference_and_nothing_else():
-    found = stats.compare(np.array([0.7]), 0.5)
+    found = stats.compare_paired(np.array([0.7]), 0.5)
     assert found.delta == 0.7 and found.n == 1
     unknown = (found.sd, found.ci_low, found.p, found.p_signflip, found.p_equivalent, found.effect_size)
     assert all(math.isnan(x) for x in unknown)
 
 
 def test_compare_of_no_seed_is_all_missing():
-    found = stats.compare(np.array([]), 0.5)
+    found = stats.compare_paired(np.array([]), 0.5)
     assert found.n == 0 and math.isnan(found.delta) and math.isnan(found.p)
 
 
 def test_compare_of_equal_differences_gives_no_interval_and_the_signflip_p():
-    found = stats.compare(np.array([0.3, 0.3, 0.3]), 0.5)
+    found = stats.compare_paired(np.array([0.3, 0.3, 0.3]), 0.5)
     assert math.isnan(found.ci_low) and math.isnan(found.ci_high)
     assert found.p == found.p_signflip == 0.25
 
 
 @pytest.mark.parametrize(("mean", "p"), [(0.0, 2**-5), (0.4, 2**-5), (0.5, 1.0), (-0.6, 1.0)])
 def test_equivalence_without_spread_is_told_by_the_number_of_seeds(mean, p):
-    assert stats.compare(np.full(6, mean), rope=0.5).p_equivalent == p
+    assert stats.compare_paired(np.full(6, mean), rope=0.5).p_equivalent == p
 
 
 def test_equivalence_without_a_rope_has_no_p():
-    assert math.isnan(stats.compare(np.zeros(6), rope=math.nan).p_equivalent)
+    assert math.isnan(stats.compare_paired(np.zeros(6), rope=math.nan).p_equivalent)
 
 
 def test_twelve_arms_as_far_off_as_the_rope_are_rarely_called_equivalent():
@@ -141,20 +141,20 @@ def test_twelve_arms_as_far_off_as_the_rope_are_rarely_called_equivalent():
     for _ in range(1000):
         difference_AS = 0.5 + (rng.normal(0, 0.3, (12, 6)) - rng.normal(0, 0.3, 6)) / math.sqrt(2)
         p_A = stats.p_equivalent(difference_AS, rope=0.5)
-        falsely.append(any(one.p_equivalent < stats.ALPHA for one in stats.adjust(np.ones(12), p_A)))
+        falsely.append(any(one.p_equivalent < stats.ALPHA for one in stats.adjust_family(np.ones(12), p_A)))
     assert np.mean(falsely) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
 def test_differences_that_vary_by_rounding_only_count_as_equal():
-    assert stats.spread(np.array([0.8 - 0.7, 0.5 - 0.4, 0.3 - 0.2])) == 0.0
+    assert stats.sample_sd(np.array([0.8 - 0.7, 0.5 - 0.4, 0.3 - 0.2])) == 0.0
 
 
 def test_compare_counts_ties_as_half_better():
-    assert stats.compare(np.array([0.2, 0.0, -0.1, 0.4]), 0.5).better == 0.625
+    assert stats.compare_paired(np.array([0.2, 0.0, -0.1, 0.4]), 0.5).better == 0.625
 
 
 def test_better_means_lower_for_losses():
-    assert stats.compare(np.array([-0.2, -0.1, 0.3]), math.nan, sign=-1).better == pytest.approx(2 / 3)
+    assert stats.compare_paired(np.array([-0.2, -0.1, 0.3]), math.nan, sign=-1).better == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -169,25 +169,25 @@ def test_better_means_lower_for_losses():
     ],
 )
 def test_verdict_is_one_of_six_words(difference, p_holm, word):
-    found = stats.compare(np.array(difference), 0.5)
-    assert stats.verdict(found, stats.Adjusted(p=p_holm, p_equivalent=found.p_equivalent)) == word
+    found = stats.compare_paired(np.array(difference), 0.5)
+    assert stats.verdict(found, stats.AdjustedP(p=p_holm, p_equivalent=found.p_equivalent)) == word
 
 
 def test_verdict_of_a_loss_that_falls_is_helps():
-    found = stats.compare(np.array([-1.0, -1.2, -0.9]), math.nan, sign=-1)
-    assert stats.verdict(found, stats.Adjusted(p=0.01), sign=-1) == "helps"
+    found = stats.compare_paired(np.array([-1.0, -1.2, -0.9]), math.nan, sign=-1)
+    assert stats.verdict(found, stats.AdjustedP(p=0.01), sign=-1) == "helps"
 
 
 def test_seeds_to_decide_takes_the_cheaper_of_difference_and_equivalence():
     rng = np.random.default_rng(0)
-    small = stats.compare(rng.normal(0.02, 0.3, 6), 0.5)
+    small = stats.compare_paired(rng.normal(0.02, 0.3, 6), 0.5)
     assert stats.seeds_to_decide(small, 6, 0.5) < stats.seeds_to_decide(small, 6, math.nan)
 
 
 def test_seeds_to_decide_count_the_arms_for_equivalence_too():
-    small = stats.compare(np.random.default_rng(0).normal(0.0, 0.3, 6), 0.5)
+    small = stats.compare_paired(np.random.default_rng(0).normal(0.0, 0.3, 6), 0.5)
     assert stats.seeds_to_decide(small, 12, 0.5) > stats.seeds_to_decide(small, 1, 0.5)
 
 
 def test_seeds_to_decide_needs_a_spread():
-    assert math.isnan(stats.seeds_to_decide(stats.compare(np.array([0.3, 0.3]), 0.5), 3, 0.5))
+    assert math.isnan(stats.seeds_to_decide(stats.compare_paired(np.array([0.3, 0.3]), 0.5), 3, 0.5))

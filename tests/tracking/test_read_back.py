@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from vitsweep.analysis.__main__ import main as analysis
 from vitsweep.analysis.records.load import load
-from vitsweep.analysis.records.wandb_runs import parse, report_folder
+from vitsweep.analysis.records.wandb_runs import parse_source, report_folder
 
 from tests.support.make_records import make_cell, make_plan, make_record
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
@@ -163,17 +163,17 @@ def test_foreign_runs_are_named_and_left_out(sweep, server, tmp_path):
 @pytest.mark.parametrize("source", ["wandb:", "wandb:a/b", "wandb:a/b?arm=x", "wandb:a/b/c?group=x", "wandb:?group=x"])
 def test_a_source_of_another_form_is_refused(source):
     with pytest.raises(RecordError, match="must be wandb:ENTITY/PROJECT"):
-        parse(source)
+        parse_source(source)
 
 
 def test_a_source_names_project_group_and_folder():
-    assert parse(SOURCE) == ("local/shelf", "study")
+    assert parse_source(SOURCE) == ("local/shelf", "study")
     assert report_folder(SOURCE) == Path("outputs/wandb/shelf/study/report")
 
 
 @pytest.mark.parametrize("group", ["patch_size+lr", "patch_size%2Blr"])
 def test_a_source_names_a_sweep_over_two_factors(group):
-    assert parse(f"wandb:local/shelf?group={group}") == ("local/shelf", "patch_size+lr")
+    assert parse_source(f"wandb:local/shelf?group={group}") == ("local/shelf", "patch_size+lr")
 
 
 def test_a_group_without_runs_is_refused(server):
