@@ -91,7 +91,7 @@ def made_selection(values):
 
 def test_measures_of_the_second_time_are_those_of_the_first_and_nothing_is_looked_at(sweep, monkeypatch):
     first, _ = measured(sweep)
-    for name in ("measure", "data_of"):
+    for name in ("measure", "load_cell_data"):
         monkeypatch.setattr(columns, name, lambda *_, **__: pytest.fail("looked again"))
     second, notes = measured(sweep)
     assert first.equals(second) and not notes
@@ -128,7 +128,7 @@ def test_kept_measures_are_used_where_the_images_are_not(sweep, monkeypatch):
     def absent(_):
         raise DataError("the images are gone")
 
-    monkeypatch.setattr(columns, "data_of", absent)
+    monkeypatch.setattr(columns, "load_cell_data", absent)
     frame, notes = measured(sweep)
     assert len(frame) == 3
     assert notes == ["1 of 4 cells have no rollout measures: the images are gone."]
