@@ -45,7 +45,7 @@ def row(text: str, cell_id: str) -> list[str]:
     return [part.strip() for part in line.strip("│ ").split("│")]
 
 
-def test_status_tells_every_cell(study, capsys):
+def test_status_lists_every_cell(study, capsys):
     directory, plan = study
     assert status.main([str(directory)]) == 1
     text = capsys.readouterr().out
@@ -63,7 +63,7 @@ def test_status_of_a_finished_sweep_is_success(tmp_path, capsys):
     assert status.main([str(tmp_path)]) == 0
 
 
-def test_status_names_who_is_at_a_cell(study, capsys):
+def test_status_names_the_process_of_a_cell(study, capsys):
     directory, plan = study
     with CellLock(directory / plan.cells[3].id) as lock:
         lock.acquire()
@@ -98,18 +98,18 @@ def test_status_of_no_sweep_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("command", [status, reset, prune, extend])
-def test_command_without_a_directory_tells_its_usage(command):
+def test_command_without_a_directory_prints_its_usage(command):
     with pytest.raises(UserError, match=r"usage: python -m vitsweep \w+ DIR"):
         command.main([])
 
 
-def test_reset_forgets_the_named_cell_alone(study, capsys):
+def test_reset_deletes_the_results_of_the_named_cell_alone(study, capsys):
     directory, plan = study
     assert reset.main([str(directory), plan.cells[0].id]) == 0
     found = [now.status for now in cell_statuses(directory, plan.cells, LivenessCheck())]
     assert found == ["planned", "failed", "interrupted", "planned"]
     assert list((directory / plan.cells[0].id).iterdir()) == []
-    assert f"{plan.cells[0].id}: done, forgotten" in capsys.readouterr().out
+    assert f"{plan.cells[0].id}: reset, was done" in capsys.readouterr().out
 
 
 def test_reset_of_failed_cells_leaves_the_others(study):
@@ -119,18 +119,18 @@ def test_reset_of_failed_cells_leaves_the_others(study):
     assert found == ["done", "planned", "interrupted", "planned"]
 
 
-def test_reset_refuses_a_cell_that_somebody_is_at(study):
+def test_reset_refuses_a_cell_that_is_being_trained(study):
     directory, plan = study
     with CellLock(directory / plan.cells[0].id) as lock:
         lock.acquire()
-        with pytest.raises(UserError, match="is being trained; stop that first"):
+        with pytest.raises(UserError, match="is being trained; stop that process"):
             reset.main([str(directory), plan.cells[0].id])
     assert (directory / plan.cells[0].id / "record.json").exists()
 
 
-def test_reset_refuses_a_cell_that_there_is_not_and_touches_nothing(study):
+def test_reset_refuses_an_unknown_cell_and_deletes_nothing(study):
     directory, plan = study
-    with pytest.raises(UserError, match="nonsense  is no cell of this sweep"):
+    with pytest.raises(UserError, match="nonsense  is not a cell of this sweep; list its cells with"):
         reset.main([str(directory), plan.cells[0].id, "nonsense"])
     assert (directory / plan.cells[0].id / "record.json").exists()
 
@@ -141,7 +141,7 @@ def test_prune_removes_the_last_checkpoint_of_finished_cells(study, capsys):
     assert not (directory / plan.cells[0].id / "last.safetensors").exists()
     assert (directory / plan.cells[0].id / "best.safetensors").exists()
     assert (directory / plan.cells[2].id / "state.pt").exists()
-    assert "1 checkpoints of 1 finished cells removed" in capsys.readouterr().out
+    assert "Removed 1 checkpoints of 1 finished cells" in capsys.readouterr().out
 
 
 def test_prune_all_removes_the_best_checkpoint_too(study):
@@ -158,7 +158,7 @@ def test_prune_removes_the_weights_of_single_epochs_of_finished_cells_alone(stud
         (folder / "epoch-001.safetensors").write_bytes(b"x")
     prune.main([str(directory)])
     assert [folder.exists() for folder in folders] == [False, True]
-    assert "2 checkpoints of 1 finished cells removed" in capsys.readouterr().out
+    assert "Removed 2 checkpoints of 1 finished cells" in capsys.readouterr().out
 
 
 def test_extend_freezes_more_replicates_beside_the_old_ones(study):

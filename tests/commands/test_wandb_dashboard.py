@@ -159,7 +159,7 @@ def test_no_key_and_no_answer_are_refused_in_words(dashboard, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     code, _, err = dashboard("--entity", "local")
-    assert code == 2 and "does not answer; --dry-run prints the dashboard" in err
+    assert code == 2 and "does not answer; print the dashboard without it: --dry-run" in err
 
 
 def test_a_server_that_refuses_is_one_sentence(dashboard, server):

@@ -35,7 +35,7 @@ def call(monkeypatch, capsys):
 
 @pytest.fixture
 def quick(tiny) -> list[str]:
-    """The tiny cell, told to W&B."""
+    """The tiny cell, tracked by W&B."""
     return [*(o for o in tiny if o != "tracker=none"), "tracker.pictures=null", "recipe.epochs=1"]
 
 
@@ -89,7 +89,7 @@ def test_a_placebo_needs_names_of_cells(call, tmp_path):
     ]
 
 
-def test_tuning_is_told_in_wandbs_words(call):
+def test_ranges_become_parameters_of_wandb(call):
     ranges = ["model.num_hidden_layers=range(2,9)", "model.hidden_dropout_prob=interval(0,0.3)"]
     found = content(call, *TUNING, *ranges, "model.patch_size=4,8", "seed=0,1", "--runs", "20")
     assert found["parameters"] == {
@@ -110,18 +110,18 @@ def test_short_runs_are_not_stopped_early(call):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["study=parts", "tracker=none"], "tracker=none  tells W&B nothing"),
-        (["seed=0,1", "tracker.mode=offline"], "tracker.mode=offline  keeps W&B's sweep waiting"),
-        (["seed=0,1", "data.root=/somebody/images"], "data.root=/somebody/images  would tell W&B a path"),
+        (["study=parts", "tracker=none"], "tracker=none  sends W&B nothing"),
+        (["seed=0,1", "tracker.mode=offline"], "tracker.mode=offline  sends W&B's sweep no results"),
+        (["seed=0,1", "data.root=/somebody/images"], "data.root=/somebody/images  would send W&B a path"),
         (["seed=0,1", "--runs", "3"], "--runs=3  is for tuning"),
-        (["--method", "bayes", "study=parts"], "study=parts  is a study, whose arms are its own"),
+        (["--method", "bayes", "study=parts"], "study=parts  is a study, which has its own arms"),
         (["--method", "bayes", "recipe.lr=1e-3", "seed=0,1"], "--method=bayes  needs a range to search"),
-        ([*TUNING, "precision=fp32,bf16"], "precision=fp32,bf16  is no part of the experiment"),
-        ([*TUNING, "data.root=a,b"], "data.root=a,b  is no part of the experiment"),
+        ([*TUNING, "precision=fp32,bf16"], "precision=fp32,bf16  does not affect the result"),
+        ([*TUNING, "data.root=a,b"], "data.root=a,b  does not affect the result"),
         ([*TUNING, "model/dropout=none,mlp"], "model/dropout=none,mlp  chooses from a group"),
         ([*TUNING, "model.patch_size=5,8"], "model.patch_size=5  does not divide"),
         ([*TUNING, "recipe.batch_size=interval(0,64)"], "recipe.batch_size=0.0  must be an integer"),
-        ([*TUNING, "recipe.weight_decay=tag(log,interval(0,0.1))"], "above 0 for log"),
+        ([*TUNING, "recipe.weight_decay=tag(log,interval(0,0.1))"], "for log above 0"),
     ],
 )
 def test_what_cannot_be_a_sweep_is_refused_in_words(call, arguments, words):
@@ -130,7 +130,7 @@ def test_what_cannot_be_a_sweep_is_refused_in_words(call, arguments, words):
     assert not Path("sweep.yaml").exists() and not Path("outputs").exists()
 
 
-def test_a_path_may_be_told_if_the_machine_may(call, tmp_path):
+def test_a_path_is_allowed_with_share_host(call, tmp_path):
     found = content(call, "seed=0,1", f"data.root={tmp_path}", "tracker.share_host=true", "data=shapes")
     assert f"data.root={tmp_path}" in found["command"]
 
@@ -146,7 +146,7 @@ def test_the_file_is_the_same_every_time(call):
 def test_every_point_of_the_file_is_its_cell(call):
     grid = content(call, "model.patch_size=4,8", "recipe.lr=1e-3,2e-05", "seed=0,1", "sweep.check=false")
     plan = read_plan(Path("outputs/patch_size+lr"))
-    composer = make_composer(make_study_parser("cell", "").parse_args([]))
+    composer = make_composer(make_study_parser("wandb cell", "").parse_args([]))
     found = [
         find_cell(plan, [f"model.patch_size={patch}", f"recipe.lr={lr}", f"seed={seed}"], composer)
         for patch in grid["parameters"]["model.patch_size"]["values"]
@@ -172,7 +172,7 @@ def test_an_edited_study_file_changes_nothing_in_a_running_sweep(call, tmp_path,
 def test_a_point_that_is_no_cell_is_refused(call, quick):
     content(call, "model.patch_size=8,16", *quick[:3], "sweep.check=false")
     code, _, err = call("cell", "model.patch_size=8,16", *quick[:3], "--", "model.patch_size=4", "seed=0")
-    assert code == 2 and "model.patch_size=4 seed=0  is no cell of the study" in err
+    assert code == 2 and "model.patch_size=4 seed=0  is not a cell of the study" in err
 
 
 def test_a_tuned_point_joins_the_plan(call, quick, server):
@@ -193,7 +193,7 @@ def test_a_tuned_point_joins_the_plan(call, quick, server):
     ],
 )
 def test_a_tuned_point_is_the_cell_that_learns_the_same(call, tiny, point, arm):
-    asked = make_study_parser("cell", "").parse_args([o for o in tiny if not o.startswith("precision")])
+    asked = make_study_parser("wandb cell", "").parse_args([o for o in tiny if not o.startswith("precision")])
     composer = make_composer(asked)
     cells = [tuned_cell(asked, composer, Path("outputs/search"), point) for _ in range(2)]
     assert [cell.arm for cell in cells] == [arm] * 2
@@ -202,7 +202,10 @@ def test_a_tuned_point_is_the_cell_that_learns_the_same(call, tiny, point, arm):
 
 def test_a_grids_point_is_the_cell_that_learns_the_same(call):
     content(call, "model.patch_size=4,8", "sweep.check=false")
-    plan, composer = read_plan(Path("outputs/patch_size")), make_composer(make_study_parser("cell", "").parse_args([]))
+    plan, composer = (
+        read_plan(Path("outputs/patch_size")),
+        make_composer(make_study_parser("wandb cell", "").parse_args([])),
+    )
     point = ["model.patch_size=8", "seed=0", "precision=fp32", "model.head_dropout_prob=0.2"]
     assert find_cell(plan, point, composer).levels == {"patch_size": "8"}
 
@@ -247,7 +250,7 @@ def test_the_agent_trains_every_cell_into_the_study(call, quick, server, tmp_pat
     assert str(tmp_path) not in server.answers.sweeps["sweep001"]["config"]
 
 
-def test_a_cell_that_is_done_is_told_to_a_later_sweep_again(call, quick, server, monkeypatch):
+def test_a_finished_cell_is_logged_to_a_later_sweep_again(call, quick, server, monkeypatch):
     words = ["model.patch_size=8,16", *(o for o in quick if not o.startswith("model.patch_size")), "sweep.check=false"]
     content(call, *words)
     point = ["--", "model.patch_size=16", "seed=0"]

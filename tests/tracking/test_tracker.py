@@ -16,7 +16,7 @@ from tests.support.wandb_cells import make_record, make_row, run_cell
 from tests.support.wandb_fixtures import no_account, private_names  # noqa: F401
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.tracking.run_file import RunFile, read_run_file
-from vitsweep.tracking.tracker import NullTracker, WandbTracker, make_tracker
+from vitsweep.tracking.tracker import Tracker, WandbTracker, make_tracker
 
 
 def run_files(directory: Path) -> list[Path]:
@@ -171,8 +171,8 @@ def test_disabled_leaves_no_file(tmp_path):
     assert tracker.runs == [] and not (tmp_path / "cell/wandb").exists()
 
 
-def test_tracker_none_is_a_null_tracker():
-    assert isinstance(make_tracker(TrackerConfig(name="none")), NullTracker)
+def test_tracker_none_does_nothing():
+    assert type(make_tracker(TrackerConfig(name="none"))) is Tracker
 
 
 def test_wandb_is_not_imported_before_a_run_starts():

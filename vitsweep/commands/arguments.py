@@ -1,4 +1,4 @@
-"""The study that the overrides of a W&B command describe: sweep, cell and dashboard ask for it alike."""
+"""Arguments that several commands share: a sweep's directory, a study's overrides, and the limits of W&B's sweeps."""
 
 import argparse
 from pathlib import Path
@@ -10,43 +10,47 @@ from vitsweep.errors import ConfigError, UserError
 from vitsweep.tracking.run import without_paths
 
 
-def make_study_parser(command: str, meaning: str | None) -> argparse.ArgumentParser:
-    """An argument parser that takes what `plan` takes: overrides and where configurations lie."""
-    ask = argparse.ArgumentParser(prog=f"python -m vitsweep wandb {command}", description=meaning)
-    ask.add_argument("overrides", nargs="*", help="as for a sweep: study=NAME, model.patch_size=4,8, seed=0,1,2, ...")
-    ask.add_argument("--config-dir", "-cd", help="a folder with configurations of yours, e.g. DIR/study/mine.yaml")
-    ask.add_argument("--config-name", "-cn", default="config", help="the primary configuration")
-    return ask
+def make_study_parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """Return an argument parser for the overrides of a study and the location of its configurations."""
+    parser = argparse.ArgumentParser(prog=f"python -m vitsweep {command}", description=description)
+    parser.add_argument(
+        "overrides", nargs="*", help="as for a sweep: study=NAME, model.patch_size=4,8, seed=0,1,2, ..."
+    )
+    parser.add_argument("--config-dir", "-cd", help="folder with your configurations, e.g. DIR/study/mine.yaml")
+    parser.add_argument("--config-name", "-cn", default="config", help="the primary configuration")
+    return parser
 
 
-def make_composer(asked: argparse.Namespace) -> Composer:
-    """Composes from the configurations that were asked for."""
-    return Composer(make_loader(asked.config_dir), asked.config_name)
+def make_composer(options: argparse.Namespace) -> Composer:
+    """Return a composer for the configurations that the options name."""
+    return Composer(make_loader(options.config_dir), options.config_name)
 
 
 def require_wandb(tracker: TrackerConfig) -> None:
-    """W&B can neither steer nor show cells that do not tell it anything.
+    """Check that the cells send their results to W&B, as its sweeps need.
 
     Raises:
-        ConfigError: the tracker is off.
+        ConfigError: the tracker is none, offline or disabled.
     """
     if tracker.name != "wandb":
-        raise ConfigError([f"tracker={tracker.name}  tells W&B nothing, so it cannot run a sweep; use tracker=wandb"])
+        raise ConfigError([f"tracker={tracker.name}  sends W&B nothing, so it cannot run a sweep; use tracker=wandb"])
     if tracker.mode in ("offline", "disabled"):
-        raise ConfigError([f"tracker.mode={tracker.mode}  keeps W&B's sweep waiting for results; use auto or online"])
+        raise ConfigError(
+            [f"tracker.mode={tracker.mode}  sends W&B's sweep no results; use tracker.mode=auto or tracker.mode=online"]
+        )
 
 
 def reject_private_paths(words: list[str], tracker: TrackerConfig) -> None:
-    """What stands in a sweep file goes to the server with it.
+    """Check that the words of a sweep file, which goes to the server, contain no private path.
 
     Raises:
-        ConfigError: a word names a place on this machine, and that is not to be shared.
+        ConfigError: a word has an absolute path, and tracker.share_host is false.
     """
     private = [word for word in words if without_paths(word) != word]
     if private and not tracker.share_host:
         raise ConfigError(
             [
-                f"{word}  would tell W&B a path of this machine; name it from the working folder (a/b), "
+                f"{word}  would send W&B a path of this machine; name it from the working folder (a/b), "
                 "set it on the machine (VITSWEEP_DATA for images) or use tracker.share_host=true"
                 for word in private
             ]
@@ -54,10 +58,10 @@ def reject_private_paths(words: list[str], tracker: TrackerConfig) -> None:
 
 
 def parse_directory(arguments: list[str], usage: str) -> tuple[Path, list[str]]:
-    """The directory that a command names first, and its other words.
+    """Return the directory that a command names first, and its other words.
 
     Raises:
-        UserError: it names none.
+        UserError: there is no directory.
     """
     if not arguments or arguments[0].startswith("-"):
         raise UserError(f"usage: python -m vitsweep {usage}")

@@ -1,7 +1,7 @@
-"""`python -m vitsweep extend DIR seeds=10 [--plan]`: more replicates of every arm, from plan.json alone.
+"""`python -m vitsweep extend DIR seeds=10 [--plan]`: add seeds to every arm of a plan.
 
-The new cells are frozen beside the old ones and, without `--plan`, trained on this machine together with whatever else
-is missing. No YAML is read: the arms are exactly those that were planned, whatever the files say by now.
+Writes the new cells to plan.json and, without `--plan`, trains all missing cells on this machine. Reads plan.json only,
+so changes to YAML files have no effect.
 """
 
 import copy
@@ -26,16 +26,16 @@ USAGE = "extend DIR seeds=10 | seeds=[5,6,7] [--plan]"
 
 
 def main(arguments: list[str]) -> int:
-    """Extend the plan and train what is missing; 0 if all cells are done, else 1."""
+    """Extend the plan and train the missing cells; return 0 if all cells are done (with --plan: always), else 1."""
     directory, words = parse_directory(arguments, USAGE)
-    asked = [word for word in words if word != "--plan"]
-    if len(asked) != 1 or not asked[0].startswith("seeds="):
+    settings = [word for word in words if word != "--plan"]
+    if len(settings) != 1 or not settings[0].startswith("seeds="):
         raise UserError(f"usage: python -m vitsweep {USAGE}")
-    require_plan(directory)  # refuses before the directory is touched
+    require_plan(directory)  # raises before the directory is changed
     with exclusive_access(directory):
         remove_temporaries(directory)
         before = require_plan(directory)
-        plan = add_seeds(before, parse_seeds(asked[0].removeprefix("seeds=")))
+        plan = add_seeds(before, parse_seeds(settings[0].removeprefix("seeds=")))
         note_added_seeds(plan, before, directory)
         if plan != before:
             write_plan(directory, plan)
@@ -44,10 +44,10 @@ def main(arguments: list[str]) -> int:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """The seeds of `10` (0 to 9) or `[5,6,7]`, as in a study file.
+    """Return the seeds of `10` (0 to 9) or `[5,6,7]`, as in a study file.
 
     Raises:
-        ConfigError: it is neither, or names a seed twice.
+        ConfigError: the text is neither, or repeats a seed.
     """
     if not re.fullmatch(r"\d+|\[?\d+(,\d+)*\]?", text):
         raise ConfigError([f"seeds={text}  must be a number of seeds, or a list such as [5,6,7]"])
@@ -55,7 +55,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def add_seeds(plan: Plan, seeds: list[int]) -> Plan:
-    """The plan with a cell of every arm for each of the seeds, the old cells first."""
+    """Return the plan with a cell of every arm for each of the seeds; the old cells come first."""
     known = {cell.id for cell in plan.cells}
     models = {cell.arm: cell for cell in reversed(plan.cells)}  # the first cell of each arm
     added = [copy_with_seed(models[row["arm"]], seed) for seed in seeds for row in plan.arms if row["arm"] in models]
@@ -67,7 +67,7 @@ def add_seeds(plan: Plan, seeds: list[int]) -> Plan:
 
 
 def copy_with_seed(cell: Cell, seed: int) -> Cell:
-    """The same arm with another seed; a placebo keeps its distance to its label."""
+    """Return a cell of the same arm with another seed; a placebo keeps its offset between seed and label."""
     offset = cell.config["seed"] - cell.seed
     return Cell(
         id=f"{cell.id.rpartition('/')[0]}/seed={seed}",
@@ -82,7 +82,7 @@ def copy_with_seed(cell: Cell, seed: int) -> Cell:
 
 
 def train_missing(directory: Path, plan: Plan) -> int:
-    """Train what is missing of a plan on this machine."""
+    """Train the missing cells of a plan on this machine; return 0 if all cells are done, else 1."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     settings, liveness = SweepConfig(**plan.cells[0].config["sweep"]), LivenessCheck()
     before = cell_statuses(directory, plan.cells, liveness)

@@ -1,7 +1,7 @@
-"""`python -m vitsweep prune DIR [--all]`: make room by removing checkpoints; records, curves and predictions stay.
+"""`python -m vitsweep prune DIR [--all]`: remove checkpoints of finished cells; keep records, curves and predictions.
 
-Of each finished cell last.safetensors and the weights of single epochs go, with --all best.safetensors too (then
-load_model and the attention maps have nothing to load). A state that somebody could go on from is never touched.
+Removes last.safetensors and the weights of single epochs; with --all best.safetensors too, so that load_model and
+attention maps no longer work. Never removes state.pt, from which an interrupted cell resumes.
 """
 
 from pathlib import Path
@@ -13,14 +13,15 @@ from vitsweep.study.plan import require_plan
 from vitsweep.study.record import EPOCHS_FOLDER, epoch_checkpoints
 from vitsweep.study.status import cell_statuses
 
+USAGE = "prune DIR [--all]"
 LAST, BEST = "last.safetensors", "best.safetensors"
 
 
 def main(arguments: list[str]) -> int:
-    """Remove the checkpoints and say how much room that made."""
-    directory, words = parse_directory(arguments, "prune DIR [--all]")
+    """Remove the checkpoints and print their number and size."""
+    directory, words = parse_directory(arguments, USAGE)
     if words not in ([], ["--all"]):
-        raise UserError("usage: python -m vitsweep prune DIR [--all]")
+        raise UserError(f"usage: python -m vitsweep {USAGE}")
     names = [LAST, BEST] if words else [LAST]
     done = [
         now.cell
@@ -28,19 +29,19 @@ def main(arguments: list[str]) -> int:
         if now.status == "done"
     ]
     sizes = [size for cell in done for size in remove_checkpoints(directory / cell.id, names)]
-    print(f"{len(sizes)} checkpoints of {len(done)} finished cells removed, {sum(sizes) / 2**20:.1f} MiB")
+    print(f"Removed {len(sizes)} checkpoints of {len(done)} finished cells, {sum(sizes) / 2**20:.1f} MiB.")
     return 0
 
 
 def remove_checkpoints(folder: Path, names: list[str]) -> list[int]:
-    """Remove the files and those of single epochs; return the bytes of each, none if somebody is at the cell."""
+    """Remove the named files and the weights of single epochs; return the bytes of each. Skip a locked cell."""
     with CellLock(folder) as lock:
         if not lock.acquire():
             return []
-        there = [folder / name for name in names if (folder / name).exists()]
-        there += epoch_checkpoints(folder).values()
-        sizes = [path.stat().st_size for path in there]
-        for path in there:
+        paths = [folder / name for name in names if (folder / name).exists()]
+        paths += epoch_checkpoints(folder).values()
+        sizes = [path.stat().st_size for path in paths]
+        for path in paths:
             path.unlink()
         epochs = folder / EPOCHS_FOLDER
         if epochs.exists() and not any(epochs.iterdir()):

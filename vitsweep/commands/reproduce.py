@@ -1,4 +1,4 @@
-"""`python -m vitsweep reproduce CELL_DIR`: the command that trains this one cell again."""
+"""`python -m vitsweep reproduce CELL_DIR ...`: print the command that trains a cell again."""
 
 import argparse
 import re
@@ -19,27 +19,27 @@ from vitsweep.study.record import Record, read_record
 
 def main(arguments: list[str]) -> int:
     """Print the command for each cell directory."""
-    ask = argparse.ArgumentParser(prog="python -m vitsweep reproduce", description=__doc__)
-    ask.add_argument("cell_dir", nargs="+", type=Path, help="a directory with a record.json")
-    for directory in ask.parse_args(arguments).cell_dir:
+    parser = argparse.ArgumentParser(prog="python -m vitsweep reproduce", description=__doc__)
+    parser.add_argument("cell_dir", nargs="+", type=Path, help="a directory with a record.json")
+    for directory in parser.parse_args(arguments).cell_dir:
         try:
             record = read_record(directory)
-        except FileNotFoundError as fault:
-            raise RecordError(f"{directory}  has no record.json; name a cell's directory") from fault
+        except FileNotFoundError as error:
+            raise RecordError(f"{directory}  has no record.json; name a cell's directory") from error
         print(reproduce_command(record))
     return 0
 
 
 def reproduce_command(record: Record) -> str:
-    """`vitsweep` with the overrides that compose the record's configuration today.
+    """Return the `vitsweep` command whose overrides compose the record's configuration today.
 
-    The record's own overrides are tried first; values that YAML files have changed since then are added one by one.
+    Starts from the record's own overrides, and adds each value that YAML files have changed since.
     """
     wanted = from_dict(record.config)
     overrides = list(record.overrides)
     try:
         composed = compose_config(overrides)
-    except Exception:  # an option or a key of then is gone: every value is written out instead
+    except Exception:  # an option or a key no longer exists: write out every value
         overrides, composed = [], compose_config([])
     overrides += missing_overrides(composed, wanted)
     again = compose_config(overrides)
@@ -48,20 +48,20 @@ def reproduce_command(record: Record) -> str:
 
 
 def compose_config(overrides: list[str]) -> Config:
-    """What Hydra composes of these overrides now."""
+    """Return the configuration that Hydra composes from the overrides now."""
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return from_omegaconf(compose("config", overrides))
 
 
 def missing_overrides(composed: Config, wanted: Config) -> list[str]:
-    """One override for each value of model, data, recipe and seed in which the two differ."""
+    """Return one override for each value of model, data, recipe and seed in which the two differ."""
     now, then = result_settings(composed), result_settings(wanted)
     return [f"{key}={quote_value(value)}" for key, value in then.items() if now[key] != value]
 
 
 def quote_value(value: Any) -> str:
-    """A value as Hydra's override grammar reads it: texts with characters of their own meaning in quotes."""
+    """Return a value in Hydra's override grammar; texts with special characters are quoted."""
     text = yaml_text(value)
     if not isinstance(value, str) or re.fullmatch(r"[\w./:-]+", text):
         return text
@@ -69,6 +69,6 @@ def quote_value(value: Any) -> str:
 
 
 def result_settings(config: Config) -> dict[str, Any]:
-    """Dotted key -> value of what a cell's result depends on, and where its data are."""
+    """Return dotted key -> value of the settings that determine a cell's result, and of its data's location."""
     values = to_dict(config)
     return flatten({name: values[name] for name in ("model", "data", "recipe", "seed")})

@@ -1,6 +1,6 @@
-"""`python -m vitsweep reset DIR CELL ... | --failed | --all`: forget what cells did, so that they are trained again.
+"""`python -m vitsweep reset DIR CELL ... | --failed | --all`: delete the results of cells, so that they train again.
 
-Nothing is forgotten silently: the cells must be named, and each is told. A cell that somebody is at is refused.
+Prints each cell that it resets. Refuses a cell that is being trained.
 """
 
 import shutil
@@ -16,25 +16,31 @@ USAGE = "reset DIR CELL ... | --failed | --all"
 
 
 def main(arguments: list[str]) -> int:
-    """Forget the cells that are named; 0 if every one was free."""
+    """Reset the chosen cells; return 0.
+
+    Raises:
+        UserError: one of them is being trained; the others are reset.
+    """
     directory, words = parse_directory(arguments, USAGE)
     found = cell_statuses(directory, require_plan(directory).cells, LivenessCheck())
     chosen = choose_cells(found, words)
     held = [now.cell.id for now in chosen if not reset_cell(directory / now.cell.id)]
     for now in chosen:
         if now.cell.id not in held:
-            print(f"{now.cell.id}: {now.status}, forgotten")
+            print(f"{now.cell.id}: reset, was {now.status}")
     if held:
-        raise UserError("\n".join(f"{id}  is being trained; stop that first" for id in held))
-    print(f"{len(chosen)} of {len(found)} cells forgotten; the same command as before trains them")
+        raise UserError(
+            "\n".join(f"{id}  is being trained; stop that process, then run this command again" for id in held)
+        )
+    print(f"Reset {len(chosen)} of {len(found)} cells. Run the command again to train them.")
     return 0
 
 
 def choose_cells(found: list[CellStatus], words: list[str]) -> list[CellStatus]:
-    """The cells that were ever started, of those that the words name.
+    """Return the started cells among those that the words name.
 
     Raises:
-        UserError: they name none, or one that there is not.
+        UserError: the words name no cell, or an unknown one.
     """
     if words == ["--all"]:
         wanted = found
@@ -42,10 +48,13 @@ def choose_cells(found: list[CellStatus], words: list[str]) -> list[CellStatus]:
         wanted = [now for now in found if now.status in FAILURES]
     else:
         known = {now.cell.id: now for now in found}
-        strange = [word for word in words if word.rstrip("/") not in known]
-        if strange or not words:
+        unknown = [word for word in words if word.rstrip("/") not in known]
+        if unknown or not words:
             raise UserError(
-                "\n".join(f"{word}  is no cell of this sweep; python -m vitsweep status lists them" for word in strange)
+                "\n".join(
+                    f"{word}  is not a cell of this sweep; list its cells with: python -m vitsweep status DIR"
+                    for word in unknown
+                )
                 or f"usage: python -m vitsweep {USAGE}"
             )
         wanted = [known[word.rstrip("/")] for word in words]
@@ -53,7 +62,7 @@ def choose_cells(found: list[CellStatus], words: list[str]) -> list[CellStatus]:
 
 
 def reset_cell(folder: Path) -> bool:
-    """Remove all that a cell has left; False if somebody is at it."""
+    """Delete everything in a cell's folder except its lock; return False if the cell is being trained."""
     with CellLock(folder) as lock:
         if not lock.acquire():
             return False

@@ -1,6 +1,6 @@
-"""`python -m vitsweep status DIR`: where every cell of a sweep stands, also while it runs, also from another machine.
+"""`python -m vitsweep status DIR`: print the status of every cell of a sweep, also while it runs on another machine.
 
-Reads plan.json, records and locks, and writes nothing.
+Reads plan.json, records and locks; writes nothing.
 """
 
 import time
@@ -17,14 +17,15 @@ from vitsweep.study.locks import LOCK_NAME, STALE_SECONDS, LivenessCheck
 from vitsweep.study.plan import require_plan
 from vitsweep.study.status import CellStatus, cell_statuses
 
-COLOURS = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "interrupted": "yellow"}
+USAGE = "status DIR"
+COLORS = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "interrupted": "yellow"}
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table; 0 if all cells are done, else 1."""
-    directory, words = parse_directory(arguments, "status DIR")
+    """Print the table; return 0 if all cells are done, else 1."""
+    directory, words = parse_directory(arguments, USAGE)
     if words:
-        raise UserError("usage: python -m vitsweep status DIR")
+        raise UserError(f"usage: python -m vitsweep {USAGE}")
     plan = require_plan(directory)
     found = cell_statuses(directory, plan.cells, LivenessCheck())
     console = table_console()
@@ -35,19 +36,19 @@ def main(arguments: list[str]) -> int:
 
 
 def make_table(found: list[CellStatus], directory: Path, title: str) -> Table:
-    """A row a cell: how it stands, how far it has come, and who is at it."""
+    """Return a table with a row per cell: status, progress, and remarks."""
     table = Table(title=title, title_justify="left")
     for heading in ("cell", "status", "epoch", "test accuracy %", "time s", "attempts", "remarks"):
         table.add_column(heading, justify="left" if heading in ("cell", "status", "remarks") else "right")
     for now in found:
         table.add_row(
-            now.cell.id, now.status, *progress_columns(now), remarks(now, directory), style=COLOURS.get(now.status)
+            now.cell.id, now.status, *progress_columns(now), remarks(now, directory), style=COLORS.get(now.status)
         )
     return table
 
 
 def progress_columns(now: CellStatus) -> list[str]:
-    """Epoch, accuracy, time and attempts of a cell, as far as it has any."""
+    """Return epoch, test accuracy, time and attempts of a cell; empty texts for unknown values."""
     record = now.record
     if record is None:
         return ["", "", "", ""]
@@ -61,17 +62,17 @@ def progress_columns(now: CellStatus) -> list[str]:
 
 
 def remarks(now: CellStatus, directory: Path) -> str:
-    """Who is at a cell, or what went wrong with it."""
+    """Return the process that trains a cell, or the first line of its error."""
     if now.status == "running" and now.owner is not None:
-        who = f"process {now.owner.pid} on {now.owner.host.partition(' ')[0]}"
+        owner = f"process {now.owner.pid} on {now.owner.host.partition(' ')[0]}"
         if now.record is not None and now.record.pack:
-            who += f", one of {len(now.record.pack['cells'])} cells in one program"
-        # Only for people: two machines' clocks may differ, so nothing is decided by this.
+            owner += f", one of {len(now.record.pack['cells'])} cells in one pack"
+        # Information only: clocks of two machines may differ, so no decision depends on it.
         with suppress(OSError):
-            silent = time.time() - (directory / now.cell.id / LOCK_NAME).stat().st_mtime
-            if silent > STALE_SECONDS:
-                who += f", no heartbeat for {silent:.0f} s: the same command takes over if it is dead"
-        return who
+            age = time.time() - (directory / now.cell.id / LOCK_NAME).stat().st_mtime
+            if age > STALE_SECONDS:
+                owner += f", no heartbeat for {age:.0f} s; if it is dead, run the sweep's command again"
+        return owner
     if now.record is not None and now.record.error:
         return f"{now.record.error['type']}: {now.record.error['message']}".partition("\n")[0]
     return ""

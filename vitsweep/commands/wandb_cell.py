@@ -1,8 +1,8 @@
-"""`python -m vitsweep wandb cell STUDY -- POINT`: what a W&B agent runs: one cell, in its study's own directory.
+"""`python -m vitsweep wandb cell STUDY -- POINT`: train one cell for a W&B agent, in its study's own directory.
 
-The cell is looked up in the directory's plan.json and trained under its lock, so agents, local sweeps and restarts
-share the work. Where there is no plan (another machine) it is made from STUDY. A cell that is done already is told to
-W&B again, for W&B waits for the result of every run that it has asked for.
+Looks the cell up in plan.json and trains it under its lock, so that agents, local sweeps and restarts share the work.
+Without a plan (another machine) it is made from STUDY. A finished cell is logged to W&B again, because W&B waits for
+the result of every run that it started.
 """
 
 import logging
@@ -38,36 +38,39 @@ from vitsweep.train.stop import Interrupted
 log = logging.getLogger(__name__)
 
 REFUSAL_SECONDS = 10.0
+WRITE_AGAIN = "write the sweep file again: python -m vitsweep wandb sweep"
 
 
 def main(arguments: list[str]) -> int:
     """Train the cell that the words after `--` choose.
 
     Returns:
-        0 also for a cell that failed or diverged: its record and its run say so, and an agent leaves for good, as if
-        all were well, after three codes other than 0 in its first minute. 2 refused, 74 disk full, 128 + signal.
+        0, also for a failed or diverged cell, because an agent ends, with 0 too, after three other codes in its first
+        minute; 2 for a refused cell; 74 if the disk is full; 128 + signal.
     """
     if "--" not in arguments:
-        raise ConfigError(["wandb cell STUDY -- POINT  is what W&B's agents run; see `wandb sweep`"])
+        raise ConfigError(
+            ["wandb cell STUDY -- POINT  is for W&B's agents; start with: python -m vitsweep wandb sweep study=NAME"]
+        )
     place = arguments.index("--")
-    ask = make_study_parser("cell", __doc__)
-    ask.add_argument("--tune", action="store_true", help="the point is W&B's own choice, not a planned cell")
-    asked, point = ask.parse_intermixed_args(arguments[:place]), arguments[place + 1 :]
+    parser = make_study_parser("wandb cell", __doc__)
+    parser.add_argument("--tune", action="store_true", help="the point is W&B's own choice, not a planned cell")
+    options, point = parser.parse_intermixed_args(arguments[:place]), arguments[place + 1 :]
     with user_errors(arguments):
-        composer = make_composer(asked)
-        directory = compose_sweep_directory(asked, composer)
+        composer = make_composer(options)
+        directory = compose_sweep_directory(options, composer)
         try:
-            choose = tuned_cell if asked.tune else planned_cell
-            cell = choose(asked, composer, directory, point)
-        except ConfigError as fault:
-            if not asked.tune:
+            choose_cell = tuned_cell if options.tune else planned_cell
+            cell = choose_cell(options, composer, directory, point)
+        except ConfigError as error:
+            if not options.tune:
                 raise
-            return skip_invalid(fault)
+            return skip_invalid(error)
     return train_or_replay(directory, cell)
 
 
-def planned_cell(asked: Any, composer: Composer, directory: Path, point: list[str]) -> Cell:
-    """The cell of the study that the point names, by the frozen plan if there is one.
+def planned_cell(options: Any, composer: Composer, directory: Path, point: list[str]) -> Cell:
+    """Return the cell that the point names, from plan.json if it exists, else from a new plan.
 
     Raises:
         ConfigError: the study has no such cell.
@@ -75,50 +78,47 @@ def planned_cell(asked: Any, composer: Composer, directory: Path, point: list[st
     frozen = read_plan(directory)
     cell = find_cell(frozen, point, composer) if frozen else None
     if cell is None:
-        cell = find_cell(
-            freeze_plan(directory, plan_and_directory(asked.overrides, composer.loader, asked.config_name)[0]),
-            point,
-            composer,
-        )
+        plan, _ = plan_and_directory(options.overrides, composer.loader, options.config_name)
+        cell = find_cell(freeze_plan(directory, plan), point, composer)
     if cell is None:
-        raise ConfigError([f"{' '.join(point)}  is no cell of the study as it is now; write the sweep file anew"])
+        raise ConfigError([f"{' '.join(point)}  is not a cell of the study as it is now; {WRITE_AGAIN}"])
     return cell
 
 
-def tuned_cell(asked: Any, composer: Composer, directory: Path, point: list[str]) -> Cell:
-    """The cell of a point that W&B has chosen; its arm joins the plan.
+def tuned_cell(options: Any, composer: Composer, directory: Path, point: list[str]) -> Cell:
+    """Return the cell of a point that W&B chose, and add its arm to the plan.
 
     Raises:
-        ConfigError: the point breaks a rule.
+        ConfigError: the point is not a valid configuration.
     """
-    fixed = split_overrides(asked.overrides, composer)[1]
+    fixed = split_overrides(options.overrides, composer)[1]
     seeds = override_seeds([o for o in [*fixed, *point] if override_key(o) == "seed"][-1:] or ["seed=0"])
     fixed, chosen = ([o for o in part if override_key(o) != "seed"] for part in (fixed, point))
-    made = point_plan(sweep_name(asked.overrides), fixed, chosen, seeds[0], composer)
+    made = point_plan(sweep_name(options.overrides), fixed, chosen, seeds[0], composer)
     wanted = made.cells[-1]
     cell = find_equal_cell(freeze_plan(directory, made), wanted.config_hash, wanted.seed)
     assert cell is not None
     return cell
 
 
-def skip_invalid(fault: ConfigError) -> int:
-    """Tell W&B that the point it chose breaks a rule, which no range can rule out; the agent goes on to the next."""
-    print(f"{fault}\nthis point of the search is left out", file=sys.stderr)
+def skip_invalid(error: ConfigError) -> int:
+    """End W&B's run of an invalid point as failed; return 0, so that the agent continues with the next point."""
+    print(f"{error}\nskipped this point of the search", file=sys.stderr)
     if "WANDB_SWEEP_ID" in os.environ:
         import wandb
 
         with suppress(wandb.errors.Error):
             run = wandb.init(settings=make_settings(REFUSAL_SECONDS, share_host=False))
-            run.summary["error"] = without_paths(str(fault))
+            run.summary["error"] = without_paths(str(error))
             run.finish(exit_code=REFUSED)
     return 0
 
 
 def find_cell(plan: Plan, point: list[str], composer: Composer) -> Cell | None:
-    """The planned cell that a point means: by its name, or by what is learned at the point.
+    """Return the planned cell of a point, by its id or by its configuration, or None.
 
     Raises:
-        ConfigError: the point breaks a rule.
+        ConfigError: the point is not a valid configuration.
     """
     values = {override_key(o): composer.parse(o).value() for o in point}
     if CELL_KEY.lstrip("+") in values:
@@ -130,13 +130,13 @@ def find_cell(plan: Plan, point: list[str], composer: Composer) -> Cell | None:
 
 
 def find_equal_cell(plan: Plan, hash_of_config: str, seed: int) -> Cell | None:
-    """The planned cell that is the same experiment; a placebo never is, for its seed is a label."""
+    """Return the planned cell with this configuration and seed, or None; never a placebo, whose seed is a label."""
     cells = (cell for cell in plan.cells if cell.role != "placebo")
     return next((cell for cell in cells if (cell.config_hash, cell.seed) == (hash_of_config, seed)), None)
 
 
 def train_or_replay(directory: Path, cell: Cell) -> int:
-    """Train the cell, or tell W&B again what it gave; see main for the exit code."""
+    """Train the cell, or log a finished one to W&B again; return the exit code (see main)."""
     folder = directory / cell.id
     folder.mkdir(parents=True, exist_ok=True)
     handlers = [logging.FileHandler(folder / LOG_NAME), logging.StreamHandler()]
@@ -149,16 +149,16 @@ def train_or_replay(directory: Path, cell: Cell) -> int:
     except Interrupted as event:
         log.info("%s", event)
         return 128 + event.signum
-    except NoSpace as fault:
-        log.error("%s", fault)
+    except NoSpace as error:
+        log.error("%s", error)
         return NO_SPACE
     if status == "busy":
-        log.warning("%s is being trained by somebody else, who tells W&B in a run of its own", cell.id)
+        log.warning("%s is being trained by another process, which logs it to W&B in a run of its own", cell.id)
     return REFUSED if status == "refused" else 0
 
 
 def count_attempts(folder: Path) -> int:
-    """How often the cell has been started."""
+    """Return the number of times that the cell was started."""
     try:
         return read_record(folder).attempts
     except FileNotFoundError:
@@ -166,11 +166,11 @@ def count_attempts(folder: Path) -> int:
 
 
 def replay_done_cell(folder: Path, cell: Cell) -> None:
-    """Give the run that W&B has asked for what the cell's record has."""
+    """Log a finished cell's record to the run that W&B's agent started."""
     with CellLock(folder, LivenessCheck()) as lock:
         if not lock.acquire():
             return
         record = read_record(folder)
-        log.info("%s is %s already: told W&B again", cell.id, record.status)
+        log.info("%s is %s already; logging it to W&B again", cell.id, record.status)
         record.wandb += replay(record, folder, tracker_config(cell.config))
         write_record(folder, record)

@@ -1,7 +1,7 @@
-"""`python -m vitsweep wandb dashboard study=NAME`: a saved workspace and a W&B report for a study.
+"""`python -m vitsweep wandb dashboard study=NAME`: save a W&B workspace and a W&B report for a study.
 
-The same command again brings both up to date: where they are is kept in the study's directory. With --dry-run nothing
-is sent and the specification is printed, the same for the same study. Needs the extra `dashboards` (wandb-workspaces).
+The same command again updates both; their ids are in the study's directory. With --dry-run it sends nothing and prints
+the specification, which is deterministic. Needs the extra `dashboards` (wandb-workspaces).
 """
 
 import importlib
@@ -9,20 +9,24 @@ import importlib.util
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from vitsweep.commands.arguments import make_composer, make_study_parser
-from vitsweep.commands.wandb_panels import Subject, make_report, make_workspace
 from vitsweep.config.messages import user_errors
 from vitsweep.errors import UserError
 from vitsweep.files import write_json
 from vitsweep.study.plan import Plan
 from vitsweep.study.planner import plan_and_directory
 from vitsweep.tracking.client import describe_error
-from vitsweep.tracking.mode import has_key, is_reachable, server_url
+from vitsweep.tracking.mode import NO_KEY, has_key, is_reachable, server_url
 from vitsweep.tracking.pieces import tracker_config
+
+if TYPE_CHECKING:
+    from vitsweep.commands.wandb_panels import Subject
 
 DASHBOARD_NAME = "dashboard.json"
 REPORT = Path("report/report.md")
@@ -31,127 +35,129 @@ TIMEOUT_SECONDS = 10.0
 
 
 def main(arguments: list[str]) -> int:
-    """Save the workspace and the report, or print what they would be.
+    """Save the workspace and the report, or print their specification.
 
     Raises:
-        UserError: the extra is missing, the study cannot be planned, or the server does not take it.
+        UserError: the extra is missing, the study cannot be planned, or the server does not accept them.
     """
-    ask = make_study_parser("dashboard", __doc__)
-    ask.add_argument("--entity", help="W&B user or team; default: tracker.entity, else the account's own")
-    ask.add_argument("--dry-run", action="store_true", help="print the specification and send nothing")
-    asked = ask.parse_intermixed_args(arguments)
+    parser = make_study_parser("wandb dashboard", __doc__)
+    parser.add_argument("--entity", help="W&B user or team; default: tracker.entity, else the account's own")
+    parser.add_argument("--dry-run", action="store_true", help="print the specification and send nothing")
+    options = parser.parse_intermixed_args(arguments)
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("wandb dashboard  needs wandb-workspaces; install it with: pip install 'vitsweep[dashboards]'")
     with user_errors(arguments):
-        plan, directory = plan_and_directory(asked.overrides, make_composer(asked).loader, asked.config_name)
+        plan, directory = plan_and_directory(options.overrides, make_composer(options).loader, options.config_name)
     subject = make_subject(plan, directory)
-    if asked.dry_run:
+    if options.dry_run:
         print(json.dumps(specification(subject), indent=1, sort_keys=True))
         return 0
-    subject.entity = asked.entity or tracker_config(plan.cells[0].config).entity or default_entity()
+    subject.entity = options.entity or tracker_config(plan.cells[0].config).entity or default_entity()
     for name, url in save(subject, directory).items():
         print(f"{name:9s} {url}")
     return 0
 
 
-def make_subject(plan: Plan, directory: Path) -> Subject:
-    """What the dashboard is about, with the verdicts of the study's report if there is one."""
+def make_subject(plan: Plan, directory: Path) -> "Subject":
+    """Return the study that the dashboard shows, with the verdicts of its report, if it has one."""
     factors = list(dict.fromkeys(key for arm in plan.arms for key in arm["changes"]))
     project = tracker_config(plan.cells[0].config).project
     text = directory / REPORT
     verdicts = report_sections(text.read_text(encoding="utf-8")) if text.exists() else ""
-    return Subject(study=plan.study, project=project, num_cells=len(plan.cells), factors=factors, verdicts=verdicts)
+    values = {"study": plan.study, "project": project, "factors": factors, "verdicts": verdicts}
+    with fixed_ids(plan.study) as panels:
+        return panels.Subject(num_cells=len(plan.cells), **values)
 
 
 def report_sections(markdown: str) -> str:
-    """Those sections of our report that are words and numbers; its pictures are files that W&B does not have."""
+    """Return the sections of our report that W&B can show: text and tables, without pictures, which are local files."""
     parts = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n?)*)", markdown, flags=re.MULTILINE))
-    chosen = [f"## {name}\n\n{without_pictures(parts[name])}" for name in SECTIONS if name in parts]
-    return "\n\n".join(chosen)
+    return "\n\n".join(f"## {name}\n\n{without_pictures(parts[name])}" for name in SECTIONS if name in parts)
 
 
 def without_pictures(markdown: str) -> str:
-    """The text without its picture elements and their captions, which come next."""
+    """Return the text without its picture elements and the captions after them."""
     blocks = markdown.strip().split("\n\n")
     is_picture = [block.startswith(("<picture", "![")) for block in blocks]
     follows = [False, *is_picture[:-1]]
     return "\n\n".join(b for b, own, after in zip(blocks, is_picture, follows, strict=True) if not (own or after))
 
 
-def specification(subject: Subject) -> dict[str, Any]:
-    """What would be saved, as W&B stores it."""
-    return with_fixed_ids(
-        lambda: {
-            "project": subject.project,
-            "workspace": json.loads(make_workspace(subject)._to_model().spec.model_dump_json(**JSON)),
-            "report": json.loads(make_report(subject)._to_model().spec.model_dump_json(**JSON)),
-        },
-        subject.study,
-    )
+def specification(subject: "Subject") -> dict[str, Any]:
+    """Return the workspace and the report as W&B stores them."""
+    with fixed_ids(subject.study) as panels:
+        made = {"workspace": panels.make_workspace(subject), "report": panels.make_report(subject)}
+        specs = {name: page._to_model().spec for name, page in made.items()}
+    stored = {name: json.loads(spec.model_dump_json(by_alias=True, exclude_none=True)) for name, spec in specs.items()}
+    return {"project": subject.project} | stored
 
 
-JSON = {"by_alias": True, "exclude_none": True}
+@contextmanager
+def fixed_ids(seed: str) -> Iterator[ModuleType]:
+    """Fix the panel ids, which wandb-workspaces draws from Python's `random`, and restore its state afterwards.
 
-
-def with_fixed_ids(make: Callable[[], Any], seed: str) -> Any:
-    """What `make` returns, with the panels' ids (drawn from Python's own random numbers) the same every time."""
+    Yields the module wandb_panels, whose first import draws too.
+    """
     before = random.getstate()
     random.seed(seed)
     try:
-        importlib.import_module("wandb_workspaces.workspaces")  # draws too, the first time
+        panels = importlib.import_module("vitsweep.commands.wandb_panels")
         random.seed(seed)
-        return make()
+        yield panels
     finally:
         random.setstate(before)
 
 
 def default_entity() -> str:
-    """The account's own user or team.
+    """Return the account's own user or team.
 
     Raises:
-        UserError: no key, or nobody answers.
+        UserError: no API key, or no answer.
     """
     require_server()
     import wandb
 
     try:
         return wandb.Api().default_entity
-    except Exception as fault:
-        raise UserError(f"{server_url()}  does not say who you are ({describe_error(fault)}); use --entity") from fault
+    except Exception as error:
+        raise UserError(
+            f"{server_url()}  did not return your W&B user ({describe_error(error)}); pass --entity"
+        ) from error
 
 
 def require_server() -> None:
-    """wandb-workspaces itself would try for 19 seconds.
+    """Check for a key and a server; wandb-workspaces itself would retry for 19 seconds.
 
     Raises:
-        UserError: no key, or nobody answers.
+        UserError: no API key, or no answer.
     """
     if not has_key():
-        raise UserError("WANDB_API_KEY  is not set, and netrc has no key for the server; set it or run `wandb login`")
+        raise UserError(NO_KEY)
     if not is_reachable(TIMEOUT_SECONDS):
-        raise UserError(f"{server_url()}  does not answer; --dry-run prints the dashboard without it")
+        raise UserError(f"{server_url()}  does not answer; print the dashboard without it: --dry-run")
 
 
-def save(subject: Subject, directory: Path) -> dict[str, str]:
-    """Save both, in place of what an earlier call has saved there; returns their addresses.
+def save(subject: "Subject", directory: Path) -> dict[str, str]:
+    """Save both in place of those of an earlier call; return their URLs.
 
     Raises:
-        UserError: the server does not take them.
+        UserError: the server does not accept them.
     """
     require_server()
     place = f"{server_url()} {subject.entity}/{subject.project}"
     known = read_saved_ids(directory).get(place, {})
     try:
-        workspace, report = with_fixed_ids(lambda: (make_workspace(subject), make_report(subject)), subject.study)
+        with fixed_ids(subject.study) as panels:
+            workspace, report = panels.make_workspace(subject), panels.make_report(subject)
         workspace._internal_name, workspace._internal_id = known.get("workspace", ["", ""])
         report.id = known.get("report", "")
         workspace.save()
         report.save()
-    except Exception as fault:
+    except Exception as error:
         raise UserError(
-            f"{place}  did not accept the dashboard ({describe_error(fault)}); check that the project has runs; remove "
+            f"{place}  did not accept the dashboard ({describe_error(error)}); check that the project has runs; remove "
             f"{directory / DASHBOARD_NAME} if the dashboard was deleted there"
-        ) from fault
+        ) from error
     ids = {"workspace": [workspace._internal_name, workspace._internal_id], "report": report.id}
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / DASHBOARD_NAME, read_saved_ids(directory) | {place: ids})
@@ -159,7 +165,7 @@ def save(subject: Subject, directory: Path) -> dict[str, str]:
 
 
 def read_saved_ids(directory: Path) -> dict[str, Any]:
-    """Server and project -> the ids of what was saved there."""
+    """Return server and project -> ids of the workspace and report saved there."""
     try:
         return json.loads((directory / DASHBOARD_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):

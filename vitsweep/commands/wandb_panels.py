@@ -1,34 +1,33 @@
-"""What a study's dashboard shows in W&B: panels for its workspace and its report, built with wandb-workspaces.
+"""Panels of a study's W&B workspace and W&B report, built with wandb-workspaces.
 
-Arms are groups: curves are the mean over the seeds with a band from the lowest to the highest, as in our own report.
-W&B shows at most so many runs of a group as it is told; here that is all of them. wandb_workspaces comes late: it is an
-extra, and takes half a second.
+Runs are grouped by arm: curves are the mean over seeds with a band from lowest to highest, as in our own report. Every
+panel shows all runs, not W&B's sample. Import this module late: wandb_workspaces is an extra, and takes half a second.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from wandb_workspaces.reports.v2 import Report
-    from wandb_workspaces.workspaces import Workspace
+import wandb_workspaces.reports.v2 as wr
+from wandb_workspaces import expr
+from wandb_workspaces import workspaces as ws
 
 ARM = "arm"
 CURVES = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 OUTCOMES = ("final/test/accuracy", "best/test/accuracy")
-EXPLORED = "final/val/accuracy"  # what is looked for among factors is looked for on validation, never on test
+EXPLORED = "final/val/accuracy"  # exploration of factors uses validation data, never test data
 PICTURES = ("rollout", "training")
-WIDTH, HEIGHT = 12, 8  # of a panel in a report's grid, which is 24 wide
+WIDTH, HEIGHT = 12, 8  # panel size in a report's grid, which is 24 wide
 NO_VERDICTS = "There is no report yet. `python -m analysis report` makes it; run this command again afterwards."
 
 
 @dataclass(kw_only=True)
 class Subject:
-    """The study that a dashboard is about."""
+    """Study that a dashboard shows."""
 
     study: str
     project: str
     entity: str = ""
-    """Empty while nothing is saved: W&B would be asked whether it is there."""
+    """W&B user or team; empty while nothing is saved, since W&B would check it."""
     num_cells: int
     factors: list[str] = field(default_factory=list)
     """Dotted keys in which arms differ from the baseline."""
@@ -36,18 +35,17 @@ class Subject:
     """Markdown of our report: findings, claims, comparison. Empty before there is one."""
 
 
-def make_workspace(subject: Subject) -> "Workspace":
-    """A saved view of the study's runs, grouped by arm."""
-    from wandb_workspaces import workspaces as ws
-
+def make_workspace(subject: Subject) -> ws.Workspace:
+    """Return a saved view of the study's runs, grouped by arm."""
+    verdicts = wr.MarkdownPanel(markdown=subject.verdicts or NO_VERDICTS)
     layout = ws.SectionLayoutSettings(columns=2, rows=2)
     sections = [
-        ws.Section(name="Verdicts", panels=[verdict_panel(subject)], is_open=True),
+        ws.Section(name="Verdicts", panels=[verdicts], is_open=True),
         ws.Section(name="Learning curves", panels=curves(subject), is_open=True, layout_settings=layout),
         ws.Section(name="Results", panels=results(subject), is_open=True, layout_settings=layout),
         ws.Section(name="Factors", panels=factors(subject), is_open=True, layout_settings=layout),
         ws.Section(name="Pictures", panels=pictures(), is_open=True, layout_settings=layout),
-        ws.Section(name="Differences between runs", panels=differences(), is_open=True),
+        ws.Section(name="Differences between runs", panels=[wr.RunComparer(diff_only=True)], is_open=True),
     ]
     return ws.Workspace(
         entity=subject.entity,
@@ -64,10 +62,8 @@ def make_workspace(subject: Subject) -> "Workspace":
     )
 
 
-def make_report(subject: Subject) -> "Report":
-    """The study as a page of W&B: our verdicts as text, W&B's panels below."""
-    import wandb_workspaces.reports.v2 as wr
-
+def make_report(subject: Subject) -> wr.Report:
+    """Return a W&B report of the study: our verdicts as text, W&B's panels below."""
     grids = {
         "Learning curves": (curves(subject), "Mean over the seeds of an arm; the band reaches from lowest to highest."),
         "Results": (
@@ -76,7 +72,7 @@ def make_report(subject: Subject) -> "Report":
         ),
         "Factors": (factors(subject), f"Exploratory, on {EXPLORED}: it ranks settings, and decides nothing."),
         "Pictures": (pictures(), "Attention rollouts of the same test images in every run, and its training graph."),
-        "Differences between runs": (differences(), "Only what differs."),
+        "Differences between runs": ([wr.RunComparer(diff_only=True)], "Only what differs."),
     }
     blocks: list[Any] = [wr.MarkdownBlock(text=subject.verdicts or NO_VERDICTS)]
     for title, (panels, caption) in grids.items():
@@ -94,10 +90,7 @@ def make_report(subject: Subject) -> "Report":
 
 
 def runset(subject: Subject) -> Any:
-    """The study's runs, grouped by arm."""
-    import wandb_workspaces.reports.v2 as wr
-    from wandb_workspaces import expr
-
+    """Return the study's runs, grouped by arm."""
     return wr.Runset(
         entity=subject.entity,
         project=subject.project if subject.entity else "",
@@ -109,25 +102,14 @@ def runset(subject: Subject) -> Any:
 
 def place(panels: list[Any]) -> None:
     """Lay a report's panels out in two columns; a single one fills the row."""
-    import wandb_workspaces.reports.v2 as wr
-
     for number, panel in enumerate(panels):
         row, column = divmod(number, 2)
         width = 2 * WIDTH if len(panels) == 1 else WIDTH
         panel.layout = wr.Layout(x=column * WIDTH, y=row * HEIGHT, w=width, h=HEIGHT)
 
 
-def verdict_panel(subject: Subject) -> Any:
-    """Our report's text."""
-    import wandb_workspaces.reports.v2 as wr
-
-    return wr.MarkdownPanel(markdown=subject.verdicts or NO_VERDICTS)
-
-
 def curves(subject: Subject) -> list[Any]:
-    """Loss and accuracy by epoch, a line with a band for each arm."""
-    import wandb_workspaces.reports.v2 as wr
-
+    """Return plots of loss and accuracy by epoch, with a line and a band for each arm."""
     return [
         wr.LinePlot(
             title=name,
@@ -144,9 +126,7 @@ def curves(subject: Subject) -> list[Any]:
 
 
 def results(subject: Subject) -> list[Any]:
-    """What each arm has reached on the test images, with the spread over its seeds."""
-    import wandb_workspaces.reports.v2 as wr
-
+    """Return bar plots of each arm's test accuracy, with the standard deviation over seeds."""
     return [
         wr.BarPlot(
             title=name,
@@ -162,9 +142,7 @@ def results(subject: Subject) -> list[Any]:
 
 
 def factors(subject: Subject) -> list[Any]:
-    """Which settings go with which result."""
-    import wandb_workspaces.reports.v2 as wr
-
+    """Return parallel coordinates and parameter importance of the factors for validation accuracy."""
     axes = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key)) for key in subject.factors]
     axes += [wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(EXPLORED))]
     importance = wr.ParameterImportancePlot(with_respect_to=EXPLORED)
@@ -172,19 +150,10 @@ def factors(subject: Subject) -> list[Any]:
 
 
 def pictures() -> list[Any]:
-    """The pictures of every run side by side."""
-    import wandb_workspaces.reports.v2 as wr
-
+    """Return media browsers with the pictures of every run side by side."""
     return [
         wr.MediaBrowser(title=name, media_keys=[name], num_columns=2, mode="gallery", gallery_axis="run")
         if name != "rollout"
         else wr.MediaBrowser(title=name, media_keys=[name], mode="grid", grid_x_axis="step", grid_y_axis="run")
         for name in PICTURES
     ]
-
-
-def differences() -> list[Any]:
-    """The configurations and results in which runs differ."""
-    import wandb_workspaces.reports.v2 as wr
-
-    return [wr.RunComparer(diff_only=True)]

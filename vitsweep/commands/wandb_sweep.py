@@ -1,8 +1,8 @@
-"""`python -m vitsweep wandb sweep study=NAME --out sweep.yaml`: a file for W&B's own `wandb sweep` and `wandb agent`.
+"""`python -m vitsweep wandb sweep study=NAME --out sweep.yaml`: write a file for W&B's `wandb sweep` and `wandb agent`.
 
-What usually breaks W&B sweeps of Hydra programs cannot be written here. A parameter is a dotted leaf with plain values,
-or the single one `+study_cell` that names planned cells; never a config group, whose name would lock that part of the
-run's configuration. null is the text "null". Cells that fail still end with 0, since three early failures end an agent.
+Avoids the usual problems of W&B sweeps of Hydra programs: a parameter is a dotted leaf with plain values, or the single
+one `+study_cell` that names planned cells; never a config group, whose name would lock that part of the run's
+configuration. null is the text "null". Failed cells exit with 0, since three early failures end an agent.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from vitsweep.study.planner import freeze_plan, plan_and_directory
 from vitsweep.tracking.pieces import tracker_config
 
 METHODS = ("grid", "bayes", "random")
-METRIC = {"name": "val/accuracy", "goal": "maximize"}  # never the test accuracy: a sweep chooses by it
+METRIC = {"name": "val/accuracy", "goal": "maximize"}  # never test accuracy: the sweep selects by this metric
 HEADER = """\
 # A W&B sweep of {study}: {size}.
 # why: agents on any machines train the cells; they land in {directory}, beside those of a local run
@@ -41,41 +41,43 @@ HEADER = """\
 
 
 def main(arguments: list[str]) -> int:
-    """Write the sweep file and, for a planned study, freeze its plan.
+    """Write the sweep file and, for a planned study, its plan.json.
 
     Raises:
         UserError: the study cannot be planned, or W&B cannot run it.
     """
-    ask = make_study_parser("sweep", __doc__)
-    ask.add_argument("--out", default="sweep.yaml", help="file to write (default: sweep.yaml)")
-    ask.add_argument("--method", choices=METHODS, default="grid", help="grid: every planned cell; else tuning")
-    ask.add_argument("--runs", type=int, help="for tuning: how many runs; default: until you stop it")
-    asked = ask.parse_intermixed_args(arguments)
+    parser = make_study_parser("wandb sweep", __doc__)
+    parser.add_argument("--out", default="sweep.yaml", help="file to write (default: sweep.yaml)")
+    parser.add_argument("--method", choices=METHODS, default="grid", help="grid: every planned cell; else tuning")
+    parser.add_argument("--runs", type=int, help="for tuning: number of runs; default: until you stop it")
+    options = parser.parse_intermixed_args(arguments)
     with user_errors(arguments):
-        composer = make_composer(asked)
-        make = planned_sweep if asked.method == "grid" else tuning_sweep
-        content, size, directory = make(asked, composer)
+        composer = make_composer(options)
+        make_sweep = planned_sweep if options.method == "grid" else tuning_sweep
+        content, size, directory = make_sweep(options, composer)
     place = relative_to_cwd(directory)
-    text = HEADER.format(study=content["name"], size=size, directory=place, out=asked.out)
-    Path(asked.out).write_text(text + yaml.safe_dump(content, sort_keys=False, width=110), encoding="utf-8")
-    print(f"{asked.out}: {size}, in {place}; next: wandb sweep {asked.out}")
+    text = HEADER.format(study=content["name"], size=size, directory=place, out=options.out)
+    Path(options.out).write_text(text + yaml.safe_dump(content, sort_keys=False, width=110), encoding="utf-8")
+    print(f"{options.out}: {size}, in {place}; next: wandb sweep {options.out}")
     return 0
 
 
-def planned_sweep(asked: Any, composer: Composer) -> tuple[dict[str, Any], str, Path]:
-    """The sweep of a study's or a plain sweep's cells, whose plan is frozen; its content, size and directory.
+def planned_sweep(options: Any, composer: Composer) -> tuple[dict[str, Any], str, Path]:
+    """Write the plan of a study or plain sweep; return the sweep file's content, the size and the directory.
 
     Raises:
-        ConfigError: the cells tell W&B nothing, or the file would tell it too much.
-        RecordError: the directory holds a study with another baseline.
+        ConfigError: the tracker is off, the file would contain a private path, or --runs is given.
+        RecordError: the directory has a study with another baseline.
     """
-    plan, directory = plan_and_directory(asked.overrides, composer.loader, asked.config_name)
+    plan, directory = plan_and_directory(options.overrides, composer.loader, options.config_name)
     tracker = tracker_config(plan.cells[0].config)
-    command = agent_command(asked, tune=False)
+    command = agent_command(options, tune=False)
     require_wandb(tracker)
     reject_private_paths([*command, plan.study], tracker)
-    if asked.runs is not None:
-        raise ConfigError([f"--runs={asked.runs}  is for tuning; a grid has as many runs as it has cells"])
+    if options.runs is not None:
+        raise ConfigError(
+            [f"--runs={options.runs}  is for tuning, and a grid has one run per cell; drop it or use --method=bayes"]
+        )
     parameters = grid_parameters(plan) or {CELL_KEY: {"values": [encode_cell_id(cell) for cell in plan.cells]}}
     content = sweep_content(plan.study, tracker, "grid", parameters, command)
     if plan.cells[0].config["sweep"]["check"]:
@@ -86,47 +88,47 @@ def planned_sweep(asked: Any, composer: Composer) -> tuple[dict[str, Any], str, 
     return content, f"{len(plan.cells)} cells", directory
 
 
-def tuning_sweep(asked: Any, composer: Composer) -> tuple[dict[str, Any], str, Path]:
-    """The sweep in which W&B chooses the values; its content, size and directory.
+def tuning_sweep(options: Any, composer: Composer) -> tuple[dict[str, Any], str, Path]:
+    """Return content, size and directory of a sweep in which W&B chooses the values.
 
     Raises:
-        ConfigError: there is nothing to choose, a bound breaks a rule, or W&B would be told nothing or too much.
+        ConfigError: no range, an invalid bound, the tracker is off, or the file would contain a private path.
     """
-    space, fixed = build_search_space(asked.overrides, composer, asked.method)
+    space, fixed = build_search_space(options.overrides, composer, options.method)
     config = composer(fixed)
-    command = agent_command(asked, tune=True)
+    command = agent_command(options, tune=True)
     require_wandb(config.tracker)
     reject_private_paths(command, config.tracker)
-    content = sweep_content(sweep_name(asked.overrides), config.tracker, asked.method, space, command)
+    content = sweep_content(sweep_name(options.overrides), config.tracker, options.method, space, command)
     content |= stopping_rule(space, config.recipe.epochs)
-    content |= {"run_cap": asked.runs} if asked.runs is not None else {}
-    size = f"{asked.method} search over {len(space)} parameters"
-    return content, size, compose_sweep_directory(asked, composer)
+    content |= {"run_cap": options.runs} if options.runs is not None else {}
+    size = f"{options.method} search over {len(space)} parameters"
+    return content, size, compose_sweep_directory(options, composer)
 
 
 def sweep_content(
     name: str, tracker: Any, method: str, parameters: dict[str, Any], command: list[str]
 ) -> dict[str, Any]:
-    """What a sweep file holds; the keys are W&B's."""
+    """Return the content of a sweep file; the keys are W&B's."""
     home = {"project": tracker.project} | ({"entity": tracker.entity} if tracker.entity else {})
     rest = {"program": "vitsweep", "method": method, "metric": METRIC, "parameters": parameters, "command": command}
     return {"name": name} | home | rest
 
 
-def agent_command(asked: Any, tune: bool) -> list[str]:
-    """What an agent runs for each cell: the study as it was given here, then W&B's choice as Hydra's key=value.
+def agent_command(options: Any, tune: bool) -> list[str]:
+    """Return the command that an agent runs for each cell: the study's words, then W&B's choice as key=value.
 
-    The interpreter is the `python` of the agent's PATH: the path of this one is nobody's business and may not be there.
+    The interpreter is the `python` of the agent's PATH: this one's path is private and may not exist there.
     """
     words = ["--tune"] if tune else []
-    words += ["--config-dir", asked.config_dir] if asked.config_dir is not None else []
-    words += ["--config-name", asked.config_name] if asked.config_name != "config" else []
+    words += ["--config-dir", options.config_dir] if options.config_dir is not None else []
+    words += ["--config-name", options.config_name] if options.config_name != "config" else []
     head = ["${env}", "${interpreter}", "-m", "vitsweep", "wandb", "cell"]
-    return [*head, *words, *asked.overrides, "--", "${args_no_hyphens}"]
+    return [*head, *words, *options.overrides, "--", "${args_no_hyphens}"]
 
 
 def grid_parameters(plan: Plan) -> dict[str, Any] | None:
-    """Dotted key -> its values, if the cells are all combinations of plain values of dotted keys; else None."""
+    """Return dotted key -> values if the cells are exactly all combinations of plain values, else None."""
     keys = list(dict.fromkeys(override_key(o) for arm in plan.arms for o in arm["overrides"]))
     cells = [cell for cell in plan.cells if cell.role != "placebo"]
     settings = [flatten(cell.config) | {"seed": cell.seed} for cell in cells]
@@ -145,6 +147,6 @@ def grid_parameters(plan: Plan) -> dict[str, Any] | None:
 
 
 def relative_to_cwd(directory: Path) -> str:
-    """The directory as seen from here, if it is below: the file that names it may go to other machines."""
+    """Return the directory relative to the working folder; its name alone if it lies elsewhere: paths are private."""
     here = Path.cwd()
     return str(directory.relative_to(here)) if directory.is_relative_to(here) else directory.name

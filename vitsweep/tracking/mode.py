@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 DEFAULT_URL = "https://api.forge.coreweave.com"  # of wandb 0.31
 DEFAULT_HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # wandb accepts a netrc entry of either
 TOO_BUSY = 429
+NO_KEY = "WANDB_API_KEY  is not set, and netrc has no key for the server; set it or run `wandb login`"
 OLD_NAMES = {"dryrun": "offline", "run": "online"}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from vitsweep.errors import UserError
 from vitsweep.study.locks import LivenessCheck
 from vitsweep.tracking.client import describe_error, read_log_errors, release_service
-from vitsweep.tracking.mode import has_key, is_reachable, server_url
+from vitsweep.tracking.mode import NO_KEY, has_key, is_reachable, server_url
 from vitsweep.tracking.pieces import Piece, can_send_as_is, find_pieces, missing_part, rebuild
 
 ALL_SENT, SOME_FAILED = 0, 1
@@ -26,7 +26,6 @@ TOO_SOON = (
 TRIES = 3
 PIECES_A_CALL = 200  # keeps the command line short enough for every system
 RUN_URL = re.compile(r"\[[^\]]*/(?P<id>[^/\]]+)\] View run .* at (?P<url>https?://\S+)")
-NO_KEY = "WANDB_API_KEY  is not set, and netrc has no key for the server; set it or run `wandb login`"
 
 
 def main(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import UserError
@@ -44,11 +44,12 @@ SENT_SUFFIX = ".synced"  # of wandb: `wandb sync` creates this file beside a run
 HISTORY_KEYS = ("train/*", "val/*", "lr", "time_seconds", "images_per_second")
 
 
-class Tracker(Protocol):
-    """Interface between training and a tracker."""
+class Tracker:
+    """Tracker that does nothing (tracker=none), and the interface of the others."""
 
-    runs: list[dict[str, str]]
-    """id, url and mode of each run, for the record."""
+    def __init__(self) -> None:
+        self.runs: list[dict[str, str]] = []
+        """id, url and mode of each run, for the record."""
 
     def start(self, record: Record, directory: Path) -> None:
         """Start or resume the run of the cell in `directory`."""
@@ -63,22 +64,7 @@ class Tracker(Protocol):
         """Log summary, tables and pictures, and end the run with the record's status."""
 
 
-class NullTracker:
-    """Tracker that does nothing (tracker=none)."""
-
-    def __init__(self) -> None:
-        self.runs: list[dict[str, str]] = []
-
-    def start(self, record: Record, directory: Path) -> None: ...
-
-    def log(self, row: dict[str, Any]) -> None: ...
-
-    def image(self, name: str, path: Path, caption: str) -> None: ...
-
-    def finish(self, record: Record) -> None: ...
-
-
-class WandbTracker:
+class WandbTracker(Tracker):
     """One W&B run for one cell, online or offline.
 
     Args:
@@ -98,12 +84,12 @@ class WandbTracker:
         run_id: str = "",
         system_metrics: bool = True,
     ):
+        super().__init__()
         self.config = config
         self.timeout_seconds = timeout_seconds
         self.artifacts = artifacts
         self.run_id = run_id
         self.system_metrics = system_metrics
-        self.runs: list[dict[str, str]] = []
         self._run: wandb.Run | None = None
         self._directory = Path()
         self._pictures: dict[str, tuple[Path, str]] = {}
@@ -312,5 +298,5 @@ def plan_beside(record: Record, directory: Path) -> Plan | None:
 def make_tracker(config: TrackerConfig) -> Tracker:
     """Return the tracker that tracker.name selects."""
     if config.name != "wandb":
-        return NullTracker()
+        return Tracker()
     return WandbTracker(config, timeout_seconds=config.patience_seconds, artifacts=config.artifacts)
