@@ -15,7 +15,7 @@ import pytest
 from tests.support.made_plans import made_plan, made_record
 from vitsweep.commands import extend, prune, reset, status
 from vitsweep.errors import ConfigError, RecordError, UserError
-from vitsweep.run import workers as nursery
+from vitsweep.run import workers
 from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck
 from vitsweep.study.plan import PLACEBO_SEED_OFFSET, read_plan, write_plan
 from vitsweep.study.record import METRIC_NAMES
@@ -196,7 +196,7 @@ def test_extend_by_nothing_changes_nothing(study):
 
 def test_extend_trains_what_is_missing(tmp_path, monkeypatch, capsys):
     fake = Path(__file__).parents[1] / "support" / "fake_workers.py"
-    monkeypatch.setattr(nursery, "COMMAND", (sys.executable, str(fake)))
+    monkeypatch.setattr(workers, "COMMAND", (sys.executable, str(fake)))
     plan = made_plan(tmp_path, ["a", "b"], [0])
     made_record(tmp_path, plan, plan.cells[0], "done", metrics=METRICS, params=1)
     assert extend.main([str(tmp_path), "seeds=2"]) == 0

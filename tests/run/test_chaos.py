@@ -28,7 +28,7 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS, NUM_CELLS = 150, 40
-VICTIMS = ["cell"] * 18 + ["parent"] * 8 + ["nursery"] * 4  # 30 in all
+VICTIMS = ["cell"] * 18 + ["parent"] * 8 + ["server"] * 4  # 30 in all
 OVERRIDES = f"""
     data=shapes data.shapes_train=200 data.shapes_test=50 model.num_hidden_layers=1 model.hidden_size=16
     model.num_attention_heads=2 model.intermediate_size=16 model.patch_size=16 tracker=none sweep.check=false
@@ -79,13 +79,13 @@ class Storm:
         return found
 
     def victims(self, kind: str) -> list[int]:
-        """Processes of a kind: `parent` (the command), `nursery`, or `cell` (in the middle of its training)."""
+        """Return the processes of a kind: `parent` (the command), `server` (of forks) or `cell` (while it trains)."""
         if kind == "cell":
             plan = read_plan(self.directory)
             found = cell_statuses(self.directory, plan.cells, LivenessCheck()) if plan else []
             running = [now for now in found if now.status == "running" and now.owner and now.record]
             return [now.owner.pid for now in running if now.record.status == "running" and now.record.epoch > 0]
-        word = {"parent": "run.py", "nursery": "vitsweep.run.workers"}[kind]
+        word = {"parent": "run.py", "server": "vitsweep.run.workers"}[kind]
         found = self.processes()
         forked = {pid for pid in found if "vitsweep.run.workers" in found.get(parent_of(pid), "")}
         return [pid for pid, command in found.items() if word in command and pid not in forked]

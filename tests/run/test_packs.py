@@ -12,7 +12,7 @@ from vitsweep.config.convert import config_hash, from_dict, to_dict
 from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.run import pack_size
-from vitsweep.run import pool as isolate
+from vitsweep.run import pool as pool_module
 from vitsweep.run.packs import (
     MAX_CELLS,
     MIN_STEPS,
@@ -315,12 +315,12 @@ def test_pack_whose_process_was_killed_comes_back_in_halves(tmp_path, monkeypatc
     started = []
     with Pool(tmp_path, [Slot()], False, lambda now: None, LivenessCheck(), pack="4") as pool:
         monkeypatch.setattr(
-            isolate, "cell_status", lambda directory, cell, liveness: CellStatus(cell=cell, status="planned")
+            pool_module, "cell_status", lambda directory, cell, liveness: CellStatus(cell=cell, status="planned")
         )
         monkeypatch.setattr(Pool, "start", lambda self, cells: started.append(cells) or self.free.clear())
         pool.running[1] = (cells, pool.free.pop())
-        pool.nursery = type("Dying", (), {"ended": lambda self, seconds: [(1, -9)], "close": lambda self: None})()
-        pool.hear(0)
+        pool.server = type("Dying", (), {"poll": lambda self, seconds: (1, -9), "close": lambda self: None})()
+        pool.poll(0)
         pool.fill()
     assert started == [cells[:2]]
 
@@ -334,7 +334,7 @@ def test_cells_that_are_too_many_for_their_pack_wait_again_while_the_others_trai
     assert all(lock.acquire() for lock in locks)
     pool = Pool(tmp_path, [Slot()], False, told.append, LivenessCheck(), pack="auto")
     pool.running[1] = (cells, pool.free.pop())
-    pool.take_back()
+    pool.requeue()
     for lock in locks:
         lock.release()
     assert pool.running[1][0] == cells[:2] and list(pool.waiting) == cells[2:]

@@ -1,7 +1,7 @@
-"""Cells in processes of their own: whatever one does, the others and the sweep go on, and nothing is left behind.
+"""The pool of worker processes: a crash of one cell disturbs no other and not the sweep, and nothing is left behind.
 
-The processes are real, forked, locked and signalled as always; only what happens inside a cell is made up
-(fake_workers.py). Kinds: obeys a property (isolation, exactly once, no orphans), says the right words.
+The processes, locks and signals are real; only the training inside a cell is replaced (fake_workers.py). Kinds: obeys a
+property (isolation, exactly once, no orphans), says the right words.
 """
 
 import signal
@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.made_plans import made_plan, made_record
-from vitsweep.run import slots
-from vitsweep.run import workers as nursery
+from vitsweep.run import slots, workers
 from vitsweep.run.pool import Pool
 from vitsweep.run.slots import Slot, make_slots, visible_gpus
 from vitsweep.run.worker import NoSpace
@@ -28,7 +27,7 @@ FAKE = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_worker
 
 @pytest.fixture(autouse=True)
 def fake_workers(monkeypatch):
-    monkeypatch.setattr(nursery, "COMMAND", FAKE)
+    monkeypatch.setattr(workers, "COMMAND", FAKE)
 
 
 def run(directory: Path, plan: Plan, slots: int = 1, retry: bool = False, pack: str = "off") -> list[CellStatus]:
@@ -176,7 +175,7 @@ def test_cell_whose_owner_died_is_taken_over(tmp_path):
 
 def test_full_disk_stops_the_sweep_and_fails_no_cell(tmp_path):
     plan = made_plan(tmp_path, ["full", "a"], [0])
-    with pytest.raises(NoSpace, match="make room there, then the same command goes on"):
+    with pytest.raises(NoSpace, match="free some space there and run the command again"):
         run(tmp_path, plan)
     assert statuses(tmp_path, plan) == ["interrupted", "planned"]
 
@@ -199,23 +198,23 @@ def test_two_starts_share_the_work(tmp_path):
     assert len(trained(tmp_path)) == len(set(trained(tmp_path))) == 6
 
 
-def test_death_of_the_nursery_is_survived(tmp_path):
+def test_death_of_the_fork_server_is_survived(tmp_path):
     plan = made_plan(tmp_path, ["work=1.5", "a"], [0])
     killed = []
 
-    def tell(now):
+    def on_status(now):
         if now is not None and now.status == "running" and not killed:
             lock = tmp_path / now.cell.id / LOCK_NAME
-            threading.Thread(target=lambda: (wait_for(lock.exists), pool.nursery.process.kill())).start()
+            threading.Thread(target=lambda: (wait_for(lock.exists), pool.server.process.kill())).start()
             killed.append(now)
 
-    with Pool(tmp_path, [Slot()], False, tell, LivenessCheck()) as pool:
+    with Pool(tmp_path, [Slot()], False, on_status, LivenessCheck()) as pool:
         pool.run(plan.cells)
     assert trained(tmp_path) == ["a 0", "work=1.5 0"]
 
 
-def test_nursery_that_cannot_start_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(nursery, "COMMAND", (sys.executable, "-c", "raise SystemExit(1)"))
+def test_fork_server_that_cannot_start_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "COMMAND", (sys.executable, "-c", "raise SystemExit(1)"))
     plan = made_plan(tmp_path, ["a"], [0])
     with pytest.raises(RuntimeError, match="sweep.isolate=none"):
         run(tmp_path, plan)
@@ -224,12 +223,12 @@ def test_nursery_that_cannot_start_is_told(tmp_path, monkeypatch):
 PARENT = """
 import sys
 from pathlib import Path
-from vitsweep.run import workers as nursery
+from vitsweep.run import workers
 from vitsweep.run.pool import Pool, Slot
 from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import read_plan
 from vitsweep.train.stop import StopSignals
-nursery.COMMAND = tuple(sys.argv[2:])
+workers.COMMAND = tuple(sys.argv[2:])
 directory = Path(sys.argv[1])
 with StopSignals(), Pool(directory, [Slot(), Slot()], False, lambda now: None, LivenessCheck()) as pool:
     pool.run(read_plan(directory).cells)
@@ -246,7 +245,7 @@ def parent(tmp_path: Path):
     """A sweep in another process with two long cells under way: its directory, plan, process, and the cells' owners."""
     plan = made_plan(tmp_path, ["work=60", "work=60.0"], [0])
     command = [sys.executable, "-c", PARENT, str(tmp_path), *FAKE]
-    process = subprocess.Popen(command, env=nursery.worker_environment(), stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, env=workers.worker_environment(), stderr=subprocess.PIPE)
     wait_for(lambda: statuses(tmp_path, plan) == ["running"] * 2)
     wait_for(lambda: all(now.record for now in cell_statuses(tmp_path, plan.cells, LivenessCheck())))
     yield tmp_path, plan, process, [now.owner for now in cell_statuses(tmp_path, plan.cells, LivenessCheck())]

@@ -39,9 +39,9 @@ def planned(plan) -> list[CellStatus]:
 def test_line_for_every_cell_that_ended(plan, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     lines = LogProgress(planned(plan), tmp_path)
-    lines.tell(CellStatus(cell=plan.cells[0], status="running"))
-    lines.tell(ended(plan, 0))
-    lines.tell(ended(plan, 1, "failed", error={"type": "ValueError", "message": "broken"}))
+    lines.update(CellStatus(cell=plan.cells[0], status="running"))
+    lines.update(ended(plan, 0))
+    lines.update(ended(plan, 1, "failed", error={"type": "ValueError", "message": "broken"}))
     first, second = caplog.messages
     assert first == "1/4 done, 0 running, 0 failed, about 0 s left  |  a seed 0: done, test accuracy 25.00%, 90 s"
     assert second.startswith("1/4 done, 0 running, 1 failed")
@@ -53,11 +53,11 @@ def test_time_left_counts_on_all_slots(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     lines = LogProgress(planned(plan), tmp_path)
     for cell in plan.cells[:2]:
-        lines.tell(CellStatus(cell=cell, status="running"))
+        lines.update(CellStatus(cell=cell, status="running"))
     assert lines.seconds_left() == 0.0  # nothing has ended yet, so nobody knows
     clock[0] = 60.0
-    lines.tell(ended(plan, 0))
-    lines.tell(ended(plan, 1))
+    lines.update(ended(plan, 0))
+    lines.update(ended(plan, 1))
     assert lines.seconds_left() == 60.0  # two cells left, two at a time, a minute each
 
 
@@ -66,7 +66,7 @@ def test_time_left_is_guessed_from_the_epochs_of_running_cells(plan, tmp_path, m
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     lines = LogProgress(planned(plan)[1:2], tmp_path)  # two epochs
     (tmp_path / plan.cells[1].id).mkdir(parents=True)
-    lines.tell(CellStatus(cell=plan.cells[1], status="running"))
+    lines.update(CellStatus(cell=plan.cells[1], status="running"))
     clock[0] = 30.0
     append_row(tmp_path / plan.cells[1].id, {"epoch": 1})
     assert lines.seconds_left() == 60.0
@@ -81,9 +81,9 @@ def test_live_board_shows_running_cells_and_leaves_lines_of_ended_ones(plan, tmp
     screen = Console(record=True, width=120, force_terminal=True)
     monkeypatch.setattr(progress_table, "Console", lambda **_: screen)
     with LiveProgress(planned(plan), tmp_path) as live:
-        live.tell(CellStatus(cell=plan.cells[1], status="running"))
-        live.tell(ended(plan, 0))
-        live.tell(None)
+        live.update(CellStatus(cell=plan.cells[1], status="running"))
+        live.update(ended(plan, 0))
+        live.update(None)
         assert live.rows() == [f"  {plan.cells[1].id}  epoch 0/2  0 s"]
     assert "a seed 0: done, test accuracy 25.00%, 90 s" in screen.export_text()
 

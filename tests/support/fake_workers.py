@@ -1,4 +1,4 @@
-"""Stands in for `python -m vitsweep.run.workers` in tests: its forks, locks and records, but no torch and no training.
+"""A fork server for tests, in place of `python -m vitsweep.run.workers`: real forks, locks and records, no training.
 
 A cell does what its arm is called: `work=0.5` takes half a second, `fail` fails, `refuse` lacks data, `exit` leaves the
 process, `die` kills itself, `once` does so at its first attempt, `fifth` does if its seed is 5, `full` finds the disk
@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsweep.errors import DataError
-from vitsweep.run import worker as work
-from vitsweep.run import workers as nursery
+from vitsweep.run import worker, workers
 from vitsweep.study.record import METRIC_NAMES, Record, now, write_record
 from vitsweep.train.stop import Interrupted, StopSignals
 
@@ -26,13 +25,13 @@ METRICS = dict.fromkeys(METRIC_NAMES, 0.5)
 
 
 def run_cell(config: Any, record: Record, folder: Path) -> Record:
-    """What train.run_cell does, as far as a record shows it."""
+    """Imitate train.fit.run_cell as far as a record shows it."""
     begin(record, folder)
     return live(record, folder)
 
 
-def run_pack(cells: list[tuple[Any, Record, Path]], let_go: Callable[[int], None]) -> list[BaseException | None]:
-    """What pack.run_pack does, as far as records show it: who kills the process takes the others along."""
+def run_pack(cells: list[tuple[Any, Record, Path]], release: Callable[[int], None]) -> list[BaseException | None]:
+    """Imitate train.pack.run_pack as far as records show it: a crash ends all cells of the pack."""
     for _, record, folder in cells:
         begin(record, folder)
     for _, record, folder in sorted(cells, key=lambda cell: not is_deadly(cell[1])):
@@ -41,25 +40,25 @@ def run_pack(cells: list[tuple[Any, Record, Path]], let_go: Callable[[int], None
 
 
 def choose_size(directory: Path, configs: list[Any], pack: str, num_jobs: int) -> int:
-    """What pack_size.choose_size answers."""
+    """Return the number in together.txt, or all cells, in place of pack_size.choose_size."""
     path = directory / "together.txt"
     return min(len(configs), int(path.read_text())) if path.exists() else len(configs)
 
 
 def begin(record: Record, folder: Path) -> None:
-    """Say that an attempt is under way."""
+    """Record that an attempt has started."""
     record.status, record.attempts, record.started = "running", record.attempts + 1, record.started or now()
     write_record(folder, record)
 
 
 def is_deadly(record: Record) -> bool:
-    """Whether the cell kills its process."""
+    """Return whether the cell kills its process."""
     arm = record.arm
     return arm == "die" or (arm == "once" and record.attempts == 1) or (arm == "fifth" and record.seed == 5)
 
 
 def live(record: Record, folder: Path) -> Record:
-    """The cell's time and end."""
+    """Sleep for the cell's time, then record its outcome."""
     action, _, seconds = record.arm.partition("=")
     try:
         with StopSignals():
@@ -69,9 +68,9 @@ def live(record: Record, folder: Path) -> Record:
     except Interrupted:
         record.status = "interrupted"
         raise
-    except (OSError, DataError) as fault:
-        record.status, record.error = "failed", work.error_info(fault)
-        if isinstance(fault, DataError):
+    except (OSError, DataError) as error:
+        record.status, record.error = "failed", worker.error_info(error)
+        if isinstance(error, DataError):
             raise
     finally:
         write_record(folder, record)
@@ -79,7 +78,7 @@ def live(record: Record, folder: Path) -> Record:
 
 
 def act(action: str, record: Record, folder: Path) -> None:
-    """The cell's doing at the end of its time."""
+    """Do what the arm is called."""
     if is_deadly(record):
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "exit":
@@ -96,7 +95,7 @@ def act(action: str, record: Record, folder: Path) -> None:
 
 
 def module(name: str, **contents: Any) -> types.ModuleType:
-    """A module made of the given names."""
+    """Return a module with the given contents."""
     made = types.ModuleType(name)
     vars(made).update(contents)
     return made
@@ -107,6 +106,6 @@ if __name__ == "__main__":
     sys.modules["vitsweep.train.pack"] = module("vitsweep.train.pack", run_pack=run_pack)
     sys.modules["vitsweep.run.pack_size"] = module("vitsweep.run.pack_size", choose_size=choose_size)
     sys.modules["vitsweep.train.checkpoint"] = module("vitsweep.train.checkpoint", drop_state=lambda folder: None)
-    work.from_dict = lambda values: values
-    nursery.PRELOADED = ()
-    nursery.main()
+    worker.from_dict = lambda values: values
+    workers.PRELOAD = ()
+    workers.main()

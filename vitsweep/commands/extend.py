@@ -87,8 +87,8 @@ def train_missing(directory: Path, plan: Plan) -> int:
     settings, liveness = SweepConfig(**plan.cells[0].config["sweep"]), LivenessCheck()
     before = cell_statuses(directory, plan.cells, liveness)
     todo = [now.cell for now in before if now.is_wanted(retry=False)]
-    with StopSignals(), make_progress(before, directory) as board:
-        run_in_processes(directory, todo, settings, board.tell, liveness)
+    with StopSignals(), make_progress(before, directory) as progress:
+        run_in_processes(directory, todo, settings, progress.update, liveness)
     after = cell_statuses(directory, plan.cells, liveness)
     table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
     return 0 if all(now.status == "done" for now in after) else 1

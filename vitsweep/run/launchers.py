@@ -1,119 +1,141 @@
-"""Which engine runs the cells: Hydra's launchers by Hydra's spelling, or vitsweep's own processes.
-
-The basic launcher with sweep.isolate=process stands for vitsweep's pool. Submitit's launchers lend their settings, but
-the jobs are submitted and watched by _submit. Every other launcher is called as Hydra calls it.
-"""
+"""Start of a sweep's cells through Hydra's launchers: basic, joblib and any other that Hydra knows."""
 
 import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
+from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from vitsweep.run.deaths import Deaths
-from vitsweep.run.hydra_task import BETWEEN, CELL_KEY, CellTask
-from vitsweep.run.launch import Sweep, is_left, make_launcher
+from vitsweep.config.schema import SweepConfig
+from vitsweep.run.hydra_task import CELL_KEY, SEPARATOR, CellLoader, CellTask
 from vitsweep.run.packs import Packs
-from vitsweep.run.pool import LOOK_SECONDS, run_in_processes
+from vitsweep.run.pool import LOOK_SECONDS, MAX_CRASHES, CrashCounter
 from vitsweep.run.progress_table import LogProgress
+from vitsweep.run.worker import record_failure
+from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import Cell
 from vitsweep.study.status import CellStatus, cell_status
 
 log = logging.getLogger(__name__)
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-SUBMITIT = "hydra_plugins.hydra_submitit_launcher."
 
 
-def run_cells(work: Sweep, cells: list[Cell], board: LogProgress) -> None:
-    """Train the cells, here or elsewhere; returns when each has ended.
+@dataclass
+class Sweep:
+    """One start of a study, as the launchers need it."""
 
-    Raises:
-        NoSpace: the disk takes no more.
-        KeyboardInterrupt: also as Interrupted; everything that was under way has been asked to stop.
-    """
-    target = work.config.hydra.launcher._target_
-    if target.startswith(SUBMITIT):
-        from vitsweep.run.slurm import run_jobs
+    config: DictConfig
+    """Hydra's, with the launcher's settings."""
+    context: HydraContext
+    directory: Path
+    settings: SweepConfig
+    liveness: LivenessCheck
+    progress: LogProgress
 
-        run_jobs(work, cells, board)
-    elif target == BASIC and work.settings.isolate == "process":
-        run_in_processes(work.directory, cells, work.settings, board.tell, work.liveness)
-    else:
-        run_through_hydra(work, cells, board)
+    @property
+    def retry(self) -> bool:
+        """Whether failed cells are trained again."""
+        return self.settings.retry == "failed"
+
+    @property
+    def is_basic(self) -> bool:
+        """Whether cells run on this machine without a launcher plugin; only then are packs trained."""
+        return self.config.hydra.launcher._target_ == BASIC
+
+    def status(self, cell: Cell) -> CellStatus:
+        """Return the cell's status as it is on disk."""
+        return cell_status(self.directory, cell, self.liveness)
+
+    def is_held(self, cell: Cell) -> bool:
+        """Return whether a process trains the cell."""
+        return self.liveness.is_held(self.directory / cell.id)
+
+    def must_relaunch(self, cell: Cell, crashes: CrashCounter) -> bool:
+        """Return whether a launched cell is not finished; record its failure after MAX_CRASHES. Call once a launch."""
+        status = self.status(cell)
+        if status.status in ("planned", "interrupted") and crashes.count(status) >= MAX_CRASHES:
+            status = record_failure(self.directory, cell, f"its worker died {MAX_CRASHES} times")
+        self.progress.update(status)
+        return status.status in ("running", "planned", "interrupted")
 
 
-def trains_packs(config: DictConfig) -> bool:
-    """Whether the engine can train several cells as one program."""
-    return config.hydra.launcher._target_ == BASIC
+def make_launcher(sweep: Sweep, task: CellTask) -> Launcher:
+    """Return the configured launcher; its jobs read their cell from plan.json instead of composing it."""
+    context = HydraContext(config_loader=CellLoader(sweep.context.config_loader), callbacks=sweep.context.callbacks)
+    return Plugins.instance().instantiate_launcher(config=sweep.config, task_function=task, hydra_context=context)
 
 
-def run_through_hydra(work: Sweep, cells: list[Cell], board: LogProgress) -> None:
+def run_through_hydra(sweep: Sweep, cells: list[Cell]) -> None:
     """Call Hydra's launcher until every cell has ended.
 
-    A launcher may lose jobs and results when a worker dies, so what came of each cell is read from the disk, and what
-    is left over is launched again. The basic launcher gets the cells one by one: it keeps the configuration of each
-    until it returns, and cells that somebody else is at can be put off. It alone trains packs.
+    A launcher may lose jobs and results when a worker dies, so outcomes are read from the disk and unfinished cells
+    launched again. The basic launcher gets one cell or pack at a time: it keeps each configuration until it returns,
+    and cells that another process trains can be put off.
+
+    Raises:
+        NoSpace: the disk is full.
     """
-    task = CellTask(work.retry, work.settings.isolate == "process")
-    launcher = make_launcher(work, task)
-    is_basic = work.config.hydra.launcher._target_ == BASIC
+    task = CellTask(sweep.retry, sweep.settings.isolate == "process")
+    launcher = make_launcher(sweep, task)
     package = type(launcher).__module__.rpartition(".")[0]
-    logging.getLogger(package).setLevel(logging.WARNING)  # the board says what is run
-    packs = Packs(work.directory, cells[0].config.get("pack", "off") if is_basic else "off")
-    waiting, deaths, number = list(cells), Deaths(), 0
+    logging.getLogger(package).setLevel(logging.WARNING)  # the progress table reports the jobs
+    packs = Packs(sweep.directory, cells[0].config.get("pack", "off") if sweep.is_basic else "off")
+    waiting, crashes, number = list(cells), CrashCounter(), 0
     while waiting:
-        batch = [cell for cell in waiting if not work.liveness.is_held(work.directory / cell.id)]
-        batch = packs.group_with(batch[0], batch) if is_basic and batch else batch
+        batch = [cell for cell in waiting if not sweep.is_held(cell)]
         if not batch:
             time.sleep(LOOK_SECONDS)
-        if is_basic:
+        elif sweep.is_basic:
+            batch = packs.group_with(batch[0], batch)
             for cell in batch:
-                board.tell(CellStatus(cell=cell, status="running"))
-            call(launcher, [batch], number, is_basic)
+                sweep.progress.update(CellStatus(cell=cell, status="running"))
+            launcher.launch([job_overrides(batch)], initial_job_idx=number)
         else:
-            with watching(work, batch, board):
-                call(launcher, [[cell] for cell in batch], number, is_basic)
+            with watching(sweep, batch):
+                launch_all(launcher, batch, number)
         number += len(batch)
         if task.disk_full is not None:
             raise task.disk_full
-        left = [cell for cell in batch if cell.id in task.left or is_left(work, cell, deaths, board)]
+        left = [cell for cell in batch if cell.id in task.left or sweep.must_relaunch(cell, crashes)]
         task.left.clear()
         waiting = [cell for cell in waiting if cell not in batch or cell in left]
 
 
+def launch_all(launcher: Launcher, cells: list[Cell], number: int) -> None:
+    """Launch each cell as a job; log what a launcher raises when a worker died, since the records tell the outcome."""
+    try:
+        launcher.launch([job_overrides([cell]) for cell in cells], initial_job_idx=number)
+    except Exception as error:
+        log.warning("%s: %s: %s", type(launcher).__name__, type(error).__name__, str(error).partition("\n")[0])
+
+
+def job_overrides(cells: list[Cell]) -> list[str]:
+    """Return the override that names the cells of one job."""
+    return [f"+{CELL_KEY}={SEPARATOR.join(cell.id for cell in cells)}"]
+
+
 @contextmanager
-def watching(work: Sweep, batch: list[Cell], board: LogProgress) -> Iterator[None]:
-    """Keep the board up to date by looking at the disk, while a launcher is busy and tells nothing."""
+def watching(sweep: Sweep, batch: list[Cell]) -> Iterator[None]:
+    """Update the progress table from the disk while a launcher blocks."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(LOOK_SECONDS):
             for cell in batch:
-                board.tell(cell_status(work.directory, cell, work.liveness))
+                sweep.progress.update(sweep.status(cell))
 
-    thread = threading.Thread(target=watch, name="board", daemon=True)
+    thread = threading.Thread(target=watch, name="progress", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-
-
-def call(launcher: Launcher, jobs: list[list[Cell]], number: int, is_basic: bool) -> None:
-    """One call of the launcher, each job one cell or a pack; the records tell what came of each.
-
-    A launcher that spreads jobs raises when a worker died.
-    """
-    try:
-        named = [BETWEEN.join(cell.id for cell in job) for job in jobs if job]
-        if named:
-            launcher.launch([[f"+{CELL_KEY}={names}"] for names in named], initial_job_idx=number)
-    except Exception as fault:
-        if is_basic:
-            raise
-        log.warning("%s: %s: %s", type(launcher).__name__, type(fault).__name__, str(fault).partition("\n")[0])

@@ -1,7 +1,7 @@
-"""How many cells are best trained as one program here: as many as memory holds and as a measurement finds worth it.
+"""Choice of the pack size on this machine: bounded by free memory and, with pack=auto, by measured speed.
 
-Measured by real steps on made-up images, packed against one after another, each as it would be trained. On the CPU
-compiling is left out on both sides: it takes minutes.
+Speed is measured by real steps on random images, for packs of growing size. On the CPU torch.compile is off in all of
+them, since it takes minutes.
 """
 
 import dataclasses
@@ -24,21 +24,21 @@ from vitsweep.train.trial.steps import trial_step
 
 log = logging.getLogger(__name__)
 
-NUM_STEPS = {"cpu": (1, 3), "cuda": (3, 30)}  # before the clock is started (memory, compiling, graphs), and timed
-MIN_GAIN = 1.05  # packing must be faster by this factor; less may be chance
+NUM_STEPS = {"cpu": (1, 3), "cuda": (3, 30)}  # warm-up (memory, compiling, graphs), timed
+MIN_GAIN = 1.05  # a larger pack must be faster by this factor; less may be chance
 MEMORY_SHARE = 0.8  # of the free memory that a pack may take
-MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # Linux; the second as version 2 shows a container
-OVERHEAD = 2.0  # what a process takes, in multiples of the formula's figure (cost.training_bytes)
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # Linux; control groups of version 2
+OVERHEAD = 2.0  # memory of a process as a multiple of cost.training_bytes
 
 
 def choose_size(directory: Path, configs: list[dict[str, Any]], pack: str, num_jobs: int = 1) -> int:
-    """How many of these cells, all of one program, to train together now; says why it is not all of them.
+    """Return how many of these cells, which share a program, to train together now; log why not all.
 
     Args:
-        directory: the sweep's, where a measurement is kept.
-        configs: resolved, as the plan keeps them.
+        directory: the sweep's, with packs.json.
+        configs: the cells' resolved configurations, as the plan keeps them.
         pack: auto or a number, as configured.
-        num_jobs: how many jobs share the device's memory, this one included.
+        num_jobs: number of jobs that share the device's memory, this one included.
 
     Raises:
         ConfigError: the device is not available here.
@@ -62,11 +62,11 @@ def choose_size(directory: Path, configs: list[dict[str, Any]], pack: str, num_j
 
 
 def measure(configs: list[Config], device: torch.device, earlier: PackMeasurement | None = None) -> PackMeasurement:
-    """Double the cells at a time as long as images per second grow.
+    """Measure the speed of packs of doubling size, as long as it grows.
 
     Args:
-        configs: of cells that could go together now.
-        earlier: what was found when there were fewer of them; it is gone on from.
+        configs: of cells that could be trained together now.
+        earlier: a measurement with fewer cells, which is continued.
     """
     size = earlier.size if earlier else 1
     speeds = {size: measure_speed(configs[:size], device)}
@@ -75,18 +75,18 @@ def measure(configs: list[Config], device: torch.device, earlier: PackMeasuremen
         count = min(2 * size, len(configs))
         try:
             speeds[count] = measure_speed(configs[:count], device)
-        except Exception as fault:
-            reason = f"{count} do not fit into memory" if is_out_of_memory(fault) else f"{count} cannot: {fault}"
+        except Exception as error:
+            reason = f"{count} do not fit into memory" if is_out_of_memory(error) else f"{count} cannot: {error}"
             break
         if speeds[count] < MIN_GAIN * speeds[size]:
             reason = f"{count} are not faster"
             break
         size = count
-    if device.type == "cuda":  # what was tried is neither kept from other jobs nor counted as a cell's peak
+    if device.type == "cuda":  # free the memory for other jobs, and do not count it as a cell's peak
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    told = ", ".join(f"{number} at a time {found:,.0f}" for number, found in speeds.items())
-    log.info("pack=auto: %d at a time, %s; images/s: %s", size, reason, told)
+    tried = ", ".join(f"{number} at a time {found:,.0f}" for number, found in speeds.items())
+    log.info("pack=auto: %d at a time, %s; images/s: %s", size, reason, tried)
     kept = (earlier.images_per_second if earlier else {}) | {str(n): round(found, 1) for n, found in speeds.items()}
     is_limit = size < len(configs)
     return PackMeasurement(
@@ -95,7 +95,7 @@ def measure(configs: list[Config], device: torch.device, earlier: PackMeasuremen
 
 
 def measure_speed(configs: list[Config], device: torch.device) -> float:
-    """Training images of all cells in a second."""
+    """Return the training images per second of a pack of these configurations."""
     packed = PackedStep(len(configs), may_shrink=False)
     if device.type != "cuda":
         configs = [dataclasses.replace(config, compile="off") for config in configs]
@@ -103,45 +103,45 @@ def measure_speed(configs: list[Config], device: torch.device) -> float:
     steps = [trial_step(config, device) for config in configs]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         run_steps(packed, steps, num_warm)
-        began = time.perf_counter()
+        start = time.perf_counter()
         run_steps(packed, steps, num_timed)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
     return len(steps) * len(steps[0].index_B) * num_timed / seconds
 
 
 def run_steps(packed: PackedStep, steps: list[Step], count: int) -> None:
-    """Take the steps so many times and wait for the device at the end; a fault of one is raised."""
+    """Run all steps `count` times and wait for the device; raise the error of any."""
     for _ in range(count):
         answers = packed.run_steps(steps)
-        for fault in (answer for answer in answers if isinstance(answer, Exception)):
-            raise fault
+        for error in (answer for answer in answers if isinstance(answer, Exception)):
+            raise error
     for answer in answers:
         answer.tolist()
 
 
 def cell_bytes(config: Config) -> int:
-    """What one cell takes in a pack, by the formula; it is tested to grow in proportion to their number."""
+    """Return the memory of one cell in a pack by formula; it is proportional to the number of cells."""
     return training_bytes(config.model, config.recipe, config.recipe.batch_size)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is to be had now: of the GPU, else of the machine or of what this control group may have of it."""
+    """Return the free memory of the GPU, or of the machine within the limit of this process's control group."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return min([free_machine_bytes(MEMINFO), *free_cgroup_bytes(CGROUP)])
 
 
 def free_machine_bytes(meminfo: Path) -> int:
-    """What the kernel says is available."""
+    """Return the available memory by the kernel, or 16 GiB where it does not tell (macOS)."""
     if not meminfo.exists():
-        return 2**34  # macOS tells nobody; 16 GiB is what such machines have at least
+        return 2**34
     return int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"))[1]) * 1024
 
 
 def free_cgroup_bytes(cgroup: Path) -> list[int]:
-    """What the limit of the control group (a container's, a Slurm job's) leaves; empty where there is none.
+    """Return what the control group's limit (of a container, a Slurm job) leaves; an empty list without a limit.
 
-    Cached files count as its use, but the kernel drops those that have not been read of late.
+    Cached files count as used, but the kernel drops those that have not been read recently.
     """
     try:
         limit, used, stat = ((cgroup / f"memory.{name}").read_text().strip() for name in ("max", "current", "stat"))

@@ -1,4 +1,7 @@
-"""plan_table."""
+"""Table of a plan: what each arm changes and costs, the totals, the smallest effect that the study can find, warnings.
+
+Printed by `python -m vitsweep plan` and by sweep.dry_run=true; torch is imported only to time steps (sweep.probe=true).
+"""
 
 import math
 from pathlib import Path
@@ -17,17 +20,16 @@ from vitsweep.study.plan import Plan, extend_plan, read_plan
 if TYPE_CHECKING:
     from vitsweep.train.trial.probe import ProbeResult
 
-MANY_CHANGES = 3
-
-
+MAX_CHANGES = 3  # changes that are shown for an arm
 MIB, GIB = 2**20, 2**30
 
 
 def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = None) -> None:
-    """Print arms with their prices, what the study can see, notes and warnings.
+    """Print the arms and their costs, the study's power, notes and warnings.
 
     Args:
-        directory: of the sweep, with the records and the plan of earlier starts; None: there are none.
+        plan: the study's.
+        directory: the sweep's, with the plan and records of earlier starts; None: there are none.
         probe: whether real steps are timed (imports torch); None: as the plan's own sweep.probe says.
 
     Raises:
@@ -40,22 +42,22 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
         from vitsweep.train.trial.probe import probe_plan
 
         probed = probe_plan(plan)
-    prices, sight = arm_costs(plan), study_power(plan, directory)
-    warnings = power_warnings(sight) + [
-        f"{price.arm} does not fit on this {probed[price.arm].device}: {probed[price.arm].error}"
-        for price in prices
-        if price.arm in probed and probed[price.arm].error
+    costs, power = arm_costs(plan), study_power(plan, directory)
+    warnings = power_warnings(power) + [
+        f"{cost.arm} does not fit on this {probed[cost.arm].device}: {probed[cost.arm].error}"
+        for cost in costs
+        if cost.arm in probed and probed[cost.arm].error
     ]
-    lines = [Text(line) for line in [*totals(prices, probed), sight_sentence(sight)]]
+    lines = [Text(line) for line in [*describe_totals(costs, probed), describe_power(power)]]
     packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
     lines += [Text(f"warning: {warning}", style="yellow") for warning in warnings]
     lines += [Text(f"directory: {directory}")] if directory is not None else []
-    table_console().print(Group(table_of(plan, prices, probed), *lines))
+    table_console().print(Group(arm_table(plan, costs, probed), *lines))
 
 
-def table_of(plan: Plan, prices: list[ArmCost], probed: "dict[str, ProbeResult]") -> Table:
-    """One row an arm."""
+def arm_table(plan: Plan, costs: list[ArmCost], probed: "dict[str, ProbeResult]") -> Table:
+    """Return a table with a row per arm."""
     num_seeds = f"{len(plan.seeds)} seed" + "s" * (len(plan.seeds) > 1)
     title = f"{plan.study}: {len(plan.arms)} arms x {num_seeds} = {len(plan.cells)} cells ({plan.design})"
     table = Table(title=title, title_justify="left")
@@ -65,34 +67,34 @@ def table_of(plan: Plan, prices: list[ArmCost], probed: "dict[str, ProbeResult]"
     table.add_column("changes", overflow="fold")
     for heading in headings:
         table.add_column(heading, justify="right")
-    for price in prices:
-        table.add_row(price.arm, changes_text(price.changes), *figures(price, probed.get(price.arm)))
+    for cost in costs:
+        table.add_row(cost.arm, describe_changes(cost.changes), *arm_numbers(cost, probed.get(cost.arm)))
     return table
 
 
-def changes_text(changes: dict[str, Any]) -> str:
-    """What an arm changes, in a few words."""
+def describe_changes(changes: dict[str, Any]) -> str:
+    """Return an arm's first changes as `patch_size=8 depth=4`."""
     words = [f"{key.rpartition('.')[2]}={yaml_text(value)}" for key, value in changes.items()]
-    more = [f"and {len(words) - MANY_CHANGES} more"] if len(words) > MANY_CHANGES else []
-    return " ".join(words[:MANY_CHANGES] + more) or "-"
+    more = [f"and {len(words) - MAX_CHANGES} more"] if len(words) > MAX_CHANGES else []
+    return " ".join(words[:MAX_CHANGES] + more) or "-"
 
 
-def figures(price: ArmCost, probed: "ProbeResult | None") -> list[str]:
-    """The numbers of one row."""
-    found = [
-        f"{price.params:,}",
-        f"{price.flops_per_image / 1e6:,.0f}",
-        f"{price.tokens}" if price.tokens else "-",
-        f"{price.memory_bytes / MIB:,.0f}",
-        f"{price.disk_bytes / MIB:,.1f}",
+def arm_numbers(cost: ArmCost, probed: "ProbeResult | None") -> list[str]:
+    """Return the numbers of an arm's row; those of the probe only if there is one."""
+    numbers = [
+        f"{cost.params:,}",
+        f"{cost.flops_per_image / 1e6:,.0f}",
+        f"{cost.tokens}" if cost.tokens else "-",
+        f"{cost.memory_bytes / MIB:,.0f}",
+        f"{cost.disk_bytes / MIB:,.1f}",
     ]
     if probed is None:
-        return found
+        return numbers
     if probed.error:
-        return [*found, "-", "-", "-", "too much"]
-    epoch, hours = epoch_seconds(price, probed), cell_hours(price, probed)
+        return [*numbers, "-", "-", "-", "too much"]
+    epoch, hours = epoch_seconds(cost, probed), cell_hours(cost, probed)
     return [
-        *found,
+        *numbers,
         f"{1000 * probed.step_seconds:,.1f}",
         "-" if epoch is None else f"{epoch:,.1f}",
         "-" if hours is None else f"{hours:,.3g}",
@@ -100,55 +102,55 @@ def figures(price: ArmCost, probed: "ProbeResult | None") -> list[str]:
     ]
 
 
-def epoch_seconds(price: ArmCost, probed: "ProbeResult") -> float | None:
-    """One epoch: its steps, and scoring the validation images; None if the images are not known."""
-    if price.images is None or price.steps is None:
+def epoch_seconds(cost: ArmCost, probed: "ProbeResult") -> float | None:
+    """Return the time of one epoch's steps and its scoring of the validation images; None if not known."""
+    if cost.images is None or cost.steps is None:
         return None
-    return price.steps * probed.step_seconds + price.images[1] * probed.eval_seconds
+    return cost.steps * probed.step_seconds + cost.images[1] * probed.eval_seconds
 
 
-def cell_hours(price: ArmCost, probed: "ProbeResult") -> float | None:
-    """One cell: its epochs, and scoring all images with the last and with the best weights."""
-    epoch = epoch_seconds(price, probed)
-    if epoch is None or price.images is None:
+def cell_hours(cost: ArmCost, probed: "ProbeResult") -> float | None:
+    """Return the time of one cell: its epochs, and scoring all images with the last and the best weights."""
+    epoch = epoch_seconds(cost, probed)
+    if epoch is None or cost.images is None:
         return None
-    return (price.epochs * epoch + 2 * sum(price.images) * probed.eval_seconds) / 3600
+    return (cost.epochs * epoch + 2 * sum(cost.images) * probed.eval_seconds) / 3600
 
 
-def totals(prices: list[ArmCost], probed: "dict[str, ProbeResult]") -> list[str]:
-    """What all cells take together."""
-    disk = sum(price.cells * price.disk_bytes for price in prices) / GIB
-    state = max(price.state_bytes for price in prices) / MIB
-    said = [f"checkpoints: {disk:,.2f} GiB when all is done, and up to {state:,.0f} MiB for each cell that trains"]
-    flops = [price.training_flops for price in prices]
+def describe_totals(costs: list[ArmCost], probed: "dict[str, ProbeResult]") -> list[str]:
+    """Return lines on the disk, computation, memory and time of all cells together."""
+    disk = sum(cost.cells * cost.disk_bytes for cost in costs) / GIB
+    state = max(cost.state_bytes for cost in costs) / MIB
+    lines = [f"checkpoints: {disk:,.2f} GiB when all is done, and up to {state:,.0f} MiB for each cell that trains"]
+    flops = [cost.training_flops for cost in costs]
     if None not in flops:
-        together = sum(price.cells * (price.training_flops or 0) for price in prices)
-        said.append(f"training: {together / 1e15:,.3g} PFLOP (three forward passes an image)")
-    said.append("memory: weights, gradients, optimizer and saved activations in fp32; a process takes up to twice that")
-    fits = {arm: found for arm, found in probed.items() if not found.error}
-    hours = {arm: cell_hours(price, fits[arm]) for price in prices if (arm := price.arm) in fits}
+        total = sum(cost.cells * (cost.training_flops or 0) for cost in costs)
+        lines.append(f"training: {total / 1e15:,.3g} PFLOP (three forward passes an image)")
+    lines += ["memory: weights, gradients, optimizer and saved activations in fp32; a process takes up to twice that"]
+    fits = {arm: result for arm, result in probed.items() if not result.error}
+    hours = {arm: cell_hours(cost, fits[arm]) for cost in costs if (arm := cost.arm) in fits}
     if fits and None not in hours.values():
         device = next(iter(fits.values())).device
-        together = sum(price.cells * (hours.get(price.arm) or 0) for price in prices)
-        said.append(f"time: {together:,.3g} hours of one {device}, by timing a few steps of each shape")
-    return said
+        total = sum(cost.cells * (hours.get(cost.arm) or 0) for cost in costs)
+        lines.append(f"time: {total:,.3g} hours of one {device}, by timing a few steps of each shape")
+    return lines
 
 
-def sight_sentence(sight: Power) -> str:
-    """The smallest effect that the study finds."""
-    if not sight.num_compared:
+def describe_power(power: Power) -> str:
+    """Return a sentence on the smallest effect that the study finds."""
+    if not power.num_compared:
         return "power: nothing is compared with the baseline"
-    effect = _among(sight.effect, sight.num_compared, "arm")
-    if sight.num_claims:
-        effect = f"{_among(sight.effect_of_claims, sight.num_claims, 'claim')}, {effect}"
+    effect = describe_effect(power.effect, power.num_compared, "arm")
+    if power.num_claims:
+        effect = f"{describe_effect(power.effect_of_claims, power.num_claims, 'claim')}, {effect}"
     return (
         f"power: the smallest difference found with 80 % probability is {effect}; what makes no difference at all is "
-        f"found to be within {sight.rope:g} points with {100 * sight.chance_of_equivalence:.0f} % probability; for "
-        f"{sight.num_seeds} seeds and a spread of {sight.spread:.2f} points ({sight.source})"
+        f"found to be within {power.rope:g} points with {100 * power.chance_of_equivalence:.0f} % probability; for "
+        f"{power.num_seeds} seeds and a spread of {power.spread:.2f} points ({power.source})"
     )
 
 
-def _among(effect: float, number: int, what: str) -> str:
-    """`0.97 points after Holm over 6 arms`."""
+def describe_effect(effect: float, number: int, kind: str) -> str:
+    """Return an effect and its correction as `0.97 points after Holm over 6 arms`."""
     size = "none" if math.isinf(effect) else f"{effect:.2f} points"
-    return f"{size} after Holm over {number} {what}s" if number > 1 else f"{size} for one {what}"
+    return f"{size} after Holm over {number} {kind}s" if number > 1 else f"{size} for one {kind}"

@@ -1,10 +1,10 @@
-"""Cells in processes of their own, several at a time: whatever a cell does, it harms no other and not the sweep.
+"""Pool of worker processes: several cells at a time, each in a process that can crash without harm to the others.
 
-Each running cell has a slot: a GPU or a share of one, and a part of the CPU's threads. A cell whose process dies
-without a word (killed, out of memory, a crash in a library) goes on from its last saved state in a new process; after
-MAX_DEATHS without an epoch more it counts as failed. Of several cells that were one program any may be the cause, so
-they go on fewer at a time, and a death is counted only against a cell that was alone. Cells that another start of the
-same sweep is at are left to it, and looked at again later.
+Each running cell has a slot: a GPU or a share of one, and some of the CPU's threads. A cell whose process crashes
+(killed, out of memory, a crash in a library) continues from its last saved state in a new process; after MAX_CRASHES
+without a further epoch it failed. Any cell of a pack may have caused a crash, so packs are halved, and a crash counts
+only against a cell that ran alone. Cells that another start of the same sweep trains are left to it and checked again
+later.
 """
 
 import json
@@ -19,32 +19,45 @@ from pathlib import Path
 from types import TracebackType
 
 from vitsweep.config.schema import SweepConfig
-from vitsweep.run.deaths import Deaths, give_up, num_attempts
 from vitsweep.run.packs import Packs
 from vitsweep.run.slots import Slot, make_slots
-from vitsweep.run.worker import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, no_space
-from vitsweep.run.workers import ForkServer
+from vitsweep.run.worker import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, disk_message, record_failure
+from vitsweep.run.workers import ForkServer, ServerDied
 from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import Cell
 from vitsweep.study.status import CellStatus, cell_record, cell_status
 
 log = logging.getLogger(__name__)
 
-MAX_DEATHS = 3
+MAX_CRASHES = 3
 LOOK_SECONDS = 1.0
-"""Pause between two looks at cells that somebody else is at, and between two pictures of the board."""
+"""Pause between two checks of cells that another process trains, and between two updates of the progress table."""
+
+
+class CrashCounter:
+    """Crashes of each cell's process since the cell last finished an epoch."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[int, int]] = {}  # id -> (crashes, epochs finished at the last one)
+
+    def count(self, status: CellStatus) -> int:
+        """Count one more crash of the cell and return how many there are."""
+        epoch = status.record.epoch if status.record else 0
+        crashes, before = self.known.get(status.cell.id, (0, 0))
+        self.known[status.cell.id] = (crashes + 1 if epoch <= before else 1, epoch)
+        return self.known[status.cell.id][0]
 
 
 class Pool:
-    """Runs cells in the nursery's processes, as many at a time as there are slots; `with` ends the nursery.
+    """Workers of one fork server, as many at a time as there are slots; leaving `with` stops the server.
 
     Args:
         directory: the sweep's.
         slots: room for cells.
-        retry: whether cells that failed are trained again.
-        tell: called with each cell's standing when its process has ended, and about once a second with None.
-        liveness: judges who is at a cell.
-        pack: which cells are trained as one program, as configured.
+        retry: whether failed cells are trained again.
+        on_status: called with each new status of a cell, and about once a second with None.
+        liveness: tells whether the owner of a cell's lock is alive.
+        pack: auto, off or a number, as configured.
     """
 
     def __init__(
@@ -52,29 +65,29 @@ class Pool:
         directory: Path,
         slots: list[Slot],
         retry: bool,
-        tell: Callable[[CellStatus | None], None],
+        on_status: Callable[[CellStatus | None], None],
         liveness: LivenessCheck,
         pack: str = "off",
     ):
-        self.directory, self.retry, self.tell, self.liveness = directory, retry, tell, liveness
+        self.directory, self.retry, self.on_status, self.liveness = directory, retry, on_status, liveness
         self.free = list(slots)
         self.packs = Packs(directory, pack, len(slots))
-        self.running: dict[int, tuple[list[Cell], Slot]] = {}
-        self.attempts: dict[str, int] = {}  # of each cell by id, when it was last started from here
+        self.running: dict[int, tuple[list[Cell], Slot]] = {}  # by the worker's number
+        self.attempts: dict[str, int] = {}  # of each cell by id, when this pool last started it
         self.waiting: deque[Cell] = deque()
-        self.deaths = Deaths()
-        self.refused: set[str] = set()
+        self.crashes = CrashCounter()
+        self.refused: set[str] = set()  # requirements that a cell failed on
         self.disk_full = ""
-        self.nursery: ForkServer | None = None
-        self.orphaned = 0  # nurseries that died since a cell last ended
-        self.started = 0  # processes so far, and the name of the last one
+        self.server: ForkServer | None = None
+        self.num_server_deaths = 0  # since a worker last exited
+        self.num_started = 0  # workers so far, and the number of the last one
 
     def run(self, cells: list[Cell]) -> None:
-        """Train the cells; returns when each has ended, here or in another start's hands.
+        """Train the cells; return when each has ended, here or in another start of the sweep.
 
         Raises:
-            NoSpace: the disk takes no more; what was under way has been stopped.
-            KeyboardInterrupt: also as Interrupted; the same.
+            NoSpace: the disk is full; running cells have been stopped.
+            KeyboardInterrupt: also as Interrupted; running cells have been stopped.
         """
         self.waiting.extend(cells)
         looked = -LOOK_SECONDS
@@ -82,10 +95,10 @@ class Pool:
             while (self.waiting and not self.disk_full) or self.running:
                 if time.monotonic() - looked >= LOOK_SECONDS:
                     looked = time.monotonic()
-                    self.take_back()
+                    self.requeue()
                     self.fill()
-                    self.tell(None)
-                if self.hear(LOOK_SECONDS / 5):
+                    self.on_status(None)
+                if self.poll(LOOK_SECONDS / 5):
                     self.fill()
         except BaseException:
             self.stop()
@@ -94,197 +107,199 @@ class Pool:
             raise NoSpace(self.disk_full)
 
     def fill(self) -> None:
-        """Give free slots to the first waiting cells that nobody is at; forget those that others have finished."""
+        """Start waiting cells in free slots; skip those that others train, drop those that others have finished."""
         for cell in list(self.waiting):
             if not self.free or self.disk_full:
                 return
-            if cell not in self.waiting:  # it went with an earlier one
+            if cell not in self.waiting:  # started in the pack of an earlier one
                 continue
-            now = cell_status(self.directory, cell, self.liveness)
-            if now.status == "running":
-                self.tell(now)
+            status = self.status(cell)
+            if self.is_startable(status):
+                self.start(self.packs.group_with(cell, self.waiting, lambda c: self.is_startable(self.status(c))))
                 continue
-            self.waiting.remove(cell)
-            if now.is_wanted(self.retry) and needs(cell) not in self.refused:
-                self.start(self.packs.group_with(cell, self.waiting, self.is_startable))
-            else:
-                self.tell(now)
+            if status.status != "running":
+                self.waiting.remove(cell)
+            self.on_status(status)
 
-    def take_back(self) -> None:
-        """Let cells wait again that their job has let go, since so many of them are not worth one program."""
+    def status(self, cell: Cell) -> CellStatus:
+        """Return the cell's status as it is on disk."""
+        return cell_status(self.directory, cell, self.liveness)
+
+    def is_startable(self, status: CellStatus) -> bool:
+        """Return whether a waiting cell with this status can be started now."""
+        is_refused = requirements(status.cell) in self.refused
+        return status.status != "running" and status.is_wanted(self.retry) and not is_refused
+
+    def requeue(self) -> None:
+        """Requeue cells that their worker released because the pack was too large to be efficient."""
         for number, (cells, slot) in self.running.items():
             if len(cells) <= self.packs.size(cells[0]):
                 continue
             held = [cell for cell in cells if self.liveness.is_held(self.directory / cell.id)]
-            if not held:  # it has not begun, or has just ended
+            if not held:  # the worker has not begun, or has just ended
                 continue
-            let_go = [cell for cell in cells if cell not in held and self.is_untouched(cell)]
-            self.running[number] = ([cell for cell in cells if cell not in let_go], slot)
-            for cell in reversed(let_go):
+            released = [cell for cell in cells if cell not in held and self.is_untouched(cell)]
+            self.running[number] = ([cell for cell in cells if cell not in released], slot)
+            for cell in reversed(released):
                 self.waiting.appendleft(cell)
-                self.tell(CellStatus(cell=cell, status="planned"))
-
-    def is_startable(self, cell: Cell) -> bool:
-        """Whether a waiting cell could be started at once."""
-        now = cell_status(self.directory, cell, self.liveness)
-        return now.status != "running" and now.is_wanted(self.retry) and needs(cell) not in self.refused
+                self.on_status(CellStatus(cell=cell, status="planned"))
 
     def start(self, cells: list[Cell]) -> None:
-        """Start a cell, or several as one program, in a free slot."""
-        if self.nursery is None:
-            self.nursery = ForkServer()
+        """Start a worker for a cell or a pack in a free slot."""
+        if self.server is None:
+            self.server = ForkServer()
         slot = self.free.pop(0)
-        self.started += 1
-        self.running[self.started] = (cells, slot)
+        self.num_started += 1
+        self.running[self.num_started] = (cells, slot)
         for cell in cells:
             with suppress(ValueError):
                 self.waiting.remove(cell)
-            self.attempts[cell.id] = num_attempts(cell_record(self.directory, cell))
-            self.tell(CellStatus(cell=cell, status="running"))
-        environment = {} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}
-        with suppress(EOFError):  # hear() finds out as well, and puts everything right
-            self.nursery.start(
-                self.started,
-                self.directory,
-                [cell.id for cell in cells],
-                retry=self.retry,
-                environment=environment,
-                threads=slot.threads,
-                num_jobs=slot.num_jobs,
-            )
+            self.attempts[cell.id] = self.num_attempts(cell)
+            self.on_status(CellStatus(cell=cell, status="running"))
+        with suppress(ServerDied):  # poll() raises it too, and requeues the cells
+            self.server.start(self.num_started, self.directory, [cell.id for cell in cells], self.retry, slot)
 
-    def hear(self, seconds: float) -> bool:
-        """Wait for the ends of cells; whether a slot has become free."""
-        if self.nursery is None:
+    def poll(self, seconds: float) -> bool:
+        """Wait up to `seconds` for a worker to exit and handle it; return whether a slot has become free."""
+        if self.server is None:
             time.sleep(seconds)
             return False
         try:
-            ends = self.nursery.ended(seconds)
-        except EOFError:
-            self.replace_nursery()
+            found = self.server.poll(seconds)
+        except ServerDied:
+            self.replace_server()
             return True
-        self.orphaned = 0 if ends else self.orphaned
-        for number, code in ends:
-            cells, slot = self.running.pop(number)
-            self.free.append(slot)
-            for cell in reversed(cells):  # what must go on does so in the order that it had
-                self.settle(cell, code, len(cells))
-        return bool(ends)
+        if found is None:
+            return False
+        self.num_server_deaths = 0
+        number, code = found
+        cells, slot = self.running.pop(number)
+        self.free.append(slot)
+        for cell in reversed(cells):  # each is put at the front of the queue, so they keep their order
+            self.handle_exit(cell, code, len(cells))
+        return True
 
-    def replace_nursery(self) -> None:
-        """The nursery was killed. Its children stop by themselves; until then their locks keep us off those cells.
+    def replace_server(self) -> None:
+        """Requeue all running cells; their orphaned workers stop by themselves and hold the cells' locks until then.
 
         Raises:
-            RuntimeError: it dies again and again with no cell coming to an end, so something is wrong with it.
+            RuntimeError: the server has died repeatedly without any worker exiting.
         """
-        self.orphaned += 1
-        if self.orphaned > MAX_DEATHS:
-            raise RuntimeError(f"{sys.executable} -m vitsweep.run.workers ends at once; try it with sweep.isolate=none")
-        log.warning("the process that cells are forked from was killed; starting another")
+        self.num_server_deaths += 1
+        if self.num_server_deaths > MAX_CRASHES:
+            command = f"{sys.executable} -m vitsweep.run.workers"
+            raise RuntimeError(f"the fork server ({command}) exits at once; run the sweep with sweep.isolate=none")
+        log.warning("the fork server was killed; starting another")
         self.close()
         for cells, slot in self.running.values():
             self.waiting.extendleft(reversed(cells))
             self.free.append(slot)
         self.running.clear()
 
-    def is_untouched(self, cell: Cell) -> bool:
-        """Whether nobody has begun to train the cell since it was last started from here."""
-        return num_attempts(cell_record(self.directory, cell)) == self.attempts.get(cell.id, 0)
+    def num_attempts(self, cell: Cell) -> int:
+        """Return how often the cell's training has been started, according to its record."""
+        record = cell_record(self.directory, cell)
+        return record.attempts if record else 0
 
-    def settle(self, cell: Cell, code: int, num_together: int) -> None:
-        """Draw the consequences of a cell's process having ended, which had so many cells."""
-        now = cell_status(self.directory, cell, self.liveness)
+    def is_untouched(self, cell: Cell) -> bool:
+        """Return whether the cell's training has not begun since this pool last started it."""
+        return self.num_attempts(cell) == self.attempts.get(cell.id, 0)
+
+    def handle_exit(self, cell: Cell, code: int, num_together: int) -> None:
+        """Handle the exit of a worker that ran `num_together` cells, for one of them."""
+        status = self.status(cell)
         if code == NO_SPACE:
-            self.disk_full = no_space(self.directory, "no space left, or read-only")
-        elif now.status == "running":  # by somebody else, or its process is just about to see that the nursery has died
+            self.disk_full = disk_message(self.directory, "no space left, or read-only")
+        elif status.status == "running":  # in another process, or in an orphan of a dead fork server
             self.waiting.append(cell)
-        elif code == BUSY and now.is_wanted(self.retry) and self.is_untouched(cell):
-            # Others were at it, or it was one too many for its pack; a failure in its record is an earlier start's.
+        elif code == BUSY and status.is_wanted(self.retry) and self.is_untouched(cell):
+            # Another process held the cell, or its pack was too large; a failure in its record is an earlier start's.
             self.waiting.appendleft(cell)
-            now = CellStatus(cell=cell, status="planned")
-        elif now.status in ("planned", "interrupted"):
+            status = CellStatus(cell=cell, status="planned")
+        elif status.status in ("planned", "interrupted"):
             if code == BUSY:
                 self.waiting.appendleft(cell)
             else:
-                now = self.mourn(cell, code, num_together)
-        if now.refusal:
-            self.refused.add(needs(cell))
-        self.tell(now)
+                status = self.handle_crash(status, code, num_together)
+        if status.refusal:
+            self.refused.add(requirements(cell))
+        self.on_status(status)
 
-    def mourn(self, cell: Cell, code: int, num_together: int) -> CellStatus:
-        """A cell's process died without a word: let it go on in a new one, unless it has died alone too often."""
-        now = cell_status(self.directory, cell, self.liveness)
-        deaths = self.deaths.count(now) if num_together == 1 else 0
+    def handle_crash(self, status: CellStatus, code: int, num_together: int) -> CellStatus:
+        """Requeue a cell whose worker crashed, or record its failure if it has crashed alone too often."""
+        cell, crashes = status.cell, 0
         if num_together > 1:
             self.packs.halve(cell, num_together)
-        if deaths >= MAX_DEATHS:
+        else:
+            crashes = self.crashes.count(status)
+        if crashes >= MAX_CRASHES:
             self.packs.restore(cell)
-            return give_up(self.directory, cell, f"its process {last_word(code)}, {deaths} times")
-        log.warning("%s: its process %s; it goes on in a new one", cell.id, last_word(code))
+            return record_failure(self.directory, cell, f"its process {describe_exit(code)}, {crashes} times")
+        log.warning("%s: its process %s; continuing from the last saved state", cell.id, describe_exit(code))
         self.waiting.appendleft(cell)
-        return now
+        return status
 
     def stop(self) -> None:
-        """Ask what is running to save its state and end; after a time, or on a second Ctrl-C, by force."""
-        if self.nursery is None:
+        """Ask all workers to save their state and exit; kill them after GRACE_SECONDS or a second Ctrl-C."""
+        if self.server is None:
             return
         try:
             self.signal_all(signal.SIGTERM)
             deadline = time.monotonic() + GRACE_SECONDS
             while self.running and time.monotonic() < deadline:
-                for number, _ in self.nursery.ended(LOOK_SECONDS):
-                    self.running.pop(number)
+                if found := self.server.poll(LOOK_SECONDS):
+                    self.running.pop(found[0])
             self.signal_all(signal.SIGKILL)
-        except EOFError:
-            pass  # the nursery is dead, so its children stop by themselves
+        except ServerDied:
+            pass  # its workers stop by themselves
         except KeyboardInterrupt:
             self.signal_all(signal.SIGKILL)
             raise
 
     def close(self) -> None:
-        """End the nursery; it is started again when it is needed."""
-        if self.nursery is not None:
-            self.nursery.close()
-            self.nursery = None
+        """Stop the fork server; start() starts another when needed."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
 
     def __enter__(self) -> "Pool":
         return self
 
-    def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def signal_all(self, signum: int) -> None:
-        """Send a signal to every running cell."""
+        """Send a signal to every worker."""
         for number in self.running:
-            self.nursery.signal(number, signum)
+            self.server.signal(number, signum)
 
 
 def run_in_processes(
     directory: Path,
     cells: list[Cell],
     settings: SweepConfig,
-    tell: Callable[[CellStatus | None], None],
+    on_status: Callable[[CellStatus | None], None],
     liveness: LivenessCheck,
 ) -> None:
-    """Train the cells in processes of their own, as many at a time as `settings.jobs` says.
+    """Train the cells in worker processes, as many at a time as `settings.jobs` allows.
 
     Raises:
-        NoSpace: the disk takes no more.
-        KeyboardInterrupt: also as Interrupted; what was under way has been stopped.
+        NoSpace: the disk is full; running cells have been stopped.
+        KeyboardInterrupt: also as Interrupted; running cells have been stopped.
     """
     slots = make_slots(settings.jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
     pack = cells[0].config.get("pack", "off")
-    with Pool(directory, slots, settings.retry == "failed", tell, liveness, pack) as pool:
+    with Pool(directory, slots, settings.retry == "failed", on_status, liveness, pack) as pool:
         pool.run(cells)
 
 
-def needs(cell: Cell) -> str:
-    """What a cell asks of the machine; if one is refused for want of it, so is every other that asks the same."""
+def requirements(cell: Cell) -> str:
+    """Return the data and device that a cell needs, as text; when one cell lacks them, all with the same text do."""
     return json.dumps([cell.config["data"], cell.config["device"], cell.config["precision"]], sort_keys=True)
 
 
-def last_word(code: int) -> str:
-    """How a process ended, for people."""
+def describe_exit(code: int) -> str:
+    """Describe how a process exited: `ended with code 3`, `was ended by SIGKILL (out of memory?)`."""
     if code >= 0:
         return f"ended with code {code}"
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""

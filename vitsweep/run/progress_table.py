@@ -1,4 +1,4 @@
-"""What a sweep shows: while it runs, how many cells are done and how long it will take; at its end, one row an arm."""
+"""Progress of a sweep: counts of cells and the time left while it runs, and a table with a row per arm at its end."""
 
 import logging
 import sys
@@ -20,62 +20,63 @@ from vitsweep.study.status import FAILURES, CellStatus
 log = logging.getLogger(__name__)
 
 ENDED = ("done", *FAILURES)
+MAX_ROWS = 16  # running cells on the display
 PIPED_WIDTH = 200
-"""Columns of a table that goes into a file or another program: arms have long names, and rich would assume 80."""
+"""Columns of a table that is written to a file or a pipe, where rich would assume 80; arms have long names."""
 
 
 def table_console() -> Console:
-    """Where tables are printed: as wide as the terminal, or wide enough for any table where there is none."""
+    """Return the console for tables: as wide as the terminal, or PIPED_WIDTH without one."""
     return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 class LogProgress:
-    """A log line whenever a cell has ended: for files, schedulers and everybody without a terminal.
+    """Progress as log lines, one for each cell that ends; for files and schedulers.
 
     Args:
-        standings: where the sweep's cells stand at the start.
-        directory: the sweep's, where running cells leave a row an epoch.
+        statuses: of the sweep's cells at the start.
+        directory: the sweep's, where running cells write a row per epoch.
     """
 
-    def __init__(self, standings: list[CellStatus], directory: Path):
+    def __init__(self, statuses: list[CellStatus], directory: Path):
         self.directory = directory
-        self.statuses = {now.cell.id: now.status for now in standings}
-        self.num_epochs = {now.cell.id: now.cell.config["recipe"]["epochs"] for now in standings}
-        self.most_at_once = 1
-        self.began: dict[str, tuple[float, int]] = {}  # id -> when, and the epochs that were finished then
-        self.seconds: list[float] = []
+        self.statuses = {status.cell.id: status.status for status in statuses}
+        self.num_epochs = {status.cell.id: status.cell.config["recipe"]["epochs"] for status in statuses}
+        self.max_running = 1
+        self.started: dict[str, tuple[float, int]] = {}  # running cell's id -> when, and the epochs finished then
+        self.durations: list[float] = []  # seconds, of cells that ended since the start
 
     def __enter__(self) -> "LogProgress":
         return self
 
-    def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
-    def tell(self, now: CellStatus | None) -> None:
-        """Take note of a cell's new standing; None only means that time has passed."""
-        if now is None:
+    def update(self, status: CellStatus | None) -> None:
+        """Record a cell's new status; None: only time has passed."""
+        if status is None:
             return
-        before, self.statuses[now.cell.id] = self.statuses.get(now.cell.id), now.status
-        if now.status == "running":
-            if now.cell.id not in self.began:
-                self.began[now.cell.id] = (time.monotonic(), self.epoch(now.cell.id))
-            self.most_at_once = max(self.most_at_once, len(self.began))
-        elif now.cell.id in self.began:
-            began, _ = self.began.pop(now.cell.id)
-            if now.status in ENDED:
-                self.seconds.append(time.monotonic() - began)
-            else:  # given back, so that many were not at it after all
-                self.most_at_once = max(1, len(self.began))
-        if now.status != before:
-            self.changed(now)
+        cell_id = status.cell.id
+        before, self.statuses[cell_id] = self.statuses.get(cell_id), status.status
+        if status.status == "running":
+            if cell_id not in self.started:
+                self.started[cell_id] = (time.monotonic(), self.epoch(cell_id))
+            self.max_running = max(self.max_running, len(self.started))
+        elif cell_id in self.started:
+            start, _ = self.started.pop(cell_id)
+            if status.status in ENDED:
+                self.durations.append(time.monotonic() - start)
+            else:  # released untrained, so fewer cells really ran
+                self.max_running = max(1, len(self.started))
+        if status.status in ENDED and status.status != before:
+            self.report(status)
 
-    def changed(self, now: CellStatus) -> None:
-        """Say that a cell has ended."""
-        if now.status in ENDED:
-            log.info("%s  |  %s", self.summary(), outcome(now))
+    def report(self, status: CellStatus) -> None:
+        """Log the outcome of a cell that has ended."""
+        log.info("%s  |  %s", self.summary(), describe_outcome(status))
 
     def summary(self) -> str:
-        """Cells done, running, failed, and the time left."""
+        """Return the numbers of cells done, running and failed, and the time left."""
         count = Counter(self.statuses.values())
         failed = sum(count[status] for status in FAILURES)
         parts = [f"{count['done']}/{len(self.statuses)} done", f"{count['running']} running", f"{failed} failed"]
@@ -83,83 +84,82 @@ class LogProgress:
         return ", ".join(parts + ([f"about {duration(left)} left"] if left else []))
 
     def seconds_left(self) -> float:
-        """From the durations of the cells that have ended since the start, else from the running ones; 0: not known."""
+        """Estimate the time left from cells that ended since the start, else from running ones; 0: unknown."""
         left = sum(status not in ENDED for status in self.statuses.values())
-        durations = self.seconds or [seconds for seconds in map(self.expected_seconds, self.began) if seconds]
-        return mean(durations) * left / self.most_at_once if durations else 0.0
+        durations = self.durations or [seconds for seconds in map(self.expected_seconds, self.started) if seconds]
+        return mean(durations) * left / self.max_running if durations else 0.0
 
     def expected_seconds(self, cell_id: str) -> float:
-        """How long a whole cell takes at the pace of this one; 0 before it has finished an epoch here."""
-        began, first_epoch = self.began[cell_id]
+        """Estimate the duration of a running cell from its epochs so far; 0 before the first."""
+        start, first_epoch = self.started[cell_id]
         epochs = self.epoch(cell_id) - first_epoch
-        return (time.monotonic() - began) / epochs * self.num_epochs[cell_id] if epochs > 0 else 0.0
+        return (time.monotonic() - start) / epochs * self.num_epochs[cell_id] if epochs > 0 else 0.0
 
     def epoch(self, cell_id: str) -> int:
-        """Epochs that a cell has finished."""
+        """Return the number of epochs that a cell has finished."""
         rows = read_rows(self.directory / cell_id)
         return rows[-1]["epoch"] if rows else 0
 
 
 class LiveProgress(LogProgress):
-    """The same as a picture that changes in place, with the running cells below it."""
+    """Progress as a display that is updated in place: the summary and the running cells."""
 
     def __enter__(self) -> "LiveProgress":
         self.live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
         self.live.start()
         return self
 
-    def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.live.stop()
 
-    def tell(self, now: CellStatus | None) -> None:
-        """Take note, and draw."""
-        super().tell(now)
+    def update(self, status: CellStatus | None) -> None:
+        """Record a cell's new status and refresh the display."""
+        super().update(status)
         self.live.update(Group(Text(self.summary(), style="bold"), *map(Text, self.rows())), refresh=True)
 
-    def changed(self, now: CellStatus) -> None:
-        """Leave a line about a cell that has ended above the board."""
-        if now.status in ENDED:
-            self.live.console.print(Text(outcome(now), style="" if now.status == "done" else "red"))
+    def report(self, status: CellStatus) -> None:
+        """Print the outcome of a cell that has ended above the display."""
+        self.live.console.print(Text(describe_outcome(status), style="" if status.status == "done" else "red"))
 
     def rows(self) -> list[str]:
-        """A line for each running cell; as many as a screen bears."""
-        running = [id for id, status in self.statuses.items() if status == "running"][:16]
+        """Return a line for each running cell, at most MAX_ROWS."""
+        running = [cell_id for cell_id, status in self.statuses.items() if status == "running"][:MAX_ROWS]
         return [
-            f"  {id}  epoch {self.epoch(id)}/{self.num_epochs[id]}  {duration(time.monotonic() - self.began[id][0])}"
-            for id in running
+            f"  {i}  epoch {self.epoch(i)}/{self.num_epochs[i]}  {duration(time.monotonic() - self.started[i][0])}"
+            for i in running
         ]
 
 
-def make_progress(standings: list[CellStatus], directory: Path) -> LogProgress:
-    """A live board if a person is looking, else lines."""
-    return (LiveProgress if sys.stderr.isatty() else LogProgress)(standings, directory)
+def make_progress(statuses: list[CellStatus], directory: Path) -> LogProgress:
+    """Return a live display on a terminal, else log lines."""
+    return (LiveProgress if sys.stderr.isatty() else LogProgress)(statuses, directory)
 
 
-def outcome(now: CellStatus) -> str:
-    """How a cell ended, in one line."""
-    record = now.record
-    text = f"{now.cell.arm} seed {now.cell.seed}: {now.status}"
-    if record is not None and now.status == "done":
+def describe_outcome(status: CellStatus) -> str:
+    """Return one line on how a cell ended."""
+    record = status.record
+    text = f"{status.cell.arm} seed {status.cell.seed}: {status.status}"
+    if record is not None and status.status == "done":
         accuracy = record.metrics["final"]["test/accuracy"]
         text += f", test accuracy {accuracy:.2%}, {duration(record.time_seconds)}"
     return text + reason(record)
 
 
 def duration(seconds: float) -> str:
-    """12 s, 3 min, 2.5 h: as exact as anybody wants to know."""
+    """Format seconds as `12 s`, `3 min` or `2.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def final_table(plan: Plan, records: list[tuple[Cell, Record | None]], directory: Path) -> Group:
-    """Arms in planned order with accuracy, size and time, then every cell that is not done, then the path."""
+    """Return a table of the arms in planned order, a line for each cell that is not done, and the path."""
     table = Table(title=f"{plan.study}: test accuracy after the last epoch", title_justify="left")
     for heading in ("arm", "cells", "accuracy %", "parameters", "time s", "images/s"):
         table.add_column(heading, justify="left" if heading == "arm" else "right")
     for arm in dict.fromkeys(cell.arm for cell, _ in records):
         of_arm = [record for cell, record in records if cell.arm == arm]
-        table.add_row(arm, *arm_figures([r for r in of_arm if r and r.status == "done"], len(of_arm)))
+        table.add_row(arm, *arm_columns([r for r in of_arm if r and r.status == "done"], len(of_arm)))
     missing = [
         Text(f"{cell.id}: {record.status if record else 'not started'}{reason(record)}", style="red")
         for cell, record in records
@@ -168,8 +168,8 @@ def final_table(plan: Plan, records: list[tuple[Cell, Record | None]], directory
     return Group(table, *missing, Text(f"records: {directory}"))
 
 
-def arm_figures(done: list[Record], num_cells: int) -> list[str]:
-    """The cells of one row, from the arm's finished records."""
+def arm_columns(done: list[Record], num_cells: int) -> list[str]:
+    """Return the columns of an arm after its name, from its `done` records."""
     if not done:
         return [f"0/{num_cells}", "-", "-", "-", "-"]
     accuracy = [100 * record.metrics["final"]["test/accuracy"] for record in done]
@@ -185,5 +185,5 @@ def arm_figures(done: list[Record], num_cells: int) -> list[str]:
 
 
 def reason(record: Record | None) -> str:
-    """Why a cell is not done, if its record knows."""
+    """Return the error in a record as text, or an empty string."""
     return f" ({record.error['type']}: {record.error['message']})" if record and record.error else ""

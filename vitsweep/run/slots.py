@@ -1,4 +1,4 @@
-"""slots."""
+"""Slots: the GPUs and threads that this machine divides among cells that run at a time."""
 
 import os
 import shutil
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """Room for one running cell."""
+    """GPU and threads of one running cell."""
 
     gpu: str | None = None
-    """What CUDA_VISIBLE_DEVICES is set to; None leaves it as it is."""
+    """Value of CUDA_VISIBLE_DEVICES; None: unchanged."""
     threads: int | None = None
-    """Threads of torch; None leaves them as they are."""
+    """Threads of torch; None: unchanged."""
     num_jobs: int = 1
-    """How many slots share the memory that this one takes from, itself included."""
+    """Number of slots that share this one's GPU, or the machine's memory; itself included."""
 
 
 def make_slots(jobs: str, num_cells: int, on_cpu: bool) -> list[Slot]:
-    """Room for `jobs` cells at a time; `auto` is one a GPU, and one at a time on a CPU.
+    """Divide GPUs and cores into `jobs` slots.
 
     Args:
-        jobs: `auto` or a number.
-        num_cells: there are never more slots than cells.
-        on_cpu: whether all cells ask for device=cpu.
+        jobs: a number, or `auto`: one per GPU, one in all without GPUs.
+        num_cells: upper bound of the number of slots.
+        on_cpu: whether all cells have device=cpu.
     """
     gpus = [] if on_cpu else visible_gpus()
     wanted = max(1, len(gpus)) if jobs == "auto" else int(jobs)
@@ -37,10 +37,10 @@ def make_slots(jobs: str, num_cells: int, on_cpu: bool) -> list[Slot]:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; asked without starting CUDA here."""
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if told is not None:
-        return [name for name in told.split(",") if name and name != "-1"]
+    """Return the names of this process's GPUs for CUDA_VISIBLE_DEVICES, without initializing CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name and name != "-1"]
     if shutil.which("nvidia-smi") is None:
         return []
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
@@ -49,5 +49,5 @@ def visible_gpus() -> list[str]:
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The sweeper's work: plan and check everything, run what is missing, go on past failures, say how it ended."""
+"""The sweeper's work: plan and check everything, train what is missing, continue after failures, print a summary."""
 
 import logging
 import os
@@ -10,9 +10,9 @@ from omegaconf import DictConfig, open_dict
 from vitsweep.config.composer import Composer
 from vitsweep.config.schema import SweepConfig
 from vitsweep.paths import PACKAGE_DIR
-from vitsweep.run.launch import Sweep
-from vitsweep.run.launchers import run_cells, trains_packs
+from vitsweep.run.launchers import BASIC, Sweep, run_through_hydra
 from vitsweep.run.packs import packing_note
+from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.workers import worker_environment
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
@@ -23,12 +23,14 @@ from vitsweep.train.stop import StopSignals
 
 log = logging.getLogger(__name__)
 
+SUBMITIT = "hydra_plugins.hydra_submitit_launcher."
 
-def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrides: list[str]) -> list[str]:
-    """Run the cells that `overrides` describe; returns their statuses and leaves the exit code in the task.
+
+def run_sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrides: list[str]) -> list[str]:
+    """Train the cells that `overrides` describe; return their statuses and set the task's exit code.
 
     Raises:
-        ConfigError: before anything is started, with all faults of all cells.
+        ConfigError: before anything starts, with the errors of all cells.
         RecordError: the sweep directory belongs to another study.
     """
     directory = Path(config.hydra.sweep.dir).absolute()
@@ -43,32 +45,53 @@ def sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrid
         return []
     liveness, retry = LivenessCheck(), settings.retry == "failed"
     before = cell_statuses(directory, plan.cells, liveness)
-    todo = [now.cell for now in before if now.is_wanted(retry)]
+    todo = [status.cell for status in before if status.is_wanted(retry)]
     if settings.check:
-        check(directory, plan, todo)
+        check_arms(directory, plan, todo)
     merged = freeze_plan(directory, plan)
-    done = sum(now.status == "done" for now in before)
+    done = sum(status.status == "done" for status in before)
     log.info("%s: %d cells, %d done already, %d to do, in %s", plan.study, len(before), done, len(todo), directory)
     if todo:
-        say_packs(config, todo)
-        prepare(config, directory)
-        work = Sweep(config=config, context=context, directory=directory, settings=settings, liveness=liveness)
+        log_packing(config, todo)
+        make_absolute(config, directory)
         try:
-            with StopSignals(), make_progress(before, directory) as board:
-                run_cells(work, todo, board)
-        except KeyboardInterrupt:
-            clear_away(
-                directory, cell_statuses(directory, plan.cells, liveness), liveness
-            )  # of workers stopped by force
+            with StopSignals(), make_progress(before, directory) as progress:
+                run_cells(Sweep(config, context, directory, settings, liveness, progress), todo)
+        except KeyboardInterrupt:  # workers may have been killed
+            remove_stale_locks(directory, cell_statuses(directory, plan.cells, liveness), liveness)
             raise
     after = cell_statuses(directory, plan.cells, liveness) if todo else before
-    clear_away(directory, after, liveness)
-    conclude(after, merged, directory, task, {cell.id for cell in todo})
-    return [now.status for now in after]
+    remove_stale_locks(directory, after, liveness)
+    print_summary(after, merged, directory)
+    task.exit_code = 0 if all(status.status == "done" for status in after) else 1
+    for status in after:
+        if status.refusal and status.cell in todo:
+            task.refuse(status.refusal)
+    return [status.status for status in after]
 
 
-def check(directory: Path, plan: Plan, todo: list[Cell]) -> None:
-    """Compare what the arms to be trained do with what the baseline does; those of an earlier start passed then.
+def run_cells(sweep: Sweep, cells: list[Cell]) -> None:
+    """Train the cells with the launcher that is configured; return when each has ended.
+
+    The basic launcher with sweep.isolate=process stands for vitsweep's pool of processes. Of submitit's launchers only
+    the settings are used (slurm.py). Every other launcher is called as Hydra calls it.
+
+    Raises:
+        NoSpace: the disk is full.
+        KeyboardInterrupt: also as Interrupted; everything that ran has been asked to stop.
+    """
+    if sweep.config.hydra.launcher._target_.startswith(SUBMITIT):
+        from vitsweep.run.slurm import run_jobs
+
+        run_jobs(sweep, cells)
+    elif sweep.is_basic and sweep.settings.isolate == "process":
+        run_in_processes(sweep.directory, cells, sweep.settings, sweep.progress.update, sweep.liveness)
+    else:
+        run_through_hydra(sweep, cells)
+
+
+def check_arms(directory: Path, plan: Plan, todo: list[Cell]) -> None:
+    """Compare the trial steps of new arms with the baseline's; arms of an earlier start were compared then.
 
     Raises:
         ConfigError: arms that change nothing.
@@ -82,36 +105,32 @@ def check(directory: Path, plan: Plan, todo: list[Cell]) -> None:
         refuse_noops(plan, new)
 
 
-def say_packs(config: DictConfig, todo: list[Cell]) -> None:
-    """Say which of the cells can be one program, if the user asked for packs."""
+def log_packing(config: DictConfig, todo: list[Cell]) -> None:
+    """Log how many packs the cells form, if the user asked for packs."""
     pack = todo[0].config["pack"]
-    if pack == "auto" or not (said := packing_note(todo, pack)):
-        return
-    if not trains_packs(config):
-        said = f"pack={pack}: this launcher trains every cell apart; packs need hydra/launcher=basic"
-    log.info("%s", said)
+    if pack != "auto" and (note := packing_note(todo, pack)):
+        if config.hydra.launcher._target_ != BASIC:
+            note = f"pack={pack}: this launcher trains each cell by itself; packs need hydra/launcher=basic"
+        log.info("%s", note)
 
 
-def clear_away(directory: Path, after: list[CellStatus], liveness: LivenessCheck) -> None:
-    """Remove the locks of owners that were killed, and the state of a cell that was done by then."""
-    for now in after:
-        if now.is_locked and now.status != "running" and remove_stale_lock(directory / now.cell.id, liveness):
-            if now.status == "done":
-                (directory / now.cell.id / "state.pt").unlink(missing_ok=True)  # nobody needs it any more
+def remove_stale_locks(directory: Path, statuses: list[CellStatus], liveness: LivenessCheck) -> None:
+    """Remove the locks of processes that were killed, and the training state of cells that were done by then."""
+    for status in statuses:
+        cell = directory / status.cell.id
+        if status.is_locked and status.status != "running" and remove_stale_lock(cell, liveness):
+            if status.status == "done":
+                (cell / "state.pt").unlink(missing_ok=True)
 
 
-def prepare(config: DictConfig, directory: Path) -> None:
-    """Make everything absolute and findable: workers may start in another directory, without our sys.path."""
+def make_absolute(config: DictConfig, directory: Path) -> None:
+    """Make the sweep directory and PYTHONPATH absolute; workers may start in another folder, without our sys.path."""
     with open_dict(config):
         config.hydra.sweep.dir = str(directory)
     paths = [worker_environment()["PYTHONPATH"], str(PACKAGE_DIR / "_plugins")]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(os.pathsep.join(paths).split(os.pathsep)))
 
 
-def conclude(after: list[CellStatus], plan: Plan, directory: Path, task: TaskFunction, tried: set[str]) -> None:
-    """Print the table of this command's cells and set the exit code."""
-    table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
-    task.exit_code = 0 if all(now.status == "done" for now in after) else 1
-    for now in after:
-        if now.refusal and now.cell.id in tried:
-            task.refuse(now.refusal)
+def print_summary(statuses: list[CellStatus], plan: Plan, directory: Path) -> None:
+    """Print the table of this command's cells."""
+    table_console().print(final_table(plan, [(status.cell, status.record) for status in statuses], directory))

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=vitsweep`: a thin class, since Hydra imports it at every start. The work is in vitsweep.run.sweep."""
+"""Hydra plugin for `hydra/sweeper=vitsweep`; thin, since Hydra imports it at every start (see run/sweep.py)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ ConfigStore.instance().store(
 
 
 class VitsweepSweeper(Sweeper):
-    """Plans, checks, runs what is missing, and goes on past failures."""
+    """Sweeper that plans and checks all cells, trains what is missing and continues after failures."""
 
     def __init__(self) -> None:
         self.config: DictConfig | None = None
@@ -30,12 +30,12 @@ class VitsweepSweeper(Sweeper):
         self.task_function: TaskFunction | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's call before `sweep`."""
+        """Keep what Hydra passes before it calls `sweep`."""
         self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the sweep that the overrides describe."""
-        from vitsweep.run.sweep import sweep
+        """Train the cells that the overrides describe and return their statuses."""
+        from vitsweep.run.sweep import run_sweep
 
         assert self.config is not None and self.hydra_context is not None and self.task_function is not None
-        return sweep(self.config, self.hydra_context, self.task_function, arguments)
+        return run_sweep(self.config, self.hydra_context, self.task_function, arguments)
