@@ -1,4 +1,4 @@
-"""`python -m vitsweep COMMAND`: what is done with studies and cells besides running them."""
+"""`python -m vitsweep COMMAND`: dispatch to the modules of the commands."""
 
 import sys
 from importlib import import_module
@@ -6,18 +6,14 @@ from importlib import import_module
 from vitsweep.errors import UserError
 
 COMMANDS = {
-    "run": ("vitsweep.cli", "OVERRIDES ...", "what run.py and the command `vitsweep` do"),
-    "plan": (
-        "vitsweep.commands.plan",
-        "study=NAME ...",
-        "what a study would train, cost and be able to see; starts nothing",
-    ),
-    "status": ("vitsweep.commands.status", "DIR", "where every cell of a sweep stands, also while it runs"),
-    "extend": ("vitsweep.commands.extend", "DIR seeds=10", "more seeds for a sweep"),
-    "reset": ("vitsweep.commands.reset", "DIR --failed", "let cells be trained again"),
+    "run": ("vitsweep.cli", "OVERRIDES ...", "train one cell or, with -m, a sweep (as `vitsweep` and run.py do)"),
+    "plan": ("vitsweep.commands.plan", "study=NAME ...", "print a study's arms, cost and power without training"),
+    "status": ("vitsweep.commands.status", "DIR", "print the status of every cell of a sweep, also during it"),
+    "extend": ("vitsweep.commands.extend", "DIR seeds=10", "add seeds to a sweep"),
+    "reset": ("vitsweep.commands.reset", "DIR --failed", "reset cells, so that the next run trains them again"),
     "prune": ("vitsweep.commands.prune", "DIR", "remove checkpoints of finished cells"),
     "reproduce": ("vitsweep.commands.reproduce", "CELL_DIR", "print the command that trains a cell again"),
-    "wandb": ("vitsweep.__main__", "sync|sweep|dashboard", "send offline runs; W&B's sweeps and dashboards"),
+    "wandb": ("vitsweep.__main__", "sync|sweep|dashboard", "send offline runs; create W&B sweeps and dashboards"),
     "cell": ("vitsweep.run.worker", "DIR CELL", "train one planned cell in this process"),
 }
 WANDB_COMMANDS = {
@@ -29,7 +25,7 @@ WANDB_COMMANDS = {
 
 
 def main() -> int:
-    """Run one command; a user's fault is one sentence and exit code 2."""
+    """Run one command and return its exit code: 2, with a one-line message, for an error in the input."""
     name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     if name not in COMMANDS:
         return usage(0 if name in ("-h", "--help") else 2)
@@ -40,13 +36,17 @@ def main() -> int:
             return wandb(rest)
         command = import_module(COMMANDS[name][0])
         return command.main() if name == "run" else command.main(rest)
-    except UserError as fault:
-        print(fault, file=sys.stderr)
+    except UserError as error:
+        print(error, file=sys.stderr)
         return 2
 
 
 def wandb(arguments: list[str]) -> int:
-    """`wandb sync DIR`, `wandb sweep study=NAME`, `wandb dashboard study=NAME`; `wandb cell` is for W&B's agents."""
+    """Run a `wandb` command; `wandb cell` is for W&B's agents.
+
+    Raises:
+        UserError: there is no such command.
+    """
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if name not in WANDB_COMMANDS:
         raise UserError("usage: python -m vitsweep wandb sync DIR | sweep study=NAME ... | dashboard study=NAME ...")
@@ -54,7 +54,7 @@ def wandb(arguments: list[str]) -> int:
 
 
 def usage(code: int) -> int:
-    """Print the commands."""
+    """Print the commands, to stderr for a non-zero exit code; return the code."""
     stream = sys.stdout if code == 0 else sys.stderr
     print("usage: python -m vitsweep COMMAND ...\n", file=stream)
     for name, (_, arguments, meaning) in COMMANDS.items():

@@ -1,6 +1,6 @@
-"""The command line: Hydra composes, this module types, trains one cell, and turns faults into sentences.
+"""The console command: Hydra composes the configuration; a single cell is trained here, a sweep by Hydra's sweeper.
 
-torch is imported inside the task, so that `--help`, `--cfg job` and every refusal answer at once.
+torch is imported inside the task, so that `--help`, `--cfg job` and every error message appear at once.
 """
 
 import logging
@@ -30,10 +30,10 @@ ALL_DONE, SOME_FAILED, REFUSED = 0, 1, 2
 
 
 class Task:
-    """What Hydra calls for each cell.
+    """Function that Hydra calls for each cell.
 
-    What it returns is lost inside Hydra, and what it raises is announced by Hydra in its own words. So the exit code of
-    the run or the sweep, and the user's faults, are left here for `main`.
+    Hydra drops its return value and rewords its exceptions, so the exit code and the error messages are kept here for
+    `main`.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Task:
         self.errors: list[str] = []
 
     def __call__(self, composed: DictConfig) -> str:
-        """Train the cell that the sweep names, else the one that was composed; returns its status."""
+        """Train the cell that the sweep names, else the composed one; return its status."""
         directory = Path(HydraConfig.get().runtime.output_dir)
         try:
             if "cell" in composed:
@@ -49,33 +49,33 @@ class Task:
                 return train_cell(Path(HydraConfig.get().sweep.dir), composed.cell, retry=retry)
             config, record = single_cell(from_omegaconf(composed))
             status = train(config, record, directory)
-        except Exception as fault:
-            sentence = user_message(fault)
-            if sentence is None:
+        except Exception as error:
+            message = user_message(error)
+            if message is None:
                 raise
-            self.refuse(sentence)
-            leave_no_trace(directory)
+            self.refuse(message)
+            remove_empty_output(directory)
             return "refused"
         if status != "done":
             self.exit_code = SOME_FAILED
         return status
 
-    def refuse(self, sentence: str) -> None:
-        """Remember the user's fault; the same one of many cells is told once."""
+    def refuse(self, message: str) -> None:
+        """Keep an error message; the same one of many cells is kept once."""
         self.exit_code = REFUSED
-        if sentence not in self.errors:
-            self.errors.append(sentence)
+        if message not in self.errors:
+            self.errors.append(message)
 
 
-def leave_no_trace(directory: Path) -> None:
-    """Remove the directory that Hydra made for a run that was refused, if only an empty log is in it."""
+def remove_empty_output(directory: Path) -> None:
+    """Remove a directory that Hydra made, if it holds only an empty log."""
     if [path.name for path in directory.iterdir()] == ["run.log"] and not (directory / "run.log").stat().st_size:
         (directory / "run.log").unlink()
         directory.rmdir()
 
 
 def single_cell(config: Config) -> tuple[Config, Record]:
-    """The cell of a run without a sweep."""
+    """Make the record of a run without a sweep; return it with the configuration."""
     overrides = list(HydraConfig.get().overrides.task)
     record = Record(
         study="single",
@@ -90,22 +90,22 @@ def single_cell(config: Config) -> tuple[Config, Record]:
 
 
 def train(config: Config, record: Record, directory: Path) -> str:
-    """Train a cell unless its directory says that it is done; returns its status.
+    """Train a cell unless its record says that it is done; return its status.
 
     Raises:
-        RecordError: the directory holds another cell, which must not be overwritten, or somebody is training in it.
+        RecordError: the directory holds another cell, or another process is training in it.
     """
     with CellLock(directory) as lock:
         if not lock.acquire():
             raise RecordError(
-                f"hydra.run.dir={directory}  is being trained in by another process; "
+                f"hydra.run.dir={directory}  is in use by another process that trains there; "
                 "wait for its end, or choose another hydra.run.dir=..."
             )
         return train_alone(config, record, directory)
 
 
 def train_alone(config: Config, record: Record, directory: Path) -> str:
-    """Train a cell whose directory is locked for us."""
+    """Train a cell whose directory this process has locked; return its status."""
     earlier = earlier_record(directory, record)
     if earlier is not None and earlier.status == "done":
         log.info("%s seed %d is done already: %s", record.arm, record.seed, directory)
@@ -119,7 +119,11 @@ def train_alone(config: Config, record: Record, directory: Path) -> str:
 
 
 def earlier_record(directory: Path, record: Record) -> Record | None:
-    """What an earlier attempt at this very cell left in its directory."""
+    """Read the record of an earlier attempt at the same cell; None if there is none.
+
+    Raises:
+        RecordError: the directory holds another cell.
+    """
     try:
         earlier = read_record(directory)
     except FileNotFoundError:
@@ -132,41 +136,41 @@ def earlier_record(directory: Path, record: Record) -> Record | None:
     return earlier
 
 
-def wait_asleep() -> None:
-    """Let threads that wait for others soon sleep, unless the user says how they are to wait.
+def set_wait_policy() -> None:
+    """Shorten the time that OpenMP threads spin before they sleep, unless the user has set OMP_WAIT_POLICY.
 
-    GNU's OpenMP, which torch brings on Linux, reads this when torch is imported. Its own default spins so long that two
-    threads beside one busy program took almost four times as long for a step (docs/results/speed/log.md).
+    GNU's OpenMP, part of torch on Linux, reads the variable when torch is imported. With its default, a step of two
+    threads beside one busy program takes almost four times as long (docs/results/speed/log.md).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def main() -> int:
-    """The console command. Returns 0 if all is done, 1 if a cell failed, 2 if the user must change something."""
-    wait_asleep()
+    """Run the console command; return 0 if all is done, 1 if a cell failed, 2 if the input has an error."""
+    set_wait_policy()
     register()
     task = Task()
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets faults through to us, instead of printing and leaving
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them and exiting
     try:
         run()
     except Interrupted as event:
-        print(f"\n{event}; the same command goes on from here", file=sys.stderr)
+        print(f"\n{event}; run the same command again to resume", file=sys.stderr)
         return 128 + event.signum
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; run the same command again to resume", file=sys.stderr)
         return 130
-    except Exception as fault:
-        sentence = user_message(fault, sys.argv[1:])
-        if wants_traceback or sentence is None:
+    except Exception as error:
+        message = user_message(error, sys.argv[1:])
+        if wants_traceback or message is None:
             raise
-        print(sentence, file=sys.stderr)
+        print(message, file=sys.stderr)
         return REFUSED
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]
-    for sentence in task.errors:
-        print(sentence, file=sys.stderr)
+    for message in task.errors:
+        print(message, file=sys.stderr)
     return task.exit_code

@@ -1,4 +1,4 @@
-"""files."""
+"""Atomic writes. A reader sees the old file or the new one, never a part of it."""
 
 import json
 import math
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON atomically: whoever reads sees the old file or the new one, also after a power cut."""
+    """Write values as JSON atomically, NaN and infinities as null."""
     write_atomically(path, (json.dumps(finite(values), indent=1) + "\n").encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step: temporary file beside it, fsync, rename."""
-    # Not tempfile.mkstemp: its files are readable by their owner alone, and records are for sharing.
+    """Write `content` to a temporary file beside `path`, sync it to disk, and rename it to `path`."""
+    # Not tempfile.mkstemp: only the owner can read its files, and records are shared.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb") as stream:
@@ -29,7 +29,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def finite(value: Any) -> Any:
-    """The same nested value with NaN and infinities replaced by None."""
+    """Replace NaN and infinities by None in nested dictionaries, lists and tuples; tuples become lists."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -40,7 +40,7 @@ def finite(value: Any) -> Any:
 
 
 def remove_temporaries(directory: Path) -> None:
-    """Remove what writers that were killed left behind: `.<name>.<pid>-<token>` of record.write_atomically."""
+    """Remove the files `.<name>.<pid>-<token>` that killed writers left in a directory."""
     for path in directory.glob(".*.*-????????"):
         if path.name.rpartition(".")[2].partition("-")[0].isdigit():
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Where the project's own files lie, from a checkout, an editable install or a wheel."""
+"""Locations of the project's own files, in a checkout, an editable install or a wheel."""
 
 import sys
 from pathlib import Path
@@ -7,10 +7,10 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 
 
 def conf_dir() -> Path:
-    """The folder of config groups: `vitsweep/conf` inside a wheel, `conf` beside the package in a checkout.
+    """Return the folder of config groups: `vitsweep/conf` in a wheel, `conf` beside the package in a checkout.
 
     Raises:
-        FileNotFoundError: neither is there, so the installation is damaged.
+        FileNotFoundError: neither exists; the installation is damaged.
     """
     for folder in (PACKAGE_DIR / "conf", PACKAGE_DIR.parent / "conf"):
         if (folder / "config.yaml").is_file():
@@ -19,7 +19,7 @@ def conf_dir() -> Path:
 
 
 def add_plugin_path() -> None:
-    """Let Hydra find the sweeper: append the folder that holds `hydra_plugins` to sys.path.
+    """Append the folder that holds `hydra_plugins` to sys.path, so that Hydra finds the sweeper.
 
     Hydra 1.3 scans `hydra_plugins.__path__`, which editable installs hide; one path entry works in every install.
     """

@@ -1,8 +1,8 @@
-"""One seed becomes many: child seeds by hashing their names, so that no random stream depends on another.
+"""Independent random streams: child seeds are hashes of a parent seed and the stream's names.
 
-Adding a stream, or drawing more from one, leaves all others as they were; children like `seed + 1` would be shared
-between replicates. What must be the same on every machine and in every numpy version (the built-in images, the
-validation split) comes from `draw_bits`: numpy promises stable streams for its bit generators only.
+A new stream, or more draws from one, leaves all others unchanged; children such as `seed + 1` would be shared between
+replicates. `draw_bits` gives the same numbers on every machine and in every numpy version (for the built-in images and
+the validation split): numpy guarantees stable streams for its bit generators only.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ STREAMS = ("init", "order", "augment", "dropout")
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """The child seed of `seed` that is called `names`.
+    """Derive the child seed of `seed` for the stream `names`.
 
     Args:
         seed: parent seed, any integer.
-        names: what the stream is for, e.g. "augment", or "shapes", "train".
+        names: purpose of the stream, e.g. "augment", or "shapes", "train".
 
     Returns:
         An integer in 0 .. 2**64 - 1, the same on every machine.
@@ -29,14 +29,14 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 
 def make_generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator for the stream `names` of `seed`; those of one training run are STREAMS."""
+    """Make a torch generator for the stream `names` of `seed`; those of one training run are STREAMS."""
     return torch.Generator(device).manual_seed(derive_seed(seed, *names))
 
 
 def seed_everything(seed: int, device: torch.device) -> None:
-    """Seed the generators that torch itself draws from on the CPU and on `device`.
+    """Seed torch's default generators of the CPU and of `device`.
 
-    torch.manual_seed does the same to every kind of device there could be, and takes half a millisecond for it.
+    torch.manual_seed seeds those of every kind of device, which takes half a millisecond.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
@@ -46,10 +46,10 @@ def seed_everything(seed: int, device: torch.device) -> None:
 
 
 def draw_bits(count: int, seed: int, *names: str | int) -> np.ndarray:
-    """`count` uint64 of 64 random bits each from the stream `names` of `seed`."""
+    """Draw `count` uint64 of 64 random bits each from the stream `names` of `seed`."""
     return np.random.PCG64(derive_seed(seed, *names)).random_raw(count)
 
 
 def permute(count: int, seed: int, *names: str | int) -> np.ndarray:
-    """The numbers 0 .. count - 1 in a random order drawn from the stream `names` of `seed`."""
+    """Permute the numbers 0 .. count - 1 at random, with the stream `names` of `seed`."""
     return np.argsort(draw_bits(count, seed, *names), kind="stable")

@@ -20,8 +20,8 @@ began = float(sys.argv[1])
 marks = {}
 def mark(name):
     marks[name] = time.time() - began
-from vitsweep.cli import wait_asleep
-wait_asleep()
+from vitsweep.cli import set_wait_policy
+set_wait_policy()
 from vitsweep.config import from_dict
 config = from_dict({"data": {"name": sys.argv[2]}})
 mark("configuration")

@@ -50,19 +50,19 @@ SENTENCES = {
     "model/depth=null": "model/depth=null  must be the name of an option; allowed: l10, l12, l2, l4, l6, l8",
     "recipe=5": "recipe=5  must be the name of an option; allowed: augmented, quick, readme",
     # Additions and deletions.
-    "+model.patch_size=4": "+model.patch_size  is there already; drop the + to change it",
-    "~model.bias": "~model.bias  cannot be taken away; give it a value: model.bias=...",
-    "~foo": "~foo  is unknown; there is nothing to take away",
-    "~model/depth=l2": "~model/depth=l2  is not chosen, so it cannot be taken away",
-    "model.patch_size@x=3": "model.patch_size@x=3  is no config group, so it has no package; drop @ and its word",
+    "+model.patch_size=4": "+model.patch_size  exists already; drop the + to change it",
+    "~model.bias": "~model.bias  cannot be deleted; give it a value: model.bias=...",
+    "~foo": "~foo  is unknown; there is nothing to delete",
+    "~model/depth=l2": "~model/depth=l2  is not chosen, so it cannot be deleted",
+    "model.patch_size@x=3": "model.patch_size@x=3  is not a config group, so it has no package; drop @ and its word",
     # Interpolations.
     "recipe.lr=${nothing}": f"recipe.lr  refers to nothing, which is unknown; {ALL_KEYS}",
     "recipe.lr=${oc.env:NOPE}": "recipe.lr  needs the environment variable NOPE; set it, or give recipe.lr a value",
     "recipe.lr=${nofn:1}": "recipe.lr  uses the resolver nofn, which is unknown; give recipe.lr a value",
     # What is no override at all.
-    "model.bias": f"model.bias  cannot be read (it has no =); {IN_QUOTES}",
-    "model.patch_size==4": f"model.patch_size==4  cannot be read (extraneous input '='); {IN_QUOTES}",
-    "=3": "=3  cannot be read; an override is key=value",
+    "model.bias": f"model.bias  cannot be parsed (it has no =); {IN_QUOTES}",
+    "model.patch_size==4": f"model.patch_size==4  cannot be parsed (extraneous input '='); {IN_QUOTES}",
+    "=3": "=3  cannot be parsed; an override is key=value",
     # Several values where one belongs.
     "model.patch_size=4,8": "model.patch_size=4,8  names several values where one belongs; give one",
 }
@@ -94,14 +94,14 @@ def test_complaint_about_yaml_names_file_line_and_column(tmp_path):
 def test_complaint_about_a_character_that_yaml_forbids_says_so():
     with pytest.raises(yaml.YAMLError) as fault:
         yaml.safe_load("a: \x00")
-    assert user_message(fault.value).startswith("a configuration file is no YAML: unacceptable character #x0000")
+    assert user_message(fault.value).startswith("a configuration file is not YAML: unacceptable character #x0000")
 
 
 def test_complaint_about_bytes_that_are_no_text_says_how_to_save_them():
     with pytest.raises(UnicodeDecodeError) as fault:
         b"a: \xff".decode()
     assert user_message(fault.value) == (
-        "a configuration file  is no UTF-8 text (byte 3: invalid start byte); save it as UTF-8"
+        "a configuration file  is not UTF-8 text (byte 3: invalid start byte); save it as UTF-8"
     )
 
 

@@ -326,7 +326,7 @@ def test_plan_refuses_a_directory_with_another_baseline(capsys, tmp_path):
     [
         (["study=nothing"], "study=nothing  is unknown"),
         (["model.patch_size=5,7"], "model.patch_size=5  does not divide"),
-        (["seed=0,1", "--config-dir", "nowhere"], "--config-dir=nowhere  is no folder; name one that holds"),
+        (["seed=0,1", "--config-dir", "nowhere"], "--config-dir=nowhere  is not a folder; name one that holds"),
         (["model.patch_size"], "model.patch_size  cannot be read"),
     ],
 )

@@ -168,7 +168,7 @@ def test_cell_that_leaves_the_process_does_not_end_the_sweep(sweep, training):
 def test_interrupted_sweep_goes_on_where_it_was(sweep, training):
     training.ends["lr=0.002", 0] = Interrupted()
     code, _, err = sweep()
-    assert code == 130 and "the same command goes on from here" in err
+    assert code == 130 and "run the same command again to resume" in err
     assert training.ran == ALL[:2]
     training.ends.clear()
     assert sweep()[0] == 0

@@ -463,7 +463,7 @@ def test_study_file_that_is_a_list_is_refused(refusal):
 def test_study_file_that_is_no_text_is_refused(folder, composer):
     (folder / "study").mkdir(exist_ok=True)
     (folder / "study" / "mine.yaml").write_bytes(b"name: \xff\n")
-    with pytest.raises(ConfigError, match=r"^study/mine.yaml  is no UTF-8 text \(byte 6.*save it as UTF-8$"):
+    with pytest.raises(ConfigError, match=r"^study/mine.yaml  is not UTF-8 text \(byte 6.*save it as UTF-8$"):
         build_plan(["study=mine"], composer)
 
 
@@ -489,7 +489,7 @@ def test_study_file_that_is_no_text_is_refused(folder, composer):
             ["study.design=best"],
             "study.design=best  is unknown; allowed: fraction, grid, list, loco, ofat, pairs, path",
         ),
-        (["study.factors.a=[]"], "study.factors.a  is not there yet; put a + before it to add it"),
+        (["study.factors.a=[]"], "study.factors.a  does not exist yet; put a + before it to add it"),
         (["study.seeds=1,2"], "study.seeds=1,2  names several values where one belongs; give one"),
         (
             ["model.hidden_size=64,128", "model.hidden_size=32"],

@@ -202,7 +202,7 @@ def test_directory_that_somebody_trains_in_is_refused(vitsweep_main, tiny, tmp_p
     with CellLock(tmp_path / "cell") as lock:
         lock.acquire()
         code, _, err = vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'cell'}")
-    assert code == 2 and "is being trained in by another process" in err and "Traceback" not in err
+    assert code == 2 and "is in use by another process" in err and "Traceback" not in err
     assert not (tmp_path / "cell/record.json").exists()
 
 

@@ -1,4 +1,4 @@
-"""Register our types with Hydra, and make its configuration loader."""
+"""Registration of the schema with Hydra, and Hydra's configuration loader."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ SCHEMA = "vitsweep_schema"
 
 
 def register() -> None:
-    """Tell Hydra and OmegaConf our types, names and plugins; calling it twice does no harm."""
+    """Register schema, resolvers and plugin folder with Hydra and OmegaConf; a second call changes nothing."""
     add_plugin_path()
     ConfigStore.instance().store(name=SCHEMA, node=Config, provider="vitsweep")
     resolvers: dict[str, Any] = {
@@ -32,17 +32,17 @@ def register() -> None:
 
 
 def make_loader(config_dir: str | None) -> ConfigLoader:
-    """Hydra's configuration loader for our configurations and those of a folder.
+    """Make Hydra's configuration loader for conf/ and, if given, a folder of the user.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: the folder does not exist.
     """
     register()
     search_path = create_config_search_path(str(conf_dir()))
     if config_dir is not None:
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
-            raise ConfigError([f"--config-dir={config_dir}  is no folder; name one that holds study/<name>.yaml"])
+            raise ConfigError([f"--config-dir={config_dir}  is not a folder; name one that holds study/<name>.yaml"])
         search_path.append("command-line", f"file://{folder}", anchor="main")
     GlobalHydra.instance().clear()
     try:

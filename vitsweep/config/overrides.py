@@ -1,4 +1,4 @@
-"""How arms, runs and sweeps are called: from overrides and values to words that are also directory names."""
+"""Overrides as text: their parts, and the names of arms, runs and sweeps made from them."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ NO_RESULT_DATA_KEYS = ("data.root", "data.download")
 
 
 def slug(text: str) -> str:
-    """`text` as a file name: letters, digits and . _ = + -; a long one is cut and ends in its hash."""
+    """Convert text to a file name of letters, digits and . _ = + -; a long one is cut and ends in its hash."""
     clean = re.sub(r"[^A-Za-z0-9._=+-]+", "-", text).strip("-.") or "unnamed"
     if len(clean) <= SLUG_LENGTH:
         return clean
@@ -31,48 +31,48 @@ def slug(text: str) -> str:
 
 
 def yaml_text(value: Any) -> str:
-    """A value as YAML spells it: true, null, 8, 0.002."""
+    """Spell a value as YAML does: true, null, 8, 0.002."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def override_key(override: str) -> str:
-    """`+model/patch_size@x=p4` -> `model/patch_size`."""
+    """Return the key of an override: `+model/patch_size@x=p4` -> `model/patch_size`."""
     return override.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
 def short_key(override: str) -> str:
-    """The last word of an override's key: `model/patch_size=p4` and `model.patch_size=4` -> `patch_size`."""
+    """Return the last word of the key: `model/patch_size=p4` and `model.patch_size=4` -> `patch_size`."""
     return re.split(r"[./]", override_key(override))[-1]
 
 
 def override_value(override: str) -> str:
-    """`model.patch_size=4` -> `4`."""
+    """Return the value of an override: `model.patch_size=4` -> `4`."""
     return override.partition("=")[2]
 
 
 def affects_result(override: str) -> bool:
-    """Whether an override can change what is learned, rather than where and how it is computed."""
+    """Return True if an override can change what is learned, not only where and how it is computed."""
     key = override_key(override)
     return re.split(r"[./]", key)[0] not in NO_RESULT_KEYS and key not in NO_RESULT_DATA_KEYS
 
 
 def single_name(overrides: list[str]) -> str:
-    """The name of a single run: its overrides, or `baseline`."""
+    """Return the name of a single run: its overrides, or `baseline`."""
     parts = [f"{short_key(o)}={override_value(o)}" for o in overrides if affects_result(o)]
     return slug("+".join(parts)) if parts else "baseline"
 
 
 def sweep_name(overrides: list[str]) -> str:
-    """The name of a plain sweep: the keys it sweeps."""
+    """Return the name of a sweep without a study file: its swept keys."""
     keys = [short_key(o) for o in overrides if is_swept(o) and affects_result(o)]
     factors = [key for key in keys if key != "seed"]
     return slug("+".join(factors or keys)) if keys else single_name(overrides)
 
 
 def is_swept(override: str) -> bool:
-    """Whether an override's text gives several values: `4,8`, `choice(...)`, `range(...)`, `glob(...)`.
+    """Return True if an override has several values: `4,8`, `choice(...)`, `range(...)`, `glob(...)`.
 
-    Hydra's own parser decides what is run; this looks at the text alone, for names.
+    For names only, from the text alone; Hydra's parser determines what is run.
     """
     value = override_value(override)
     without_quotes = re.sub(r"'[^']*'|\"[^\"]*\"|\[[^]]*\]|\{[^}]*\}", "", value)
