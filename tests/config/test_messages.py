@@ -12,7 +12,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
 from vitsweep.config.composer import Composer
-from vitsweep.config.convert import describe_type
 from vitsweep.config.hydra import register
 from vitsweep.config.messages import did_you_mean, known_keys, user_message
 from vitsweep.errors import ConfigError, RecordError
@@ -54,7 +53,7 @@ SENTENCES = {
     "~model.bias": "~model.bias  cannot be deleted; give it a value: model.bias=...",
     "~foo": "~foo  is unknown; there is nothing to delete",
     "~model/depth=l2": "~model/depth=l2  is not chosen, so it cannot be deleted",
-    "model.patch_size@x=3": "model.patch_size@x=3  is not a config group, so it has no package; drop @ and its word",
+    "model.patch_size@x=3": "model.patch_size@x=3  is not a config group and has no package; drop @ and its word",
     # Interpolations.
     "recipe.lr=${nothing}": f"recipe.lr  refers to nothing, which is unknown; {ALL_KEYS}",
     "recipe.lr=${oc.env:NOPE}": "recipe.lr  needs the environment variable NOPE; set it, or give recipe.lr a value",
@@ -136,24 +135,6 @@ def test_complaint_about_an_option_in_a_file_names_the_file(tmp_path):
     with initialize_config_dir(str(tmp_path), version_base="1.3"), pytest.raises(ConfigError) as refusal:
         Composer(GlobalHydra.instance().config_loader(), "config")([])
     assert refusal.value.errors == ["config.yaml: recipe.epochs=many  must be an integer"]
-
-
-@pytest.mark.parametrize(
-    "key, kind",
-    [
-        ("model.patch_size", "an integer"),
-        ("recipe.lr", "a number"),
-        ("recipe.clip_norm", "a number or null"),
-        ("model.bias", "true or false"),
-        ("study.baseline", "a list"),
-        ("study.factors", "a mapping"),
-        ("study.placebo", "true or false"),
-        ("model.nope", ""),
-        ("nope.nope", ""),
-    ],
-)
-def test_kind_of_a_key_is_read_from_its_type(key, kind):
-    assert describe_type(key) == kind
 
 
 def test_suggestion_is_never_the_word_itself_and_always_known():

@@ -98,11 +98,13 @@ def _types(kind: type) -> dict[str, tuple[Any, ...]]:
 
 
 def describe_type(key: str) -> str:
-    """Describe the type of a dotted key's value, e.g. "an integer or null"; empty for an unknown key or a group."""
+    """Describe the type of a dotted key's value, e.g. "an integer or null"; empty for an unknown key."""
     kinds: tuple[Any, ...] = (Config,)
     for name in key.split("."):
         kinds = _types(kinds[0]).get(name, ()) if kinds and dataclasses.is_dataclass(kinds[0]) else ()
-    words = [TYPE_NAMES[kind] for kind in kinds if kind in TYPE_NAMES]
+    words = [
+        TYPE_NAMES.get(kind, "a mapping") for kind in kinds if kind in TYPE_NAMES or dataclasses.is_dataclass(kind)
+    ]
     return " or ".join(words[:1] + ["null"] * (type(None) in kinds))
 
 

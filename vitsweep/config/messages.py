@@ -121,7 +121,7 @@ HYDRA_MESSAGES = {
     r"Could not append to config\. An item is already at '([^']+)'": "+{0}  exists already; drop the + to change it",
     r"Could not delete from config\. '([^']+)'": "~{0}  is unknown{did_you_mean}; there is nothing to delete",
     r"Could not delete '([^']+)'": "~{0}  is not chosen, so it cannot be deleted",
-    r"Override (\S+) looks like a config group": "{0}  is not a config group, so it has no package; drop @ and its word",
+    r"Override (\S+) looks like a config group": "{0}  is not a config group and has no package; drop @ and its word",
     r"Additional config directory '([^']+)' not found": "--config-dir={0}  is not a folder; name one that exists",
 }
 

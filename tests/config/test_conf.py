@@ -1,0 +1,121 @@
+"""Every file in conf/: it opens as a lab note, composes, and the command in its head is accepted."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from vitsweep.config.composer import Composer
+from vitsweep.config.convert import from_omegaconf
+from vitsweep.config.hydra import make_loader, register
+from vitsweep.config.model_schema import DROPOUT_PLACES
+from vitsweep.config.schema import Config
+from vitsweep.errors import ConfigError
+from vitsweep.paths import conf_dir
+from vitsweep.study.planner import build_plan
+
+GROUPS = [
+    "model",
+    "model/patch_size",
+    "model/depth",
+    "model/dropout",
+    "model/patchify",
+    "data",
+    "recipe",
+    "tracker",
+    "study",
+]
+FILES = sorted(conf_dir().rglob("*.yaml"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(conf_dir()))
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> Config:
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return from_omegaconf(compose("config", list(overrides)))
+
+
+@pytest.mark.parametrize("group, option", [(group, option) for group in GROUPS for option in options(group)])
+def test_config_group_option_composes(group, option):
+    extra = ["data.root=somewhere"] if option == "image_folder" else []
+    assert composed(f"{group}={option}", *extra)
+
+
+@pytest.mark.parametrize(
+    "group, option, key, value",
+    [
+        ("model/patch_size", "p8", "patch_size", 8),
+        ("model/depth", "l4", "num_hidden_layers", 4),
+        ("model/patchify", "linear", "patchify_method", "linear"),
+    ],
+)
+def test_config_group_and_value_mean_the_same(group, option, key, value):
+    assert composed(f"{group}={option}") == composed(f"model.{key}={value}")
+
+
+@pytest.mark.parametrize("option, places", [("none", []), ("attention", ["attention_probs", "attention_output"])])
+def test_config_dropout_groups_act_at_their_places_alone(option, places):
+    model = composed(f"model/dropout={option}").model
+    assert [p for p in DROPOUT_PLACES if model.dropout_rate(p) > 0] == places
+
+
+def test_config_yaml_defaults_are_the_schemas_defaults():
+    config = composed()
+    config.data.root = Config().data.root  # made absolute
+    assert config == Config()
+
+
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    return Composer(make_loader(None), "config")
+
+
+def head(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line.startswith("#") and "# @package" not in line]
+
+
+def commands(path: Path) -> list[str]:
+    return [line.removeprefix("# command: ") for line in head(path) if line.startswith("# command: ")]
+
+
+def accept(command: str, composer: Composer) -> int:
+    """Plan or compose what a command line asks for, without training; returns the number of cells."""
+    python, script, *arguments = shlex.split(command)
+    assert (python, script) == ("python", "run.py")
+    if "-m" in arguments or any(argument.startswith("study=") for argument in arguments):
+        return len(build_plan([a for a in arguments if a != "-m"], composer).cells)
+    return len([composer(arguments)])
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_config_file_opens_as_a_lab_note(path):
+    for word in ("why:", "source:", "command:", "expected:"):
+        assert word in "\n".join(head(path)), f"{path} lacks `# {word}`"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_command_in_the_head_of_a_config_file_is_accepted(path, composer):
+    found = commands(path)
+    assert found and all(accept(command, composer) for command in found)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent != conf_dir()], ids=name_of)
+def test_command_in_the_head_of_an_option_names_it(path):
+    group = path.parent.relative_to(conf_dir()).as_posix()
+    is_named = [re.search(rf"\b{group}=(\S+,)?{path.stem}\b", command) for command in commands(path)]
+    assert any(is_named)
+
+
+@pytest.mark.parametrize("command", ["-m model/patch_size=p4,p4", "model/patch_size=5", "recipe=slow", "-m study=nope"])
+def test_command_that_is_refused_is_noticed(command, composer):
+    with pytest.raises(ConfigError):
+        accept(f"python run.py {command}", composer)
