@@ -11,6 +11,9 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from vitsweep.study.plan import CELLS_PATTERN
+from vitsweep.study.record import PLAN_NAME, RECORD_NAME
+
 log = logging.getLogger(__name__)
 
 
@@ -20,7 +23,7 @@ class ReportAtTheEnd(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         # pandas and matplotlib take seconds to import; a job's process must not pay for them.
         directory = Path(str(config.hydra.sweep.dir))
-        if not (directory / "plan.json").exists():
+        if not (directory / PLAN_NAME).exists():
             return  # a dry run: nothing was planned for good, so there is nothing to report
         if is_newer_than_its_records(directory):
             log.info("Report: %s (nothing new)", directory / "report/index.html")
@@ -44,5 +47,5 @@ def is_newer_than_its_records(directory: Path) -> bool:
     if not page.exists():
         return False
     written = page.stat().st_mtime
-    records = (directory / "plan.json", *directory.glob("*/seed=*/record.json"))
+    records = (directory / PLAN_NAME, *directory.glob(f"{CELLS_PATTERN}/{RECORD_NAME}"))
     return all(record.stat().st_mtime < written for record in records)

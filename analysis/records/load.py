@@ -5,7 +5,6 @@ cell that the plan lists and nobody has started is a row with status `planned`, 
 Numbers stay in the record's units (accuracy a fraction of 1); tables turn them into percent points.
 """
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from vitsweep.errors import RecordError
+from vitsweep.study.plan import read_plan_values
 from vitsweep.study.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
 
 from .wandb_runs import WandbCells, fetch_cells, find_run_files, is_wandb_source
@@ -32,7 +32,6 @@ PLAIN_FIELDS = (
     "flops_per_image time_seconds images_per_second peak_gib device precision threads pack attempts started "
     "finished"
 ).split()
-PLAN_SCHEMA = 1
 PLAN_KEYS = {"study", "plan_hash", "arms", "cells"}
 PLANNED_KEYS = ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")
 UNPLANNED = "the cells are reported as a plain sweep."
@@ -91,16 +90,13 @@ def _copied(copies: WandbCells, directory: Path, prefix: str, history: list[dict
 
 def read_plan(directory: Path, problems: list[str]) -> dict[str, Any] | None:
     """The directory's plan.json; None without one, and with a sentence in `problems` for an unreadable one."""
-    path = directory / PLAN_NAME
-    if not path.exists():
-        return None
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        problems.append(f"{PLAN_NAME} is not readable ({fault}); {UNPLANNED}")
+        plan = read_plan_values(directory)
+    except RecordError as error:
+        problem = str(error).removeprefix(f"{directory / PLAN_NAME}  ").partition(";")[0]
+        problems.append(f"{PLAN_NAME} {problem}; {UNPLANNED}")
         return None
-    if isinstance(plan, dict) and plan.get("schema", PLAN_SCHEMA) != PLAN_SCHEMA:
-        problems.append(f"{PLAN_NAME} has schema={plan['schema']}, this version reads {PLAN_SCHEMA}; {UNPLANNED}")
+    if plan is None:
         return None
     if not isinstance(plan, dict) or not _is_whole(plan):
         problems.append(f"{PLAN_NAME} is not a plan of vitsweep; {UNPLANNED}")

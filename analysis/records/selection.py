@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from vitsweep.study.arms import differences, written_settings
+
 from .load import StudyRecords
 
 DEFAULT_ROPE = 0.5
@@ -191,7 +193,7 @@ def _levels(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, di
     first = cells.drop_duplicates("arm").set_index("arm")["record"]
     stated = {arm: {k: str(v) for k, v in (first[arm].levels or {}).items()} for arm in arms}
     factors = list(dict.fromkeys(factor for arm in arms for factor in stated[arm]))
-    configs = {arm: _science(first[arm].config) for arm in arms}
+    configs = {arm: written_settings(first[arm].config) for arm in arms}
     usual = {factor: _usual_level(factor, stated, configs, baseline) for factor in factors}
     return {arm: usual | stated[arm] for arm in arms}
 
@@ -208,17 +210,12 @@ def _usual_level(factor: str, stated: dict[str, dict], configs: dict[str, dict],
 
 def _changes(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, str]:
     first = cells.drop_duplicates("arm").set_index("arm")["record"]
-    configs = {arm: _science(first[arm].config) for arm in arms}
+    configs = {arm: written_settings(first[arm].config) for arm in arms}
     return {arm: _difference(configs[arm], configs[baseline]) if arm != baseline else "" for arm in arms}
 
 
-def _science(config: dict[str, Any]) -> dict[str, Any]:
-    values = {f"{g}.{key}": v for g in ("model", "data", "recipe") for key, v in (config.get(g) or {}).items()}
-    return {key: value for key, value in values.items() if key not in ("data.root", "data.download")}
-
-
 def _difference(config: dict[str, Any], baseline: dict[str, Any]) -> str:
-    keys = [key for key in dict.fromkeys([*baseline, *config]) if config.get(key) != baseline.get(key)]
+    keys = differences(baseline, config)
     return ", ".join(f"{key.split('.')[-1]} {_in_force(baseline, key)} -> {_in_force(config, key)}" for key in keys)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from vitsweep.errors import RecordError
+from vitsweep.study.plan import CellId
 from vitsweep.study.record import Record
 from vitsweep.tracking.mode import has_key, server_url
-from vitsweep.tracking.read_back import RemoteRun, cell_id, read_runs, rebuild_plan, rebuild_record
+from vitsweep.tracking.read_back import RemoteRun, read_runs, rebuild_plan, rebuild_record
 
 PREFIX = "wandb:"
 NOT_IN_WANDB = (
@@ -122,7 +123,7 @@ def to_cells(told: list[RemoteRun], place: str) -> WandbCells:
     own = [run for run in told if run.is_cell]
     for run in own:
         record = rebuild_record(run)
-        key = cell_id(record.arm, record.config_hash, record.seed)
+        key = str(CellId.of(record.arm, record.config_hash, record.seed))
         rank = (record.status == "done", len(run.epochs), record.finished)
         if key not in best or rank > best[key][0]:
             best[key] = (rank, record, run.epochs)

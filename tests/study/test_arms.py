@@ -11,7 +11,8 @@ from vitsweep.config.overrides import affects_result, is_swept, single_name, slu
 from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.study.arms import study_arms, sweep_arms
-from vitsweep.study.plan import claims_hash, extend_plan, make_plan, plan_hash, read_plan, write_plan
+from vitsweep.study.design import arm_specs, parse_factors
+from vitsweep.study.plan import CellId, claims_hash, extend_plan, make_plan, plan_hash, read_plan, write_plan
 
 PATCHES = {"model.patch_size": ["model.patch_size=4", "model.patch_size=8"]}
 
@@ -26,6 +27,12 @@ def compose(overrides: list[str]) -> Config:
     if config.model.errors():
         raise ConfigError(config.model.errors())
     return config
+
+
+def arms_of(study: StudyConfig):
+    """Return the arms and notes of a study on an empty baseline."""
+    factors = parse_factors(study)
+    return study_arms([], study, factors, arm_specs(study, factors), compose)
 
 
 def plan(factors=PATCHES, seeds=(0, 1), base=()):
@@ -204,25 +211,25 @@ OFAT = {"patch": ["model.patch_size=8", "model.patch_size=4"], "depth": ["model.
 
 
 def test_study_merges_levels_that_are_the_baselines_own():
-    arms, notes = study_arms([], StudyConfig(name="s", factors=OFAT), compose)
+    arms, notes = arms_of(StudyConfig(name="s", factors=OFAT))
     assert [arm.name for arm in arms] == ["baseline", "patch_size=8", "num_hidden_layers=2"]
     assert notes == ["patch=4 is the baseline's own level"]
 
 
 def test_study_factor_with_only_the_baselines_level_is_refused():
     with pytest.raises(ConfigError, match=r"study.factors.patch  has only the baseline's level"):
-        study_arms([], StudyConfig(name="s", factors={"patch": ["model.patch_size=4"]}), compose)
+        arms_of(StudyConfig(name="s", factors={"patch": ["model.patch_size=4"]}))
 
 
 def test_study_arms_that_resolve_equal_are_refused():
     same = {"a": ["model.patch_size=8"], "b": ["model.patch_size=8"]}
     with pytest.raises(ConfigError, match="`model.patch_size=8` and `model.patch_size=8`  resolve to the same"):
-        study_arms([], StudyConfig(name="s", factors=same), compose)
+        arms_of(StudyConfig(name="s", factors=same))
 
 
 def test_study_excludes_what_matches_all_of_an_entry():
     study = StudyConfig(name="s", design="grid", factors=OFAT, exclude=[{"patch": 8, "depth": 2}])
-    arms, notes = study_arms([], study, compose)
+    arms, notes = arms_of(study)
     assert [arm.levels for arm in arms] == [{}, {"depth": "2"}, {"patch": "8"}]
     assert "1 arm excluded" in notes
 
@@ -237,13 +244,18 @@ def test_study_excludes_what_matches_all_of_an_entry():
 )
 def test_study_exclude_is_refused_when_it_makes_no_sense(exclude, sentence):
     with pytest.raises(ConfigError) as refusal:
-        study_arms([], StudyConfig(name="s", factors=OFAT, exclude=exclude), compose)
+        arms_of(StudyConfig(name="s", factors=OFAT, exclude=exclude))
     assert refusal.value.errors[0].startswith(sentence)
 
 
 def test_placebo_is_the_baseline_with_other_streams_under_the_same_seed_label():
-    arms, _ = study_arms([], StudyConfig(name="s", factors=OFAT, placebo=True), compose)
+    arms, _ = arms_of(StudyConfig(name="s", factors=OFAT, placebo=True))
     cells = make_plan("s", "ofat", [], arms, [3], {}).cells
     baseline, placebo = cells[0], cells[-1]
     assert placebo.role == "placebo" and placebo.config_hash == baseline.config_hash
     assert placebo.seed == baseline.seed == 3 and placebo.config["seed"] != baseline.config["seed"]
+
+
+def test_cell_id_reads_what_it_prints():
+    made = CellId.of("patch_size=8", "0123456789abcdef", 3)
+    assert str(made) == "patch_size=8-01234567/seed=3" and CellId.parse(str(made)) == made

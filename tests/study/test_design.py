@@ -4,7 +4,15 @@ import pytest
 
 from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
-from vitsweep.study.design import aliases, fraction_signs, generators, parse_factors, resolution_of, study_seeds
+from vitsweep.study.design import (
+    aliases,
+    defining_words,
+    fraction_rows,
+    generators,
+    parse_factors,
+    resolution_of,
+    study_seeds,
+)
 from vitsweep.study.design import arm_specs as specs_of_factors
 
 TWO = {"bias": ["model.bias=false"], "patch": [["model.patch_size=8", "recipe.lr=2e-3"], "model.patch_size=16"]}
@@ -70,17 +78,50 @@ def test_list_names_its_arms():
 )
 def test_fraction_has_the_textbooks_number_of_runs(num_factors, resolution, runs):
     """Box, Hunter & Hunter 2005, table 6.22."""
-    assert len(fraction_signs(num_factors, resolution)) == runs
+    assert len(fraction_rows(num_factors, resolution)) == runs
 
 
 @pytest.mark.parametrize("num_factors, resolution", [(3, 3), (4, 4), (5, 4), (6, 4), (7, 3)])
 def test_fraction_is_balanced_and_orthogonal_and_contains_the_baseline(num_factors, resolution):
-    rows = fraction_signs(num_factors, resolution)
+    rows = fraction_rows(num_factors, resolution)
     columns = list(zip(*rows, strict=True))
-    assert rows[0] == [-1] * num_factors
-    assert all(sum(column) == 0 for column in columns)
-    products = [sum(x * y for x, y in zip(a, b, strict=True)) for a in columns for b in columns if a is not b]
+    assert rows[0] == [False] * num_factors
+    assert all(2 * sum(column) == len(rows) for column in columns)
+    signs = [[1 if x else -1 for x in column] for column in columns]
+    products = [sum(x * y for x, y in zip(a, b, strict=True)) for a in signs for b in signs if a is not b]
     assert set(products) == {0}
+
+
+PUBLISHED = {
+    (3, 3): "a b ab",
+    (4, 4): "a b c abc",
+    (5, 3): "a b c ab ac",
+    (5, 5): "a b c d abcd",
+    (6, 3): "a b c ab ac bc",
+    (6, 4): "a b c d abc bcd",
+    (7, 3): "a b c ab ac bc abc",
+    (7, 4): "a b c d abc bcd acd",
+}
+"""(number of factors, resolution) -> columns of Box, Hunter & Hunter 2005, table 6.22, without their signs."""
+
+
+@pytest.mark.parametrize(("num_factors", "resolution"), PUBLISHED)
+def test_fraction_is_the_published_one_up_to_names(num_factors, resolution):
+    """The lengths of the words of the defining relation do not depend on which factor has which letter."""
+    ours, published = generators(num_factors, resolution), PUBLISHED[num_factors, resolution].split()
+    assert sorted(map(len, defining_words(ours))) == sorted(map(len, defining_words(published)))
+
+
+@pytest.mark.parametrize(
+    ("num_factors", "resolution", "runs"),
+    [
+        (4, 4, "---- --++ -+-+ -++- +--+ +-+- ++-- ++++"),
+        (5, 3, "----- --++- ++--- -+-++ -++-+ +--++ +-+-+ ++++-"),
+    ],
+)
+def test_fraction_keeps_its_runs(num_factors, resolution, runs):
+    """Plans are frozen in this order: pyDOE3's, with the baseline first and then by the number of changes."""
+    assert ["".join("-+"[x] for x in row) for row in fraction_rows(num_factors, resolution)] == runs.split()
 
 
 def test_fraction_resolution_is_the_shortest_defining_word():

@@ -194,7 +194,7 @@ def test_level_may_change_the_whole_recipe(plan):
 
 
 def test_published_value_of_no_arm_is_noted(plan):
-    assert plan(published={"patch_size=16": 70.0}).notes == ["study.published.patch_size=16 is of no arm here"]
+    assert plan(published={"patch_size=16": 70.0}).notes == ["study.published names patch_size=16, which is not an arm"]
 
 
 def test_study_file_may_build_on_another(plan, folder):
@@ -329,11 +329,11 @@ REFUSED = {
     "device as a level": (
         {"factors": {"a": ["device=cpu"]}},
         "study.factors.a=`device=cpu`  changes where or how a cell is computed, not what is learned; "
-        "give it on the command line, for all arms",
+        "pass it on the command line, for all arms",
     ),
     "hydra as a level": (
         {"factors": {"a": ["hydra.sweep.dir=x"]}},
-        "study.factors.a=`hydra.sweep.dir=x`  is not of a cell; give it on the command line",
+        "study.factors.a=`hydra.sweep.dir=x`  does not belong in a study file; pass it on the command line",
     ),
     "several values in a level": (
         {"factors": {"a": ["model.patch_size=8,16"]}},
@@ -350,9 +350,9 @@ REFUSED = {
     "seeds repeated": ({"seeds": [1, 1]}, "study.seeds=[1, 1]  names a seed twice; each seed is one replicate"),
     "seeds negative": (
         {"seeds": [-1]},
-        "study.seeds=[-1]  must be a list of integers in 0 .. 2**32 - 1, or how many there are",
+        "study.seeds=[-1]  must be a list of integers in 0 .. 2**32 - 1, or their number",
     ),
-    "seeds none": ({"seeds": 0}, "study.seeds=0  must be a list of integers in 0 .. 2**32 - 1, or how many there are"),
+    "seeds none": ({"seeds": 0}, "study.seeds=0  must be a list of integers in 0 .. 2**32 - 1, or their number"),
     "name missing": (
         {"name": ""},
         "study.name=''  must be letters, digits, . _ or -; it names the directory",

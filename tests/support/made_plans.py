@@ -5,7 +5,7 @@ from pathlib import Path
 from vitsweep.config.convert import config_hash, to_dict
 from vitsweep.config.overrides import slug
 from vitsweep.config.schema import Config
-from vitsweep.study.plan import Cell, Plan, new_record, plan_hash, write_plan
+from vitsweep.study.plan import Cell, CellId, Plan, new_record, plan_hash, write_plan
 from vitsweep.study.record import write_record
 
 
@@ -19,7 +19,7 @@ def made_plan(directory: Path, arms: list[str], seeds: list[int]) -> Plan:
             config.tracker.name = "none"
             cells.append(
                 Cell(
-                    id=f"{slug(arm)}-{config_hash(config)[:8]}/seed={seed}",
+                    id=str(CellId.of(slug(arm), config_hash(config), seed)),
                     arm=arm,
                     role="arm" if place else "baseline",
                     levels={"arm": arm},

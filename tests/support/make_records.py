@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vitsweep.files import finite, write_json
+from vitsweep.study.plan import CellId
 from vitsweep.study.record import Record, write_record
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -124,9 +125,8 @@ def make_plan(records: list[Record]) -> dict[str, Any]:
 
 
 def cell_id(record: Record) -> str:
-    """Where the cell lies inside the sweep directory."""
-    slug = record.arm.replace("/", "-")
-    return f"{slug}-{record.config_hash[:8]}/seed={record.seed}"
+    """Return the cell's directory inside the sweep directory."""
+    return str(CellId.of(record.arm.replace("/", "-"), record.config_hash, record.seed))
 
 
 def make_rows(epochs: int, accuracy: float, seed: int) -> list[dict[str, Any]]:

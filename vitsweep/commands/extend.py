@@ -5,6 +5,7 @@ so changes to YAML files have no effect.
 """
 
 import copy
+import dataclasses
 import logging
 import re
 from pathlib import Path
@@ -18,7 +19,7 @@ from vitsweep.run.progress_table import final_table, make_progress, table_consol
 from vitsweep.run.worker import LOG_FORMAT
 from vitsweep.study.design import study_seeds
 from vitsweep.study.locks import LivenessCheck, exclusive_access
-from vitsweep.study.plan import Cell, Plan, note_added_seeds, plan_hash, require_plan, write_plan
+from vitsweep.study.plan import Cell, CellId, Plan, note_added_seeds, plan_hash, require_plan, write_plan
 from vitsweep.study.status import cell_statuses
 from vitsweep.train.stop import StopSignals
 
@@ -70,7 +71,7 @@ def copy_with_seed(cell: Cell, seed: int) -> Cell:
     """Return a cell of the same arm with another seed; a placebo keeps its offset between seed and label."""
     offset = cell.config["seed"] - cell.seed
     return Cell(
-        id=f"{cell.id.rpartition('/')[0]}/seed={seed}",
+        id=str(dataclasses.replace(CellId.parse(cell.id), seed=seed)),
         arm=cell.arm,
         role=cell.role,
         levels=cell.levels,

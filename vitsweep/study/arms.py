@@ -1,6 +1,6 @@
 """A study's arms: composed, compared with the baseline, merged or refused, and named. No torch, no Hydra.
 
-Whoever plans passes a `compose` function that turns overrides into a Config; so the same code serves the sweeper, the
+The caller passes a `compose` function that turns overrides into a Config; so the same code serves the sweeper, the
 `plan` command and the tests.
 """
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vitsweep.config.convert import config_hash, flatten
+from vitsweep.config.convert import config_hash
 from vitsweep.config.overrides import override_value, short_key, slug, yaml_text
 from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError
-from vitsweep.study.design import ArmSpec, Factors, arm_specs, parse_factors
+from vitsweep.study.design import ArmSpec, Factors
 
 PLACEBO = "placebo"
 PLACEBO_SEED_OFFSET = 1_000_003  # a prime far from the seeds that people choose
@@ -32,18 +32,13 @@ class Arm:
     levels: dict[str, str]
     """Factor -> level."""
     overrides: list[str]
-    """What is put on top of the baseline's own overrides."""
+    """Overrides put on top of the baseline's own."""
     config: Config
-    """Resolved, with the seed of the baseline."""
-
-    @property
-    def folder(self) -> str:
-        """The arm's directory inside the sweep directory."""
-        return f"{self.name}-{config_hash(self.config)[:8]}"
+    """Resolved configuration, with the seed of the baseline."""
 
 
 def sweep_arms(base: list[str], factors: dict[str, list[str]], compose: Compose) -> list[Arm]:
-    """The arms of a plain `-m`: every combination of the swept values.
+    """Return the arms of a plain `-m`: every combination of the swept values.
 
     The baseline is the arm that equals the configuration without the sweep, or else the first one.
 
@@ -67,17 +62,28 @@ def sweep_arms(base: list[str], factors: dict[str, list[str]], compose: Compose)
     return named_arms([specs[i] for i in order], [configs[i] for i in order])
 
 
-def study_arms(base: list[str], study: StudyConfig, compose: Compose) -> tuple[list[Arm], list[str]]:
-    """The arms of a study file, baseline first, placebo last, and notes about what was merged or left out.
+def study_arms(
+    base: list[str], study: StudyConfig, factors: Factors, specs: list[ArmSpec], compose: Compose
+) -> tuple[list[Arm], list[str]]:
+    """Return the arms of a study file, baseline first, placebo last, and notes about merged or excluded arms.
+
+    Args:
+        base: overrides that every arm has.
+        study: the file's content.
+        factors: design.parse_factors(study).
+        specs: design.arm_specs(study, factors).
+        compose: overrides -> Config.
 
     Raises:
         ConfigError: levels or cells break a rule, arms resolve equal, `exclude` leaves nothing.
     """
-    baseline = compose_all([base], compose)[0]
+    baseline_hash = config_hash(compose_all([base], compose)[0])
     notes: list[str] = []
-    factors = parse_factors(study) if study.design != "list" else {}
-    factors = without_baseline_levels(factors, base, config_hash(baseline), compose, notes)
-    specs = without_excluded(arm_specs(study, factors), study.exclude, notes)
+    if study.design != "list":
+        merged = baseline_levels(factors, base, baseline_hash, compose)
+        specs = [spec for spec in specs if set(merged).isdisjoint(spec.levels.items())]
+        notes += [f"{name}={label} is the baseline's own level" for name, label in merged]
+    specs = without_excluded(specs, study.exclude, notes)
     configs = compose_all([[*base, *spec.overrides] for spec in specs], compose)
     refuse_equal_arms(specs, configs)
     arms = named_arms(specs, configs)
@@ -86,49 +92,41 @@ def study_arms(base: list[str], study: StudyConfig, compose: Compose) -> tuple[l
     return arms, notes
 
 
-def without_baseline_levels(
-    factors: Factors, base: list[str], baseline_hash: str, compose: Compose, notes: list[str]
-) -> Factors:
-    """The factors without levels that resolve to the baseline, which every factor has anyway.
+def baseline_levels(factors: Factors, base: list[str], baseline_hash: str, compose: Compose) -> list[tuple[str, str]]:
+    """Return the levels, as (factor, label), that resolve to the baseline, which every factor has anyway.
 
     Raises:
         ConfigError: a level cannot be composed, or a factor has no other level.
     """
     levels = [(name, level) for name, found in factors.items() for level in found]
     configs = compose_all([[*base, *level.overrides] for _, level in levels], compose)
-    kept: Factors = {name: [] for name in factors}
-    for (name, level), config in zip(levels, configs, strict=True):
-        if config_hash(config) == baseline_hash:
-            notes.append(f"{name}={level.label} is the baseline's own level")
-        else:
-            kept[name].append(level)
-    empty = [name for name, left in kept.items() if not left]
+    equal = [
+        (name, level.label)
+        for (name, level), config in zip(levels, configs, strict=True)
+        if config_hash(config) == baseline_hash
+    ]
+    empty = [name for name, found in factors.items() if all((name, level.label) in equal for level in found)]
     if empty:
         raise ConfigError(
             [f"study.factors.{name}  has only the baseline's level; add another or drop it" for name in empty]
         )
-    return kept
+    return equal
 
 
 def without_excluded(specs: list[ArmSpec], exclude: list[Any], notes: list[str]) -> list[ArmSpec]:
-    """The arms that match none of the mappings in `exclude`; the baseline is never excluded.
+    """Return the arms that match none of the mappings in `exclude`; the baseline is never excluded.
 
     Raises:
         ConfigError: an entry is no mapping of factors to levels, matches nothing, or nothing but the baseline is left.
     """
-    kept, matched = [], [0] * len(exclude)
     for entry in exclude:
         if not isinstance(entry, dict) or not entry:
             raise ConfigError([f"study.exclude={entry}  must be a mapping factor: level"])
-    for spec in specs:
-        hits = [i for i, entry in enumerate(exclude) if spec.levels and matches(spec, entry)]
-        for i in hits:
-            matched[i] += 1
-        if not hits:
-            kept.append(spec)
-    useless = [str(entry) for entry, count in zip(exclude, matched, strict=True) if not count]
+    matched = [[spec for spec in specs if spec.levels and matches(spec, entry)] for entry in exclude]
+    useless = [str(entry) for entry, found in zip(exclude, matched, strict=True) if not found]
     if useless:
         raise ConfigError([f"study.exclude={entry}  matches no arm; see the levels of the plan" for entry in useless])
+    kept = [spec for spec in specs if not (spec.levels and any(matches(spec, entry) for entry in exclude))]
     if len(kept) < 2 <= len(specs):
         raise ConfigError(["study.exclude  leaves only the baseline; exclude less"])
     if len(kept) < len(specs):
@@ -138,12 +136,12 @@ def without_excluded(specs: list[ArmSpec], exclude: list[Any], notes: list[str])
 
 
 def matches(spec: ArmSpec, entry: dict[str, Any]) -> bool:
-    """Whether an arm has all the levels of an `exclude` entry."""
+    """Return whether an arm has all the levels of an `exclude` entry."""
     return all(spec.levels.get(str(factor)) == yaml_text(level) for factor, level in entry.items())
 
 
 def named_arms(specs: list[ArmSpec], configs: list[Config]) -> list[Arm]:
-    """Arms with their names; the first is the baseline."""
+    """Return arms with their names; the first is the baseline."""
     arms = [
         Arm(
             name=spec.name or arm_name(configs[0], config, spec.levels),
@@ -163,56 +161,71 @@ def named_arms(specs: list[ArmSpec], configs: list[Config]) -> list[Arm]:
 
 
 def compose_all(all_overrides: list[list[str]], compose: Compose) -> list[Config]:
-    """The configuration of each list of overrides.
+    """Compose each list of overrides.
 
     Raises:
-        ConfigError: with the faults of all of them, each told once with the first overrides that have it.
+        ConfigError: with the errors of all of them, each once with the first overrides that cause it.
     """
-    configs, faults = [], {}
+    configs: list[Config] = []
+    errors: dict[str, list[str]] = {}
     for overrides in all_overrides:
         try:
             configs.append(compose(overrides))
         except ConfigError as refused:
-            for fault in refused.errors:
-                faults.setdefault(fault, overrides)
-    if faults:
-        raise ConfigError([f"{fault}    [{' '.join(overrides)}]" for fault, overrides in faults.items()])
+            for error in refused.errors:
+                errors.setdefault(error, overrides)
+    if errors:
+        raise ConfigError([f"{error}    [{' '.join(overrides)}]" for error, overrides in errors.items()])
     return configs
 
 
 def refuse_equal_arms(specs: list[ArmSpec], configs: list[Config]) -> None:
-    """Two differently written arms that are the same experiment would be trained twice and compared with each other.
+    """Raise if two arms are one experiment, which would be trained twice and compared with itself.
 
     Raises:
         ConfigError: all such pairs, both named.
     """
     seen: dict[str, ArmSpec] = {}
-    faults = []
+    errors = []
     for spec, config in zip(specs, configs, strict=True):
         twin = seen.setdefault(config_hash(config), spec)
         if twin is not spec:
             both = f"`{' '.join(twin.overrides) or 'baseline'}` and `{' '.join(spec.overrides)}`"
-            faults.append(f"{both}  resolve to the same model, data and recipe; keep one of them")
-    if faults:
-        raise ConfigError(faults)
+            errors.append(f"{both}  resolve to the same model, data and recipe; keep one of them")
+    if errors:
+        raise ConfigError(errors)
 
 
-def differences(baseline: Config, config: Config) -> dict[str, Any]:
-    """Dotted key -> value of everything in model, data and recipe that differs from the baseline."""
-    before, after = flatten(science_values(baseline)), flatten(science_values(config))
-    return {key: value for key, value in after.items() if before.get(key, ...) != value}
+def differences(baseline: dict[str, Any], settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return dotted key -> (baseline's value, value) of what differs; a missing key counts as None."""
+    keys = dict.fromkeys([*baseline, *settings])
+    return {k: (baseline.get(k), settings.get(k)) for k in keys if baseline.get(k) != settings.get(k)}
 
 
-def science_values(config: Config) -> dict[str, Any]:
-    """model, data and recipe as configured, without paths (unlike config.science nothing is filled in)."""
-    values = {group: dict(vars(getattr(config, group))) for group in ("model", "data", "recipe")}
-    del values["data"]["root"], values["data"]["download"]
-    return values
+def written_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return dotted key -> value of model, data and recipe as written, without paths.
+
+    Unlike config.hashed_settings nothing is filled in: a dropout place that is left open stays null.
+
+    Args:
+        config: plain values, as plans and records keep them; older ones may lack a group.
+    """
+    values = {f"{g}.{key}": v for g in ("model", "data", "recipe") for key, v in (config.get(g) or {}).items()}
+    return {key: value for key, value in values.items() if key not in ("data.root", "data.download")}
+
+
+def arm_changes(baseline: Config, config: Config) -> dict[str, Any]:
+    """Return dotted key -> value of every written setting that differs from the baseline."""
+    before, after = (
+        written_settings({group: vars(getattr(c, group)) for group in ("model", "data", "recipe")})
+        for c in (baseline, config)
+    )
+    return {key: value for key, (_, value) in differences(before, after).items()}
 
 
 def arm_name(baseline: Config, config: Config, levels: dict[str, str]) -> str:
-    """The arm's slug: the leaves that differ, or, when they are many (a group was chosen), its levels."""
-    changed = differences(baseline, config)
+    """Return the arm's slug: the leaves that differ, or, when they are many (a group was chosen), its levels."""
+    changed = arm_changes(baseline, config)
     parts = {key.rpartition(".")[2]: yaml_text(value) for key, value in changed.items()}
     if len(parts) > 2 or not parts or "model.name" in changed:
         parts = levels

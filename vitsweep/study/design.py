@@ -1,4 +1,4 @@
-"""Study files and the designs that turn their factors into arms. Pure values: nothing is composed or read here.
+"""Study designs: combine the levels of factors to arms. Nothing is composed or read here.
 
 A study file (conf/study/*.yaml) names a baseline, factors with levels, and a design. A level is one Hydra override or a
 list of them; every factor also has the level that the baseline gives it, which need not be written.
@@ -14,7 +14,6 @@ from vitsweep.config.overrides import yaml_text
 from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
 
-BASE = "base"  # the label of a factor's level in the baseline
 NUM_SEEDS = 2**32  # seeds are smaller than this
 
 
@@ -34,68 +33,53 @@ class ArmSpec:
     """Factor -> label, of the factors that are not at the baseline's level."""
     overrides: tuple[str, ...]
     name: str = ""
-    """Given by the study (design=list), else found from what differs."""
+    """Name that the study gives (design=list); empty: made from the differences."""
 
 
 Factors = dict[str, list[Level]]
-
-
-def arm_specs(study: StudyConfig, factors: Factors) -> list[ArmSpec]:
-    """The arms of a study, baseline first, as its design combines the factors.
-
-    Args:
-        study: the file's content.
-        factors: `factors_of(study)`, perhaps with fewer levels.
-
-    Raises:
-        ConfigError: the design does not fit the factors, or the file's values have the wrong form.
-    """
-    if study.design == "list":
-        return [ArmSpec(levels={}, overrides=()), *parse_arms(study)]
-    if not factors:
-        raise ConfigError([f"study.factors={{}}  is empty; design={study.design} needs at least one factor"])
-    combinations = DESIGNS[study.design](factors, study)
-    return [make_spec(combination) for combination in dict.fromkeys(combinations)]
-
-
-def make_spec(combination: tuple[tuple[str, Level], ...]) -> ArmSpec:
-    """The arm in which these factors have these levels and all others the baseline's."""
-    return ArmSpec(
-        levels={factor: level.label for factor, level in combination},
-        overrides=tuple(override for _, level in combination for override in level.overrides),
-    )
+Combination = tuple[tuple[str, Level], ...]
 
 
 def parse_factors(study: StudyConfig) -> Factors:
-    """The study's factors with their levels read.
+    """Parse the levels of a study's factors; each arm of design=list is a factor of one level.
 
     Raises:
-        ConfigError: an empty factor, a level that is no override, two levels with one label.
+        ConfigError: an unknown design, an empty factor, a level that is no override, two levels with one label.
     """
     if study.design not in DESIGNS:
         raise ConfigError([f"study.design={study.design}  is unknown; allowed: {', '.join(sorted(DESIGNS))}"])
-    faults, factors = [], {}
+    if study.design == "list":
+        return _parse_arms(study)
+    errors, factors = [], {}
     for name, values in study.factors.items():
         key = f"study.factors.{name}"
         if not isinstance(values, list) or not values:
-            faults.append(f"{key}={values}  must be a list of at least one level")
+            errors.append(f"{key}={values}  must be a list of at least one level")
             continue
-        levels = [parse_level(name, value) for value in values]
-        bad = [value for value, level in zip(values, levels, strict=True) if level is None]
-        if bad:
-            faults.append(f"{key}={bad}  must be overrides such as model.bias=false, or lists of them")
+        levels = [_parse_level(value) for value in values]
+        if bad := [value for value, level in zip(values, levels, strict=True) if level is None]:
+            errors.append(f"{key}={bad}  must be overrides such as model.bias=false, or lists of them")
             continue
-        labels = [level.label for level in levels]
-        if len(set(labels)) < len(labels):
-            faults.append(f"{key}={values}  has two levels that read the same; keep one of them")
-        factors[name] = levels
-    if faults:
-        raise ConfigError(faults)
+        factors[name] = [level for level in levels if level]
+        if len({level.label for level in factors[name]}) < len(levels):
+            errors.append(f"{key}={values}  has two levels that read the same; keep one of them")
+    if errors:
+        raise ConfigError(errors)
     return factors
 
 
-def parse_level(factor: str, value: Any) -> Level | None:
-    """A level as written: `model.bias=false`, `[model.patch_size=8, recipe.lr=2e-3]`, or None if it is neither."""
+def _parse_arms(study: StudyConfig) -> Factors:
+    if not study.arms:
+        raise ConfigError(["study.arms={}  is empty; design=list needs arms: {name: [override, ...]}"])
+    levels = {name: _parse_level(value) for name, value in study.arms.items()}
+    errors = [f"study.arms.{name}={study.arms[name]}  must be overrides" for name, lv in levels.items() if lv is None]
+    if errors:
+        raise ConfigError(errors)
+    return {name: [level] for name, level in levels.items() if level}
+
+
+def _parse_level(value: Any) -> Level | None:
+    """Parse `model.bias=false` or `[model.patch_size=8, recipe.lr=2e-3]`; None if the value is neither."""
     overrides = value if isinstance(value, list) else [value]
     if not overrides or not all(isinstance(o, str) and "=" in o for o in overrides):
         return None
@@ -103,100 +87,107 @@ def parse_level(factor: str, value: Any) -> Level | None:
     return Level(label=label, overrides=tuple(overrides))
 
 
-def parse_arms(study: StudyConfig) -> list[ArmSpec]:
-    """The arms that a design=list study writes out.
+def arm_specs(study: StudyConfig, factors: Factors) -> list[ArmSpec]:
+    """Combine the factors to arms as the design does, baseline first.
+
+    Args:
+        study: names the design.
+        factors: `parse_factors(study)`.
 
     Raises:
-        ConfigError: there are none, or one is no override or list of overrides.
+        ConfigError: the design does not fit the factors.
     """
-    if not study.arms:
-        raise ConfigError(["study.arms={}  is empty; design=list needs arms: {name: [override, ...]}"])
-    levels = {name: parse_level(name, value) for name, value in study.arms.items()}
-    faults = [f"study.arms.{name}={study.arms[name]}  must be overrides" for name, lv in levels.items() if lv is None]
-    if faults:
-        raise ConfigError(faults)
-    return [ArmSpec(levels={"arm": name}, overrides=lv.overrides, name=name) for name, lv in levels.items() if lv]
+    if not factors:
+        raise ConfigError([f"study.factors={{}}  is empty; design={study.design} needs at least one factor"])
+    combinations = DESIGNS[study.design](factors, study)
+    specs = [
+        ArmSpec(
+            levels={factor: level.label for factor, level in combination},
+            overrides=tuple(override for _, level in combination for override in level.overrides),
+        )
+        for combination in dict.fromkeys(combinations)
+    ]
+    if study.design == "list":
+        named = zip(factors, specs[1:], strict=True)
+        return [specs[0], *(ArmSpec(levels={"arm": n}, overrides=spec.overrides, name=n) for n, spec in named)]
+    return specs
 
 
-def ofat(factors: Factors, study: StudyConfig) -> list[tuple]:
-    """One factor at a time: the baseline, then each level alone."""
+def ofat(factors: Factors, study: StudyConfig) -> list[Combination]:
+    """Combine one factor at a time: the baseline, then each level alone."""
     return [(), *(((name, level),) for name, levels in factors.items() for level in levels)]
 
 
-def loco(factors: Factors, study: StudyConfig) -> list[tuple]:
+def loco(factors: Factors, study: StudyConfig) -> list[Combination]:
     """Leave one component out: the baseline, each component removed alone, and all of them removed.
 
     Raises:
-        ConfigError: a factor with several levels, since a component is removed in one way only.
+        ConfigError: a factor has several levels; a component is removed in one way only.
     """
-    only_level(factors, "loco")
-    everything = tuple((name, levels[0]) for name, levels in factors.items())
-    return [*ofat(factors, study), everything]
+    return [*ofat(factors, study), _only_levels(factors, "loco")]
 
 
-def grid(factors: Factors, study: StudyConfig) -> list[tuple]:
-    """Every combination of levels, the baseline's included."""
+def grid(factors: Factors, study: StudyConfig) -> list[Combination]:
+    """Combine every level with every other, the baseline's included."""
     choices = [[None, *((name, level) for level in levels)] for name, levels in factors.items()]
     return [tuple(c for c in combination if c is not None) for combination in itertools.product(*choices)]
 
 
-def pairs(factors: Factors, study: StudyConfig) -> list[tuple]:
-    """The baseline, each level alone, and each two levels of different factors together.
+def pairs(factors: Factors, study: StudyConfig) -> list[Combination]:
+    """Combine the baseline, each level alone, and each two levels of different factors.
 
     Raises:
         ConfigError: there is only one factor.
     """
     if len(factors) < 2:
         raise ConfigError(["study.design=pairs  needs at least 2 factors; use design=ofat for one"])
-    both = []
+    both: list[Combination] = []
     for (first, levels), (second, others) in itertools.combinations(factors.items(), 2):
         both += [((first, a), (second, b)) for a in levels for b in others]
     return [*ofat(factors, study), *both]
 
 
-def path(factors: Factors, study: StudyConfig) -> list[tuple]:
-    """From the baseline to the target, one change after another in the order of the factors.
+def path(factors: Factors, study: StudyConfig) -> list[Combination]:
+    """Walk from the baseline to the target, one change after another in the order of the factors.
 
     Raises:
-        ConfigError: a factor with several levels: a path has one way.
+        ConfigError: a factor has several levels.
     """
-    only_level(factors, "path")
-    steps = [(name, levels[0]) for name, levels in factors.items()]
-    return [tuple(steps[:count]) for count in range(len(steps) + 1)]
+    steps = _only_levels(factors, "path")
+    return [steps[:count] for count in range(len(steps) + 1)]
 
 
-def fraction(factors: Factors, study: StudyConfig) -> list[tuple]:
-    """A two-level fractional factorial of the wanted resolution (Box, Hunter & Hunter 2005, chapter 6; pyDOE3).
+def fraction(factors: Factors, study: StudyConfig) -> list[Combination]:
+    """Select a two-level fractional factorial of the wanted resolution (Box, Hunter & Hunter 2005, chapter 6).
 
     Raises:
-        ConfigError: fewer than three factors, a factor with several levels, a resolution that cannot be had.
+        ConfigError: fewer than three factors, a factor with several levels, an impossible resolution.
     """
-    only_level(factors, "fraction")
-    signs = fraction_signs(len(factors), study.resolution)
-    steps = [(name, levels[0]) for name, levels in factors.items()]
-    return [tuple(step for step, sign in zip(steps, row, strict=True) if sign > 0) for row in signs]
+    steps = _only_levels(factors, "fraction")
+    rows = fraction_rows(len(steps), study.resolution)
+    return [tuple(step for step, is_changed in zip(steps, row, strict=True) if is_changed) for row in rows]
 
 
-def fraction_signs(num_factors: int, resolution: int) -> list[list[int]]:
-    """Rows of -1 (baseline) and +1 (changed), the row of the baseline first.
+def fraction_rows(num_factors: int, resolution: int) -> list[list[bool]]:
+    """Return the runs of a fraction, whether each factor is changed in it: the baseline first, then by changes.
 
-    A two-level design need not contain the baseline's row; turning a column's signs keeps resolution and aliases (up to
-    sign) and brings it in.
+    A textbook's design in signs need not contain the baseline. Turning the signs of columns keeps resolution and
+    aliases (up to sign) and brings it in: then a factor is changed where an odd number of its generator's letters is.
     """
-    from pyDOE3 import fracfact
-
-    signs = fracfact(" ".join(generators(num_factors, resolution)))
-    rows = [[int(sign) for sign in row] for row in signs * -signs[0]]
-    return sorted(rows, key=lambda row: sum(sign > 0 for sign in row))
+    columns = generators(num_factors, resolution)
+    letters = [column for column in columns if len(column) == 1]
+    rows = []
+    for run in itertools.product((False, True), repeat=len(letters)):
+        changed = dict(zip(letters, run, strict=True))
+        rows.append([sum(changed[letter] for letter in column) % 2 == 1 for column in columns])
+    return sorted(rows, key=sum)
 
 
 def generators(num_factors: int, resolution: int) -> list[str]:
-    """The columns of the smallest design of at least this resolution, e.g. ["a", "b", "c", "abc"].
-
-    pyDOE3.fracfact_by_res refuses designs that exist (4 factors at resolution 4), so the generators are searched here.
+    """Return the columns of the smallest design of at least this resolution, e.g. ["a", "b", "c", "abc"].
 
     Raises:
-        ConfigError: there is none, fewer than three factors, or more than a search can do.
+        ConfigError: there is none, or the number of factors is not in 3 .. 10.
     """
     if not 3 <= num_factors <= 10:
         raise ConfigError(
@@ -215,15 +206,17 @@ def generators(num_factors: int, resolution: int) -> list[str]:
 
 
 def resolution_of(columns: list[str]) -> int:
-    """The length of the shortest word of the defining relation: a product of columns that is constant."""
+    """Return the length of the shortest word of the defining relation."""
     return min(len(word) for word in defining_words(columns))
 
 
 def defining_words(columns: list[str]) -> list[frozenset[int]]:
-    """The sets of columns whose product is constant."""
-    made = [column for column in columns if len(column) > 1]
-    single = {frozenset([columns.index(column)]): set(column) for column in made}
-    relations = [position | {columns.index(letter) for letter in letters} for position, letters in single.items()]
+    """Return the sets of columns, by index, whose product is constant."""
+    relations = [
+        frozenset([index]) | {columns.index(letter) for letter in column}
+        for index, column in enumerate(columns)
+        if len(column) > 1
+    ]
     words = []
     for count in range(1, len(relations) + 1):
         for chosen in itertools.combinations(relations, count):
@@ -235,7 +228,7 @@ def defining_words(columns: list[str]) -> list[frozenset[int]]:
 
 
 def aliases(num_factors: int, resolution: int, names: list[str]) -> list[str]:
-    """Which main effects and pairs a fraction cannot tell apart, as `a:b = c:d`; each set once."""
+    """Return the main effects and pairs that a fraction cannot separate, as `a:b = c:d`; each set once."""
     words = defining_words(generators(num_factors, resolution))
     effects = [frozenset(e) for n in (1, 2) for e in itertools.combinations(range(num_factors), n)]
     sets = {}
@@ -246,23 +239,19 @@ def aliases(num_factors: int, resolution: int, names: list[str]) -> list[str]:
     return list(sets.values())
 
 
-def only_level(factors: Factors, design: str) -> None:
-    """Refuse factors with several levels.
-
-    Raises:
-        ConfigError: naming them.
-    """
+def _only_levels(factors: Factors, design: str) -> Combination:
     several = [name for name, levels in factors.items() if len(levels) > 1]
     if several:
         raise ConfigError(
             [f"study.factors.{name}  must have one level for design={design}; make it two factors" for name in several]
         )
+    return tuple((name, levels[0]) for name, levels in factors.items())
 
 
-DESIGNS: dict[str, Callable[[Factors, StudyConfig], list[tuple]]] = {
+DESIGNS: dict[str, Callable[[Factors, StudyConfig], list[Combination]]] = {
     "fraction": fraction,
     "grid": grid,
-    "list": ofat,  # never called: listed arms are read, not combined
+    "list": ofat,
     "loco": loco,
     "ofat": ofat,
     "pairs": pairs,
@@ -271,7 +260,7 @@ DESIGNS: dict[str, Callable[[Factors, StudyConfig], list[tuple]]] = {
 
 
 def study_seeds(seeds: Any) -> list[int]:
-    """The replicates: a list as it is, a count as 0, 1, 2, ...
+    """Return the replicates: a list unchanged, a count n as 0 .. n - 1.
 
     Raises:
         ConfigError: no integers, none at all, or one twice.
@@ -279,7 +268,7 @@ def study_seeds(seeds: Any) -> list[int]:
     found = list(range(seeds)) if is_integer(seeds) else seeds
     if not isinstance(found, list) or not found or not all(is_integer(s) and 0 <= s < NUM_SEEDS for s in found):
         raise ConfigError(
-            [f"study.seeds={yaml_text(seeds)}  must be a list of integers in 0 .. 2**32 - 1, or how many there are"]
+            [f"study.seeds={yaml_text(seeds)}  must be a list of integers in 0 .. 2**32 - 1, or their number"]
         )
     if len(set(found)) < len(found):
         raise ConfigError([f"study.seeds={yaml_text(seeds)}  names a seed twice; each seed is one replicate"])
@@ -287,5 +276,5 @@ def study_seeds(seeds: Any) -> list[int]:
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is a whole number; true and false, which Python counts among them, are not."""
+    """Return whether a value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)

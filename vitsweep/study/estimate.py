@@ -14,7 +14,7 @@ from vitsweep.config.schema import DEFAULT_ROPE, DataConfig, ModelConfig, Recipe
 from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.model.cost import checkpoint_bytes, count_parameters, flops_per_image, num_tokens, training_bytes
-from vitsweep.study.plan import Plan
+from vitsweep.study.plan import CELLS_PATTERN, Plan
 from vitsweep.study.power import detectable_effect, equivalence_power, spread_interval
 from vitsweep.study.record import RECORD_NAME, Record, read_record
 
@@ -179,7 +179,7 @@ def published_source() -> str:
 def done_records(directory: Path) -> list[Record]:
     """The finished cells of a sweep; what cannot be read is left out."""
     found = []
-    for path in sorted(directory.glob(f"*/seed=*/{RECORD_NAME}")):
+    for path in sorted(directory.glob(f"{CELLS_PATTERN}/{RECORD_NAME}")):
         try:
             record = read_record(path.parent)
         except (RecordError, OSError):

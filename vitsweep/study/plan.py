@@ -12,10 +12,37 @@ from vitsweep.config.convert import config_hash, flatten, from_dict, hashed_sett
 from vitsweep.config.schema import DEFAULT_ROPE
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
-from vitsweep.study.arms import PLACEBO, PLACEBO_SEED_OFFSET, Arm, differences
+from vitsweep.study.arms import PLACEBO, PLACEBO_SEED_OFFSET, Arm, arm_changes, differences
 from vitsweep.study.record import PLAN_NAME, Record, read_record
 
 PLAN_SCHEMA = 1
+CELLS_PATTERN = "*/seed=*"  # matches the directories of a sweep's cells
+
+
+@dataclass(frozen=True)
+class CellId:
+    """A cell's directory inside the sweep directory: `<arm>-<config_hash[:8]>/seed=<n>`."""
+
+    folder: str
+    seed: int
+
+    @classmethod
+    def of(cls, arm: str, config_hash: str, seed: int) -> "CellId":
+        """Return the id of an arm's cell."""
+        return cls(f"{arm}-{config_hash[:8]}", seed)
+
+    @classmethod
+    def parse(cls, text: str) -> "CellId":
+        """Parse an id as printed.
+
+        Raises:
+            ValueError: the text is no id.
+        """
+        folder, _, seed = text.rpartition("/seed=")
+        return cls(folder, int(seed))
+
+    def __str__(self) -> str:
+        return f"{self.folder}/seed={self.seed}"
 
 
 @dataclass(kw_only=True)
@@ -23,7 +50,7 @@ class Cell:
     """Arm x seed: one training run, as plan.json keeps it."""
 
     id: str
-    """`<arm folder>/seed=<n>`: its directory inside the sweep directory."""
+    """CellId as text."""
     arm: str
     role: str
     levels: dict[str, str]
@@ -73,7 +100,7 @@ def make_plan(
             "levels": arm.levels,
             "overrides": arm.overrides,
             "config_hash": config_hash(arm.config),
-            "changes": differences(arms[0].config, arm.config),
+            "changes": arm_changes(arms[0].config, arm.config),
         }
         for arm in arms
     ]
@@ -87,7 +114,7 @@ def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
     # The placebo is the baseline with other random streams, under the label of the seed that it is paired with.
     config = dataclasses.replace(arm.config, seed=seed + PLACEBO_SEED_OFFSET if arm.role == PLACEBO else seed)
     return Cell(
-        id=f"{arm.folder}/seed={seed}",
+        id=str(CellId.of(arm.name, config_hash(config), seed)),
         arm=arm.name,
         role=arm.role,
         levels=arm.levels,
@@ -130,16 +157,32 @@ def read_plan(directory: Path) -> Plan | None:
     Raises:
         RecordError: plan.json is damaged or has another schema.
     """
+    values = read_plan_values(directory)
+    if values is None:
+        return None
+    try:
+        return Plan(**values | {"schema": values["schema"], "cells": [Cell(**cell) for cell in values["cells"]]})
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"{directory / PLAN_NAME}  is not a plan ({error}); move the directory away") from error
+
+
+def read_plan_values(directory: Path) -> Any:
+    """Return the content of a sweep directory's plan.json without conversion, or None if there is none.
+
+    Raises:
+        RecordError: plan.json is no JSON or has another schema.
+    """
     path = directory / PLAN_NAME
     if not path.exists():
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values["schema"] != PLAN_SCHEMA:
-            raise RecordError(f"{path}  has schema={values['schema']}, this version reads {PLAN_SCHEMA}")
-        return Plan(**values | {"cells": [Cell(**cell) for cell in values["cells"]]})
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as fault:
-        raise RecordError(f"{path}  is not a plan ({fault}); move the directory away") from fault
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}  is not a plan ({error}); move the directory away") from error
+    schema = values.get("schema", PLAN_SCHEMA) if isinstance(values, dict) else PLAN_SCHEMA
+    if schema != PLAN_SCHEMA:
+        raise RecordError(f"{path}  has schema={schema}, this version reads {PLAN_SCHEMA}")
+    return values
 
 
 def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
@@ -148,10 +191,8 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
     Raises:
         RecordError: the baselines differ, so the results could not be compared.
     """
-    before, after = baseline_values(old), baseline_values(new)
-    if before != after:
-        differing = [key for key in after | before if before.get(key) != after.get(key)]
-        keys = [f"{key}: {before.get(key)} there, {after.get(key)} now" for key in differing]
+    if differing := differences(baseline_values(new), baseline_values(old)):
+        keys = [f"{key}: {before} there, {after} now" for key, (after, before) in differing.items()]
         raise RecordError(
             f"hydra.sweep.dir={directory}  holds a study with another baseline ({'; '.join(keys)}); "
             f"choose another hydra.sweep.dir=... or move that folder away"

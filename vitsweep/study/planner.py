@@ -105,19 +105,21 @@ def study_plan(
     """The plan of a study file; overrides beside it act on all arms, swept ones multiply the study."""
     ours = {override_key(o) for o in fixed} | set(factors)
     refuse(study_errors(study))
-    refuse(level_errors(study, ours))
-    specs = arm_specs(study, parse_factors(study) if study.design != "list" else {})
+    levels = parse_factors(study)
+    written = written_levels(study, levels)
+    refuse(level_errors(written, ours))
+    specs = arm_specs(study, levels)
     if study.design != "path":  # there a later step may well change what an earlier one has set
         refuse(duplicate_key_errors(specs))
-    together = [(f"arm {arm_label(spec)}", spec.overrides) for spec in specs if len(spec.levels) > 1]
+    written += [(f"arm {arm_label(spec)}", spec.overrides) for spec in specs if len(spec.levels) > 1]
     base = [o for o in study.baseline if override_key(o) not in ours] + fixed
     versions = [list(version) for version in itertools.product(*factors.values())]
     arms: list[Arm] = []
     notes: list[str] = []
     for version in versions:
         # Before arms are compared: a level that is undone would look like the baseline's own.
-        refuse(shadow_faults(base + version, written_levels(study) + together, composer))
-        found, said = study_arms(base + version, study, composer)
+        refuse(shadow_faults(base + version, written, composer))
+        found, said = study_arms(base + version, study, levels, specs, composer)
         arms += [dataclasses.replace(arm, overrides=version + arm.overrides) for arm in found]
         notes += [note for note in said if note not in notes]
     if len(versions) > 1:
@@ -130,7 +132,7 @@ def study_plan(
         names = list(study.factors)
         notes += [f"cannot be told apart: {row}" for row in aliases(len(names), study.resolution, names)]
     names = {arm.name for arm in arms}
-    notes += [f"study.published.{arm} is of no arm here" for arm in study.published if arm not in names]
+    notes += [f"study.published names {arm}, which is not an arm" for arm in study.published if arm not in names]
     plan.notes, plan.rope, plan.published = notes, study.rope, plain(study.published)
     plan.claims = plain(study.claims)
     plan.claims_hash = claims_hash(plan.claims, plan.rope)

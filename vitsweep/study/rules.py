@@ -1,18 +1,18 @@
-"""What a study file may say beyond what types can tell: names, numbers, and which overrides belong where."""
+"""Rules of a study file beyond its types: names, numbers, and the place of overrides."""
 
 import math
 import re
 
 from vitsweep.config.overrides import affects_result, override_key, yaml_text
 from vitsweep.config.schema import StudyConfig
-from vitsweep.study.design import ArmSpec, parse_arms, parse_factors
+from vitsweep.study.design import ArmSpec, Factors
 
 TAKEN = ("baseline", "placebo")  # names of arms that every study has or may have
 NOT_IN_STUDIES = ("hydra", "study", "sweep")
 
 
 def study_errors(study: StudyConfig) -> list[str]:
-    """A sentence for every rule that a study breaks apart from its factors."""
+    """Return a message for every rule that a study breaks apart from its factors."""
     found = []
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", study.name):
         found.append(f"study.name={study.name!r}  must be letters, digits, . _ or -; it names the directory")
@@ -32,37 +32,30 @@ def study_errors(study: StudyConfig) -> list[str]:
                 "it names a directory"
             )
     for override in study.baseline:
-        found += belongs_elsewhere("study.baseline", override)
+        found += misplaced_errors("study.baseline", override)
     return found
 
 
-def written_levels(study: StudyConfig) -> list[tuple[str, tuple[str, ...]]]:
-    """Where each level or arm stands in the file, with its overrides.
-
-    Raises:
-        ConfigError: some have the wrong form.
-    """
-    if study.design == "list":
-        return [(f"study.arms.{spec.name}", spec.overrides) for spec in parse_arms(study)]
-    return [(f"study.factors.{name}", lv.overrides) for name, levels in parse_factors(study).items() for lv in levels]
+def written_levels(study: StudyConfig, factors: Factors) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the place of each level or listed arm in the study file, with its overrides."""
+    group = "arms" if study.design == "list" else "factors"
+    return [(f"study.{group}.{name}", level.overrides) for name, levels in factors.items() for level in levels]
 
 
-def level_errors(study: StudyConfig, ours: set[str]) -> list[str]:
-    """A sentence for every level that is no level, or that the command line sets for all arms.
+def level_errors(written: list[tuple[str, tuple[str, ...]]], ours: set[str]) -> list[str]:
+    """Return a message for every level that affects no result, or that the command line sets for all arms.
 
     Args:
+        written: written_levels of the study.
         ours: keys that the command line sets.
-
-    Raises:
-        ConfigError: levels have the wrong form.
     """
     found = []
-    for where, overrides in written_levels(study):
-        misplaced = [sentence for override in overrides for sentence in belongs_elsewhere(where, override)]
+    for where, overrides in written:
+        misplaced = [sentence for override in overrides for sentence in misplaced_errors(where, override)]
         if not misplaced and not any(affects_result(override) for override in overrides):
             misplaced.append(
                 f"{where}=`{' '.join(overrides)}`  changes where or how a cell is computed, not what is learned; "
-                "give it on the command line, for all arms"
+                "pass it on the command line, for all arms"
             )
         found += misplaced
         found += [
@@ -74,18 +67,18 @@ def level_errors(study: StudyConfig, ours: set[str]) -> list[str]:
     return found
 
 
-def belongs_elsewhere(where: str, override: str) -> list[str]:
-    """Why an override cannot stand in a study file, if it cannot."""
+def misplaced_errors(where: str, override: str) -> list[str]:
+    """Return a message if an override cannot stand in a study file."""
     key = override_key(override)
     if key == "seed":
         return [f"{where}=`{override}`  sets the seed, which is the replicate; use study.seeds"]
     if re.split(r"[./]", key)[0] in NOT_IN_STUDIES:
-        return [f"{where}=`{override}`  is not of a cell; give it on the command line"]
+        return [f"{where}=`{override}`  does not belong in a study file; pass it on the command line"]
     return []
 
 
 def duplicate_key_errors(specs: list[ArmSpec]) -> list[str]:
-    """A sentence for every arm in which two levels set one key: one of them would be without effect."""
+    """Return a message for every arm in which two levels set one key, so that one has no effect."""
     found = []
     for spec in specs:
         first: dict[str, str] = {}

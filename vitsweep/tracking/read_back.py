@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsweep.errors import RecordError
+from vitsweep.study.plan import CellId
 from vitsweep.study.record import Record
 from vitsweep.tracking.run import DESCRIPTION, FLAT_KEYS, OUTCOME, PLAN_KEY, RECORD_KEY
 from vitsweep.tracking.run_file import find_run_files, read_run_file
@@ -108,13 +109,8 @@ def rebuild_plan(runs: list[RemoteRun]) -> dict[str, Any] | None:
     seeds_of = plan.pop("seeds_of")
     keys = ("arm", "role", "levels", "overrides", "config_hash")
     cells = [
-        {key: arm[key] for key in keys} | {"id": cell_id(arm["arm"], arm["config_hash"], seed), "seed": seed}
+        {key: arm[key] for key in keys} | {"id": str(CellId.of(arm["arm"], arm["config_hash"], seed)), "seed": seed}
         for arm in plan["arms"]
         for seed in seeds_of.get(arm["arm"], [])
     ]
     return plan | {"cells": [cell | {"config": {}} for cell in cells]}
-
-
-def cell_id(arm: str, config_hash: str, seed: int) -> str:
-    """Return the cell's directory inside its sweep's, as study.plan names it."""
-    return f"{arm}-{config_hash[:8]}/seed={seed}"

@@ -18,6 +18,7 @@ from vitsweep.config.model_schema import DROPOUT_PLACES
 from vitsweep.config.overrides import override_key, yaml_text
 from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError, DataError
+from vitsweep.study.arms import differences
 from vitsweep.study.plan import Plan
 from vitsweep.train.trial.effects import EFFECTS, Baseline
 
@@ -133,7 +134,7 @@ def inspect_arms(baseline: Config, arms: dict[str, Config]) -> list[Finding]:
 def changes_of(baseline: Config, config: Config) -> dict[str, Any]:
     """Return dotted key -> value of the differences in model, data and recipe, dropout rates filled in."""
     before, after = flatten(hashed_settings(baseline)), flatten(hashed_settings(config))
-    return {key: value for key, value in after.items() if before.get(key, ...) != value}
+    return {key: value for key, (_, value) in differences(before, after).items() if key in after}
 
 
 def unused_keys(base: Baseline, config: Config, keys: list[str]) -> list[str]:
