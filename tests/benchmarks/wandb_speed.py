@@ -1,6 +1,6 @@
-"""What W&B costs a cell: seconds of tracker by mood of the server, time of a row, and whether `sync` completes the run.
+"""Cost of W&B per cell: the tracker's seconds by state of the server, time of a row, and rows after `sync`.
 
-Cells without any work, with the real client and the stand-in server on loopback, so every second is the tracker's.
+Cells without any work, with the real client and the fake server on loopback, so every second is the tracker's.
 
     python -m tests.benchmarks.wandb_speed
 """
@@ -28,22 +28,22 @@ EPOCHS, ROWS, CELLS = 10, 1000, 30
 
 
 def main() -> None:
-    """Print a row for each mood, then the cost of a row and of thirty cells in one process."""
+    """Print a row for each server state, then the cost of a row and of thirty cells in one process."""
     for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
         os.environ[name] = tempfile.mkdtemp()
     os.environ |= {"WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false", "NETRC": os.devnull}
     table = Table("server", "seconds a cell", "more than offline", "rows after sync", title=f"cells of {EPOCHS} epochs")
-    offline = measured(lambda server: None, lambda server: None, mode="offline")[0]
+    offline = measure_cell(lambda server: None, lambda server: None, mode="offline")[0]
     table.add_row("none needed (offline)", f"{offline:.2f}", "", "")
     for name, (before, during) in moods().items():
-        seconds, rows = measured(before, during)
+        seconds, rows = measure_cell(before, during)
         table.add_row(name, f"{seconds:.2f}", f"{seconds - offline:+.2f}", f"{rows} of {EPOCHS}")
     Console(width=100).print(table)
     print(f"a row: {1e3 * row_seconds():.2f} ms; {CELLS} cells in one process: {many_cells()} runs, each with its rows")
 
 
 def moods() -> dict[str, tuple[Callable, Callable]]:
-    """What happens to the server before the cell, and after its first row."""
+    """Return name -> actions on the server before the cell, and after its first row."""
 
     def nothing(server: FakeWandb) -> None: ...
 
@@ -57,7 +57,7 @@ def moods() -> dict[str, tuple[Callable, Callable]]:
         return lambda server: server.mood.statuses.extend([status] * 3)
 
     return {
-        "well": (nothing, nothing),
+        "works": (nothing, nothing),
         "refuses connections": (lambda server: server.stop(), nothing),
         "black hole": (lambda server: server.mood.silent.set(), nothing),
         "dies under way": (nothing, lambda server: server.stop()),
@@ -69,8 +69,8 @@ def moods() -> dict[str, tuple[Callable, Callable]]:
     }
 
 
-def measured(before: Callable, during: Callable, mode: str = "online") -> tuple[float, int]:
-    """Seconds of one cell, with wandb imported and its helper warm; and the epochs at a well server after a sync."""
+def measure_cell(before: Callable, during: Callable, mode: str = "online") -> tuple[float, int]:
+    """Return the seconds of one cell, with wandb's helper running, and the rows on a working server after a sync."""
     release_service()
     with tempfile.TemporaryDirectory() as folder, FakeWandb() as server:
         os.environ["WANDB_BASE_URL"] = server.url
@@ -82,7 +82,7 @@ def measured(before: Callable, during: Callable, mode: str = "online") -> tuple[
 
 
 def cell_seconds(directory: Path, during: Callable, mode: str) -> float:
-    """Seconds that the tracker takes of a cell; `during` happens after the first row."""
+    """Return the tracker's seconds in one cell; call `during` after the first row."""
     record = make_record()
     directory.mkdir()
     write_record(directory, record)
@@ -100,7 +100,7 @@ def cell_seconds(directory: Path, during: Callable, mode: str) -> float:
 
 
 def rows_after_sync(cell: Path) -> int:
-    """The epochs that a new server has after `wandb sync`; what the old one had was in its memory."""
+    """Return the number of rows on a new, empty server after `wandb sync`."""
     release_service()
     for marker in cell.rglob("*.synced"):
         marker.unlink()
@@ -113,7 +113,7 @@ def rows_after_sync(cell: Path) -> int:
 
 
 def row_seconds() -> float:
-    """Seconds of one row, offline."""
+    """Return the seconds of one row, offline."""
     with tempfile.TemporaryDirectory() as folder:
         tracker = WandbTracker(TrackerConfig(mode="offline"))
         tracker.start(make_record(), Path(folder))
@@ -127,7 +127,7 @@ def row_seconds() -> float:
 
 
 def many_cells() -> int:
-    """Runs at the server of so many cells in this one process, after each has been compared with its rows."""
+    """Train CELLS cells in this process, compare each run with its rows, and return the number of runs."""
     release_service()
     with tempfile.TemporaryDirectory() as folder, FakeWandb() as server:
         os.environ["WANDB_BASE_URL"] = server.url

@@ -5,6 +5,8 @@ Kinds: properties of the specification, deterministic, refusals, agrees with wha
 
 import json
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -54,10 +56,14 @@ def dashboard(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def specification(dashboard) -> dict:
-    """What --dry-run prints of a study without a report."""
-    return json.loads(dashboard("--dry-run")[1])
+@pytest.fixture(scope="module")
+def specification(tmp_path_factory) -> dict:
+    """Output of --dry-run for a study without a report."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
+        patch.chdir(tmp_path_factory.mktemp("empty"))
+        patch.setattr("sys.argv", ["vitsweep", "wandb", "dashboard", *STUDY, "--dry-run"])
+        assert vitsweep() == 0
+    return json.loads(out.getvalue())
 
 
 def sections_of(specification: dict) -> dict[str, list[dict]]:

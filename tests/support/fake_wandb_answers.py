@@ -1,4 +1,4 @@
-"""What the stand-in for the W&B server answers to each GraphQL operation; see fake_wandb_server.py."""
+"""Answers of the fake W&B server to each GraphQL operation; see fake_wandb_server.py."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ NO_MORE = {"endCursor": None, "hasNextPage": False}
 
 @dataclass(kw_only=True)
 class Run:
-    """What the server knows of a run."""
+    """One run on the server."""
 
     id: str
     project: str = ""
@@ -35,15 +35,15 @@ class Run:
     files: dict[str, bytes] = field(default_factory=dict)
     exit_code: int | None = None
     starts: int = 0
-    """How often a client began or resumed it."""
+    """Number of times that a client started or resumed it."""
 
     @property
     def state(self) -> str:
-        """As the web pages name it; a client that vanished shows as running until its heartbeat is missed."""
+        """State as on the web pages; a run whose client vanished counts as running."""
         return {None: "running", 0: "finished"}.get(self.exit_code, "failed")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The epoch rows without wandb's own keys, so that they compare with metrics.jsonl."""
+        """Return the epoch rows without wandb's own keys, comparable with metrics.jsonl."""
         rows = [row for row in self.history if "epoch" in row]
         return [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
 
@@ -61,7 +61,7 @@ class Artifact:
 
 
 class Answers:
-    """The server's memory, and one method for each operation that the client sends."""
+    """Data of the server, and one method for each operation that the client sends."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
@@ -74,11 +74,11 @@ class Answers:
         self.url = ""
 
     def run(self, run_id: str) -> Run:
-        """The run of that id, made if it is new."""
+        """Return the run of that id; create it if it is new."""
         return self.runs.setdefault(run_id, Run(id=run_id))
 
     def graphql(self, query: dict[str, Any], url: str) -> dict[str, Any]:
-        """The answer to one request; an unknown operation gets none, which the client takes for an old server.
+        """Answer one request; an unknown operation gets no answer, as from an old server.
 
         Args:
             query: the decoded body.
@@ -126,7 +126,7 @@ class Answers:
         return {"createRunFiles": {"runID": v["run"], "uploadHeaders": [], "files": files}}
 
     def bucket(self, run: Run) -> dict[str, Any]:
-        """A run as the writing client sees it; the counts and tails are what it resumes from."""
+        """Return a run for a writing client; it resumes from the counts and tails."""
         return {
             "id": run.id,
             "name": run.id,
@@ -165,11 +165,11 @@ class Answers:
         return {"project": {"run": run and self.node(run, v)}}
 
     def asked_run(self, v: dict[str, Any]) -> Run | None:
-        """The run that a query about one run means."""
+        """Return the run that a query names."""
         return self.runs.get(v.get("runName") or v.get("run") or v.get("name") or "")
 
     def node(self, run: Run, v: dict[str, Any]) -> dict[str, Any]:
-        """A run as readers see it, history included."""
+        """Return a run for a reading client, history included."""
         low, high = v.get("minStep", 0), v.get("maxStep", 1 << 60)
         specs = [json.loads(spec) for spec in v.get("specs") or []]
         return self.bucket(run) | {
@@ -224,7 +224,7 @@ class Answers:
         return {"updateArtifactManifest": self.manifest(v["artifactManifestID"])}
 
     def manifest(self, artifact_id: str) -> dict[str, Any]:
-        """Where the client puts the list of an artifact's files; a manifest has its artifact's id."""
+        """Return the upload URL of an artifact's file list; a manifest has its artifact's id."""
         url = f"{self.url}/artifact-upload/{artifact_id}/wandb_manifest.json"
         return {"artifactManifest": {"id": artifact_id, "file": {"id": "f1", "uploadUrl": url, "uploadHeaders": []}}}
 
@@ -235,7 +235,7 @@ class Answers:
     # Projects, saved views and reports.
 
     def project(self, name: str | None) -> dict[str, Any]:
-        """A project as every answer names it."""
+        """Return a project as every answer contains it."""
         entity = {"id": "e1", "name": ENTITY, "organization": None, "isTeam": False, "available": True}
         return {"id": "p1", "name": name or "uncategorized", "entityName": ENTITY, "entity": entity}
 
@@ -292,7 +292,7 @@ class Answers:
         return {"agentHeartbeat": {"agent": {"id": v["id"]}, "commands": commands}}
 
     def commands(self, v: dict[str, Any]) -> list[dict[str, Any]]:
-        """What an agent is to do next: nothing while it is busy, a run of the grid, or to leave."""
+        """Return the next command for an agent: none while it is busy, a run, or exit."""
         sweep_id = v["id"].removeprefix("agent-")
         sweep = self.sweeps[sweep_id]
         config = yaml.safe_load(sweep["config"])
@@ -308,7 +308,7 @@ class Answers:
 
 
 def points(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a sweep asks for: all combinations, or `run_cap` random points from a fixed seed."""
+    """Return the points of a sweep: all combinations, or `run_cap` random points from a fixed seed."""
     parameters = config["parameters"].items()
     if config["method"] == "grid":
         axes = [[(key, value) for value in p.get("values", [p.get("value")])] for key, p in parameters]
@@ -318,7 +318,7 @@ def points(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def drawn(parameter: dict[str, Any], generator: random.Random) -> Any:
-    """A random value of a parameter, as the real server draws it."""
+    """Draw a random value of a parameter, as the real server does."""
     if "values" in parameter:
         return generator.choice(parameter["values"])
     low, high = parameter["min"], parameter["max"]
@@ -330,7 +330,7 @@ def drawn(parameter: dict[str, Any], generator: random.Random) -> Any:
 
 
 def fits(run: Run, wanted: dict[str, Any]) -> bool:
-    """Whether a run passes a filter of wandb.Api: {"group": ..., "config.arm": ..., "$and": [...]}; equality only."""
+    """Return True if a run matches a filter of wandb.Api: group, config.KEY, and $and of these; equality only."""
     for key, value in wanted.items():
         if key == "$and":
             if not all(fits(run, part) for part in value):

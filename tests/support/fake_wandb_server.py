@@ -1,4 +1,4 @@
-"""A stand-in for the W&B server on loopback: standard library only, everything in memory, one object to look into.
+"""Fake W&B server on loopback: standard library only, all data in memory, one object to inspect.
 
 It speaks as much of the private protocol of wandb 0.31 as the real client needs here: runs with history, summary,
 files, resume and artifacts; `wandb sync`; sweeps with their agent (grid); `wandb.Api` reads; saved views and reports.
@@ -23,12 +23,12 @@ from typing import Any
 from tests.support.fake_wandb_answers import Answers, Run
 
 KEY = "f" * 40
-"""An API key of the right length that belongs to nobody."""
+"""API key of the right length, of no real account."""
 
 
 @dataclass(kw_only=True)
 class Request:
-    """What a client sent; privacy is judged by it."""
+    """One request of a client, kept for the privacy tests."""
 
     method: str
     path: str
@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(kw_only=True)
 class Mood:
-    """How the server treats the requests that come in."""
+    """Failures that the server simulates."""
 
     statuses: list[int] = field(default_factory=list)
     """Refuse one request with each of these, in order."""
@@ -49,12 +49,12 @@ class Mood:
     silent: threading.Event = field(default_factory=threading.Event)
     """While set, requests are read and never answered."""
     delay_seconds: float = 0.0
-    """Wait before each answer."""
+    """Seconds to wait before each answer."""
     count: int = 0
-    """Requests so far."""
+    """Number of requests so far."""
 
     def refusal(self) -> int | None:
-        """The status to refuse the next request with, or None."""
+        """Return the status with which to refuse the next request, or None."""
         self.count += 1
         if self.statuses:
             return self.statuses.pop(0)
@@ -72,8 +72,8 @@ class FakeWandb:
         self.answers = Answers()
         self.mood = Mood()
         self.requests: list[Request] = []
-        self.faults: list[str] = []
-        """Faults of this server's own, which a test that passes must not have."""
+        self.errors: list[str] = []
+        """Errors of this server itself; a passing test has none."""
         self.lock = threading.Lock()
         self._http = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler_of(self))
         self._http.daemon_threads = True
@@ -87,12 +87,12 @@ class FakeWandb:
         return self.answers.runs
 
     def start(self) -> "FakeWandb":
-        """Serve in a thread of its own."""
+        """Start serving in a thread."""
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def stop(self) -> None:
-        """Close the port: from now on connections are refused, those that are open end at their next request."""
+        """Close the port: refuse new connections, and end open ones at their next request."""
         self.mood.statuses = [0] * 1000
         self._http.shutdown()
         self._http.server_close()
@@ -105,13 +105,13 @@ class FakeWandb:
         self.stop()
 
     def sent(self) -> bytes:
-        """Everything that clients have sent, in one piece."""
+        """Return everything that clients have sent, joined."""
         return b"\n".join(
             b"\n".join([r.path.encode(), json.dumps(r.headers).encode(), r.body]) for r in list(self.requests)
         )
 
     def file_stream(self, run_id: str, message: dict[str, Any]) -> None:
-        """Lines of a run's history, summary and events, at the offsets that the client says."""
+        """Store lines of a run's history, summary and events at the client's offsets."""
         run = self.answers.run(run_id)
         for name, part in (message.get("files") or {}).items():
             lines = [json.loads(line) for line in part["content"]] if name.startswith("wandb-") else []
@@ -128,7 +128,7 @@ class FakeWandb:
 
 
 def handler_of(server: FakeWandb) -> type[http.server.BaseHTTPRequestHandler]:
-    """The class that answers the requests of one server."""
+    """Return the request handler class of one server."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -171,7 +171,7 @@ def handler_of(server: FakeWandb) -> type[http.server.BaseHTTPRequestHandler]:
                 try:
                     value = None if status is not None else self.route(body)
                 except Exception as fault:
-                    server.faults.append(f"{self.path}: {fault!r}")
+                    server.errors.append(f"{self.path}: {fault!r}")
                     status = 500
             if status == 0:  # dead: hang up without a word
                 self.close_connection = True
@@ -198,7 +198,7 @@ def handler_of(server: FakeWandb) -> type[http.server.BaseHTTPRequestHandler]:
 
 
 def read_chunks(stream: Any) -> bytes:
-    """The body of a request with Transfer-Encoding: chunked."""
+    """Read the body of a request with Transfer-Encoding: chunked."""
     body = b""
     while size := int(stream.readline().split(b";")[0] or b"0", 16):
         body += stream.read(size)

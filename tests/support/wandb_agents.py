@@ -1,6 +1,6 @@
-"""The real `wandb sweep` and `wandb agent`, as a user calls them, against the server of a test.
+"""The real `wandb sweep` and `wandb agent`, called as a user does, against the fake server.
 
-Or of the agent only what it makes of a sweep file: the command of a cell, and the environment that goes with it.
+agent_command calls only the part of the agent that makes a cell's command and environment.
 """
 
 import argparse
@@ -14,18 +14,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPATIENT = "import wandb.wandb_agent as a; a.Agent.POLL_INTERVAL = 0.3; from wandb.cli.cli import cli; cli()"
-"""wandb's command line, whose agent asks for work more often than every five seconds."""
+"""wandb's command line with an agent that polls every 0.3 seconds instead of every five."""
 
 
 def environment() -> dict[str, str]:
-    """`python` is the one that runs the tests, and finds vitsweep without its being installed."""
+    """Return an environment whose `python` runs the tests' interpreter and finds this checkout."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def wandb(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Call wandb's command line; the test fails if it does."""
-    Path(os.environ["WANDB_DIR"]).mkdir(exist_ok=True)  # wandb takes a folder that is not there for a forbidden one
+    """Call wandb's command line; fail the test if it fails."""
+    Path(os.environ["WANDB_DIR"]).mkdir(exist_ok=True)  # wandb reports a missing folder as forbidden
     command = [sys.executable, "-c", IMPATIENT, *words]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -33,22 +33,22 @@ def wandb(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def run_sweep(file: str, folder: Path, server: object) -> str:
-    """Start a sweep, let one agent do all of it, and return what the agent said."""
+    """Start a sweep, run one agent until it ends, and return its error output."""
     path = folder / file
-    assert path.is_file(), f"{path} was written elsewhere or removed"  # wandb says only that it cannot open it
+    assert path.is_file(), f"{path} was written elsewhere or removed"  # wandb prints only that it cannot open it
     wandb("sweep", str(path), folder=folder)
     sweep_id = list(server.answers.sweeps)[-1]
     return wandb("agent", f"local/vitsweep/{sweep_id}", folder=folder).stderr
 
 
 def agent_command(sweep: dict[str, Any], point: dict[str, Any], run_id: str, patch: pytest.MonkeyPatch) -> list[str]:
-    """What wandb's agent would run for a point, in whose environment this process is left until the test ends.
+    """Return the command of wandb's agent for a point, and set its environment until the test ends.
 
     Args:
         sweep: content of the sweep file.
         point: parameter -> value.
-        run_id: of the run that W&B asks for.
-        patch: undoes the environment.
+        run_id: id of the run that W&B starts.
+        patch: restores the environment.
     """
     from wandb import wandb_agent
 

@@ -1,4 +1,4 @@
-"""Cells as W&B sees them: hand-made records and rows, told to a real tracker without any training.
+"""Cells for the tracker: hand-made records and rows, logged with the real wandb client without any training.
 
 As a program (`python -m tests.support.wandb_cells DIR KEY=VALUE ...`) it is a cell in its own process, to be killed.
 """
@@ -27,13 +27,13 @@ PIXEL = bytes.fromhex(
 
 
 def make_row(epoch: int) -> dict[str, Any]:
-    """A row of metrics.jsonl."""
+    """Return a row of metrics.jsonl."""
     row = {"epoch": epoch, "train/loss": 2 / epoch, "train/accuracy": 0.1, "val/loss": 3 / epoch, "val/accuracy": 0.25}
     return row | {"lr": 0.001, "time_seconds": 1.5, "images_per_second": 100.0}
 
 
 def make_record(seed: int = 0, status: str = "running", arm: str = "patch_size=8", **changes: Any) -> Record:
-    """A record of the study `tiny`."""
+    """Return a record of the study `tiny`."""
     record = Record(
         status=status,
         study="tiny",
@@ -50,7 +50,7 @@ def make_record(seed: int = 0, status: str = "running", arm: str = "patch_size=8
 
 
 def ended(record: Record, directory: Path, status: str) -> Record:
-    """The record after its end, with what a finished cell leaves beside it."""
+    """Set the record's outcome, and write a finished cell's predictions and weights."""
     record.status, record.finished = status, "2026-01-01T00:00:00+00:00"
     record.epoch = len(read_rows(directory))
     if status == "failed":
@@ -76,17 +76,17 @@ def run_cell(
     picture: bool = False,
     **optional: Any,
 ) -> WandbTracker:
-    """Play one attempt at a cell: epochs `first` to `last`, then its end.
+    """Simulate one attempt at a cell: epochs `first` to `last`, then its end.
 
     Args:
         directory: the cell's.
         record: of the cell.
-        first: the epoch to go on with; rows from it on are dropped, as training does.
+        first: first epoch of this attempt; later rows are dropped, as training does.
         last: the last epoch that is trained.
         end: the status it ends with; `sigkill` and `sigterm` send this process that signal.
         mode: tracker.mode.
-        seconds: time that an epoch takes.
-        picture: whether a picture is drawn.
+        seconds: duration of an epoch.
+        picture: add a picture.
         optional: further arguments of WandbTracker.
     """
     directory.mkdir(parents=True, exist_ok=True)

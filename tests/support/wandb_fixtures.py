@@ -13,10 +13,10 @@ from vitsweep.tracking.client import release_service
 
 @pytest.fixture(autouse=True)
 def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody's netrc, settings or environment, and no helper process of an earlier test.
+    """Remove netrc, settings and environment of any W&B account, and the helper process of an earlier test.
 
-    Its address is in the environment too (WANDB_SERVICE): restored by monkeypatch after the helper has ended, it would
-    send every later run to a helper that is gone.
+    The helper's address is in the environment too (WANDB_SERVICE): if monkeypatch restored it after the helper ended,
+    every later run would go to a missing helper.
     """
     release_service()
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
@@ -28,22 +28,22 @@ def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="server")
 def own_server(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    """A W&B server with an account that this test's environment has the key of.
+    """Yield a running fake W&B server whose key is in the environment.
 
-    wandb reads the environment once in the life of its helper process, which therefore lives as long as the server.
+    wandb's helper process reads the environment once, so it lives exactly as long as the server.
     """
     release_service()
     with FakeWandb() as running:
         monkeypatch.setenv("WANDB_BASE_URL", running.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         yield running
-        assert running.faults == []
+        assert running.errors == []
     release_service()
 
 
 @pytest.fixture(name="somebody")
 def private_names(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A user and a machine that are easily found again in what is sent; every name of theirs has `somebody` in it."""
+    """Set a user and a host whose names contain `somebody`, easy to find in what is sent."""
     monkeypatch.setenv("USER", "somebody")
     monkeypatch.setenv("LOGNAME", "somebody")
     monkeypatch.setattr(socket, "gethostname", lambda: "host-of-somebody")

@@ -1,4 +1,4 @@
-"""The stand-in for the W&B server: agrees with the real client's own reading, sweeps and saved views."""
+"""The fake W&B server: agrees with the real client's own reading, sweeps and saved views."""
 
 import os
 import subprocess

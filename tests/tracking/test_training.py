@@ -30,14 +30,14 @@ def start(directory: Path, *overrides: str) -> subprocess.Popen:
 
 
 def wait_for_epoch(directory: Path, epoch: int) -> None:
-    """Until metrics.jsonl has this epoch's row."""
+    """Wait until metrics.jsonl has this epoch's row."""
     deadline = time.monotonic() + 120
     while len(read_rows(directory)) < epoch and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def told(directory: Path) -> list[dict]:
-    """The rows that W&B is told: without what is unknown, as the speed of an epoch that was all but trained before."""
+def logged_rows(directory: Path) -> list[dict]:
+    """Return the rows without unknown values, such as the speed of an epoch that was nearly finished before a stop."""
     return [{key: value for key, value in row.items() if value is not None} for row in read_rows(directory)]
 
 
@@ -52,7 +52,7 @@ def test_a_cell_that_is_stopped_and_goes_on_is_one_whole_run(server, tmp_path, s
     assert sync(tmp_path) == 0
     (run,) = server.runs.values()
     assert (read_record(cell).attempts, run.state) == (2, "finished")
-    assert run.rows() == told(cell) and len(run.rows()) == EPOCHS
+    assert run.rows() == logged_rows(cell) and len(run.rows()) == EPOCHS
     assert {"training", "rollout", "test/confusion", "test/predictions"} <= set(run.history[-1])
 
 
@@ -64,7 +64,7 @@ def test_a_cell_that_stays_dead_arrives_as_far_as_it_came(server, tmp_path):
     process.wait(60)
     assert sync(tmp_path) == 0
     (run,) = server.runs.values()
-    assert run.rows() == told(cell) and len(run.rows()) >= 2
+    assert run.rows() == logged_rows(cell) and len(run.rows()) >= 2
     assert (run.state, run.summary["status"]) == ("failed", "interrupted")
 
 
@@ -72,4 +72,4 @@ def test_a_diverged_cell_arrives_as_failed(server, tmp_path):
     start(tmp_path / "cell", "tracker.mode=online", "recipe.lr=1e38", "recipe.optimizer=sgd").wait(120)
     (run,) = server.runs.values()
     assert (read_record(tmp_path / "cell").status, run.summary["status"]) == ("diverged", "diverged")
-    assert run.state == "failed" and run.rows() == told(tmp_path / "cell")
+    assert run.state == "failed" and run.rows() == logged_rows(tmp_path / "cell")
