@@ -1,6 +1,10 @@
 """model=resnet agrees with torchvision and torch's counters, is deterministic, and refuses what it cannot read."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,6 +47,45 @@ def trained(steps: int = 3, precision: str = "fp32", seed: int = 0) -> ResNet:
     for step in range(steps):
         train_step(setup, config, setup.data.train.id_N, 1, step)
     return model
+
+
+NARROW = """
+import torch
+from vitsweep.config.schema import ModelConfig
+from vitsweep.model.resnet import ResNet
+torch.set_num_threads(1)
+for hidden_size in 4 * [16, 24, 32, 56]:
+    model = ResNet(ModelConfig(name="resnet", hidden_size=hidden_size, num_hidden_layers=4))
+    torch.nn.functional.cross_entropy(model(torch.randn(45, 3, 32, 32)), torch.randint(10, (45,))).backward()
+"""
+
+
+def test_narrow_resnets_train_without_memory_corruption():
+    """In a process of its own: the error is a signal, not an exception."""
+    environment = os.environ | {"PYTHONPATH": str(Path(vitsweep.__file__).parents[1])}
+    command = [sys.executable, "-c", NARROW]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("hidden_size, is_channels_last", [(64, False), (128, True), (256, True)])
+def test_only_wide_resnets_are_channels_last(hidden_size, is_channels_last):
+    model = ResNet(ModelConfig(name="resnet", hidden_size=hidden_size, num_hidden_layers=4))
+    outputs = []
+    model.stages[0].register_forward_hook(lambda *arguments: outputs.append(arguments[-1]))
+    model(images())
+    for tensor in (model.stages[1][0].conv1.weight, outputs[0]):
+        assert tensor.is_contiguous(memory_format=torch.channels_last) == is_channels_last
+
+
+def test_resnet_computes_the_same_gradients_in_both_memory_formats():
+    model, labels, gradients = ResNet(ARM), torch.tensor([1, 2]), []
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        model.memory_format = memory_format
+        model.to(memory_format=memory_format).zero_grad()
+        F.cross_entropy(model(images()), labels).backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-3)
 
 
 def test_resnet_at_full_width_is_torchvisions_resnet18_without_its_pooling():
@@ -159,7 +202,7 @@ def test_networks_are_those_that_the_configuration_allows():
 
 
 def test_capture_refuses_a_network_without_attention():
-    with pytest.raises(ConfigError, match=r"^model=resnet  has no attention to look at; allowed: model=vit$"):
+    with pytest.raises(ConfigError, match=r"^model=resnet  has no attention; allowed: model=vit$"):
         with capture_attention(ResNet(SMALL)):
             pass
 

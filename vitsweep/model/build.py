@@ -1,4 +1,4 @@
-"""Which network a configuration asks for: the one place where a model is made."""
+"""Construction of networks: the only place that maps `model.name` to a class."""
 
 from vitsweep.config.schema import Config
 from vitsweep.model.resnet import ResNet
@@ -8,5 +8,5 @@ MODEL_CLASSES = {"resnet": ResNet, "vit": ViT}
 
 
 def make_model(config: Config) -> ResNet | ViT:
-    """The network of a configuration, with the weights that its seed draws."""
+    """Return the network of `config`, its weights initialized from `config.seed`."""
     return MODEL_CLASSES[config.model.name](config.model, config.seed)

@@ -1,4 +1,4 @@
-"""What a cell costs: parameters, operations, tokens, memory, disk, steps. Formulas, measured in the tests."""
+"""Cost of a cell by formula: parameters, FLOPs, tokens, memory, checkpoints; tests compare each with a measurement."""
 
 from vitsweep.config.model_schema import DROPOUT_PLACES, ModelConfig
 from vitsweep.config.schema import RecipeConfig
@@ -8,7 +8,7 @@ FP32_BYTES = 4
 
 
 def count_parameters(model: ModelConfig) -> int:
-    """Trainable parameters."""
+    """Return the number of trainable parameters."""
     if model.name == "resnet":
         return resnet_parameters(model)
     width, hidden, classes = model.hidden_size, model.intermediate_size, model.num_classes
@@ -20,14 +20,14 @@ def count_parameters(model: ModelConfig) -> int:
 
 
 def num_tokens(model: ModelConfig) -> int:
-    """Tokens of one image, class token included; a resnet has none."""
+    """Return the number of tokens per image, class token included; 0 for a resnet."""
     return 0 if model.name == "resnet" else model.num_patches + 1
 
 
 def flops_per_image(model: ModelConfig) -> int:
-    """Forward pass of one image, a multiply-add counted as 2; matrix products only, as is usual.
+    """Return the FLOPs of a forward pass of one image: matrix products only, a multiply-add counted as 2.
 
-    As the model computes it: the last block answers the class token alone.
+    In the last block only the class token has a query, as in ViT.forward.
     """
     if model.name == "resnet":
         return resnet_flops(model)
@@ -38,18 +38,18 @@ def flops_per_image(model: ModelConfig) -> int:
 
 
 def block_multiply_adds(model: ModelConfig, num_queries: int) -> int:
-    """Multiply-adds of one block that answers `num_queries` tokens, with keys and values of all."""
+    """Return the multiply-adds of one block with `num_queries` queries and keys and values of all tokens."""
     width, tokens = model.hidden_size, num_tokens(model)
-    per_read_token = 2 * width**2 + 2 * width * model.intermediate_size + 2 * tokens * width
-    return tokens * 2 * width**2 + num_queries * per_read_token
+    per_query = 2 * width**2 + 2 * width * model.intermediate_size + 2 * tokens * width
+    return tokens * 2 * width**2 + num_queries * per_query
 
 
 def activation_bytes(model: ModelConfig, batch_size: int) -> int:
-    """What one step in fp32 keeps of its forward pass for its backward pass.
+    """Return the bytes of the activations that one fp32 step saves for its backward pass.
 
-    Per token of a block 8 numbers a channel (inputs and outputs of two norms, queries, keys, values, the mixed values),
-    2 a hidden channel and one attention a head and token; where there is dropout, its mask too. The last block, which
-    answers the class token alone, keeps both sides of its first norm, keys and values.
+    Per token of a block: 8 numbers per channel (inputs and outputs of two norms, queries, keys, values, attention
+    output), 2 per hidden channel, one attention weight per head and token, and the mask of each active dropout. The
+    last block has one query, so it saves input and output of its first norm, keys and values.
     """
     if model.name == "resnet":
         return FP32_BYTES * batch_size * resnet_activations(model)
@@ -63,26 +63,26 @@ def activation_bytes(model: ModelConfig, batch_size: int) -> int:
 
 
 def training_bytes(model: ModelConfig, recipe: RecipeConfig, batch_size: int) -> int:
-    """Weights, gradients, the optimizer's state and saved activations in fp32.
+    """Return the bytes of weights, gradients, optimizer state and saved activations in fp32.
 
-    On the CPU a process takes up to twice as much beside torch itself: gradients of activations, and gaps between them.
+    On the CPU a process uses up to twice as much (plus torch itself): gradients of activations, and fragmentation.
     """
     state = 2 + optimizer_moments(recipe)
     return state * FP32_BYTES * count_parameters(model) + activation_bytes(model, batch_size)
 
 
 def optimizer_moments(recipe: RecipeConfig) -> int:
-    """Numbers that the optimizer keeps for each weight."""
+    """Return how many numbers the optimizer stores per weight."""
     return 2 if recipe.optimizer == "adamw" else int(recipe.momentum > 0)
 
 
 def checkpoint_bytes(model: ModelConfig, recipe: RecipeConfig, every_epochs: int = 0) -> tuple[int, int]:
-    """What a cell leaves on disk when it is done (best and last weights), and state.pt besides while it trains.
+    """Return the bytes on disk of a finished cell (best and last weights), and of state.pt during training.
 
-    The state holds weights, the best weights so far, and the optimizer's state.
+    state.pt holds the weights, the best weights so far and the optimizer state.
 
     Args:
-        every_epochs: whose weights are left as well (checkpoint_every_epochs); 0: of none.
+        every_epochs: interval of additional weights (checkpoint_every_epochs); 0: none.
     """
     weights = FP32_BYTES * count_parameters(model)
     kept = recipe.epochs // every_epochs if every_epochs else 0

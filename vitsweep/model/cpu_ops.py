@@ -1,7 +1,6 @@
-"""What torch computes too, in fewer passes over memory on a CPU: dropout, linear layers, attention; with gradients.
+"""CPU operators with fewer passes over memory than torch's: dropout, linear, attention, with gradients.
 
-A training step there spends its time in matrix products and in moving activations. Measured against torch's own
-operators in docs/results/speed/log.md.
+Measured against torch's own operators in docs/results/speed/log.md.
 
 Shapes: B batch, N heads, L tokens, E = D / N, R rows (all leading dimensions as one), I inputs, O outputs.
 """
@@ -17,32 +16,32 @@ WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 def num_dropped_levels(rate: float) -> int:
-    """How many of LEVELS are dropped at `rate`, in 0 .. 1; at least one is kept, and above 0 at least one dropped."""
+    """Return how many of LEVELS are dropped at `rate` (0 .. 1): at least one is kept, and one dropped if rate > 0."""
     return min(max(round(rate * LEVELS), int(rate > 0)), LEVELS - 1)
 
 
 def draw_levels(count: int, generator: torch.Generator | None = None) -> Tensor:
-    """int16 numbers (count,), uniform over all LEVELS values, on the generator's device.
+    """Draw int16 numbers (count,), uniform over all LEVELS values, on the generator's device.
 
     Args:
-        generator: None: torch's global CPU stream.
+        generator: random source; None: torch's global CPU generator.
     """
     if generator is not None and generator.device.type != "cpu":
         words = torch.empty((count + 3) // 4, dtype=torch.int64, device=generator.device)
         return words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
-    # numpy's stream takes half of torch's time; torch's gives it its seed.
+    # numpy's generator takes half of torch's time; torch's generator seeds it.
     seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))
     words = np.random.PCG64DXSM(seed).random_raw((count + 3) // 4)
     return torch.from_numpy(words.view(np.int16))[:count]
 
 
 def levels_to_mask(level: Tensor, num_dropped: int | Tensor) -> Tensor:
-    """`level` (int16, overwritten) as a mask: -1, all bits set, where an element is kept, 0 where it is dropped.
+    """Convert `level` (int16, overwritten) to a mask: -1 (all bits set) keeps an element, 0 drops it.
 
-    By integer arithmetic: comparisons would give booleans, whose conversion alone takes longer than all of this.
+    Integer arithmetic avoids booleans, whose conversion alone takes longer.
 
     Args:
-        num_dropped: highest levels that are dropped, 1 .. LEVELS - 1; a tensor: int32, broadcast over `level`.
+        num_dropped: number of highest levels to drop, 1 .. LEVELS - 1; a tensor (int32) is broadcast over `level`.
     """
     first_dropped = LEVELS // 2 - num_dropped
     if isinstance(first_dropped, Tensor):
@@ -51,24 +50,21 @@ def levels_to_mask(level: Tensor, num_dropped: int | Tensor) -> Tensor:
 
 
 def random_mask(x: Tensor, num_dropped: int) -> Tensor:
-    """A mask for `x`, drawn from torch's global stream, in integers as wide as the elements of `x`."""
+    """Draw a mask for `x` from torch's global generator, in integers as wide as the elements of `x`."""
     return levels_to_mask(draw_levels(x.numel()), num_dropped).view(x.shape).to(WORDS[x.element_size()])
 
 
 def apply_mask(x: Tensor, keep: Tensor) -> Tensor:
-    """A copy of `x` with zeros where `keep` says so."""
+    """Return a copy of `x` with zeros where `keep` is 0."""
     return x.contiguous().view(keep.dtype).bitwise_and(keep).view(x.dtype)
 
 
 def is_supported(*tensors: Tensor | None) -> bool:
-    """Whether the operators here can take these tensors.
-
-    On the CPU; not several at once under torch.func.vmap; not under torch.compile, which fuses torch's own.
-    """
+    """Return True for CPU tensors outside torch.func.vmap and torch.compile (which fuses torch's own operators)."""
     if torch.compiler.is_compiling():
         return False
-    there = [tensor for tensor in tensors if tensor is not None]
-    return all(t.device.type == "cpu" and not torch._C._functorch.is_batchedtensor(t) for t in there)
+    given = [tensor for tensor in tensors if tensor is not None]
+    return all(t.device.type == "cpu" and not torch._C._functorch.is_batchedtensor(t) for t in given)
 
 
 class _Dropout(torch.autograd.Function):
@@ -87,7 +83,7 @@ class _Dropout(torch.autograd.Function):
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:
-    """Dropout whose scale follows the rate as rounded, so that the mean is kept exactly."""
+    """Apply dropout with the rate rounded to 1 / LEVELS; the scale uses the rounded rate, so the mean is exact."""
     return _Dropout.apply(x, num_dropped_levels(rate))
 
 
@@ -111,18 +107,24 @@ class _Linear(torch.autograd.Function):
 
 
 def onednn_linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """`x @ weight.t() + bias` by oneDNN, which adds the bias inside; in fp32 it beats MKL on AMD processors, too."""
+    """Return `x @ weight.t() + bias` by oneDNN with fused bias; in fp32 faster than MKL on AMD processors."""
     bias_O = None if bias_O is None else bias_O.to(x.dtype)
     return torch.ops.mkldnn._linear_pointwise(x, weight_OI, bias_O, "none", [], "")
 
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
-    """F.linear of fp32 weights, in autocast's precision or in that of `x`."""
+    """Return F.linear of fp32 weights, in the precision of autocast or of `x`."""
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    is_known = weight_OI.dtype == torch.float32 and dtype in (torch.float32, torch.bfloat16)
-    if not (is_known and is_supported(x, weight_OI, bias_O) and torch.backends.mkldnn.is_available()):
+    if weight_OI.dtype != torch.float32 or not _has_onednn(dtype) or not is_supported(x, weight_OI, bias_O):
         return F.linear(x, weight_OI, bias_O)
     return _Linear.apply(x, weight_OI, bias_O, dtype)
+
+
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """Return True if oneDNN multiplies matrices of `dtype` here; bf16 needs AVX-512 or better."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _Attend(torch.autograd.Function):
@@ -155,5 +157,5 @@ class _Attend(torch.autograd.Function):
 
 
 def attend(q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor, rate: float) -> Tensor:
-    """Scaled dot-product attention with dropout, by explicit products."""
+    """Return scaled dot-product attention with dropout at `rate`, computed by explicit products."""
     return _Attend.apply(q_BNLE, k_BNLE, v_BNLE, num_dropped_levels(rate))

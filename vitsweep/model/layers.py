@@ -1,7 +1,7 @@
-"""The parts of a transformer block: dropout, attention, MLP, block.
+"""Layers of a transformer block: dropout, attention, MLP, block.
 
+On the CPU they use cpu_ops; torch's own dropout is slow there, since `bernoulli_` draws on one thread.
 Shapes: B batch, L tokens, D width, N heads, E = D / N, F hidden width of the MLP.
-The unusual decision: dropout on the CPU is our own, since `bernoulli_` draws on one thread and takes long.
 """
 
 import torch
@@ -12,13 +12,10 @@ from vitsweep.model.cpu_ops import attend, dropout, is_supported, linear
 
 
 class Dropout(nn.Module):
-    """Zeroes elements at `rate` and scales the others to keep the mean; does nothing in eval mode or at rate 0.
+    """Dropout; on the CPU the rate is rounded to 1/65,536 and the scale follows, so the mean is exact.
 
-    On the CPU the rate is rounded to 1/65,536 and the scale follows the rounded rate, so the mean is kept exactly.
-
-    `mask` and `scale` are None, or are given from outside (pack_dropout.py): then they decide, and nothing is drawn
-    here. This is how several models, each with randomness of its own, can be one program under torch.func.vmap;
-    whatever else is to be trained in a pack must run under vmap too (cpu_ops steps aside there).
+    If the buffers `mask` and `scale` are set (by pack_dropout.py), they are applied and nothing is drawn: this makes
+    several models, each with its own randomness, one program under torch.func.vmap (where cpu_ops is not used).
 
     Args:
         rate: share of elements dropped, in [0, 1).
@@ -42,16 +39,17 @@ class Dropout(nn.Module):
 
 
 class Linear(nn.Linear):
-    """nn.Linear, on the CPU by cpu_ops.linear."""
+    """nn.Linear that uses cpu_ops.linear on the CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017, section 3.2.2), queries, keys and values from one matrix.
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2.2) with one matrix for queries, keys and values.
 
-    `attention_hook` is None, or called with the post-softmax attention (B, N, L, L) in fp32; see vit.capture_attention.
+    If `attention_hook` is set (see vit.capture_attention), it is called with the post-softmax attention (B, N, L, L) in
+    fp32.
     """
 
     def __init__(self, hidden_size: int, num_heads: int, *, bias: bool, probs_dropout: float, output_dropout: float):
@@ -64,7 +62,7 @@ class Attention(nn.Module):
         self.attention_hook = None
 
     def forward(self, token_BLD: Tensor, num_queries: int | None = None) -> Tensor:
-        """What each token takes from all; with `num_queries` only that many tokens, the first ones, are answered."""
+        """Return the attention output (B, L, D), or that of the first `num_queries` tokens."""
         if num_queries is None or self.attention_hook is not None:
             q_BNLE, k_BNLE, v_BNLE = self.split_heads(self.qkv(token_BLD), 3)
         else:
@@ -73,11 +71,11 @@ class Attention(nn.Module):
         return self.output_dropout(self.projection(mixed_BLD))[:, :num_queries]
 
     def split_heads(self, x_BLD: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """The parts that lie side by side in the last dimension, each (B, N, L, E)."""
+        """Split the last dimension into `parts` tensors of shape (B, N, L, E)."""
         return x_BLD.unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
     def first_queries(self, token_BLD: Tensor, num_queries: int) -> tuple[Tensor, ...]:
-        """Queries of the first tokens, keys and values of all."""
+        """Return queries of the first `num_queries` tokens, and keys and values of all."""
         D = token_BLD.shape[-1]
         weight_q, weight_kv = self.qkv.weight.split([D, 2 * D])
         bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split([D, 2 * D])
@@ -85,20 +83,20 @@ class Attention(nn.Module):
         return *self.split_heads(q_BLD, 1), *self.split_heads(linear(token_BLD, weight_kv, bias_kv), 2)
 
     def dot_product_attention(self, q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor) -> Tensor:
-        """Each query's average of the values, before the projection."""
+        """Return the attention-weighted values (B, N, L, E), before the projection."""
         if self.attention_hook is None and self.probs_dropout.mask is None:
             rate = self.probs_dropout.rate if self.training else 0.0
             if is_supported(q_BNLE, k_BNLE, v_BNLE):
                 return attend(q_BNLE, k_BNLE, v_BNLE, rate)
-            if q_BNLE.device.type != "cpu":  # there the fused kernel's backward pass is slow at these sizes
+            if q_BNLE.device.type != "cpu":  # on the CPU the fused kernel's backward pass is slow at these sizes
                 return F.scaled_dot_product_attention(q_BNLE, k_BNLE, v_BNLE, dropout_p=rate)
-        # Whenever somebody watches or gives a mask: a fused kernel never shows the probabilities and draws its own.
+        # With a hook or a mask: fused kernels neither return the probabilities nor take a mask of them.
         scale = q_BNLE.shape[-1] ** -0.5
         if self.attention_hook is None:
             prob_BNLL = ((q_BNLE * scale) @ k_BNLE.transpose(-2, -1)).softmax(-1)
         else:
-            # The very tensor that is used on, so that gradients by it exist; scores and softmax in no less than fp32,
-            # as in the fused kernels, also under autocast.
+            # The hook gets the tensor that the output is computed from, so that gradients exist; scores and softmax in
+            # at least fp32, as in the fused kernels, also under autocast.
             wide = torch.promote_types(q_BNLE.dtype, torch.float32)
             with torch.autocast(q_BNLE.device.type, enabled=False):
                 prob_BNLL = ((q_BNLE.to(wide) * scale) @ k_BNLE.to(wide).transpose(-2, -1)).softmax(-1)
@@ -107,7 +105,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
+    """Two linear layers with a GELU between them."""
 
     def __init__(
         self,
@@ -130,7 +128,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block: attention, then MLP, each on the normalised stream and added to it."""
+    """Pre-norm transformer block: residual attention, then residual MLP."""
 
     def __init__(self, attention: Attention, mlp: Mlp, hidden_size: int, norm_eps: float):
         super().__init__()
@@ -140,6 +138,6 @@ class Block(nn.Module):
         self.mlp = mlp
 
     def forward(self, token_BLD: Tensor, num_queries: int | None = None) -> Tensor:
-        """The stream after this block; of the last block only the first `num_queries` tokens are wanted, None: all."""
+        """Return the residual stream (B, L, D) after this block, or its first `num_queries` tokens."""
         token_BLD = token_BLD[:, :num_queries] + self.attention(self.attention_norm(token_BLD), num_queries)
         return token_BLD + self.mlp(self.mlp_norm(token_BLD))

@@ -1,6 +1,6 @@
-"""From an image to tokens: two spellings of one function, told apart only by how they are initialised (see vit.py).
+"""Patch embedding as a convolution or a linear layer: the same function, initialized differently (see vit.py).
 
-Shapes: B batch, C colour channels, H W pixels, L tokens, D width, P pixels of one patch times channels.
+Shapes: B batch, C color channels, H W pixels, L tokens, D width, P pixels of one patch times channels.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 class ConvPatchify(nn.Module):
-    """A convolution whose kernel and stride are the patch (Dosovitskiy et al. 2021, section 3.1)."""
+    """Convolution with kernel and stride equal to the patch size (Dosovitskiy et al. 2021, section 3.1)."""
 
     def __init__(self, patch_size: int, num_channels: int, hidden_size: int):
         super().__init__()
@@ -21,7 +21,7 @@ class ConvPatchify(nn.Module):
 
 
 class LinearPatchify(nn.Module):
-    """Patches cut out and multiplied by one matrix, whose rows are the convolution's kernels, flattened."""
+    """Unfolded patches times one matrix, whose rows are flattened convolution kernels."""
 
     def __init__(self, patch_size: int, num_channels: int, hidden_size: int):
         super().__init__()
@@ -34,11 +34,11 @@ class LinearPatchify(nn.Module):
 
 
 def make_patchify(method: str, patch_size: int, num_channels: int, hidden_size: int) -> nn.Module:
-    """The module for `model.patchify_method`."""
+    """Return the patch embedding for `model.patchify_method`."""
     kinds = {"conv": ConvPatchify, "linear": LinearPatchify}
     return kinds[method](patch_size, num_channels, hidden_size)
 
 
 def conv_to_linear(weight_DCHW: Tensor) -> Tensor:
-    """A convolution's kernels as LinearPatchify's matrix: with it both compute the same tokens."""
+    """Return convolution kernels as the matrix with which LinearPatchify computes the same tokens."""
     return torch.flatten(weight_DCHW, 1)

@@ -1,10 +1,9 @@
-"""The convolutional arm: a ResNet for small images with the Vision Transformer's parameters, of torchvision's blocks.
+"""ResNet for small images, built from torchvision's basic blocks (He et al. 2016, arXiv:1512.03385).
 
-He et al. 2016 (arXiv:1512.03385), in the form that is usual for CIFAR: a 3x3 stem of stride 1 and no max-pooling, since
-a 32x32 image would be 8x8 before the first block. Four stages of three basic blocks at widths 32, 64, 128, 256: next to
-the starting ViT that is 4.37 against 4.25 million parameters and 0.43 against 0.53 GFLOP an image, so that neither size
-nor compute speaks for it. No dropout: batch normalisation stands in its place in this family.
-Shapes: B batch, C colour channels, H W pixels, D width of the last stage, K classes.
+As is usual for CIFAR: a 3x3 stem of stride 1 and no max-pooling, which would leave 8x8 of a 32x32 image before the
+first block. Four stages of three blocks at widths 32, 64, 128, 256 match the starting ViT: 4.37 against 4.25 million
+parameters, 0.43 against 0.53 GFLOP per image. Batch normalization replaces dropout.
+Shapes: B batch, C color channels, H W pixels, K classes.
 """
 
 import torch
@@ -15,15 +14,19 @@ from vitsweep.config.schema import ModelConfig
 from vitsweep.model.resnet_shapes import blocks_per_stage, stage_widths
 from vitsweep.seeding import make_generator
 
-HEAD_STD = 0.02  # the Vision Transformer's, so that both classifiers start alike
+HEAD_STD = 0.02  # as in vit.py, so that both classifiers start alike
+# torch 2.14.1 on AVX2: the weight gradient of a strided 1x1 convolution in channels-last format writes past its buffer
+# (wrong gradients, deadlock, "double free or corruption") if the input has fewer channels than a oneDNN vector block:
+# 8 with AVX2, 16 with AVX-512. See github.com/uxlfoundation/oneDNN/issues/6035.
+MIN_CHANNELS_LAST_WIDTH = 16
 
 
 class ResNet(nn.Module):
-    """Image to logits.
+    """ResNet image classifier.
 
     Args:
-        config: checked values, of which RESNET_FIELDS are read.
-        seed: draws the weights, each parameter from a stream of its own, so that arms share what they have in common.
+        config: validated values, of which RESNET_FIELDS are read.
+        seed: seeds one random stream per parameter, so that arms share what they have in common.
     """
 
     has_attention = False
@@ -40,12 +43,14 @@ class ResNet(nn.Module):
         )
         self.head = nn.Linear(widths[-1], config.num_classes)
         initialize(self, seed)
-        # Channels last in memory: on a CPU a third faster in fp32, and what tensor cores want.
-        self.to(memory_format=torch.channels_last)
+        # Channels-last is a third faster on a CPU in fp32, and the format of tensor cores.
+        is_wide = min(widths) >= MIN_CHANNELS_LAST_WIDTH
+        self.memory_format = torch.channels_last if is_wide else torch.contiguous_format
+        self.to(memory_format=self.memory_format)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Logits (B, K) of normalised images (B, C, H, W)."""
-        x_BCHW = self.stem(image_BCHW.contiguous(memory_format=torch.channels_last))
+        """Return logits (B, K) of normalized images (B, C, H, W)."""
+        x_BCHW = self.stem(image_BCHW.contiguous(memory_format=self.memory_format))
         x_BCHW = self.stem_norm(x_BCHW).relu_()
         for stage in self.stages:
             x_BCHW = stage(x_BCHW)
@@ -53,7 +58,7 @@ class ResNet(nn.Module):
 
 
 def make_stage(inputs: int, width: int, num_blocks: int) -> nn.Sequential:
-    """Basic blocks of one width; where it differs from `inputs` the first one halves the image's side."""
+    """Return `num_blocks` basic blocks; if `width` differs from `inputs`, the first halves height and width."""
     first = BasicBlock(inputs, width)
     if inputs != width:
         shortcut = nn.Sequential(nn.Conv2d(inputs, width, kernel_size=1, stride=2, bias=False), nn.BatchNorm2d(width))
@@ -63,10 +68,10 @@ def make_stage(inputs: int, width: int, num_blocks: int) -> nn.Sequential:
 
 @torch.no_grad()
 def initialize(model: ResNet, seed: int) -> None:
-    """Draw all weights, each from a stream named after its parameter.
+    """Initialize each parameter from the random stream of its name.
 
-    Kernels as torchvision's ResNet: normal with variance 2 / (outputs x kernel area) (He et al. 2015); norms 1 and 0;
-    the head as the Vision Transformer's.
+    Kernels as in torchvision's ResNet: normal with variance 2 / (outputs x kernel area) (He et al. 2015); norms 1
+    and 0; the head as in the ViT.
     """
     for name, parameter in model.named_parameters():
         generator = make_generator(seed, "init", name)

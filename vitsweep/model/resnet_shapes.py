@@ -1,7 +1,7 @@
-"""The convolutions of model=resnet as a list, from which its parameters, operations and memory follow. No torch.
+"""Sizes of the convolutions of model=resnet, and the parameters, FLOPs and activations that follow. Imports no torch.
 
 He et al. 2016 (arXiv:1512.03385): a 3x3 stem, four stages of basic blocks (two 3x3 convolutions beside a shortcut),
-each stage twice as wide as the one before at half its side; a 1x1 convolution where a shortcut changes width.
+each stage twice as wide as the one before at half its side; a 1x1 convolution in shortcuts that change width.
 """
 
 from collections.abc import Iterator
@@ -14,35 +14,35 @@ NUM_STAGES = 4
 
 @dataclass(kw_only=True, frozen=True)
 class Convolution:
-    """One convolution with its batch normalisation; it has no bias."""
+    """Convolution without bias, followed by batch normalization."""
 
     inputs: int
-    """Channels in."""
+    """Input channels."""
     outputs: int
-    """Channels out."""
+    """Output channels."""
     kernel: int
     """Height and width of the kernel."""
     side: int
-    """Height and width of its output, pixels."""
+    """Height and width of the output, pixels."""
 
     @property
     def weights(self) -> int:
-        """Numbers in the kernel."""
+        """Return the number of weights in the kernel."""
         return self.inputs * self.outputs * self.kernel**2
 
 
 def stage_widths(model: ModelConfig) -> list[int]:
-    """Channels of each stage; the last has hidden_size."""
+    """Return the channels of each stage; the last has hidden_size."""
     return [model.hidden_size // 2**halvings for halvings in reversed(range(NUM_STAGES))]
 
 
 def blocks_per_stage(model: ModelConfig) -> int:
-    """Residual blocks of each stage, the same number in all."""
+    """Return the number of residual blocks per stage, equal in all stages."""
     return model.num_hidden_layers // NUM_STAGES
 
 
 def convolutions(model: ModelConfig) -> Iterator[Convolution]:
-    """All of them, stem first."""
+    """Yield all convolutions, stem first."""
     inputs, side = stage_widths(model)[0], model.image_size
     yield Convolution(inputs=model.num_channels, outputs=inputs, kernel=3, side=side)
     for width in stage_widths(model):
@@ -56,18 +56,18 @@ def convolutions(model: ModelConfig) -> Iterator[Convolution]:
 
 
 def resnet_parameters(model: ModelConfig) -> int:
-    """Trainable parameters: kernels, two numbers a normalised channel, the head."""
+    """Return the number of trainable parameters: kernels, two per normalized channel, the head."""
     head = (model.hidden_size + 1) * model.num_classes
     return sum(each.weights + 2 * each.outputs for each in convolutions(model)) + head
 
 
 def resnet_flops(model: ModelConfig) -> int:
-    """Forward pass of one image, a multiply-add counted as 2; convolutions and head only, as is usual."""
+    """Return the FLOPs of a forward pass of one image: convolutions and head, a multiply-add counted as 2."""
     products = sum(each.weights * each.side**2 for each in convolutions(model))
     return 2 * (products + model.hidden_size * model.num_classes)
 
 
 def resnet_activations(model: ModelConfig) -> int:
-    """Numbers that a training step keeps of one image: the image, each convolution's output, and each ReLU's."""
+    """Return the number of saved activations per image: the image, outputs of convolutions and ReLUs."""
     kept = sum((2 if each.kernel == 3 else 1) * each.outputs * each.side**2 for each in convolutions(model))
     return model.num_channels * model.image_size**2 + kept

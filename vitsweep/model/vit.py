@@ -1,9 +1,8 @@
-"""ONE Vision Transformer; each ablation axis is one field of ModelConfig and one visible branch.
+"""Vision Transformer; each ablation axis is one field of ModelConfig and one branch here.
 
 Dosovitskiy et al. 2021 ("An Image is Worth 16x16 Words"), with the class token, learned positions and pre-norm blocks
 of timm's VisionTransformer, against which the tests check the logits.
-Shapes: B batch, C colour channels, H W pixels, T tokens with the class token, L patch tokens, D width, N heads, K
-classes.
+Shapes: B batch, C color channels, H W pixels, T tokens with the class token, L patch tokens, D width, K classes.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,11 +22,11 @@ INIT_STD = 0.02  # truncated normal of every matrix, as in timm and the ViT pape
 
 
 class ViT(nn.Module):
-    """Image to logits.
+    """Vision Transformer image classifier.
 
     Args:
-        config: checked values (see config.ModelConfig).
-        seed: draws the weights, each parameter from a stream of its own, so that arms share what they have in common.
+        config: validated values.
+        seed: seeds one random stream per parameter, so that arms share what they have in common.
     """
 
     has_attention = True
@@ -48,7 +47,7 @@ class ViT(nn.Module):
         initialize(self, seed)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Logits (B, K) of normalised images (B, C, H, W)."""
+        """Return logits (B, K) of normalized images (B, C, H, W)."""
         patch_BLD = self.patchify(image_BCHW)
         dtype = patch_BLD.dtype
         class_B1D = self.class_token.to(dtype).expand(len(patch_BLD), -1, -1)
@@ -56,25 +55,25 @@ class ViT(nn.Module):
         token_BTD = self.embedding_dropout(token_BTD)
         for block in self.blocks[:-1]:
             token_BTD = block(token_BTD)
-        # The head reads the class token alone, so the last block computes nothing else: a tenth of 8 blocks' work.
+        # The head reads the class token alone, so the last block has one query: a tenth less work in 8 blocks.
         class_B1D = self.blocks[-1](token_BTD, num_queries=self.num_prefix_tokens)
         return self.head(self.head_dropout(self.norm(class_B1D[:, 0])))
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Return the number of rows and columns of patches."""
         side = self.config.image_size // self.config.patch_size
         return side, side
 
     def readout(self) -> Tensor:
-        """Which tokens the head reads, as weights (T,) that sum to 1: the class token alone."""
+        """Return the weights (T,), sum 1, of the tokens that the head reads: 1 for the class token."""
         weight_T = torch.zeros(self.position_1TD.shape[1])
         weight_T[0] = 1.0
         return weight_T
 
 
 def make_block(config: ModelConfig) -> Block:
-    """One block as the configuration asks."""
+    """Return one block with the sizes and dropout rates of `config`."""
     attention = Attention(
         config.hidden_size,
         config.num_attention_heads,
@@ -94,11 +93,11 @@ def make_block(config: ModelConfig) -> Block:
 
 @torch.no_grad()
 def initialize(model: nn.Module, seed: int) -> None:
-    """Draw all weights, each from a stream named after its parameter.
+    """Initialize each parameter from the random stream of its name.
 
     Matrices, class token and positions: truncated normal, std 0.02; biases 0; norms 1 and 0. The convolution of
-    `patchify_method=conv` keeps the uniform initialisation of PyTorch's Conv2d (Kaiming with a = sqrt(5), that is
-    +-1/sqrt(inputs), weight and bias): this is all that tells it from `linear`.
+    `patchify_method=conv` keeps the uniform initialization of nn.Conv2d (Kaiming with a = sqrt(5), that is
+    +-1/sqrt(inputs), weight and bias): its only difference from `linear`.
     """
     for name, parameter in model.named_parameters():
         generator = make_generator(seed, "init", name)
@@ -116,34 +115,34 @@ def initialize(model: nn.Module, seed: int) -> None:
 
 @contextmanager
 def capture_attention(model: ViT, reduce: Callable[[Tensor], Tensor] | None = None) -> Iterator[list[Tensor]]:
-    """Watch one forward pass after another: yields a list that each pass fills anew.
+    """Yield a list that each forward pass of `model` clears and fills with its attention, one tensor per block.
 
-    The list holds one tensor (B, heads, T, T) a block, first block first: post-softmax, fp32 (fp64 for a model in
-    fp64), in eval mode, with gradients if the pass has them. On exit, also through an exception, the watchers are gone
-    and every module is in the mode it was in.
+    Tensors are (B, heads, T, T), post-softmax, fp32 (fp64 for a model in fp64), with gradients if the pass has them.
+    The model is in eval mode inside the context; on exit hooks are removed and modes restored.
 
     Args:
-        model: watched from outside; its result is not changed.
-        reduce: applied to each block's attention at once, for instance a mean over heads, so that all heads of all
-            blocks need not be held in memory. None: kept as it is.
+        model: network whose outputs stay as they are.
+        reduce: function applied to each block's attention at once, for instance a mean over heads, to save memory.
 
     Raises:
         ConfigError: the model has no attention.
     """
     if not model.has_attention:
-        raise ConfigError([f"model={model.config.name}  has no attention to look at; allowed: model=vit"])
-    seen: list[Tensor] = []
+        raise ConfigError([f"model={model.config.name}  has no attention; allowed: model=vit"])
+    captured: list[Tensor] = []
     attentions: list[Attention] = [block.attention for block in model.blocks]
     modes = [(module, module.training) for module in model.modules()]
-    starts_anew = model.register_forward_pre_hook(lambda *_: seen.clear())
+    clear_hook = model.register_forward_pre_hook(lambda *_: captured.clear())
     model.eval()
     try:
         for attention in attentions:
-            attention.attention_hook = seen.append if reduce is None else lambda a_BNTT: seen.append(reduce(a_BNTT))
-        yield seen
+            attention.attention_hook = (
+                captured.append if reduce is None else lambda a_BNTT: captured.append(reduce(a_BNTT))
+            )
+        yield captured
     finally:
         for attention in attentions:
             attention.attention_hook = None
-        starts_anew.remove()
+        clear_hook.remove()
         for module, mode in modes:
             module.training = mode
