@@ -10,15 +10,15 @@ class UserError(ValueError):
 
 
 class ConfigError(UserError):
-    """One or more impossible settings; `faults` holds a sentence for each.
+    """One or more invalid settings.
 
     Args:
-        faults: one sentence a fault, in the form given at the top of this file.
+        errors: one message for each, in the form given at the top of this file.
     """
 
-    def __init__(self, faults: list[str]):
-        super().__init__("\n".join(faults))
-        self.errors = faults
+    def __init__(self, errors: list[str]):
+        super().__init__("\n".join(errors))
+        self.errors = errors
 
     def __reduce__(self):
         return type(self), (self.errors,)

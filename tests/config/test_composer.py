@@ -147,7 +147,7 @@ def test_composers_configurations_do_not_share_their_parts(composer):
 
 
 @pytest.mark.parametrize(
-    "overrides, sentence",
+    "overrides, message",
     [
         (["model.patch_sise=8"], "model.patch_sise  is unknown; did you mean model.patch_size?"),
         (["model.patch_size=big"], "model.patch_size=big  must be an integer"),
@@ -156,13 +156,13 @@ def test_composers_configurations_do_not_share_their_parts(composer):
         (["model.depth=4"], "model.depth  is unknown"),
     ],
 )
-def test_composer_refuses_what_hydra_refuses(composer, overrides, sentence):
+def test_composer_refuses_what_hydra_refuses(composer, overrides, message):
     with pytest.raises(ConfigError) as refusal:
         composer(overrides)
-    assert refusal.value.errors[0].startswith(sentence)
+    assert refusal.value.errors[0].startswith(message)
 
 
-# A configuration of somebody else's, with everything that makes options depend on one another.
+# A user's own configuration, with everything that makes options depend on one another.
 FILES = {
     "config.yaml": "defaults: [vitsweep_schema, {model: big}, {data: x}, {recipe: slow}, {extra: null}, _self_]\n"
     "seed: 5\n",

@@ -2,14 +2,17 @@
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import RunMode
+from omegaconf import open_dict
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import from_omegaconf
-from vitsweep.config.hydra import make_loader, register
+from vitsweep.config.hydra import make_loader
 from vitsweep.config.model_schema import DROPOUT_PLACES
 from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError
@@ -38,10 +41,17 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
+@cache
+def loader() -> ConfigLoader:
+    return make_loader(None)
+
+
 def composed(*overrides: str) -> Config:
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return from_omegaconf(compose("config", list(overrides)))
+    """Hydra's own composition, typed."""
+    found = loader().load_configuration("config", list(overrides), run_mode=RunMode.RUN)
+    with open_dict(found):
+        del found["hydra"]
+    return from_omegaconf(found)
 
 
 @pytest.mark.parametrize("group, option", [(group, option) for group in GROUPS for option in options(group)])
@@ -76,7 +86,7 @@ def test_config_yaml_defaults_are_the_schemas_defaults():
 
 @pytest.fixture(scope="module")
 def composer() -> Composer:
-    return Composer(make_loader(None), "config")
+    return Composer(loader(), "config")
 
 
 def head(path: Path) -> list[str]:

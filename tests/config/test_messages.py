@@ -1,6 +1,6 @@
-"""Complaints of Hydra, OmegaConf and YAML become one sentence: key, rule, what is allowed or what to do.
+"""Errors of Hydra, OmegaConf and YAML become one line: key, rule, what is allowed or what to do.
 
-Refuses with the right words; every row is what a user would see, word for word.
+Refuses with the right words; every row is what a user sees, word for word.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from vitsweep.paths import conf_dir
 
 ALL_KEYS = "see --cfg job for all keys"
 IN_QUOTES = "an override is key=value, special characters in quotes"
-SENTENCES = {
+MESSAGES = {
     # A value of the wrong type: what it must be instead.
     "model.bias=maybe": "model.bias=maybe  must be true or false",
     "model.patch_size=big": "model.patch_size=big  must be an integer",
@@ -74,62 +74,62 @@ def composer() -> Composer:
         return Composer(GlobalHydra.instance().config_loader(), "config")
 
 
-@pytest.mark.parametrize("override", SENTENCES)
-def test_complaint_is_a_sentence_with_key_rule_and_remedy(composer, override):
+@pytest.mark.parametrize("override", MESSAGES)
+def test_error_becomes_a_message_with_key_rule_and_remedy(composer, override):
     with pytest.raises(ConfigError) as refusal:
         composer([override])
-    assert refusal.value.errors == [SENTENCES[override]]
+    assert refusal.value.errors == [MESSAGES[override]]
 
 
-def test_complaint_about_yaml_names_file_line_and_column(tmp_path):
+def test_error_in_yaml_names_file_line_and_column(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("name: s\nfactors: [a\nseeds: 3\n")
-    with pytest.raises(yaml.YAMLError) as fault, open(path) as stream:
+    with pytest.raises(yaml.YAMLError) as error, open(path) as stream:
         yaml.safe_load(stream)
-    said = user_message(fault.value)
+    said = user_message(error.value)
     assert said == f"{path}, line 3, column 6: expected ',' or ']', but got ':'; correct the YAML there"
 
 
-def test_complaint_about_a_character_that_yaml_forbids_says_so():
-    with pytest.raises(yaml.YAMLError) as fault:
+def test_error_in_a_character_that_yaml_forbids_says_so():
+    with pytest.raises(yaml.YAMLError) as error:
         yaml.safe_load("a: \x00")
-    assert user_message(fault.value).startswith("a configuration file is not YAML: unacceptable character #x0000")
+    assert user_message(error.value).startswith("a configuration file is not YAML: unacceptable character #x0000")
 
 
-def test_complaint_about_bytes_that_are_no_text_says_how_to_save_them():
-    with pytest.raises(UnicodeDecodeError) as fault:
+def test_error_in_bytes_that_are_no_text_says_how_to_save_them():
+    with pytest.raises(UnicodeDecodeError) as error:
         b"a: \xff".decode()
-    assert user_message(fault.value) == (
+    assert user_message(error.value) == (
         "a configuration file  is not UTF-8 text (byte 3: invalid start byte); save it as UTF-8"
     )
 
 
-def test_complaint_of_ours_is_passed_on_word_for_word():
+def test_user_error_is_passed_on_word_for_word():
     assert user_message(RecordError("x=1  is wrong; mend it")) == "x=1  is wrong; mend it"
 
 
-def test_complaint_of_ours_is_found_under_hydras():
+def test_user_error_is_found_under_hydras_own():
     try:
         try:
             raise ConfigError(["x=1  is wrong; mend it"])
-        except ConfigError as fault:
-            raise HydraException("something went wrong") from fault
-    except HydraException as fault:
-        assert user_message(fault) == "x=1  is wrong; mend it"
+        except ConfigError as error:
+            raise HydraException("something went wrong") from error
+    except HydraException as error:
+        assert user_message(error) == "x=1  is wrong; mend it"
 
 
-@pytest.mark.parametrize("fault", [ZeroDivisionError(), ValueError("our own mistake"), KeyError("x"), AssertionError()])
-def test_complaint_that_is_not_the_users_keeps_its_traceback(fault):
-    assert user_message(fault) is None
+@pytest.mark.parametrize("error", [ZeroDivisionError(), ValueError("our own mistake"), KeyError("x"), AssertionError()])
+def test_error_that_is_not_the_users_keeps_its_traceback(error):
+    assert user_message(error) is None
 
 
 @pytest.mark.parametrize("number, text", [(28, "No space left on device"), (30, "Read-only file system")])
-def test_complaint_about_the_disk_names_the_file_and_the_remedy(number, text):
+def test_error_in_the_disk_names_the_file_and_the_remedy(number, text):
     said = user_message(OSError(number, text, "/x/plan.json"))
     assert said == f"/x/plan.json  cannot be written ({text}); choose another hydra.run.dir or hydra.sweep.dir"
 
 
-def test_complaint_about_an_option_in_a_file_names_the_file(tmp_path):
+def test_error_in_an_option_in_a_file_names_the_file(tmp_path):
     (tmp_path / "config.yaml").write_text("defaults: [vitsweep_schema, _self_]\nrecipe: {epochs: many}\n")
     register()
     with initialize_config_dir(str(tmp_path), version_base="1.3"), pytest.raises(ConfigError) as refusal:

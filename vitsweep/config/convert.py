@@ -44,14 +44,9 @@ def from_omegaconf(config: DictConfig) -> Config:
     Raises:
         ConfigError: values that break a rule.
     """
-    return validate(to_config(config))
-
-
-def to_config(config: DictConfig) -> Config:
-    """Convert Hydra's composition without validation; keys that Config does not have are ignored."""
     names = {f.name for f in dataclasses.fields(Config)}
     plain = {k: v for k, v in OmegaConf.to_container(config, resolve=True).items() if k in names}
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    return validate(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain)))
 
 
 def from_dict(values: dict[str, Any]) -> Config:
