@@ -1,4 +1,4 @@
-"""Which cells go together: what they must share, how many, what is said, and that packs run under every own engine.
+"""Packs: what cells must share, how many are trained together, what is logged, and packs with and without the pool.
 
 Kinds: obeys a property, refuses with the right words, survives.
 """
@@ -87,7 +87,7 @@ def test_cells_that_differ_in_this_are_not_one_program(change):
     assert program_key(make_cell(0).config) != program_key(make_cell(0, **change).config)
 
 
-def test_remark_names_the_fields_that_keep_cells_apart():
+def test_packing_note_names_the_settings_that_separate_cells():
     cells = [make_cell(0), make_cell(1), make_cell(2, model__patch_size=8, recipe__batch_size=64)]
     assert packing_note(cells, "4") == (
         "pack=4: the cells differ in what one program must share: model.patch_size (4, 8); "
@@ -95,14 +95,14 @@ def test_remark_names_the_fields_that_keep_cells_apart():
     )
 
 
-def test_remark_says_that_all_cells_can_be_one_program():
+def test_packing_note_of_cells_that_share_a_program():
     assert (
         packing_note([make_cell(0), make_cell(1, recipe__lr=1e-4)], "auto")
         == "pack=auto: all 2 cells can be one program"
     )
 
 
-def test_remark_follows_the_rule_of_the_run():
+def test_packing_note_follows_the_rule_of_the_run():
     short, long = make_cell(0, recipe__epochs=1), make_cell(1, recipe__epochs=100)
     resnet = make_cell(2, model__name="resnet", recipe__epochs=100)
     assert packing_note([short, resnet, long, long], "auto") == (
@@ -112,18 +112,18 @@ def test_remark_follows_the_rule_of_the_run():
 
 
 @pytest.mark.parametrize("pack", ["auto", "4"])
-def test_resnet_has_no_company(tmp_path, pack):
+def test_resnet_is_trained_alone(tmp_path, pack):
     cells = [make_cell(n, model__name="resnet", recipe__epochs=100) for n in range(2)]
     assert Packs(tmp_path, pack).group_with(cells[0], cells) == cells[:1]
 
 
-def test_company_is_of_the_same_program_and_at_most_so_many(tmp_path):
+def test_pack_has_one_program_and_at_most_the_configured_size(tmp_path):
     cells = [make_cell(0), make_cell(1, model__patch_size=8), *(make_cell(n) for n in range(2, 6))]
     assert Packs(tmp_path, "3").group_with(cells[0], cells) == [cells[0], cells[2], cells[3]]
     assert Packs(tmp_path, "off").group_with(cells[0], cells) == cells[:1]
 
 
-def test_company_leaves_out_cells_that_others_are_at(tmp_path):
+def test_pack_leaves_out_cells_that_are_not_free(tmp_path):
     cells = [make_cell(n) for n in range(4)]
     assert Packs(tmp_path, "3").group_with(cells[0], cells, lambda cell: cell != cells[1]) == [cells[0], *cells[2:]]
 
@@ -233,7 +233,7 @@ def test_limit_of_the_control_group_bounds_memory(tmp_path, monkeypatch):
     assert pack_size.free_bytes(torch.device("cpu")) == 2**40
 
 
-def test_memory_bounds_a_pack_and_it_is_said(tmp_path, monkeypatch, caplog):
+def test_memory_bounds_a_pack_and_it_is_logged(tmp_path, monkeypatch, caplog):
     cells = [make_cell(n) for n in range(4)]
     one = pack_size.OVERHEAD * pack_size.cell_bytes(from_dict(cells[0].config))
     monkeypatch.setattr(pack_size, "free_bytes", lambda device: int(2.5 * one / pack_size.MEMORY_SHARE))
@@ -254,7 +254,7 @@ def test_speed_is_measured_by_real_steps(tiny):
     assert pack_size.measure_speed(configs, torch.device("cpu")) > 0
 
 
-def test_job_takes_the_cells_that_nobody_is_at(vitsweep_main, small):
+def test_job_trains_the_cells_that_are_not_locked(vitsweep_main, small):
     vitsweep_main(*small, "sweep.isolate=none", "pack=off")
     directory = Path("outputs/lr").absolute()
     done, *others = [cell.id for cell in read_plan(directory).cells]
@@ -269,7 +269,7 @@ def test_job_takes_the_cells_that_nobody_is_at(vitsweep_main, small):
     assert ends == {done: "done", others[0]: "busy", others[1]: "done"}
 
 
-def test_cell_that_has_ended_is_not_called_running_while_its_pack_goes_on(vitsweep_main, small, monkeypatch):
+def test_ended_cell_is_not_running_while_its_pack_trains(vitsweep_main, small, monkeypatch):
     code, _, err = vitsweep_main(
         *small[:-1], "sweep.isolate=none", "pack=off", "recipe.optimizer=sgd", "recipe.lr=1e-3,1e30", "recipe.epochs=2"
     )
@@ -310,7 +310,7 @@ def test_sweep_trains_cells_in_packs(vitsweep_main, small, isolate):
 
 
 def test_pack_whose_process_was_killed_comes_back_in_halves(tmp_path, monkeypatch):
-    """Killed without a word, as by the kernel when memory is short."""
+    """Killed as by the kernel when memory is short."""
     cells = [make_cell(n) for n in range(4)]
     started = []
     with Pool(tmp_path, [Slot()], False, lambda now: None, LivenessCheck(), pack="4") as pool:
@@ -325,17 +325,17 @@ def test_pack_whose_process_was_killed_comes_back_in_halves(tmp_path, monkeypatc
     assert started == [cells[:2]]
 
 
-def test_cells_that_are_too_many_for_their_pack_wait_again_while_the_others_train(tmp_path):
-    """A job of four finds out that two at a time are best, and lets go of the others' locks."""
-    cells, told = [make_cell(n) for n in range(4)], []
+def test_cells_that_their_worker_released_are_requeued_while_the_others_train(tmp_path):
+    """A worker of four cells measures that two at a time are best, and releases the locks of the others."""
+    cells, seen = [make_cell(n) for n in range(4)], []
     found = PackMeasurement(size=2, device="cpu", images_per_second={}, reason="4 are not faster")
     save_measurement(tmp_path, cells[0].config, found)
     locks = [CellLock(tmp_path / cell.id) for cell in cells[:2]]
     assert all(lock.acquire() for lock in locks)
-    pool = Pool(tmp_path, [Slot()], False, told.append, LivenessCheck(), pack="auto")
+    pool = Pool(tmp_path, [Slot()], False, seen.append, LivenessCheck(), pack="auto")
     pool.running[1] = (cells, pool.free.pop())
     pool.requeue()
     for lock in locks:
         lock.release()
     assert pool.running[1][0] == cells[:2] and list(pool.waiting) == cells[2:]
-    assert {now.cell.id: now.status for now in told} == {cell.id: "planned" for cell in cells[2:]}
+    assert {now.cell.id: now.status for now in seen} == {cell.id: "planned" for cell in cells[2:]}

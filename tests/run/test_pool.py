@@ -31,12 +31,12 @@ def fake_workers(monkeypatch):
 
 
 def run(directory: Path, plan: Plan, slots: int = 1, retry: bool = False, pack: str = "off") -> list[CellStatus]:
-    """Run all cells of the plan and return what was told of each, in order."""
-    told: list[CellStatus] = []
+    """Run all cells of the plan and return the statuses that the pool reported, in order."""
+    seen: list[CellStatus] = []
     room = [Slot()] * slots
-    with Pool(directory, room, retry, lambda now: told.append(now) if now else None, LivenessCheck(), pack) as pool:
+    with Pool(directory, room, retry, lambda now: seen.append(now) if now else None, LivenessCheck(), pack) as pool:
         pool.run(plan.cells)
-    return told
+    return seen
 
 
 def statuses(directory: Path, plan: Plan) -> list[str]:
@@ -80,42 +80,42 @@ def test_slots_run_at_the_same_time(tmp_path):
     assert most == 2
 
 
-def test_cell_that_fails_is_not_repeated_and_the_next_goes_on(tmp_path):
+def test_failed_cell_is_not_repeated_and_the_next_is_trained(tmp_path):
     plan = made_plan(tmp_path, ["fail", "a"], [0])
-    told = run(tmp_path, plan)
-    assert [now.status for now in told] == ["running", "failed", "running", "done"]
+    seen = run(tmp_path, plan)
+    assert [now.status for now in seen] == ["running", "failed", "running", "done"]
 
 
 def test_cell_that_leaves_the_process_failed(tmp_path):
     plan = made_plan(tmp_path, ["exit", "a"], [0])
-    told = run(tmp_path, plan)
+    seen = run(tmp_path, plan)
     assert statuses(tmp_path, plan) == ["failed", "done"]
-    assert told[1].record.error["type"] == "SystemExit"
+    assert seen[1].record.error["type"] == "SystemExit"
 
 
-def test_cell_that_is_killed_goes_on_in_a_new_process(tmp_path):
+def test_killed_cell_continues_in_a_new_process(tmp_path):
     plan = made_plan(tmp_path, ["once", "a"], [0])
-    told = run(tmp_path, plan)
+    seen = run(tmp_path, plan)
     assert statuses(tmp_path, plan) == ["done", "done"]
-    assert [now.record.attempts for now in told if now.cell.arm == "once" and now.status == "done"] == [2]
+    assert [now.record.attempts for now in seen if now.cell.arm == "once" and now.status == "done"] == [2]
 
 
-def test_cell_that_always_dies_failed_and_says_of_what(tmp_path):
+def test_cell_that_always_crashes_fails_with_the_reason(tmp_path):
     plan = made_plan(tmp_path, ["die", "a"], [0])
-    told = run(tmp_path, plan)
+    seen = run(tmp_path, plan)
     assert statuses(tmp_path, plan) == ["failed", "done"]
-    (error,) = [now.record.error for now in told if now.status == "failed"]
+    (error,) = [now.record.error for now in seen if now.status == "failed"]
     assert error["message"] == "its process was ended by SIGKILL (out of memory?), 3 times"
 
 
 def test_siblings_of_a_killed_cell_are_not_disturbed(tmp_path):
     plan = made_plan(tmp_path, ["work=1", "die"], [0])
-    told = run(tmp_path, plan, slots=2)
-    assert [now.record.attempts for now in told if now.status == "done"] == [1]
+    seen = run(tmp_path, plan, slots=2)
+    assert [now.record.attempts for now in seen if now.status == "done"] == [1]
 
 
 @pytest.mark.parametrize("slots", [1, 2])
-def test_cell_that_always_dies_takes_no_neighbour_of_its_pack_along(tmp_path, slots):
+def test_cell_that_always_crashes_is_the_only_one_of_its_pack_to_fail(tmp_path, slots):
     plan = made_plan(tmp_path, ["fifth"], list(range(32)))
     run(tmp_path, plan, slots, pack="32")
     assert statuses(tmp_path, plan) == ["done"] * 5 + ["failed"] + ["done"] * 26
@@ -123,8 +123,8 @@ def test_cell_that_always_dies_takes_no_neighbour_of_its_pack_along(tmp_path, sl
 
 def test_cells_go_together_again_when_the_one_that_dies_is_found(tmp_path):
     plan = made_plan(tmp_path, ["fifth"], list(range(12)))
-    told = run(tmp_path, plan, pack="12")
-    after = told[[now.status for now in told].index("failed") + 1 :]
+    seen = run(tmp_path, plan, pack="12")
+    after = seen[[now.status for now in seen].index("failed") + 1 :]
     assert [now.status for now in after] == ["running"] * 6 + ["done"] * 6
 
 
@@ -139,9 +139,9 @@ def test_failed_cells_that_their_pack_gave_back_are_trained_again_too(tmp_path):
 
 def test_cells_that_lack_the_same_data_are_not_all_tried(tmp_path):
     plan = made_plan(tmp_path, ["refuse"], [0, 1, 2])
-    told = run(tmp_path, plan)
+    seen = run(tmp_path, plan)
     assert statuses(tmp_path, plan) == ["failed", "planned", "planned"]
-    assert told[1].refusal == "data.root=/nowhere  has no images"
+    assert seen[1].refusal == "data.root=/nowhere  has no images"
 
 
 def test_refused_cell_is_tried_again_at_the_next_start(tmp_path):
@@ -152,7 +152,7 @@ def test_refused_cell_is_tried_again_at_the_next_start(tmp_path):
     assert trained(tmp_path) == ["a 0"]
 
 
-def test_failed_cell_is_left_alone(tmp_path):
+def test_failed_cell_is_not_trained_again(tmp_path):
     plan = made_plan(tmp_path, ["a"], [0])
     made_record(tmp_path, plan, plan.cells[0], "failed")
     run(tmp_path, plan)
@@ -180,7 +180,7 @@ def test_full_disk_stops_the_sweep_and_fails_no_cell(tmp_path):
     assert statuses(tmp_path, plan) == ["interrupted", "planned"]
 
 
-def test_sweep_goes_on_after_a_full_disk(tmp_path):
+def test_sweep_continues_after_a_full_disk(tmp_path):
     plan = made_plan(tmp_path, ["full", "a"], [0])
     with pytest.raises(NoSpace):
         run(tmp_path, plan)

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs and at its end. Kinds: says the right words, obeys a property (the time left)."""
+"""Progress of a sweep and its final table. Kinds: says the right words, obeys a property (the time left)."""
 
 import logging
 import time
@@ -54,7 +54,7 @@ def test_time_left_counts_on_all_slots(plan, tmp_path, monkeypatch):
     lines = LogProgress(planned(plan), tmp_path)
     for cell in plan.cells[:2]:
         lines.update(CellStatus(cell=cell, status="running"))
-    assert lines.seconds_left() == 0.0  # nothing has ended yet, so nobody knows
+    assert lines.seconds_left() == 0.0  # nothing has ended yet, so it is unknown
     clock[0] = 60.0
     lines.update(ended(plan, 0))
     lines.update(ended(plan, 1))
@@ -104,7 +104,7 @@ def test_final_table_has_every_arm_and_every_cell_that_is_missing(plan, tmp_path
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3, "3 s"), (99, "99 s"), (150, "2 min"), (9000, "2.5 h")])
-def test_duration_is_as_exact_as_anybody_wants(seconds, words):
+def test_duration_has_two_digits_at_most(seconds, words):
     assert duration(seconds) == words
 
 

@@ -7,19 +7,25 @@ start in a foreign directory. Kinds: obeys a property, refuses with the right wo
 import dataclasses
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
+from omegaconf import open_dict
 
 from tests.support.made_plans import made_record
 from vitsweep.config.schema import Config
 from vitsweep.errors import DataError
 from vitsweep.paths import add_plugin_path
+from vitsweep.run import launchers
+from vitsweep.run.hydra_task import CellLoader, CellTask
+from vitsweep.run.launchers import Sweep
 from vitsweep.run.workers import worker_environment
 from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck
 from vitsweep.study.plan import read_plan
@@ -40,7 +46,7 @@ def small(tiny: list[str]) -> list[str]:
 
 
 class Training:
-    """Stands in for train.run_cell: `ends[arm, seed]` is an exception to raise; everything else is done at once."""
+    """Replacement for train.fit.run_cell: `ends[arm, seed]` is an exception to raise; everything else is done at once."""
 
     def __init__(self) -> None:
         self.ends: dict[tuple[str, int], BaseException] = {}
@@ -49,16 +55,16 @@ class Training:
     def __call__(self, config: Config, record: Record, directory: Path) -> Record:
         record.attempts += 1
         self.ran.append((record.arm, record.seed))
-        fault = self.ends.get((record.arm, record.seed))
+        error = self.ends.get((record.arm, record.seed))
         record.status, record.metrics, record.params = "done", METRICS, 1
-        if isinstance(fault, Interrupted):
+        if isinstance(error, Interrupted):
             record.status = "interrupted"
-        elif fault is not None:
-            record.status, record.error = "failed", {"type": type(fault).__name__, "message": str(fault)}
-        if not isinstance(fault, SystemExit):
+        elif error is not None:
+            record.status, record.error = "failed", {"type": type(error).__name__, "message": str(error)}
+        if not isinstance(error, SystemExit):
             write_record(directory, record)
-        if isinstance(fault, Interrupted | DataError | SystemExit):
-            raise fault
+        if isinstance(error, Interrupted | DataError | SystemExit):
+            raise error
         return record
 
 
@@ -127,7 +133,7 @@ def test_other_baseline_in_the_directory_is_refused_and_nothing_lost(sweep, trai
     assert statuses() == ["done"] * 4
 
 
-def test_sweep_goes_on_past_a_failure_and_says_so(sweep, training):
+def test_sweep_continues_after_a_failure_and_reports_it(sweep, training):
     training.ends["lr=0.002", 0] = ValueError("broken")
     code, out, _ = sweep()
     assert code == 1 and training.ran == ALL
@@ -165,7 +171,7 @@ def test_cell_that_leaves_the_process_does_not_end_the_sweep(sweep, training):
     assert statuses() == ["failed", "done", "done", "done"]
 
 
-def test_interrupted_sweep_goes_on_where_it_was(sweep, training):
+def test_interrupted_sweep_continues_where_it_stopped(sweep, training):
     training.ends["lr=0.002", 0] = Interrupted()
     code, _, err = sweep()
     assert code == 130 and "run the same command again to resume" in err
@@ -175,9 +181,9 @@ def test_interrupted_sweep_goes_on_where_it_was(sweep, training):
     assert training.ran[2:] == ALL[1:]
 
 
-def test_missing_data_are_told_once_and_the_cells_wait_for_them(sweep, training):
-    fault = DataError("data.root=/nowhere  has no images; name another")
-    training.ends |= dict.fromkeys(ALL, fault)
+def test_missing_data_are_reported_once_and_the_cells_stay_planned(sweep, training):
+    error = DataError("data.root=/nowhere  has no images; name another")
+    training.ends |= dict.fromkeys(ALL, error)
     code, _, err = sweep()
     assert (code, err.count("has no images")) == (2, 1)
     training.ends.clear()
@@ -198,7 +204,7 @@ def test_cell_of_a_dead_owner_is_taken_over(sweep, training):
     assert list(SWEEP.rglob(LOCK_NAME)) == []
 
 
-def test_lock_of_one_who_was_killed_at_the_very_end_is_cleared_away(sweep, training):
+def test_stale_lock_of_a_finished_cell_is_removed(sweep, training):
     sweep()
     folder = SWEEP / read_plan(SWEEP).cells[0].id
     (folder / LOCK_NAME).write_text("")
@@ -208,7 +214,7 @@ def test_lock_of_one_who_was_killed_at_the_very_end_is_cleared_away(sweep, train
     assert [path.name for path in folder.iterdir() if path.name not in ("record.json", "run.log")] == []
 
 
-def test_cell_that_somebody_is_at_comes_last(sweep, training):
+def test_locked_cell_comes_last(sweep, training):
     training.ends["baseline", 0] = Interrupted()
     sweep()
     training.ends.clear()
@@ -216,13 +222,13 @@ def test_cell_that_somebody_is_at_comes_last(sweep, training):
     lock.acquire()
     real = Training.__call__
 
-    def let_go_at_the_end(self, *arguments):
+    def release_at_the_end(self, *arguments):
         if len(self.ran) == 3:
             lock.release()
         return real(self, *arguments)
 
     try:
-        Training.__call__ = let_go_at_the_end
+        Training.__call__ = release_at_the_end
         assert sweep()[0] == 0
     finally:
         Training.__call__ = real
@@ -296,6 +302,30 @@ def test_memory_and_handles_stay_flat_over_many_cells(sweep, monkeypatch):
 def command(small: list[str], *overrides: str) -> list[str]:
     """`run.py -m` with two arms and two seeds, for another process."""
     return [sys.executable, str(ROOT / "run.py"), "-m", *small, "recipe.lr=1e-3,2e-3", "seed=0,1", *overrides]
+
+
+class LossyLauncher:
+    """A launcher that sends jobs elsewhere: it pickles what it is given, runs two jobs and then loses its worker."""
+
+    def __init__(self, sweep: Sweep, task: CellTask) -> None:
+        self.config = sweep.config
+        self.loader, self.task = pickle.loads(pickle.dumps((CellLoader(sweep.context.config_loader), task)))
+
+    def launch(self, job_overrides: list[list[str]], initial_job_idx: int) -> None:
+        for number, overrides in enumerate(job_overrides[:2], initial_job_idx):
+            config = self.loader.load_sweep_config(self.config, overrides)
+            with open_dict(config):
+                config.hydra.job.id, config.hydra.job.num = str(number), number
+            HydraConfig.instance().set_config(config)
+            self.task(config)
+        raise RuntimeError("a worker died")
+
+
+def test_cells_that_a_launcher_lost_are_launched_again(sweep, training, monkeypatch, caplog):
+    monkeypatch.setattr(launchers, "make_launcher", LossyLauncher)
+    assert sweep("hydra.launcher._target_=hydra_plugins.lossy.LossyLauncher")[0] == 0
+    assert training.ran == ALL
+    assert caplog.text.count("LossyLauncher: RuntimeError: a worker died") == 2
 
 
 ENGINES = {
