@@ -1,5 +1,7 @@
-"""`python -m analysis`: report, verify, publish, gallery. Exit code 0, 1 when verify finds a difference, 2
-for the user's fault."""
+"""Command line `python -m analysis`: report, verify, publish, gallery.
+
+Exit code 0; 1 if verify finds a difference or gallery draws nothing; 2 for an error of the user.
+"""
 
 import argparse
 import sys
@@ -12,25 +14,42 @@ WANDB_FORM = "wandb:ENTITY/PROJECT?group=STUDY"
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    given = parser(with_gallery=arguments[:1] == ["gallery"]).parse_args(arguments)
+    options = parser(with_gallery=arguments[:1] == ["gallery"]).parse_args(arguments)
     try:
-        return given.run(given)
-    except UserError as fault:
-        print(fault, file=sys.stderr)
+        return options.run(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
         return 2
 
 
 def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
-    """The command line, without importing what a command needs.
+    """Return the command line's parser, without importing what the commands need.
 
     Args:
-        with_gallery: whether the gallery's own arguments are added, for which its module must be imported.
+        with_gallery: True to add the gallery's own arguments, for which its module must be imported.
     """
     top = argparse.ArgumentParser(
         prog="python -m analysis", description="Judge and report what sweeps have left on disk."
     )
     commands = top.add_subparsers(required=True, metavar="command")
-    report = commands.add_parser("report", help="write report/ from the records of sweep or cell directories")
+    _add_report(commands.add_parser("report", help="write report/ from the records of sweep or cell directories"))
+    verify = commands.add_parser("verify", help="recompute every number of a report; exit code 1 if one differs")
+    verify.add_argument("directory", help="a sweep directory or a published one, with its report")
+    verify.set_defaults(run=_verify)
+    publish = commands.add_parser("publish", help="write report and records, without checkpoints, for a repository")
+    publish.add_argument("directory", help="a sweep directory with its report")
+    publish.add_argument("destination", help="a new folder")
+    publish.set_defaults(run=_publish)
+    gallery = commands.add_parser("gallery", help="draw attention rollouts of chosen cells and images")
+    if with_gallery:
+        from .gallery import command
+
+        command.add_arguments(gallery)
+        gallery.set_defaults(run=command.main)
+    return top
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument("directory", nargs="+", help=f"a sweep's or a cell's directory, or {WANDB_FORM}")
     report.add_argument("--out", help="folder to write (default: report in the first directory)")
     report.add_argument(
@@ -46,47 +65,33 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
     )
     report.add_argument("--sort", choices=("planned", "effect"), default="planned", help="order of the arms")
     report.set_defaults(run=_report)
-    verify = commands.add_parser("verify", help="recompute every number of a report; exit code 1 if one differs")
-    verify.add_argument("directory", help="a sweep directory or a published one, with its report")
-    verify.set_defaults(run=_verify)
-    publish = commands.add_parser("publish", help="write report and records, without checkpoints, for a repository")
-    publish.add_argument("directory", help="a sweep directory with its report")
-    publish.add_argument("destination", help="a new folder")
-    publish.set_defaults(run=_publish)
-    gallery = commands.add_parser("gallery", help="draw attention rollouts of chosen cells and images")
-    if with_gallery:
-        from .gallery import gallery as module
-
-        module.add_arguments(gallery)
-        gallery.set_defaults(run=module.main)
-    return top
 
 
-def _report(given: argparse.Namespace) -> int:
+def _report(options: argparse.Namespace) -> int:
     from .report.report import make_report
 
-    options = {name: getattr(given, name) for name in ("out", "gallery", "metric", "sort")}
-    print(make_report(*given.directory, **options))
+    chosen = {name: getattr(options, name) for name in ("out", "gallery", "metric", "sort")}
+    print(make_report(*options.directory, **chosen))
     return 0
 
 
-def _verify(given: argparse.Namespace) -> int:
+def _verify(options: argparse.Namespace) -> int:
     from .verify import count_numbers, verify
 
-    faults = verify(given.directory)
-    for fault in faults:
-        print(fault)
-    if faults:
+    differences = verify(options.directory)
+    for difference in differences:
+        print(difference)
+    if differences:
         return 1
-    numbers, runs = count_numbers(given.directory)
-    print(f"verified: {numbers} numbers from {runs} runs are what the records say")
+    numbers, runs = count_numbers(options.directory)
+    print(f"verified: {numbers} numbers from {runs} runs agree with the records")
     return 0
 
 
-def _publish(given: argparse.Namespace) -> int:
+def _publish(options: argparse.Namespace) -> int:
     from .publish import publish
 
-    print(publish(given.directory, given.destination))
+    print(publish(options.directory, options.destination))
     return 0
 
 

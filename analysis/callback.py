@@ -1,7 +1,7 @@
-"""The Hydra callback that makes the report at the end of a sweep.
+"""Hydra callback that writes the report at the end of a sweep.
 
-Hydra skips on_multirun_end when a job raised, so cells catch their own exceptions; and whatever goes wrong
-here must not turn a finished sweep into a failed one, so it is logged and the command to try again is named.
+Hydra skips on_multirun_end if a job raised, so cells catch their own exceptions. An error of the report must not turn a
+finished sweep into a failed one: it is logged with the command that makes the report.
 """
 
 import logging
@@ -18,31 +18,27 @@ log = logging.getLogger(__name__)
 
 
 class ReportAtTheEnd(Callback):
-    """Writes `<sweep dir>/report` when a multirun has ended."""
+    """Callback that writes `<sweep dir>/report` when a multirun has ended."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        # pandas and matplotlib take seconds to import; a job's process must not pay for them.
+        """Write the report unless it is up to date or, after a dry run, there is no plan."""
         directory = Path(str(config.hydra.sweep.dir))
         if not (directory / PLAN_NAME).exists():
-            return  # a dry run: nothing was planned for good, so there is nothing to report
-        if is_newer_than_its_records(directory):
+            return
+        if is_up_to_date(directory):
             log.info("Report: %s (nothing new)", directory / "report/index.html")
             return
         try:
+            # Imported here: pandas and matplotlib take seconds, which a job's process must not pay for.
             from .report.report import make_report
 
             log.info("Report: %s", make_report(directory))
-        except Exception as fault:  # noqa: BLE001 - see the top of this file
-            log.warning(
-                "No report (%s: %s). Try: python -m analysis report %s",
-                type(fault).__name__,
-                fault,
-                directory,
-            )
+        except Exception as error:  # noqa: BLE001 - see the top of this file
+            log.warning("No report (%s: %s). Try: python -m analysis report %s", type(error).__name__, error, directory)
 
 
-def is_newer_than_its_records(directory: Path) -> bool:
-    """Whether the report was written after every record, so that drawing it again would change nothing."""
+def is_up_to_date(directory: Path) -> bool:
+    """Return True if the report was written after the plan and every record."""
     page = directory / "report" / "index.html"
     if not page.exists():
         return False

@@ -1,7 +1,7 @@
-"""A sweep directory as it can stand in a repository: report, plan, and per cell its record, epochs and right answers.
+"""Publish a sweep directory for a repository: report, plan, and per cell its record, epochs and correct answers.
 
-No checkpoints, no absolute paths. The layout is that of the sweep directory, so `report` and `verify` work on it; of
-the predictions one bit an image is kept, which is all that the report's numbers use.
+No checkpoints, no absolute paths. The layout is that of a sweep directory, so `report` and `verify` work on it; one bit
+per test image is kept of the predictions, which is all that the report's numbers use.
 """
 
 import dataclasses
@@ -20,31 +20,34 @@ from .report.results import report_options
 from .statistics.examples import EXAMPLES_NAME, published_bytes
 
 ABSOLUTE = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?[/\\](?:[\w.+=@-]+[/\\])+([\w.+=@-]*)")
+"""Absolute path in a text; group 1 is its last part."""
 
 
 def publish(directory: str | Path, destination: str | Path) -> Path:
-    """Write the published form of a sweep directory and return its index.html.
+    """Write the published form of a sweep directory and return the path of its index.html.
 
     Raises:
-        RecordError: the directory has no report or no cells, or the destination holds something already.
+        RecordError: the directory has no report or no cells, or the destination is not empty.
     """
     directory, destination = Path(directory), Path(destination)
-    cells = cell_directories(directory) if directory.is_dir() else []
-    if not cells or not (directory / REPORT_NAME / "index.html").exists():
+    report, cells = directory / REPORT_NAME, cell_directories(directory) if directory.is_dir() else []
+    if not cells or not (report / "index.html").exists():
         raise RecordError(f"{directory}  holds no report; make it with `python -m analysis report {directory}`")
     if destination.exists() and any(destination.iterdir()):
         raise RecordError(f"{destination}  is not empty; give a new folder, or remove it first")
     for cell in cells:
         _publish_cell(cell, destination / cell.relative_to(directory))
-    plan = read_plan(directory, [])
+    plan, gallery = read_plan(directory, []), read_gallery(report)
     if plan:
         write_json(destination / PLAN_NAME, without_paths(plan))
-    _copy_gallery(directory / REPORT_NAME, destination / REPORT_NAME)
-    return make_report(destination, gallery="keep", **report_options(directory / REPORT_NAME))
+    if gallery:
+        (destination / REPORT_NAME / "figures").mkdir(parents=True)
+        write_gallery(gallery, destination / REPORT_NAME)
+    return make_report(destination, gallery="keep", **report_options(report))
 
 
 def without_paths(value: Any) -> Any:
-    """The same nested value in which every absolute path is shortened to its last part."""
+    """Return the nested value with every absolute path shortened to its last part."""
     if isinstance(value, dict):
         return {key: without_paths(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -55,20 +58,11 @@ def without_paths(value: Any) -> Any:
 def _publish_cell(cell: Path, destination: Path) -> None:
     destination.mkdir(parents=True)
     record = dataclasses.asdict(read_record(cell))
-    # The address of a W&B run names its owner; whoever wants to share it can do so there.
-    record["wandb"] = []
+    record["wandb"] = []  # the address of a W&B run names its owner
     write_json(destination / RECORD_NAME, without_paths(record))
     if (cell / METRICS_NAME).exists():
         shutil.copyfile(cell / METRICS_NAME, destination / METRICS_NAME)
     try:
         write_atomically(destination / EXAMPLES_NAME, published_bytes(cell))
     except FileNotFoundError:
-        return
-
-
-def _copy_gallery(report: Path, destination: Path) -> None:
-    gallery = read_gallery(report)
-    if gallery is None:
-        return
-    (destination / "figures").mkdir(parents=True)
-    write_gallery(gallery, destination)
+        return  # a cell without predictions

@@ -26,7 +26,7 @@ ARMS = {"baseline": [0.80, 0.81, 0.80], "patch_size=8": [0.75, 0.755, 0.75]}
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """Pictures are not what is verified, and drawing them takes most of the time."""
-    monkeypatch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
+    monkeypatch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def untouched(tmp_path_factory) -> Path:
     """A sweep with its report, made once."""
     directory = make_sweep(tmp_path_factory.mktemp("untouched"), ARMS, epochs=10, images=2000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
+        patch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
         make_report(directory, gallery="none")
     return directory
 
@@ -57,7 +57,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 def test_untouched_report_verifies(sweep, capsys):
     assert main(["verify", str(sweep)]) == 0
-    assert re.fullmatch(r"verified: \d+ numbers from 6 runs are what the records say\n", capsys.readouterr().out)
+    assert re.fullmatch(r"verified: \d+ numbers from 6 runs agree with the records\n", capsys.readouterr().out)
 
 
 def test_report_with_other_options_verifies(sweep):
@@ -74,20 +74,20 @@ def test_verify_leaves_the_report_as_it_was(sweep):
 def test_changed_number_in_a_csv_is_found(sweep, capsys):
     replace(sweep / "report/tables/arms.csv", "75.1666666667", "75.2")
     assert main(["verify", str(sweep)]) == 1
-    assert "tables/arms.csv: row 2, mean: 75.2 there, 75.1666666667 recomputed" in capsys.readouterr().out
+    assert "tables/arms.csv: row 2, mean: 75.2 in the report, 75.1666666667 recomputed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["report.md", "index.html"])
 def test_changed_number_in_a_text_is_found(sweep, name):
     replace(sweep / "report" / name, "75.17 \u00b1", "76.17 \u00b1")
-    faults = verify(sweep)
-    assert len(faults) == 1 and faults[0].startswith(f"{name}: ")
-    assert "76.17 \u00b1" in faults[0] and "75.17 \u00b1" in faults[0]
+    differences = verify(sweep)
+    assert len(differences) == 1 and differences[0].startswith(f"{name}: ")
+    assert "76.17 \u00b1" in differences[0] and "75.17 \u00b1" in differences[0]
 
 
 def test_changed_number_in_the_results_is_found(sweep):
     replace(sweep / "report/results.json", '"verdict": "hurts"', '"verdict": "helps"')
-    assert verify(sweep) == ["results.json: /arms/1/verdict: helps there, hurts recomputed"]
+    assert verify(sweep) == ["results.json: /arms/1/verdict: helps in the report, hurts recomputed"]
 
 
 def test_differences_of_rounding_are_not_drift(sweep):
@@ -100,10 +100,10 @@ def test_changed_record_is_found(sweep):
     record = read_record(cell)
     record.metrics["final"]["test/accuracy"] = 0.76
     write_record(cell, record)
-    faults = verify(sweep)
+    differences = verify(sweep)
     name = cell.relative_to(sweep).as_posix()
-    assert f"The record of {name} is not the one that the report was made from." in faults
-    assert any("tables/arms.csv: row 2, mean" in fault for fault in faults)
+    assert f"The record of {name} is not the one that the report was made from." in differences
+    assert any("tables/arms.csv: row 2, mean" in difference for difference in differences)
 
 
 def test_record_that_disagrees_with_its_predictions_is_found(sweep):
@@ -133,7 +133,7 @@ def test_interrupted_cell_is_a_missing_seed_and_a_failed_one_is_accounted_for(tm
     make_cell(tmp_path, make_record("baseline", 1, None, status="interrupted", metrics={}), epochs=2)
     make_cell(tmp_path, make_record("baseline", 2, None, status="failed", metrics={}), epochs=2)
     make_report(tmp_path, gallery="none")
-    assert [fault.split(" ", 1)[1] for fault in verify(tmp_path)] == ["is interrupted: its seed is missing."]
+    assert [difference.split(" ", 1)[1] for difference in verify(tmp_path)] == ["is interrupted: its seed is missing."]
 
 
 def test_arm_that_was_started_and_left_out_is_found(sweep):
@@ -152,7 +152,7 @@ def test_planned_arm_whose_cells_are_gone_from_plan_and_disk_is_found(sweep):
 def test_cells_that_the_report_leaves_out_are_found(sweep):
     make_cell(sweep, make_record("dropout=none", 0, 0.9, data_fingerprint="e" * 64))
     make_report(sweep, gallery="none")
-    assert any("saw other images than the baseline" in fault for fault in verify(sweep))
+    assert any("saw other images than the baseline" in difference for difference in verify(sweep))
 
 
 def test_epochs_that_are_gone_are_found(sweep):
@@ -163,8 +163,10 @@ def test_epochs_that_are_gone_are_found(sweep):
 
 def test_missing_and_foreign_files_are_found(sweep):
     (sweep / "report/tables/runs.csv").rename(sweep / "report/tables/more.csv")
-    faults = verify(sweep)
-    assert {"tables/more.csv is foreign to the report.", "tables/runs.csv is missing from the report."} == set(faults)
+    differences = verify(sweep)
+    assert {"tables/more.csv does not belong to the report.", "tables/runs.csv is missing from the report."} == set(
+        differences
+    )
 
 
 def test_report_itself_follows_the_records_whatever_they_say(sweep):

@@ -1,4 +1,4 @@
-"""Figures of rollout measures over arms and seeds, and of faithfulness against null maps."""
+"""Drawings of rollout measures over arms and seeds, and of faithfulness against null maps."""
 
 from pathlib import Path
 from typing import Any
@@ -29,52 +29,51 @@ TITLES = {
 
 
 def measures_figure(frame: pd.DataFrame, baseline: str, path: Path) -> Path:
-    """One small axes a measure: a point a seed, a bar at the mean, an arm a line; the baseline's mean goes
-    through."""
+    """Write the figure of all measures of a gallery."""
     arms = list(dict.fromkeys(frame["arm"]))
-    with theme("light") as colour:
+    with theme("light") as color:
         size = figure_inches(len(measured_names(frame)), len(arms))
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
-        draw_measures(figure, frame, arms, baseline, colour)
+        draw_measures(figure, frame, arms, baseline, color)
         figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
     return path
 
 
 def measured_names(frame: pd.DataFrame) -> list[str]:
-    """The measures that some cell has."""
+    """Return the columns of measures that some cell has."""
     return [name for name in frame.columns if name.startswith("rollout/") and frame[name].notna().any()]
 
 
 def figure_inches(num_measures: int, num_arms: int) -> tuple[float, float]:
-    """Width and height that let every arm be read."""
+    """Return width and height, inches, at which every arm is readable."""
     rows = -(-num_measures // COLUMNS)
     return 2.1 + 2.2 * COLUMNS, rows * (0.75 + 0.2 * num_arms) + 0.3
 
 
-def draw_measures(figure: Any, frame: pd.DataFrame, arms: list[str], baseline: str, colour: dict[str, str]) -> None:
-    """All measures on an empty figure."""
+def draw_measures(figure: Any, frame: pd.DataFrame, arms: list[str], baseline: str, color: dict[str, str]) -> None:
+    """Draw an axes per measure on an empty figure: a line per arm with a point per seed and a bar at the mean."""
     names = measured_names(frame)
     axes = figure.subplots(-(-len(names) // COLUMNS), COLUMNS, squeeze=False, sharey=True)
     for name, ax in zip(names, axes.flat, strict=False):
-        draw_measure(frame, name, arms, baseline, ax=ax, colour=colour)
+        draw_measure(frame, name, arms, baseline, ax=ax, color=color)
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
     axes[0, 0].set_ylim(len(arms) - 0.5, -0.5)
 
 
 def draw_measure(
-    frame: pd.DataFrame, name: str, arms: list[str], baseline: str, *, ax: Any, colour: dict[str, str]
+    frame: pd.DataFrame, name: str, arms: list[str], baseline: str, *, ax: Any, color: dict[str, str]
 ) -> Any:
-    """One measure of all arms."""
-    for place, arm in enumerate(arms):
+    """Draw one measure of all arms, and a line at the baseline's mean."""
+    for y, arm in enumerate(arms):
         values = frame.loc[frame["arm"] == arm, name].dropna().to_numpy()
         if not len(values):
             continue
-        own = colour["s0"] if arm == baseline else colour["s1"]
-        ax.plot(values, np.full(len(values), place), "o", markersize=3.5, color=own, alpha=0.6, markeredgewidth=0)
-        ax.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=own, linewidth=1.8, solid_capstyle="butt")
-    ax.axvline(frame.loc[frame["arm"] == baseline, name].mean(), color=colour["soft"], linewidth=0.8, zorder=0)
+        own = color["s0"] if arm == baseline else color["s1"]
+        ax.plot(values, np.full(len(values), y), "o", markersize=3.5, color=own, alpha=0.6, markeredgewidth=0)
+        ax.plot([values.mean()] * 2, [y - 0.3, y + 0.3], color=own, linewidth=1.8, solid_capstyle="butt")
+    ax.axvline(frame.loc[frame["arm"] == baseline, name].mean(), color=color["soft"], linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(arms)), [arm if len(arm) <= 26 else f"{arm[:24]}.." for arm in arms])
     ax.set_title(TITLES.get(name.removeprefix("rollout/"), name), fontsize=8.5)
     ax.tick_params(labelsize=7.5)
@@ -84,18 +83,18 @@ def draw_measure(
 
 
 def faithful_figure(frame: pd.DataFrame, path: Path) -> Path:
-    """The map minus each null map with 95 % intervals, a line a cell; right of zero the map is better."""
+    """Write the figure of the map minus each null map with 95 % intervals; right of zero the map is better."""
     kinds = [("gap", "drop"), ("gap", "mean colour"), ("pointing", "")]
-    shown = [kind for kind in kinds if len(_part(frame, kind))]
+    shown = [kind for kind in kinds if len(_rows(frame, kind))]
     cells = list(dict.fromkeys(zip(frame["arm"], frame["seed"], strict=True)))
-    with theme("light") as colour:
+    with theme("light") as color:
         size = (2.2 + 2.9 * len(shown), 1.2 + 0.34 * len(cells))
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
         for kind, ax in zip(shown, axes, strict=True):
-            draw_faithful(_part(frame, kind), cells, ax=ax, colour=colour)
-            ax.set_title(_faithful_title(kind), fontsize=8.5)
+            draw_faithful(_rows(frame, kind), cells, ax=ax, color=color)
+            ax.set_title(_metric_title(kind), fontsize=8.5)
         axes[0].set_yticks(range(len(cells)), [f"{arm}, seed {seed}" for arm, seed in cells])
         axes[0].set_ylim(len(cells) - 0.5, -0.5)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -104,25 +103,25 @@ def faithful_figure(frame: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-def draw_faithful(part: pd.DataFrame, cells: list[tuple], *, ax: Any, colour: dict[str, str]) -> Any:
-    """One metric: three intervals a cell, one for each null map, told apart by colour and marker."""
-    looks = zip(NULL_MAPS, ("s1", "s2", "s3"), ("o", "s", "^"), (-0.2, 0.0, 0.2), strict=True)
-    for null, role, marker, offset in looks:
-        of_null = part[part["null"] == null]
+def draw_faithful(rows: pd.DataFrame, cells: list[tuple], *, ax: Any, color: dict[str, str]) -> Any:
+    """Draw one metric: an interval per cell and null map, in the null map's color and marker."""
+    styles = zip(NULL_MAPS, ("s1", "s2", "s3"), ("o", "s", "^"), (-0.2, 0.0, 0.2), strict=True)
+    for null, role, marker, offset in styles:
+        of_null = rows[rows["null"] == null]
         keys = zip(of_null["arm"], of_null["seed"], strict=True)
         y = np.array([cells.index(key) + offset for key in keys])
-        ax.hlines(y, of_null["low"], of_null["high"], color=colour[role], linewidth=1.2)
-        ax.plot(of_null["difference"], y, marker, markersize=4, color=colour[role], label=f"minus {null}")
-    ax.axvline(0, color=colour["ink"], linewidth=0.9)
+        ax.hlines(y, of_null["low"], of_null["high"], color=color[role], linewidth=1.2)
+        ax.plot(of_null["difference"], y, marker, markersize=4, color=color[role], label=f"minus {null}")
+    ax.axvline(0, color=color["ink"], linewidth=0.9)
     ax.tick_params(labelsize=7.5)
     return ax
 
 
-def _part(frame: pd.DataFrame, kind: tuple[str, str]) -> pd.DataFrame:
+def _rows(frame: pd.DataFrame, kind: tuple[str, str]) -> pd.DataFrame:
     return frame[(frame["metric"] == kind[0]) & (frame["missing"] == kind[1])]
 
 
-def _faithful_title(kind: tuple[str, str]) -> str:
+def _metric_title(kind: tuple[str, str]) -> str:
     if kind[0] == "pointing":
         return "hits of the telling shape"
     return "insertion - deletion, " + ("tokens dropped" if kind[1] == "drop" else "mean colour")

@@ -1,9 +1,8 @@
-"""A sheet of tiles with words: everything is placed in points of the finished page, pictures pixel by pixel.
+"""A page of tiles with text, placed in points: the canvas and the layout that all sheets of the gallery share.
 
-Tiles are copied into the finished page, so a sheet of hundreds is quick and nothing is resampled.
+Tiles are copied into the finished page pixel by pixel, so a sheet of hundreds is quick and nothing is resampled.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +11,40 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from ..style import theme
-from .overlay import SHARE_OF_MAP, Scale, enlarged
+from .overlay import MAP_WEIGHT, Scale, enlarge
 
+# Lengths in points.
 TILE = 72
-"""Side of a tile, points."""
-PIXELS_A_POINT = 8 / 3
-"""So a tile has 192 pixels, six to each of a 32 x 32 image."""
-SIDE = round(TILE * PIXELS_A_POINT)
+GAP = 6
+COLUMN = TILE + GAP
+MARGIN = 10
+NAMES_WIDTH = 104
+HEAD_HEIGHT = 36
+"""Height of title and class names."""
+CAPTION_HEIGHT = 17
+"""Height of the line under an overlay."""
 BAR_WIDTH = 11
+BAR_COLUMN = 70
+"""Width of the color bar with its labels."""
+FOOT_HEIGHT = 12
+PIXELS_PER_POINT = 8 / 3
+SIDE = round(TILE * PIXELS_PER_POINT)
+"""Pixels of a tile's side: 192, six for each of a 32 x 32 image."""
 
 
-class Board:
-    """Tiles, words, frames and colour bars by place; x to the right and y down, both in points.
+class TileCanvas:
+    """Page of tiles, text and color bars; x to the right and y down, both in points.
 
     Args:
         width: of the page, points.
         height: of the page, points.
-        colour: the theme's colours by role.
+        color: the theme's colors by role.
     """
 
-    def __init__(self, width: float, height: float, colour: dict[str, str]):
+    def __init__(self, width: float, height: float, color: dict[str, str]):
         self.size = (width, height)
-        self.colour = colour
-        self.figure = Figure(figsize=(width / 72, height / 72), dpi=72 * PIXELS_A_POINT)
+        self.color = color
+        self.figure = Figure(figsize=(width / 72, height / 72), dpi=72 * PIXELS_PER_POINT)
         FigureCanvasAgg(self.figure)
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set(xlim=(0, width), ylim=(height, 0))
@@ -43,43 +52,51 @@ class Board:
         self.pasted: list[tuple[int, int, np.ndarray]] = []
 
     def tile(self, x: float, y: float, rgb: np.ndarray) -> None:
-        """A picture of any size, RGB in 0..1, enlarged to a tile."""
-        self._paste(x, y, enlarged(rgb, SIDE))
+        """Place a picture of any size, RGB in 0..1, enlarged to a tile."""
+        self._paste(x, y, enlarge(rgb, SIDE))
 
-    def words(self, x: float, y: float, text: str, *, role: str = "ink", size: float = 8, **more: Any) -> None:
-        """Text whose anchor (left, middle by default) is at the place."""
-        settings = {"ha": "left", "va": "center", "color": self.colour[role], "fontsize": size} | more
+    def text(self, x: float, y: float, text: str, *, role: str = "ink", size: float = 8, **more: Any) -> None:
+        """Write a text whose anchor (left, middle by default) is at the position."""
+        settings = {"ha": "left", "va": "center", "color": self.color[role], "fontsize": size} | more
         self.axes.text(x, y, text, **settings)
 
-    def bar(self, x: float, y: float, height: float, scale: Scale, title: str) -> None:
-        """A colour bar in the colours of an overlay on mid grey, with its ticks and what it measures."""
-        strip = scale.paint(np.linspace(scale.reach, -scale.reach, round(height * PIXELS_A_POINT))[:, None])
-        strip = SHARE_OF_MAP * strip + (1 - SHARE_OF_MAP) * 0.5
-        self._paste(x, y, np.repeat(strip, round(BAR_WIDTH * PIXELS_A_POINT), axis=1))
-        for place, word in zip(*scale.ticks, strict=True):
-            tick_y = y + height * (0.5 - place / (2 * scale.reach))
-            self.axes.plot([x + BAR_WIDTH, x + BAR_WIDTH + 3], [tick_y] * 2, color=self.colour["soft"], linewidth=0.7)
-            self.words(x + BAR_WIDTH + 5, tick_y, word, size=7)
-        self.words(x + BAR_WIDTH + 32, y + height / 2, title, size=7, role="soft", rotation=90, ha="center")
+    def name(self, y: float, lines: list[str], details: list[str]) -> None:
+        """Write a row's name in bold at the left margin with small lines below it, centered on a tile's height."""
+        top = y + TILE / 2 - (10.5 * (len(lines) - 1) + 9.5 * len(details)) / 2
+        for number, line in enumerate(lines):
+            self.text(MARGIN, top + 10.5 * number, line, size=8.2, weight="bold")
+        for number, line in enumerate(details, start=1):
+            self.text(MARGIN, top + 10.5 * (len(lines) - 1) + 9.5 * number, line, size=7.2, role="soft")
+
+    def color_bar(self, x: float, y: float, scale: Scale, title: str, height: float = TILE) -> None:
+        """Draw a bar in the colors of an overlay on mid grey, with ticks and title."""
+        strip = scale.paint(np.linspace(scale.reach, -scale.reach, round(height * PIXELS_PER_POINT))[:, None])
+        strip = MAP_WEIGHT * strip + (1 - MAP_WEIGHT) * 0.5
+        self._paste(x, y, np.repeat(strip, round(BAR_WIDTH * PIXELS_PER_POINT), axis=1))
+        for position, label in zip(*scale.ticks, strict=True):
+            tick_y = y + height * (0.5 - position / (2 * scale.reach))
+            self.axes.plot([x + BAR_WIDTH, x + BAR_WIDTH + 3], [tick_y] * 2, color=self.color["soft"], linewidth=0.7)
+            self.text(x + BAR_WIDTH + 5, tick_y, label, size=7)
+        self.text(x + BAR_WIDTH + 32, y + height / 2, title, size=7, role="soft", rotation=90, ha="center")
 
     def _paste(self, x: float, y: float, rgb: np.ndarray) -> None:
-        place = round(y * PIXELS_A_POINT), round(x * PIXELS_A_POINT)
-        self.pasted.append((*place, np.round(255 * rgb).astype(np.uint8)))
+        corner = round(y * PIXELS_PER_POINT), round(x * PIXELS_PER_POINT)
+        self.pasted.append((*corner, np.round(255 * rgb).astype(np.uint8)))
 
     def save(self, path: Path) -> Path:
-        """Write the PNG; equal boards give equal bytes."""
-        # Matplotlib sets the words; tiles are copied in afterwards, since it would resample every pixel of them.
+        """Write the PNG; equal pages give equal bytes."""
+        # Matplotlib draws the text; tiles are copied in afterwards, since it would resample every pixel of them.
         self.figure.canvas.draw()
         page = np.array(self.figure.canvas.buffer_rgba())
         for top, left, rgb in self.pasted:
-            place = page[top : top + rgb.shape[0], left : left + rgb.shape[1], :3]
-            place[...] = rgb[: place.shape[0], : place.shape[1]]
+            target = page[top : top + rgb.shape[0], left : left + rgb.shape[1], :3]
+            target[...] = rgb[: target.shape[0], : target.shape[1]]
         imsave(path, page, format="png", metadata={"Software": None})
         return path
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """An arm's name in lines of at most `width` characters, broken after a + where that is possible."""
+def wrap_name(text: str, width: int = 17) -> list[str]:
+    """Return an arm's name in lines of at most `width` characters, broken after a + where that is possible."""
     lines = [""]
     for part in text.replace("+", "+\n").split("\n"):
         if lines[-1] and len(lines[-1]) + len(part) > width:
@@ -91,9 +108,6 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def save_board(path: Path, width: float, height: float, draw: Callable[[Board], None]) -> Path:
-    """Let `draw` fill a board in the light theme, and write it."""
-    with theme("light") as colour:
-        board = Board(width, height, colour)
-        draw(board)
-        return board.save(path)
+def shorten(name: str, width: int = 14) -> str:
+    """Return a class name cut to the width of a tile."""
+    return name if len(name) <= width else f"{name[: width - 2]}.."

@@ -1,4 +1,4 @@
-"""What could make the numbers wrong, said plainly; and how they were made (methods, signature)."""
+"""Sections Health (what could make the numbers wrong) and Methods (how they were made), and the report's signature."""
 
 import math
 
@@ -7,123 +7,83 @@ import pandas as pd
 from vitsweep.study.record import SCHEMA, package_version
 
 from ..attention.measures import COLUMNS
-from ..records.selection import DEFAULT_METRIC, Selection
+from ..records.selection import Selection
 from ..statistics.changed_later import RESTATED, earlier_hashes
 from ..statistics.effects import seed_values
 from ..statistics.judgement import Judgement
-from ..text import duration, format_ranges
-from .page import Bullets, Fold, Pairs, Text
+from ..text import decimals, duration, format_ranges
+from .page import Bullets, Details, KeyValues, Text
 
 ALL_WELL = "Every planned run finished; nothing was left out."
 ON_TEST = "the test images (data.val=test, published practice): what was chosen on them is optimistic"
 ON_LAST_AND_BEST = "scored with the last and the best weights"
 MAX_ERROR = 1.0
-"""Percent points: above this standard error of a validation accuracy the images are called few."""
-STATUS_WORDS = {
+"""Percent points: a larger standard error of a validation accuracy is a problem of Health."""
+MAX_NAMED, MAX_VALUES = 10, 4
+STATUS_TEXT = {
     "planned": "not started",
     "running": "running, or killed without a word",
     "interrupted": "interrupted",
     "failed": "failed",
     "diverged": "diverged (loss no longer a number)",
 }
+ESTIMAND = (
+    "Estimand: the difference of mean accuracy on this test set, at these hyper-parameters, over the random "
+    "streams of initialisation, data order, augmentation and dropout, for this one set of training and validation "
+    "images. It says nothing about other hyper-parameters, nor about other training images."
+)
+SEEDS_TO_DECIDE = (
+    "Seeds to decide: the fewest in all that reach 80 % power in a fresh study if the observed difference and "
+    "spread were the true ones; a rough guide at few seeds. To add seeds here until something is found finds too "
+    "much."
+)
+NEW_IMAGES = (
+    "Intervals for new test images: seeds and images resampled together, with one shared seed the images alone; "
+    "coverage from three seeds up in docs/calibration."
+)
+CLAIM_VERDICTS = (
+    "Verdict of a claim: supported or contradicted if Holm p < 0.05, by the sign of the difference; not supported if "
+    "two one-sided t tests place every comparison within the ROPE; else undecided. Single: one shared seed, so no "
+    "test; missing: no shared seed, or no such arm; not testable: the study file says so, or the claim cannot be read."
+)
+MEASURED = (
+    "Rollout measures: of the weights with the lowest validation loss, heads averaged, alpha 0.5, means over the same "
+    "test images for every run; definitions and sources in docs/rollout.md. Agreement between seeds has no interval, "
+    "since each of its values uses all seeds."
+)
 
 
 def health_items(selection: Selection, problems: list[str]) -> list:
-    """Sentences about everything unfinished, left out or mixed, then each failed cell with its error."""
-    restated = [RESTATED] if earlier_hashes(selection) else []
-    lines = [*problems, *restated, *selection.notes, *_status_lines(selection.cells), *_missing_pairs(selection)]
-    lines += _mixed(selection.cells) + _empty_metrics(selection)
-    if _validation(selection.cells) == ON_TEST:
-        lines.append(f"Validation used {ON_TEST}.")
-    lines += _small_validation(selection.done())
+    """Return the sentences of HEALTH_RULES after `problems`, then each failed cell with its error."""
+    lines = [*problems, *(line for rule in HEALTH_RULES for line in rule(selection))]
     items: list = [Bullets(lines=lines)] if lines else [Text(text=ALL_WELL)]
     for _, cell in selection.cells.iterrows():
         error = cell["record"].error
         if error:
             title = f"{cell['cell']} {cell['status']}: {error.get('type', '')}: {error.get('message', '')}"
-            items.append(Fold(title=title, text=error.get("traceback") or "no traceback"))
+            items.append(Details(title=title, text=error.get("traceback") or "no traceback"))
     return items
 
 
-def methods_items(selection: Selection, metric: str = DEFAULT_METRIC) -> list:
-    """Protocol, data, versions and cost."""
-    cells, done = selection.cells, selection.done()
-    if cells.empty:
-        return [Text(text="There are no cells.")]
-    moment = "of the weights with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
-    pairs = [
-        ("Seeds", _seeds(cells)),
-        ("Metric", f"{metric.replace('/', ' ')} {moment}; {_use_of_test(cells)}"),
-        ("Design", selection.design or "plain sweep"),
-        ("Data", f"{', '.join(data_names(cells))}; fingerprint {_values(cells['data_fingerprint'].str[:16])}"),
-        ("Images", _values(pd.Series([_counts(r.num_images) for r in done["record"]]))),
-        ("Validation", _validation(cells)),
-        ("Recipe of the baseline", _recipe(selection)),
-        ("Device", f"{_values(cells['device'])}, {_values(cells['precision'])}"),
-        ("Code", _values(pd.Series([_code(r.code) for r in cells["record"]]))),
-        ("Versions", _values(pd.Series([_versions(r.versions) for r in cells["record"]]))),
-        ("Device time", f"{duration(cells['time_seconds'].sum())} {_over(cells)}"),
-    ]
-    return [Pairs(pairs=[(name, value) for name, value in pairs if value])]
+def _changed_claims(selection: Selection) -> list[str]:
+    return [RESTATED] if earlier_hashes(selection) else []
 
 
-def data_names(cells: pd.DataFrame) -> list[str]:
-    """What the images are known as, else what the configuration calls them."""
-    started = cells[cells["status"] != "planned"]
-    # A planned cell has seen no images yet, so it knows no more than its configuration's name for them.
-    records = (started if len(started) else cells)["record"]
-    names = [r.data_name or str((r.config.get("data") or {}).get("name", "")) for r in records]
-    return sorted(set(names) - {""})
+def _selection_notes(selection: Selection) -> list[str]:
+    return selection.notes
 
 
-def signature(judgement: Judgement) -> str:
-    """How the numbers were made, in one line, after sacreBLEU's signatures."""
-    selection = judgement.selection
-    cells = selection.cells
-    known = [f for f in cells["data_fingerprint"] if f]
-    seeds = len(set(selection.done()["seed"]))
-    parts = {
-        "metric": judgement.metric,
-        "epoch": "best" if judgement.metric in COLUMNS else "last",
-        "data": known[0][:8] if known else "unknown",
-        "seeds": seeds,
-        "paired": "seed",
-        "interval": "t95",
-        "multiple": "holm",
-        "baseline": selection.baseline,
-        "schema": SCHEMA,
-        "vitsweep": package_version("vitsweep"),
-    }
-    return "|".join(f"{key}:{value}" for key, value in parts.items())
-
-
-def _seeds(cells: pd.DataFrame) -> str:
-    planned, done = (sorted(set(rows["seed"])) for rows in (cells, cells[cells["status"] == "done"]))
-    return (
-        format_ranges(planned)
-        if planned == done
-        else f"{format_ranges(planned)} planned, {format_ranges(done) or 'none'} with results"
-    )
-
-
-def _over(cells: pd.DataFrame) -> str:
-    started, done = int((cells["status"] != "planned").sum()), int((cells["status"] == "done").sum())
-    rest = "" if done == started else f" ({done} finished)"
-    return f"over {started} started run{'' if started == 1 else 's'}{rest}"
-
-
-def _status_lines(cells: pd.DataFrame) -> list[str]:
-    lines = []
-    for status, words in STATUS_WORDS.items():
+def _unfinished_cells(selection: Selection) -> list[str]:
+    cells, lines = selection.cells, []
+    for status, words in STATUS_TEXT.items():
         names = list(cells.loc[cells["status"] == status, "cell"])
         if names:
-            shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            lines.append(f"{len(names)} of {len(cells)} cells {words}: {shown}.")
+            lines.append(f"{len(names)} of {len(cells)} cells {words}: {_listed(names, MAX_NAMED, ', ')}.")
     return lines
 
 
-def _missing_pairs(selection: Selection) -> list[str]:
-    """A sentence for each arm that lacks a seed which the baseline has, or the other way round."""
+def _seeds_without_a_pair(selection: Selection) -> list[str]:
+    """Return a sentence for each arm whose seeds are not those of the baseline."""
     if selection.done().empty:
         return []
     values, lines = seed_values(selection), []
@@ -138,43 +98,35 @@ def _missing_pairs(selection: Selection) -> list[str]:
     return lines
 
 
-def _empty_metrics(selection: Selection) -> list[str]:
+def _mixed_code(selection: Selection) -> list[str]:
+    codes = [record.code for record in _started(selection.cells)["record"]]
+    commits = sorted({str(code.get("commit", ""))[:8] for code in codes} - {""})
+    lines = [f"The runs come from {len(commits)} commits: {', '.join(commits)}."] if len(commits) > 1 else []
+    if any(code.get("dirty") for code in codes):
+        lines.append("Some runs come from a checkout with uncommitted changes.")
+    return lines
+
+
+def _mixed_machines(selection: Selection) -> list[str]:
+    started = _started(selection.cells)
+    found = {name: sorted(set(started[name]) - {""}) for name in ("device", "precision")}
+    return [f"The runs differ in {name}: {', '.join(v)}." for name, v in found.items() if len(v) > 1]
+
+
+def _missing_accuracies(selection: Selection) -> list[str]:
     done = selection.done()
     names = list(done.loc[done["final/test/accuracy"].isna(), "cell"])
     return [f"Finished without a test accuracy, so not counted: {', '.join(names)}."] if names else []
 
 
-def _mixed(cells: pd.DataFrame) -> list[str]:
-    started = cells[cells["status"] != "planned"]
-    records = list(started["record"])
-    lines = []
-    commits = sorted({str(r.code.get("commit", ""))[:8] for r in records} - {""})
-    if len(commits) > 1:
-        lines.append(f"The runs come from {len(commits)} commits: {', '.join(commits)}.")
-    if any(r.code.get("dirty") for r in records):
-        lines.append("Some runs come from a checkout with uncommitted changes.")
-    for name in ("device", "precision"):
-        found = sorted(set(started[name]) - {""})
-        if len(found) > 1:
-            lines.append(f"The runs differ in {name}: {', '.join(found)}.")
-    return lines
+def _validation_on_test(selection: Selection) -> list[str]:
+    return [f"Validation used {ON_TEST}."] if _validation(selection.cells) == ON_TEST else []
 
 
-def _use_of_test(cells: pd.DataFrame) -> str:
-    after = "test images were used only after training: " if _validation(cells) != ON_TEST else "test images were "
-    return f"{after}{ON_LAST_AND_BEST}"
-
-
-def _validation(cells: pd.DataFrame) -> str:
-    sources = {(r.config.get("data") or {}).get("val", "") for r in cells["record"]} - {""}
-    if "test" in sources:
-        return ON_TEST
-    return "held out of the training images" if sources else ""
-
-
-def _small_validation(done: pd.DataFrame) -> list[str]:
-    """A sentence if so few validation images are there that what is chosen on them is largely chance."""
-    sizes = [r.num_images.get("val", 0) for r in done["record"]]
+def _few_validation_images(selection: Selection) -> list[str]:
+    """Return a sentence if the standard error of a validation accuracy exceeds MAX_ERROR."""
+    done = selection.done()
+    sizes = [record.num_images.get("val", 0) for record in done["record"]]
     share = done["final/val/accuracy"].mean()
     if not sizes or not min(sizes) or not 0 < share < 1:
         return []
@@ -188,14 +140,158 @@ def _small_validation(done: pd.DataFrame) -> list[str]:
     ]
 
 
-def _counts(images: dict) -> str:
+HEALTH_RULES = (
+    _changed_claims,
+    _selection_notes,
+    _unfinished_cells,
+    _seeds_without_a_pair,
+    _mixed_code,
+    _mixed_machines,
+    _missing_accuracies,
+    _validation_on_test,
+    _few_validation_images,
+)
+"""Functions from a selection to sentences about what is unfinished, left out or mixed, in the order of the page."""
+
+
+def methods_items(judgement: Judgement) -> list:
+    """Return protocol, data, versions and cost, then definitions of the report's statistics."""
+    if judgement.selection.cells.empty:
+        return [Text(text="There are no cells.")]
+    items: list = [KeyValues(pairs=protocol(judgement.selection, judgement.metric))]
+    return [*items, Bullets(lines=_definitions(judgement))] if len(judgement.effects) else items
+
+
+def protocol(selection: Selection, metric: str) -> list[tuple[str, str]]:
+    """Return how the runs were made, as names with their values; what is unknown is left out."""
+    cells = selection.cells
+    moment = "of the weights with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
+    pairs = [
+        ("Seeds", _seeds(cells)),
+        ("Metric", f"{metric.replace('/', ' ')} {moment}; {_use_of_test(cells)}"),
+        ("Design", selection.design or "plain sweep"),
+        ("Data", f"{', '.join(data_names(cells))}; fingerprint {_distinct(cells['data_fingerprint'].str[:16])}"),
+        ("Images", _distinct(_image_counts(record.num_images) for record in selection.done()["record"])),
+        ("Validation", _validation(cells)),
+        ("Recipe of the baseline", _recipe(selection)),
+        ("Device", f"{_distinct(cells['device'])}, {_distinct(cells['precision'])}"),
+        ("Code", _distinct(_code(record.code) for record in cells["record"])),
+        ("Versions", _distinct(_versions(record.versions) for record in cells["record"])),
+        ("Device time", f"{duration(cells['time_seconds'].sum())} {_over(cells)}"),
+    ]
+    return [(name, value) for name, value in pairs if value]
+
+
+def _definitions(judgement: Judgement) -> list[str]:
+    verdict = (
+        "Verdict: helps or hurts (of a rollout measure: differs) if Holm p < 0.05; else equivalent if two one-sided t "
+        f"tests (5 %, Holm over the same family) place it within {judgement.selection.rope:g} points; else undecided, "
+        "which is not a finding of no effect."
+    )
+    interval = (
+        "Interval: 95 % paired t interval over shared seeds, not adjusted for the number of arms. p: paired t test; "
+        f"Holm p: {_families(judgement)}; sign-flip p: every pattern of signs up to 16 seeds."
+    )
+    lines = [seeds_sentence(judgement), ESTIMAND, interval, verdict, SEEDS_TO_DECIDE, NEW_IMAGES]
+    lines += [CLAIM_VERDICTS] if len(judgement.claims) else []
+    lines += [MEASURED] if len(judgement.measures) else []
+    return lines + _detectable_effect(judgement)
+
+
+def seeds_sentence(judgement: Judgement) -> str:
+    """Return the study's seeds and the smallest p that the sign-flip test can reach with them."""
+    pairs = judgement.effects["pairs"].max()
+    shown = f"Seeds {format_ranges(sorted(set(judgement.selection.cells['seed'])))}."
+    if not pairs > 1:
+        return shown
+    return f"{shown} With {int(pairs)} pairs the sign-flip p cannot be below {2 ** (1 - int(pairs)):.3g}."
+
+
+def _families(judgement: Judgement) -> str:
+    arms = "over all arms of the plan, finished or not"
+    if not (judgement.effects["family"] == "claims").any():
+        return f"adjusted {arms}"
+    return f"of arms that a claim is about adjusted over the claims; of all others (exploratory) {arms}"
+
+
+def _detectable_effect(judgement: Judgement) -> list[str]:
+    power = judgement.power
+    if not power or math.isinf(power.effect):
+        return []
+    claims = f"{decimals(power.claims_effect)} among {power.claims} claims, " if power.claims else ""
+    return [
+        f"Minimum detectable effect: {claims}{decimals(power.effect)} among {power.arms} arms (80 % power, 0.05 "
+        f"over that number, {power.seeds} seeds: the fewest pairs of any arm; standard deviation of the paired "
+        f"differences {decimals(power.sd)}, pooled over arms)."
+    ]
+
+
+def signature(judgement: Judgement) -> str:
+    """Return key:value pairs that say how the numbers were made, after sacreBLEU's signatures."""
+    selection = judgement.selection
+    known = [f for f in selection.cells["data_fingerprint"] if f]
+    parts = {
+        "metric": judgement.metric,
+        "epoch": "best" if judgement.metric in COLUMNS else "last",
+        "data": known[0][:8] if known else "unknown",
+        "seeds": len(set(selection.done()["seed"])),
+        "paired": "seed",
+        "interval": "t95",
+        "multiple": "holm",
+        "baseline": selection.baseline,
+        "schema": SCHEMA,
+        "vitsweep": package_version("vitsweep"),
+    }
+    return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+def data_names(cells: pd.DataFrame) -> list[str]:
+    """Return the data sets' names from the runs that saw them; before any run, from the configuration."""
+    started = _started(cells)
+    records = (started if len(started) else cells)["record"]
+    names = [r.data_name or str((r.config.get("data") or {}).get("name", "")) for r in records]
+    return sorted(set(names) - {""})
+
+
+def _started(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells[cells["status"] != "planned"]
+
+
+def _seeds(cells: pd.DataFrame) -> str:
+    planned, done = (sorted(set(rows["seed"])) for rows in (cells, cells[cells["status"] == "done"]))
+    return (
+        format_ranges(planned)
+        if planned == done
+        else f"{format_ranges(planned)} planned, {format_ranges(done) or 'none'} with results"
+    )
+
+
+def _over(cells: pd.DataFrame) -> str:
+    started, done = len(_started(cells)), int((cells["status"] == "done").sum())
+    finished = "" if done == started else f" ({done} finished)"
+    return f"over {started} started run{'' if started == 1 else 's'}{finished}"
+
+
+def _use_of_test(cells: pd.DataFrame) -> str:
+    after = "test images were used only after training: " if _validation(cells) != ON_TEST else "test images were "
+    return f"{after}{ON_LAST_AND_BEST}"
+
+
+def _validation(cells: pd.DataFrame) -> str:
+    sources = {(record.config.get("data") or {}).get("val", "") for record in cells["record"]} - {""}
+    if "test" in sources:
+        return ON_TEST
+    return "held out of the training images" if sources else ""
+
+
+def _image_counts(images: dict) -> str:
     return ", ".join(f"{number:,} {part}" for part, number in images.items())
 
 
 def _recipe(selection: Selection) -> str:
     first = selection.cells.loc[selection.cells["arm"] == selection.baseline, "record"].iloc[0]
-    values = {name: value for name, value in (first.config.get("recipe") or {}).items() if value is not None}
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    recipe = first.config.get("recipe") or {}
+    return ", ".join(f"{name} {value}" for name, value in recipe.items() if value is not None)
 
 
 def _code(code: dict) -> str:
@@ -207,7 +303,10 @@ def _versions(versions: dict) -> str:
     return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
 
 
-def _values(values: pd.Series) -> str:
-    """The distinct values that are not empty, at most four of them."""
-    found = sorted({str(v) for v in values if str(v)})
-    return "; ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+def _distinct(values) -> str:
+    """Return the distinct values that are not empty, at most MAX_VALUES of them."""
+    return _listed(sorted({str(value) for value in values if str(value)}), MAX_VALUES, "; ")
+
+
+def _listed(names: list[str], most: int, separator: str) -> str:
+    return separator.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,9 +1,7 @@
-"""What a report consists of, independent of its language: sections of text, lists, tables, figures and
-pictures.
+"""A report's Page of sections and items, and its two writers: to_html and to_markdown.
 
-report.py fills a Page; to_html and to_markdown write it. The HTML is one file that asks the network for
-nothing: style and script are inlined, the content security policy allows exactly them, pictures are data
-    URIs.
+The HTML is one file that loads nothing: style and script are inlined, the content security policy allows exactly them,
+and pictures are data URIs.
 """
 
 import base64
@@ -21,12 +19,12 @@ from .tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_ROWS = 120
-"""Rows of a figure's data table on the page; the CSV beside it has all."""
+"""Largest number of rows of a figure's data table on the page; the CSV has all."""
 
 
 @dataclass(kw_only=True)
 class Text:
-    """A paragraph."""
+    """Paragraph."""
 
     text: str
     kind: str = "text"
@@ -34,32 +32,32 @@ class Text:
 
 @dataclass(kw_only=True)
 class Bullets:
-    """A list of sentences."""
+    """List of sentences."""
 
     lines: list[str]
     kind: str = "bullets"
 
 
 @dataclass(kw_only=True)
-class Pairs:
-    """Names and values, one a line."""
+class KeyValues:
+    """Names with their values, one per line."""
 
     pairs: list[tuple[str, str]]
-    kind: str = "pairs"
+    kind: str = "key_values"
 
 
 @dataclass(kw_only=True)
-class Fold:
-    """Text that is opened on demand, such as a traceback."""
+class Details:
+    """Text that the reader opens, such as a traceback."""
 
     title: str
     text: str
-    kind: str = "fold"
+    kind: str = "details"
 
 
 @dataclass(kw_only=True)
 class TableItem:
-    """A table."""
+    """Table of a section."""
 
     table: Table
     kind: str = "table"
@@ -67,16 +65,17 @@ class TableItem:
 
 @dataclass(kw_only=True)
 class FigureItem:
-    """A drawn figure: `svg` is what goes into the page, files lie in figures/."""
+    """Drawn figure; its files lie in figures/."""
 
     figure: Figure
-    svg: str
+    svg: str = ""
+    """SVG for the page, filled in when the figure is drawn."""
     kind: str = "figure"
 
 
 @dataclass(kw_only=True)
 class PictureItem:
-    """A picture made of pixels, such as a rollout sheet, lying at `path` under the report's directory."""
+    """PNG such as a rollout sheet, at `path` under the report's directory."""
 
     name: str
     path: Path
@@ -88,7 +87,7 @@ class PictureItem:
 
 @dataclass(kw_only=True)
 class Section:
-    """A heading and what stands under it."""
+    """Heading with its items."""
 
     id: str
     title: str
@@ -97,25 +96,25 @@ class Section:
 
 @dataclass(kw_only=True)
 class Page:
-    """A whole report."""
+    """Whole report."""
 
     title: str
     lead: str
-    """One line under the title: how many arms, seeds, runs, which data."""
+    """Line under the title: numbers of arms, seeds and runs, and the data."""
     sections: list[Section]
     signature: str
-    """How the numbers were made, in one line of key:value pairs."""
+    """Line of key:value pairs that says how the numbers were made."""
 
 
 def to_html(page: Page) -> str:
-    """The page as one HTML file."""
+    """Return the page as one HTML file."""
     style, script = (_read(name) for name in ("report.css", "report.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return _template().render(page=page, style=style, script=script, digest=digest)
 
 
 def to_markdown(page: Page, directory: Path) -> str:
-    """The page as GitHub Markdown whose pictures lie beside it."""
+    """Return the page as GitHub Markdown with links to the pictures under `directory`."""
     parts = [f"# {escape_markdown(page.title)}", escape_markdown(page.lead)]
     for section in page.sections:
         parts.append(f"## {escape_markdown(section.title)}")
@@ -124,7 +123,7 @@ def to_markdown(page: Page, directory: Path) -> str:
 
 
 def frame_rows(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:
-    """Header, cells and a note for a figure's data table; long ones are thinned evenly."""
+    """Return header, cells and a note for a figure's data table; long tables are thinned evenly."""
     step = max(1, -(-len(frame) // SHOWN_ROWS))
     note = f"Every {step}th of {len(frame):,} rows; the CSV has all." if step > 1 else ""
     rows = [[_short(value) for value in row] for row in frame.iloc[::step].itertuples(index=False)]
@@ -155,7 +154,7 @@ def _data_uri(path: Path) -> str:
 
 
 def _shown_width(path: Path) -> int:
-    """Half a PNG's pixels, from its header: a tile is as large in every picture, and sharp on a dense screen."""
+    """Return half a PNG's width in pixels: a tile is as large in every picture, and sharp on a dense screen."""
     return int.from_bytes(Path(path).read_bytes()[16:20], "big") // 2
 
 
@@ -164,9 +163,9 @@ def _markdown_item(item, directory: Path) -> str:
         return escape_markdown(item.text)
     if item.kind == "bullets":
         return "\n".join(f"- {escape_markdown(line)}" for line in item.lines)
-    if item.kind == "pairs":
+    if item.kind == "key_values":
         return "\n".join(f"- {escape_markdown(name)}: {escape_markdown(value)}" for name, value in item.pairs)
-    if item.kind == "fold":
+    if item.kind == "details":
         quoted = "\n".join(f"    {line}" for line in item.text.splitlines())
         return f"{escape_markdown(item.title)}\n\n{quoted}"
     if item.kind == "table":

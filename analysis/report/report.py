@@ -1,9 +1,8 @@
-"""The report of one study: index.html (one file), report.md, results.json, figures and tables, all from the records.
+"""The report of a study, made from its records: index.html (one file), report.md, results.json, figures and tables.
 
-Equal records give equal bytes: no dates, no machine's paths, fixed random streams. The rollout gallery is the one part
-that needs torch and checkpoints; without them the page says so and everything else is there. What it made is noted in
-gallery.json, with the rollout measures of each cell, so that a report can be made again where the checkpoints are not
-(`gallery="keep"`).
+Equal records give equal bytes: no dates, no machine's paths, fixed random streams. Only the rollout gallery needs torch
+and checkpoints; if it cannot be made, the page has a sentence in its place. gallery.json keeps its captions and each
+cell's rollout measures, so that a report can be made again without checkpoints (`gallery="keep"`).
 """
 
 import json
@@ -22,8 +21,9 @@ from ..records.load import StudyRecords, load
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from ..records.wandb_runs import is_wandb_source, report_folder
 from ..statistics.judgement import Judgement, judge
-from .figures import save
-from .health import data_names, signature
+from .figures import save_figure
+from .health import data_names
+from .health import signature as make_signature
 from .page import Bullets, Page, PictureItem, Text, to_html, to_markdown
 from .results import RESULTS_NAME, results_json
 from .sections import Parts, make_parts
@@ -31,7 +31,6 @@ from .tables import frame_csv
 
 REPORT_NAME = "report"
 GALLERY_NAME = "gallery.json"
-GALLERIES = ("make", "keep", "none")
 NO_CHECKPOINTS = "W&B has no checkpoints, so there is no rollout gallery."
 NOT_ASKED = "The rollout gallery was not asked for."
 
@@ -49,7 +48,7 @@ def make_report(
         directories: also `wandb:entity/project?group=study`, and folders of W&B run files.
         out: folder to write; None for `report` in the first directory, for W&B in outputs/wandb/<project>/<study>.
         gallery: make (needs torch and checkpoints), keep (the pictures of the report in the first directory) or none.
-        metric: what arms are compared by, at the last epoch; or a rollout measure, of the best checkpoint.
+        metric: metric that arms are compared by, at the last epoch; or a rollout measure, of the best checkpoint.
         sort: order of the comparison table: planned, or effect.
 
     Raises:
@@ -58,17 +57,17 @@ def make_report(
     check_metric(metric, gallery)
     source = str(directories[0])
     first = report_folder(source) if is_wandb_source(source) else Path(source) / REPORT_NAME
-    kept = read_gallery(first) if gallery == "keep" else None
+    saved = read_gallery(first) if gallery == "keep" else None
     loaded = load(*directories)
-    if loaded.is_copy and kept is None:
-        kept, gallery = {"panels": [], "notes": [NO_CHECKPOINTS]}, "keep"
-    measures, notes = _made_measures(loaded) if gallery == "make" else (kept_measures(kept, loaded), [])
+    if loaded.is_copy and saved is None:
+        saved, gallery = {"panels": [], "notes": [NO_CHECKPOINTS]}, "keep"
+    measures, notes = _make_measures(loaded) if gallery == "make" else (saved_measures(saved, loaded), [])
     judgement = judge(loaded, metric, measures)
-    return report_judgement(judgement, Path(out) if out else first, kept, gallery == "make", sort, notes)
+    return report_judgement(judgement, Path(out) if out else first, saved, gallery == "make", sort, notes)
 
 
 def check_metric(metric: str, gallery: str) -> None:
-    """Refuse a metric that there is not, and a rollout measure where nothing is measured."""
+    """Raise RecordError for an unknown metric, or a rollout measure with `gallery="none"`."""
     allowed = (*METRIC_NAMES, *COLUMNS)
     if metric not in allowed:
         raise RecordError(f"--metric={metric}  is unknown; allowed: {', '.join(allowed)}")
@@ -77,102 +76,105 @@ def check_metric(metric: str, gallery: str) -> None:
 
 
 def report_judgement(
-    judgement: Judgement, folder: Path, kept: dict | None, draw_gallery: bool, sort: str, notes: Sequence[str] = ()
+    judgement: Judgement, folder: Path, saved: dict | None, draw_gallery: bool, sort: str, notes: Sequence[str] = ()
 ) -> Path:
     """Write the report of a judgement into `folder` and return the path of its index.html.
 
     Args:
-        kept: the gallery to show, as read_gallery gives it; None to make one or, without `draw_gallery`, none.
-        notes: what is to be said about the rollout measures.
+        saved: gallery to show, from read_gallery; None to make one or, without `draw_gallery`, to show none.
+        notes: sentences about the rollout measures.
     """
-    _empty(folder)
-    pictures = kept or _made_gallery(judgement.selection, folder, draw_gallery)
-    pictures["notes"] = list(dict.fromkeys([*pictures["notes"], *notes]))
-    pictures["measures"] = _measure_rows(judgement.selection.cells)
-    write_gallery(pictures, folder)
-    parts = make_parts(judgement, sort, _gallery_items(pictures, folder))
+    _make_empty(folder)
+    gallery = saved or _make_gallery(judgement.selection, folder, draw_gallery)
+    gallery["notes"] = list(dict.fromkeys([*gallery["notes"], *notes]))
+    gallery["measures"] = _measure_rows(judgement.selection.cells)
+    write_gallery(gallery, folder)
+    parts = make_parts(judgement, sort, _gallery_items(gallery, folder))
     write_report(judgement, parts, folder, sort)
     return folder / "index.html"
 
 
 def write_report(judgement: Judgement, parts: Parts, folder: Path, sort: str) -> None:
     """Draw the figures and write every file but the gallery's."""
-    inlined = {figure.name: save(figure, folder / "figures") for figure in parts.figures}
-    for section in parts.sections:
-        for item in section.items:
-            if item.kind == "figure":
-                item.svg = inlined[item.figure.name]
-    mark = signature(judgement)
-    page = Page(
-        title=_title(judgement.selection), lead=_lead(judgement.selection), sections=parts.sections, signature=mark
-    )
+    inlined = {figure.name: save_figure(figure, folder / "figures") for figure in parts.figures}
+    for item in (item for section in parts.sections for item in section.items if item.kind == "figure"):
+        item.svg = inlined[item.figure.name]
+    selection, signature = judgement.selection, make_signature(judgement)
+    page = Page(title=_title(selection), lead=_lead(selection), sections=parts.sections, signature=signature)
     texts = {f"figures/{figure.name}.csv": frame_csv(figure.table) for figure in parts.figures}
     for table in parts.tables:
         texts |= {f"tables/{table.name}.csv": table.csv(), f"tables/{table.name}.tex": table.latex()}
-    texts |= {"report.md": to_markdown(page, folder), RESULTS_NAME: results_json(judgement, mark, sort)}
-    # The page last: where it is, everything else is.
+    texts |= {"report.md": to_markdown(page, folder), RESULTS_NAME: results_json(judgement, signature, sort)}
+    # The page is written last: if it exists, so does everything else.
     for name, text in (texts | {"index.html": to_html(page)}).items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def read_gallery(folder: Path) -> dict | None:
-    """The gallery of a report on disk, its pictures and tables in memory; None when there is none."""
+    """Read a report's gallery with its pictures and tables; None if there is none or a file is missing."""
     try:
-        known = json.loads((folder / GALLERY_NAME).read_text(encoding="utf-8"))
-        for panel in known["panels"]:
+        gallery = json.loads((folder / GALLERY_NAME).read_text(encoding="utf-8"))
+        for panel in gallery["panels"]:
             panel["png"] = (folder / "figures" / f"{panel['name']}.png").read_bytes()
             panel["csv"] = (folder / "figures" / f"{panel['name']}.csv").read_text(encoding="utf-8")
     except (OSError, json.JSONDecodeError, KeyError):
         return None
-    return known
+    return gallery
 
 
-def kept_measures(kept: dict | None, loaded: StudyRecords) -> pd.DataFrame | None:
-    """The rollout measures by cell that an earlier report was made with; None if no cell is still the same."""
+def write_gallery(gallery: dict, folder: Path) -> None:
+    """Write a gallery so that read_gallery returns it."""
+    for panel in gallery["panels"]:
+        (folder / "figures" / f"{panel['name']}.png").write_bytes(panel["png"])
+        (folder / "figures" / f"{panel['name']}.csv").write_text(panel["csv"], encoding="utf-8", newline="\n")
+    panels = [{key: panel[key] for key in ("name", "caption", "alt")} for panel in gallery["panels"]]
+    values = {"panels": panels, "notes": gallery["notes"], "measures": gallery.get("measures", [])}
+    text = json.dumps(values, indent=1) + "\n"
+    (folder / GALLERY_NAME).write_text(text, encoding="utf-8", newline="\n")
+
+
+def saved_measures(gallery: dict | None, loaded: StudyRecords) -> pd.DataFrame | None:
+    """Return the gallery's rollout measures of cells that were not trained again since; None if there are none."""
     cells = loaded.cells[["cell", "record"]].itertuples(index=False)
-    finished = {cell: record.finished for cell, record in cells}  # another time: trained again since
-    rows = [row for row in (kept or {}).get("measures", []) if finished.get(row["cell"]) == row["finished"]]
+    finished = {cell: record.finished for cell, record in cells}
+    rows = [row for row in (gallery or {}).get("measures", []) if finished.get(row["cell"]) == row["finished"]]
     return pd.DataFrame(rows).drop(columns="finished") if rows else None
 
 
 def _measure_rows(cells: pd.DataFrame) -> list[dict]:
-    """What kept_measures gives back: the measured cells, empty values as null."""
+    """Return the measured cells as saved_measures expects them, empty values as null."""
     names = [name for name in COLUMNS if name in cells]
     measured = cells[cells[names].notna().any(axis=1)] if names else cells.iloc[:0]
     finished = [record.finished for record in measured["record"]]
     return finite(measured[["cell", *names]].assign(finished=finished).to_dict("records"))
 
 
-def _made_measures(loaded: StudyRecords) -> tuple[pd.DataFrame | None, list[str]]:
-    """The rollout measures of the cells that will be compared; None and a sentence when there are none."""
+def _make_measures(loaded: StudyRecords) -> tuple[pd.DataFrame | None, list[str]]:
+    """Return the rollout measures of the compared cells (None if there are none), and notes."""
     try:
         from ..gallery.gallery import report_measures
 
         return report_measures(select(loaded).cells.drop(columns="record"))
-    except Exception as fault:  # measures must never cost the report its accuracies
-        return None, [_broken(fault)]
+    except Exception as error:  # a report without measures is better than none
+        return None, [_failure_note(error)]
 
 
-def _broken(fault: Exception) -> str:
-    return f"The rollout gallery could not be made ({type(fault).__name__}: {fault})."
-
-
-def _made_gallery(selection: Selection, folder: Path, wanted: bool) -> dict:
-    """Panels and notes of the rollout gallery; one sentence when it cannot be made."""
+def _make_gallery(selection: Selection, folder: Path, wanted: bool) -> dict:
+    """Return panels and notes of the rollout gallery; a note alone if it is not wanted or cannot be made."""
     if not wanted:
         return {"panels": [], "notes": [NOT_ASKED]}
     try:
         from ..gallery.gallery import report_panels
 
         made = report_panels(selection.cells.drop(columns="record"), folder)
-    except Exception as fault:  # pictures must never cost the report its numbers
-        return {"panels": [], "notes": [_broken(fault)]}
+    except Exception as error:  # a report without pictures is better than none
+        return {"panels": [], "notes": [_failure_note(error)]}
     panels = [
         {
-            "name": Path(panel.path).stem,
+            "name": panel.name,
             "caption": panel.caption,
             "alt": panel.alt,
-            "png": Path(panel.path).read_bytes(),
+            "png": panel.path.read_bytes(),
             "csv": frame_csv(panel.table),
         }
         for panel in made.panels
@@ -180,32 +182,26 @@ def _made_gallery(selection: Selection, folder: Path, wanted: bool) -> dict:
     return {"panels": panels, "notes": list(made.notes) or ([] if panels else ["There is nothing to show."])}
 
 
-def write_gallery(pictures: dict, folder: Path) -> None:
-    """Write what read_gallery gives."""
-    for panel in pictures["panels"]:
-        (folder / "figures" / f"{panel['name']}.png").write_bytes(panel["png"])
-        (folder / "figures" / f"{panel['name']}.csv").write_text(panel["csv"], encoding="utf-8", newline="\n")
-    words = [{key: panel[key] for key in ("name", "caption", "alt")} for panel in pictures["panels"]]
-    values = {"panels": words, "notes": pictures["notes"], "measures": pictures.get("measures", [])}
-    text = json.dumps(values, indent=1) + "\n"
-    (folder / GALLERY_NAME).write_text(text, encoding="utf-8", newline="\n")
+def _failure_note(error: Exception) -> str:
+    return f"The rollout gallery could not be made ({type(error).__name__}: {error})."
 
 
-def _gallery_items(pictures: dict, folder: Path) -> list:
+def _gallery_items(gallery: dict, folder: Path) -> list:
     items: list = []
-    for panel in pictures["panels"]:
-        name = panel["name"]
-        # Read back as text, so that a kept gallery and a new one show the same.
-        table = pd.read_csv(folder / "figures" / f"{name}.csv", dtype=str, keep_default_na=False)
-        path = folder / "figures" / f"{name}.png"
-        items.append(PictureItem(name=name, path=path, caption=panel["caption"], alt=panel["alt"], table=table))
-    notes = pictures["notes"]
+    for panel in gallery["panels"]:
+        path = folder / "figures" / f"{panel['name']}.png"
+        # Read back as text, so that a saved gallery and a new one give the same page.
+        table = pd.read_csv(path.with_suffix(".csv"), dtype=str, keep_default_na=False)
+        items.append(
+            PictureItem(name=panel["name"], path=path, caption=panel["caption"], alt=panel["alt"], table=table)
+        )
+    notes = gallery["notes"]
     if len(notes) == 1:
         return [*items, Text(text=notes[0])]
     return [*items, Bullets(lines=notes)] if notes else items
 
 
-def _empty(folder: Path) -> None:
+def _make_empty(folder: Path) -> None:
     # Files of an earlier report about other arms must not lie beside the new one.
     for name in ("figures", "tables"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -1,7 +1,4 @@
-"""results.json: every number of a report at full precision, with the runs it comes from and the hashes of its inputs.
-
-verify recomputes it; other programs can read it in place of the tables.
-"""
+"""results.json: every number of a report at full precision, with the runs it comes from and hashes of the records."""
 
 import hashlib
 import json
@@ -13,6 +10,7 @@ import pandas as pd
 from vitsweep.files import finite
 from vitsweep.study.record import RECORD_NAME
 
+from ..records.selection import Selection
 from ..statistics.judgement import Judgement
 
 RESULTS_NAME = "results.json"
@@ -20,9 +18,9 @@ RESULTS_SCHEMA = 1
 
 
 def results_json(judgement: Judgement, signature: str, sort: str) -> str:
-    """The file's text."""
+    """Return the text of results.json."""
     selection = judgement.selection
-    cells = {arm: _numbers(selection, arm) for arm in selection.arms}
+    cells = {arm: _run_numbers(selection, arm) for arm in selection.arms}
     found, power = judgement.factorial, judgement.power
     values = {
         "schema": RESULTS_SCHEMA,
@@ -48,12 +46,12 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
 
 
 def report_options(folder: Path) -> dict[str, str]:
-    """metric and sort that the report in `folder` was made with."""
+    """Return metric and sort that the report in `folder` was made with."""
     return json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))["options"]
 
 
 def input_hashes(judgement: Judgement) -> dict[str, str]:
-    """Cell -> SHA-256 of its record.json, for the cells that have one."""
+    """Return cell -> SHA-256 of its record.json, for the cells that have one."""
     hashes = {}
     for cell, directory in zip(judgement.selection.cells["cell"], judgement.selection.cells["directory"], strict=True):
         path = Path(directory) / RECORD_NAME
@@ -62,16 +60,17 @@ def input_hashes(judgement: Judgement) -> dict[str, str]:
     return hashes
 
 
-def _numbers(selection, arm: str) -> list[int]:
+def _run_numbers(selection: Selection, arm: str) -> list[int]:
     cells = zip(selection.cells["arm"], selection.cells["status"], strict=True)
     return [i for i, (a, status) in enumerate(cells, start=1) if a == arm and status == "done"]
 
 
-def _rows(frame: pd.DataFrame, runs: dict[str, list[int]] | None = None, also: str = "") -> list[dict[str, Any]]:
+def _rows(frame: pd.DataFrame, runs: dict[str, list[int]] | None = None, baseline: str = "") -> list[dict[str, Any]]:
+    """Return the frame's rows, each with the numbers of its arms' runs if `runs` is given."""
     rows = []
     for row in frame.to_dict("records"):
         if runs is not None:
-            arms = [row["arm"], *([also] if also else [])] if "arm" in row else row["arms"].split()
+            arms = [row["arm"], *([baseline] if baseline else [])] if "arm" in row else row["arms"].split()
             row["runs"] = sorted({number for arm in arms for number in runs.get(arm, [])})
         rows.append(row)
     return rows

@@ -1,43 +1,50 @@
-"""The figures of a report, made from a Judgement; one that has nothing to show is left out."""
+"""The figures of a report, made from a Judgement; a figure without anything to show is None."""
 
 import itertools
 
 import pandas as pd
 
+from ..attention.measures import COLUMNS
+from ..gallery.draw_measures import draw_measures, figure_inches, measured_names
 from ..statistics.effects import display_scale, seed_values
 from ..statistics.judgement import Judgement, pareto_front
 from ..style import arm_styles
 from ..text import interval, signed
-from . import draw_effects
-from .draw_curves import band_over_seeds, curve_figures
-from .figures import Figure, at_most
+from . import draw_curves, draw_effects
+from .figures import Figure, arms_to_draw
 
 COSTS = {
     "params": "trainable parameters",
     "flops_per_image": "FLOPs per image, forward",
     "time_seconds": "time per run, seconds",
 }
-MAX_CLASSES = 20
+MAX_CLASSES, MAX_FACTORS, MAX_PAIRS = 20, 6, 4
 
 
 def effect_figures(judgement: Judgement) -> list[Figure]:
-    """Forest, seed strip and cost."""
-    return [f for f in (forest(judgement), strip(judgement), cost(judgement)) if f]
+    """Return forest, seed strip and cost, for accuracies only."""
+    if display_scale(judgement.metric) != 100.0:
+        return []
+    return _present(forest(judgement), strip(judgement), cost(judgement))
 
 
 def training_figures(judgement: Judgement) -> list[Figure]:
-    """Curves together and apart, and the generalisation gap."""
-    curves = curve_figures(judgement.selection, judgement.effects)
-    gaps = gap(judgement)
-    return curves + ([gaps] if gaps else [])
+    """Return the curves together and apart, and the generalization gap, over the runs that finished."""
+    return [*curves(judgement), *_present(gap(judgement))]
+
+
+def factor_figures(judgement: Judgement) -> list[Figure]:
+    """Return main effects, and the interaction of each pair of factors that is crossed."""
+    if judgement.factorial is None or display_scale(judgement.metric) != 100.0:
+        return []
+    return _present(main_effects(judgement), interactions(judgement))
 
 
 def forest(judgement: Judgement) -> Figure | None:
-    """Every arm's effect with its interval."""
+    """Return every arm's effect with its interval."""
     selection, effects = judgement.selection, judgement.effects
-    names = [a for a in at_most(selection.arms, selection.baseline, effects) if a != selection.baseline]
-    rows = effects[effects["arm"].isin(names) & effects["delta"].notna()]
-    if rows.empty or display_scale(judgement.metric) != 100.0:
+    rows = effects[effects["arm"].isin(_shown(judgement)) & effects["delta"].notna()]
+    if rows.empty:
         return None
     # One pair shows nothing of new seeds, so its interval for new images would pass for what it is not.
     images = judgement.images
@@ -45,11 +52,14 @@ def forest(judgement: Judgement) -> Figure | None:
     wide = " The thin grey line is the interval for new test images as well as new seeds." if len(images) else ""
     exact = "its 95 % t interval; filled: significant after Holm"
     exact = "no interval, since one shared seed has none" if rows["pairs"].max() == 1 else exact
-    parts = [
-        f"{r['arm']} {signed(r['delta'])} {interval(r['ci_low'], r['ci_high'])}".strip() for _, r in rows.iterrows()
-    ]
-    keys = ["arm", "pairs", "delta", "ci_low", "ci_high", "verdict"]
-    table = rows[keys].merge(images[["arm", "image_low", "image_high"]], on="arm", how="left") if wide else rows[keys]
+    parts = [f"{row['arm']} {_effect(row)}" for _, row in rows.iterrows()]
+    table = rows[["arm", "pairs", "delta", "ci_low", "ci_high", "verdict"]]
+    if len(images):
+        table = table.merge(images[["arm", "image_low", "image_high"]], on="arm", how="left")
+
+    def draw(canvas, color):
+        draw_effects.draw_forest(rows, images, ax=canvas.subplots(), color=color, rope=selection.rope)
+
     return Figure(
         name="effects",
         title="Effect of each arm on the test accuracy",
@@ -58,24 +68,20 @@ def forest(judgement: Judgement) -> Figure | None:
         alt=f"Effects in percent points: {'; '.join(parts)}.",
         table=table,
         size=(8.5, 1.1 + 0.36 * len(rows)),
-        draw=lambda canvas, colour: draw_effects.draw_forest(
-            rows, images, ax=canvas.subplots(), colour=colour, rope=selection.rope
-        ),
+        draw=draw,
     )
 
 
 def strip(judgement: Judgement) -> Figure | None:
-    """Every run's accuracy."""
-    selection = judgement.selection
-    values = seed_values(selection, judgement.metric).dropna(axis="columns", how="all")
-    if len(values) < 2 or display_scale(judgement.metric) != 100.0:
+    """Return every run's accuracy."""
+    values = seed_values(judgement.selection, judgement.metric).dropna(axis="columns", how="all")
+    if len(values) < 2:
         return None
-    values = values[[arm for arm in at_most(selection.arms, selection.baseline, judgement.effects) if arm in values]]
+    values = values[[arm for arm in _shown(judgement) if arm in values]]
     spans = [f"{a} {values[a].min():.2f} to {values[a].max():.2f} %" for a in values]
 
-    def draw(canvas, colour):
-        styles = arm_styles(selection.arms, selection.baseline, colour)
-        draw_effects.draw_strip(values, ax=canvas.subplots(), styles=styles, colour=colour)
+    def draw(canvas, color):
+        draw_effects.draw_strip(values, ax=canvas.subplots(), styles=_styles(judgement, color), color=color)
 
     return Figure(
         name="seeds",
@@ -89,26 +95,22 @@ def strip(judgement: Judgement) -> Figure | None:
 
 
 def cost(judgement: Judgement) -> Figure | None:
-    """Accuracy against what it costs, a panel for each cost that differs between arms."""
-    selection = judgement.selection
-    rows = judgement.effects[
-        judgement.effects["arm"].isin(at_most(selection.arms, selection.baseline, judgement.effects))
-    ]
+    """Return accuracy against cost, a panel for each cost that differs between arms."""
+    rows = judgement.effects[judgement.effects["arm"].isin(_shown(judgement))]
     panels = {c: pareto_front(rows, c) for c in COSTS}
     panels = {c: p for c, p in panels.items() if len(p) > 1 and p[c].max() > 1.02 * p[c].min() > 0}
-    if not panels or display_scale(judgement.metric) != 100.0:
+    if not panels:
         return None
     fronts = [f"by {COSTS[c]} {', '.join(p.loc[p['front'], 'arm'])}" for c, p in panels.items()]
 
-    def draw(canvas, colour):
-        styles = arm_styles(selection.arms, selection.baseline, colour)
+    def draw(canvas, color):
+        styles = _styles(judgement, color)
         axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (name, points) in zip(axes, panels.items(), strict=True):
-            draw_effects.draw_cost(points, ax=ax, styles=styles, colour=colour, cost=name, label=COSTS[name])
+            draw_effects.draw_cost(points, ax=ax, styles=styles, color=color, cost=name, label=COSTS[name])
         for ax in axes[1:]:
             ax.set_ylabel("")
-        handles, labels = axes[0].get_legend_handles_labels()
-        canvas.legend(handles, labels, loc="outside lower left", ncols=min(4, len(labels)))
+        draw_curves.add_legend(canvas, axes[0])
 
     return Figure(
         name="cost",
@@ -122,30 +124,53 @@ def cost(judgement: Judgement) -> Figure | None:
     )
 
 
+def curves(judgement: Judgement) -> list[Figure]:
+    """Return the curves of all arms together, and of each arm apart; no figure without a finished run."""
+    band = draw_curves.band_over_seeds(judgement.selection.done_history())
+    if band.empty:
+        return []
+    known = set(band["arm"])
+    arms = _shown(judgement, known)
+    left_out = len(known) - len(arms)
+    note = f" {left_out} more arms are in the table only." if left_out else ""
+    common = {"alt": _curves_alt(band, arms), "table": band}
+    together = Figure(
+        name="curves",
+        title="Training graph, arms together",
+        caption="Mean over the seeds that finished; the band reaches from the lowest to the highest seed. Training "
+        "values are running averages with dropout and augmentation on, so they may lie below validation." + note,
+        size=(9, 5.6),
+        draw=lambda canvas, color: draw_curves.draw_together(canvas, band, arms, _styles(judgement, color)),
+        **common,
+    )
+    apart = Figure(
+        name="curves-apart",
+        title="Training graph, each arm apart",
+        caption="Training (dashed) and validation (solid) of each arm, on the same axes everywhere." + note,
+        size=(9, 1 + 1.9 * len(arms)),
+        draw=lambda canvas, color: draw_curves.draw_apart(canvas, band, arms, _styles(judgement, color)),
+        **common,
+    )
+    return [together, apart]
+
+
+def _curves_alt(band: pd.DataFrame, arms: list[str]) -> str:
+    values = _last_values(band, "val/accuracy")
+    shown = [f"{arm} {values[arm]:.1f} %" for arm in arms if arm in values.index]
+    if not shown:
+        return "Loss and accuracy by epoch."
+    return f"Loss and accuracy by epoch. Validation accuracy at the last epoch: {', '.join(shown)}."
+
+
 def gap(judgement: Judgement) -> Figure | None:
-    """Training minus validation accuracy, and validation minus training loss, by epoch."""
-    selection = judgement.selection
-    history = selection.done_history().copy()
+    """Return training minus validation accuracy, and validation minus training loss, by epoch."""
+    history = judgement.selection.done_history().copy()
     history["gap/accuracy"] = history["train/accuracy"] - history["val/accuracy"]
     history["gap/loss"] = history["val/loss"] - history["train/loss"]
-    band = band_over_seeds(history, ("gap/accuracy", "gap/loss"))
+    band = draw_curves.band_over_seeds(history, ("gap/accuracy", "gap/loss"))
     if band.empty:
         return None
-    known = set(band["arm"].unique())
-    arms = at_most([a for a in selection.arms if a in known], selection.baseline, judgement.effects)
-    last = band[(band["metric"] == "gap/accuracy") & (band["epoch"] == band["epoch"].max())].set_index("arm")["mean"]
-
-    def draw(canvas, colour):
-        styles = arm_styles(selection.arms, selection.baseline, colour)
-        axes = canvas.subplots(1, 2)
-        titles = {"gap/accuracy": "training - validation accuracy, points", "gap/loss": "validation - training loss"}
-        for ax, (metric, title) in zip(axes, titles.items(), strict=True):
-            draw_effects.draw_gap(band[band["metric"] == metric], arms, ax=ax, styles=styles)
-            ax.axhline(0, color=colour["soft"], linewidth=1)
-            ax.set_title(title)
-        handles, labels = axes[0].get_legend_handles_labels()
-        canvas.legend(handles, labels, loc="outside lower left", ncols=min(4, len(labels)))
-
+    arms, last = _shown(judgement, set(band["arm"])), _last_values(band, "gap/accuracy")
     shown = ", ".join(f"{a} {signed(last[a], 1)} points" for a in arms if a in last)
     return Figure(
         name="gap",
@@ -155,29 +180,22 @@ def gap(judgement: Judgement) -> Figure | None:
         alt=f"Training minus validation accuracy at the last epoch: {shown}.",
         table=band,
         size=(9, 3.6 + 0.2 * (len(arms) // 4)),
-        draw=draw,
+        draw=lambda canvas, color: draw_curves.draw_gap(canvas, band, arms, _styles(judgement, color), color["soft"]),
     )
 
 
-def factor_figures(judgement: Judgement) -> list[Figure]:
-    """Main effects, and the interaction of each pair of factors that is crossed."""
-    found = judgement.factorial
-    if found is None or display_scale(judgement.metric) != 100.0:
-        return []
-    return [f for f in (_main_effects(judgement), _interactions(judgement)) if f]
-
-
-def _main_effects(judgement: Judgement) -> Figure | None:
+def main_effects(judgement: Judgement) -> Figure | None:
+    """Return a panel for each of the first factors: its levels against the baseline's level."""
     main, selection = judgement.factorial.main, judgement.selection
-    factors = list(dict.fromkeys(main["factor"]))[:6]
+    factors = list(dict.fromkeys(main["factor"]))[:MAX_FACTORS]
     if not factors:
         return None
-    usual = selection.levels[selection.baseline]
+    baseline_levels = selection.levels[selection.baseline]
 
-    def draw(canvas, colour):
+    def draw(canvas, color):
         axes = canvas.subplots(1, len(factors), sharey=True, squeeze=False)[0]
         for ax, factor in zip(axes, factors, strict=True):
-            draw_effects.draw_main(main, factor, usual[factor], ax=ax, colour=colour)
+            draw_effects.draw_main(main, factor, baseline_levels[factor], ax=ax, color=color)
         axes[0].set_ylabel("effect, percent points")
 
     parts = [f"{r['factor']}={r['level']} {signed(r['effect'])}" for _, r in main.iterrows()]
@@ -193,20 +211,20 @@ def _main_effects(judgement: Judgement) -> Figure | None:
     )
 
 
-def _interactions(judgement: Judgement) -> Figure | None:
-    cells = judgement.factorial.cells
-    crossed = list(dict.fromkeys(judgement.factorial.interactions["factors"]))[:4]
+def interactions(judgement: Judgement) -> Figure | None:
+    """Return a panel for each of the first pairs of crossed factors."""
+    cells, rows = judgement.factorial.cells, judgement.factorial.interactions
+    crossed = list(dict.fromkeys(rows["factors"]))[:MAX_PAIRS]
     pairs = [p for p in itertools.combinations(cells.columns[:-2], 2) if f"{p[0]} x {p[1]}" in crossed]
     if not pairs:
         return None
 
-    def draw(canvas, colour):
+    def draw(canvas, color):
         axes = canvas.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
         for ax, (one, other) in zip(axes, pairs, strict=True):
-            draw_effects.draw_interaction(cells, one, other, ax=ax, colour=colour)
+            draw_effects.draw_interaction(cells, one, other, ax=ax, color=color)
         axes[0].set_ylabel("test accuracy, %")
 
-    rows = judgement.factorial.interactions
     parts = [f"{r['factors']} at {r['levels']} {signed(r['effect'])}" for _, r in rows.head(6).iterrows()]
     return Figure(
         name="interactions",
@@ -220,21 +238,72 @@ def _interactions(judgement: Judgement) -> Figure | None:
 
 
 def class_figure(judgement: Judgement) -> Figure | None:
-    """Differences by class as a heat map."""
-    if judgement.classes.empty or judgement.classes["class"].nunique() > MAX_CLASSES:
+    """Return the differences by class as a heat map; None with more than MAX_CLASSES classes."""
+    classes = judgement.classes
+    if classes.empty or classes["class"].nunique() > MAX_CLASSES:
         return None
-    selection = judgement.selection
-    table = judgement.classes.pivot(index="arm", columns="class", values="delta")
-    order = [a for a in at_most(selection.arms, selection.baseline, judgement.effects) if a in table.index]
-    table = table.loc[order, list(dict.fromkeys(judgement.classes["class"]))]
-    worst = judgement.classes.loc[judgement.classes["delta"].abs().idxmax()]
+    table = classes.pivot(index="arm", columns="class", values="delta")
+    table = table.loc[[arm for arm in _shown(judgement) if arm in table.index], list(dict.fromkeys(classes["class"]))]
+    largest = classes.loc[classes["delta"].abs().idxmax()]
     return Figure(
         name="classes",
         title="Effect by class",
         caption="Difference to the baseline in percent points, mean over shared seeds; blue is better. Exploratory: "
         "intervals are in the table and are not corrected for the number of classes.",
-        alt=f"Largest difference of a class: {worst['arm']} on {worst['class']}, {signed(worst['delta'], 1)} points.",
-        table=judgement.classes,
+        alt=f"Largest difference of a class: {largest['arm']} on {largest['class']}, "
+        f"{signed(largest['delta'], 1)} points.",
+        table=classes,
         size=(8.5, 1.3 + 0.34 * len(table)),
-        draw=lambda canvas, colour: draw_effects.draw_classes(table, ax=canvas.subplots(), colour=colour),
+        draw=lambda canvas, color: draw_effects.draw_classes(table, ax=canvas.subplots(), color=color),
     )
+
+
+def measure_figure(judgement: Judgement) -> Figure | None:
+    """Return a small panel for each rollout measure; None with a single arm."""
+    done, baseline = judgement.selection.done(), judgement.selection.baseline
+    finished = set(done["arm"])
+    arms = [arm for arm in _shown(judgement) if arm in finished]
+    if len(arms) < 2:
+        return None
+    table = done.loc[done["arm"].isin(arms), ["arm", "seed", *COLUMNS]]
+    changes = judgement.measures[judgement.measures["arm"] != baseline]
+    tested = int(changes["ci_low"].notna().sum())
+    clear = int(((changes["ci_low"] > 0) | (changes["ci_high"] < 0)).sum())
+    return Figure(
+        name="measures",
+        title="Rollout measures of every run",
+        caption="A mark for each run, a bar at the arm's mean, the thin line at the baseline's. Each panel has a scale "
+        "of its own.",
+        alt=f"{clear} of {tested} differences to the baseline have a 95 % interval without zero, not adjusted for "
+        "their number."
+        if tested
+        else "No difference to the baseline has an interval.",
+        table=table,
+        size=figure_inches(len(measured_names(table)), len(arms)),
+        draw=lambda canvas, color: draw_measures(canvas, table, arms, baseline, color),
+    )
+
+
+def _present(*figures: Figure | None) -> list[Figure]:
+    return [figure for figure in figures if figure]
+
+
+def _shown(judgement: Judgement, among: set[str] | None = None) -> list[str]:
+    """Return the arms that a figure shows, of those in `among` (None: of all)."""
+    selection = judgement.selection
+    arms = [arm for arm in selection.arms if among is None or arm in among]
+    return arms_to_draw(arms, selection.baseline, judgement.effects)
+
+
+def _styles(judgement: Judgement, color: dict[str, str]) -> dict[str, dict]:
+    return arm_styles(judgement.selection.arms, judgement.selection.baseline, color)
+
+
+def _last_values(band: pd.DataFrame, metric: str) -> pd.Series:
+    """Return arm -> mean of a metric at the last epoch of the longest run."""
+    last = band[(band["metric"] == metric) & (band["epoch"] == band["epoch"].max())]
+    return last.set_index("arm")["mean"]
+
+
+def _effect(row: pd.Series) -> str:
+    return f"{signed(row['delta'])} {interval(row['ci_low'], row['ci_high'])}".strip()

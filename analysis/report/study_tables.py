@@ -1,4 +1,4 @@
-"""The tables of a report, each made from one frame: arms, runs, claims, factors, epochs and test images."""
+"""The tables of a report, each made from one frame: arms, claims, factors, epochs, test images, measures and runs."""
 
 import math
 
@@ -9,6 +9,7 @@ from ..records.selection import Selection
 from ..statistics.effects import display_scale
 from ..statistics.factorial import interaction_name
 from ..statistics.judgement import Judgement
+from ..statistics.measure_effects import UNTESTED, attention_arms
 from ..text import (
     DASH,
     PLUS_MINUS,
@@ -26,44 +27,69 @@ from ..text import (
 )
 from .tables import Column, Table
 
-SORTS = ("planned", "effect")
+MEASURE_DIGITS = 4
+"""Significant digits of the largest mean of a rollout measure; its other numbers have as many decimals."""
 ONE_PAIR = (
     "Of an arm with one shared seed two trained models are compared: the interval is for other test images and these "
     "models only, and McNemar's p compares the models, not the arms. Another seed may turn the sign."
 )
+MEASURE_NOTES = {
+    "patch_size": "Arms have patches of different size: centre and spread can be compared; all other measures, "
+    "distance included, also depend on how many patches there are.",
+    "num_hidden_layers": "Arms have different numbers of blocks: a rollout through fewer of them leaves more on the "
+    "class token and less mixed, whatever the attention, so prefix mass and mixing also measure the depth.",
+}
+"""Field of the model -> what not to conclude about rollout measures where arms differ in it."""
 
 
 def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned") -> Table:
-    """The comparison table.
+    """Return the comparison table.
 
     Args:
         runs: arm -> its runs' numbers.
         sort: planned (the plan's order) or effect (largest first); the baseline stays on top.
     """
-    frame, in_points = judgement.effects, display_scale(judgement.metric) == 100.0
+    frame, metric = judgement.effects, judgement.metric
     frame = frame.assign(train_accuracy=[_train_accuracy(judgement.selection, arm) for arm in frame["arm"]])
     if sort == "effect":
         order = frame["delta"].sort_values(ascending=False, kind="stable", na_position="last").index
         frame = frame.loc[[*frame.index[:1], *(i for i in order if i not in frame.index[:1])]]
-    places, name = _places(judgement.metric), _words(judgement.metric) + (", %" if in_points else "")
     compared = len(frame) > 1
-    columns = [
-        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
+    base = judgement.selection.baseline or "the baseline"
+    moment = "with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
+    against = f", every arm against {base}. Intervals are for this test set; effects also use the runs of {base}"
+    return Table(
+        name="arms",
+        title="Comparison of the arms",
+        caption=f"{_metric_text(metric).capitalize()} {moment}{against if compared else ''}. "
+        "Training images were scored like test images: last weights, no dropout, no augmentation.",
+        frame=frame,
+        columns=_effect_columns(metric, compared) + _cost_columns(),
+        runs=[runs.get(arm, "") for arm in frame["arm"]],
+    )
+
+
+def _effect_columns(metric: str, compared: bool) -> list[Column]:
+    in_percent, places = display_scale(metric) == 100.0, _places(metric)
+    name = _metric_text(metric) + (", %" if in_percent else "")
+    effect = f"effect{', points' if in_percent else ''} [95 % interval]"
+    return [
+        _arm_column(),
         Column("what changed", lambda r: unicode_arrows(r["changes"]) or DASH, "changes", numeric=False, wrap=True),
-        Column("seeds", lambda r: integer(r["n"]), "n", keep=True),
-        Column(name, lambda r: _mean_and_sd(r["mean"], r["sd"], places), "mean", keep=True),
-        Column(
-            f"effect{', points' if in_points else ''} [95 % interval]",
-            lambda r: estimate(r["delta"], r["ci_low"], r["ci_high"], places),
-            "delta",
-            keep=compared,
-        ),
+        _seeds_column(keep=True),
+        Column(name, lambda r: _mean_and_sd(r, places), "mean", keep=True),
+        _estimate_column(effect, "delta", places=places, keep=compared),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm"),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=compared),
         Column("seeds to decide", lambda r: integer(r["seeds_needed"]), "seeds_needed"),
         Column("sign-flip p", lambda r: p_value(r["p_signflip"]), "p_signflip"),
         Column("effect / sd", lambda r: decimals(r["effect_size"]), "effect_size"),
         Column("seeds better", lambda r: percent(r["better"]), "better"),
+    ]
+
+
+def _cost_columns() -> list[Column]:
+    return [
         Column("failed or diverged runs", lambda r: integer(r["failed"]), "failed"),
         Column("on training images, %", lambda r: decimals(r["train_accuracy"]), "train_accuracy"),
         Column("parameters", lambda r: si_number(r["params"]), "params"),
@@ -73,29 +99,15 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         Column("published, %", lambda r: decimals(r["published"]), "published"),
         Column("family", lambda r: text_or_dash(r["family"]), "family", numeric=False),
     ]
-    base = judgement.selection.baseline or "the baseline"
-    moment = "with the lowest validation loss" if judgement.metric in COLUMNS else "at the last epoch"
-    caption = f"{_words(judgement.metric).capitalize()} {moment}"
-    if compared:
-        caption += f", every arm against {base}. Intervals are for this test set; effects also use the runs of {base}"
-    caption += ". Training images were scored like test images: last weights, no dropout, no augmentation."
-    return Table(
-        name="arms",
-        title="Comparison of the arms",
-        caption=caption,
-        frame=frame,
-        columns=columns,
-        runs=[runs.get(arm, "") for arm in frame["arm"]],
-    )
 
 
 def claim_table(judgement: Judgement) -> Table:
-    """What was claimed before the first run, and the verdicts."""
+    """Return the claims that the study file states, with their verdicts."""
     columns = [
         Column("claim", lambda r: r["claim"], "claim", numeric=False, keep=True, wrap=True),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=True),
         Column("evidence", lambda r: r["evidence"], "evidence", numeric=False, keep=True, wrap=True),
-        Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
+        _holm_column(),
         Column("changed after the start", lambda r: "yes" if r["changed_after_start"] else "no", "changed_after_start"),
     ]
     caption = (
@@ -106,42 +118,30 @@ def claim_table(judgement: Judgement) -> Table:
 
 
 def main_table(judgement: Judgement) -> Table:
-    """Main effects of the factors' levels."""
+    """Return the main effects of the factors' levels."""
     places = _places(judgement.metric)
     columns = [
         Column("factor", lambda r: r["factor"], "factor", numeric=False, keep=True),
         Column("level", lambda r: r["level"], "level", numeric=False, keep=True),
-        Column("seeds", lambda r: integer(r["n"]), "n", keep=True),
+        _seeds_column(keep=True),
         Column("mean", lambda r: decimals(r["mean"], places), "mean", keep=True),
-        Column(
-            "effect [95 % interval]",
-            lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"], places),
-            "effect",
-            keep=True,
-        ),
+        _estimate_column("effect [95 % interval]", "effect", places=places),
         Column("p, unadjusted", lambda r: p_value(r["p"]), "p", keep=True),
     ]
     caption = "Main effects: each level against the baseline's level, averaged over the other factors. Exploratory."
-    return Table(
-        name="main-effects", title="Main effects", caption=caption, frame=judgement.factorial.main, columns=columns
-    )
+    frame = judgement.factorial.main
+    return Table(name="main-effects", title="Main effects", caption=caption, frame=frame, columns=columns)
 
 
 def interaction_table(judgement: Judgement) -> Table:
-    """What two levels together do beyond the sum of what they do alone."""
-    places = _places(judgement.metric)
+    """Return the interactions: the effect of two levels together minus the sum of their single effects."""
     columns = [
         Column("factors", interaction_name, "factors", numeric=False, keep=True),
         Column("levels", lambda r: r["levels"], "levels", numeric=False, keep=True),
-        Column("seeds", lambda r: integer(r["n"]), "n"),
-        Column(
-            "interaction [95 % interval]",
-            lambda r: estimate(r["effect"], r["ci_low"], r["ci_high"], places),
-            "effect",
-            keep=True,
-        ),
+        _seeds_column(),
+        _estimate_column("interaction [95 % interval]", "effect", places=_places(judgement.metric)),
         Column("p", lambda r: p_value(r["p"]), "p", keep=True),
-        Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True),
+        _holm_column(),
     ]
     caption = (
         "Interactions: the effect of both levels together minus the sum of their single effects, on each seed, "
@@ -152,16 +152,11 @@ def interaction_table(judgement: Judgement) -> Table:
 
 
 def saturation_table(judgement: Judgement, rule: str) -> Table:
-    """When validation loss stops falling."""
+    """Return the epochs at which the arms' validation loss stops falling, by `rule`."""
     columns = [
-        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
-        Column("seeds", lambda r: integer(r["n"]), "n", keep=True),
-        Column(
-            "saturation epoch [95 % interval]",
-            lambda r: _unsigned(r["epoch"], r["ci_low"], r["ci_high"]),
-            "epoch",
-            keep=True,
-        ),
+        _arm_column(),
+        _seeds_column(keep=True),
+        Column("saturation epoch [95 % interval]", _epoch_text, "epoch", keep=True),
         Column("still improving in the last epochs", lambda r: integer(r["late"]), "late"),
         Column("epoch of the lowest loss", lambda r: decimals(r["lowest_epoch"], 1), "lowest_epoch", keep=True),
     ]
@@ -173,21 +168,14 @@ def saturation_table(judgement: Judgement, rule: str) -> Table:
 
 
 def best_table(judgement: Judgement) -> Table:
-    """What it does to choose the epoch with the lowest validation loss."""
+    """Return the test accuracy of the best epoch against the last, and the optimism of choosing the best."""
     columns = [
-        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
-        Column("seeds", lambda r: integer(r["n"]), "n", keep=True),
+        _arm_column(),
+        _seeds_column(keep=True),
         Column("last epoch, %", lambda r: decimals(r["final"]), "final", keep=True),
         Column("best epoch, %", lambda r: decimals(r["best"]), "best", keep=True),
-        Column(
-            "best - last [95 % interval]", lambda r: estimate(r["gain"], r["ci_low"], r["ci_high"]), "gain", keep=True
-        ),
-        Column(
-            "optimism of choosing [95 % interval]",
-            lambda r: estimate(r["optimism"], r["optimism_low"], r["optimism_high"]),
-            "optimism",
-            keep=True,
-        ),
+        _estimate_column("best - last [95 % interval]", "gain"),
+        _estimate_column("optimism of choosing [95 % interval]", "optimism", low="optimism_low", high="optimism_high"),
     ]
     caption = (
         "Best epoch (lowest validation loss) against the last: test accuracy, and (validation - test) accuracy at the "
@@ -197,17 +185,15 @@ def best_table(judgement: Judgement) -> Table:
 
 
 def image_table(judgement: Judgement) -> Table:
-    """The effects seen from the test images."""
+    """Return the effects with their spread over test images, and the images that change."""
     frame = judgement.images
     several, single = bool((frame["pairs"] > 1).any()), bool((frame["pairs"] == 1).any())
+    scope = "seeds and new images" if several else "images, these models only"
     columns = [
-        Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True),
+        _arm_column(),
         Column("seeds", lambda r: integer(r["pairs"]), "pairs"),
         Column(
-            f"effect [95 % interval for new {'seeds and new images' if several else 'images, these models only'}]",
-            lambda r: _image_effect(r, marked=several),
-            "delta",
-            keep=True,
+            f"effect [95 % interval for new {scope}]", lambda r: _image_effect(r, marked=several), "delta", keep=True
         ),
         Column("McNemar p", lambda r: p_value(r["mcnemar_p"]), "mcnemar_p"),
         Column("images that change", lambda r: f"{r['changed']:.1f} %", "changed", keep=True),
@@ -225,8 +211,39 @@ def image_table(judgement: Judgement) -> Table:
     return Table(name="images", title="Test images", caption=caption, frame=frame, columns=columns, notes=notes)
 
 
+def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
+    """Return a row per rollout measure and arm: mean over seeds and paired difference to the baseline.
+
+    Args:
+        runs: arm -> its runs' numbers.
+    """
+    frame = judgement.measures
+    places = {name: _measure_places(rows["mean"]) for name, rows in frame.groupby("measure")}
+    columns = [
+        Column("measure", lambda r: measure_text(r["measure"]), "measure", numeric=False, keep=True),
+        _arm_column(),
+        _seeds_column(),
+        Column("mean", lambda r: _measure_mean(r, places[r["measure"]]), "mean", keep=True),
+        Column("difference [95 % interval]", lambda r: _difference(r, places[r["measure"]]), "delta", keep=True),
+        Column("p", lambda r: p_value(r["p"]), "p"),
+        _holm_column(),
+    ]
+    tests = len(attention_arms(judgement.selection)) * len(set(frame["measure"]) - {UNTESTED})
+    return Table(
+        name="measures",
+        title="Rollout measures",
+        caption="Rollout measures, mean over test images, then over seeds; differences to "
+        f"{judgement.selection.baseline or 'the baseline'} on shared seeds. Exploratory: no hypothesis about them was "
+        f"declared, so there is no verdict; Holm p is adjusted over these {tests} differences.",
+        frame=frame,
+        columns=columns,
+        notes=[note for name, note in MEASURE_NOTES.items() if len(_model_values(judgement.selection, name)) > 1],
+        runs=[runs.get(arm, "") for arm in frame["arm"]],
+    )
+
+
 def run_table(selection: Selection) -> Table:
-    """Every cell with the number by which the other tables cite it."""
+    """Return every cell with the number by which the other tables cite it."""
     frame = selection.cells.drop(columns=["record", "directory"]).copy()
     frame.insert(0, "run", range(1, len(frame) + 1))
     frame["error"] = [(r.error or {}).get("type", "") for r in selection.cells["record"]]
@@ -247,15 +264,38 @@ def run_table(selection: Selection) -> Table:
 
 
 def run_numbers(selection: Selection) -> dict[str, str]:
-    """Arm -> the numbers of its finished runs in run_table, as ranges: `1-5, 9`."""
+    """Return arm -> the numbers of its finished runs in run_table, as ranges: `1-5, 9`."""
     cells = selection.cells
     numbers = pd.Series(range(1, len(cells) + 1), index=cells.index)[cells["status"] == "done"]
     return {arm: format_ranges(list(numbers[cells["arm"] == arm])) for arm in selection.arms}
 
 
 def estimate(value: float, low: float, high: float, places: int = 2) -> str:
-    """`+0.30 [+0.10, +0.50]`, without the brackets when there is no interval."""
+    """Return `+0.30 [+0.10, +0.50]`, without the brackets if there is no interval."""
     return f"{signed(value, places)} {interval(low, high, places)}".strip()
+
+
+def measure_text(name: str) -> str:
+    """Return a rollout measure's name as it is shown: `rollout/spread_px` -> `spread, px`."""
+    return name.removeprefix("rollout/").replace("_px", ", px").replace("_", " ")
+
+
+def _arm_column() -> Column:
+    return Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True)
+
+
+def _seeds_column(keep: bool = False) -> Column:
+    return Column("seeds", lambda r: integer(r["n"]), "n", keep=keep)
+
+
+def _holm_column() -> Column:
+    return Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True)
+
+
+def _estimate_column(
+    title: str, key: str, *, low: str = "ci_low", high: str = "ci_high", places: int = 2, keep: bool = True
+) -> Column:
+    return Column(title, lambda r: estimate(r[key], r[low], r[high], places), key, keep=keep)
 
 
 def _image_effect(row: dict, marked: bool) -> str:
@@ -264,36 +304,56 @@ def _image_effect(row: dict, marked: bool) -> str:
 
 
 def _changed_by_chance(frame: pd.DataFrame) -> str:
-    """What the share of images that change is to be held against."""
-    usual = frame["changed_between_seeds"].iloc[0]
-    if math.isnan(usual):
+    """Return the note about the share of images that changes between two seeds of the baseline."""
+    between_seeds = frame["changed_between_seeds"].iloc[0]
+    if math.isnan(between_seeds):
         return "With one run of the baseline it is not known how many images change by chance."
     return (
-        f"Between two seeds of the baseline {usual:.1f} % of the images change by chance. An arm shares the random "
-        "streams of the baseline's run of the same seed, so its share may be lower."
+        f"Between two seeds of the baseline {between_seeds:.1f} % of the images change by chance. An arm shares the "
+        "random streams of the baseline's run of the same seed, so its share may be lower."
     )
 
 
 def _train_accuracy(selection: Selection, arm: str) -> float:
-    """Percent, mean over the finished runs, of the last weights in evaluation mode."""
+    """Return percent, mean over the finished runs, of the last weights in evaluation mode."""
     done = selection.done()
     return 100 * done.loc[done["arm"] == arm, "final/train/accuracy"].mean()
 
 
-def _mean_and_sd(mean: float, sd: float, places: int) -> str:
-    shown = decimals(mean, places)
-    return shown if math.isnan(sd) else f"{shown} {PLUS_MINUS} {decimals(sd, places)}"
+def _mean_and_sd(row: dict, places: int) -> str:
+    shown = decimals(row["mean"], places)
+    return shown if math.isnan(row["sd"]) else f"{shown} {PLUS_MINUS} {decimals(row['sd'], places)}"
 
 
-def _unsigned(value: float, low: float, high: float) -> str:
-    shown = decimals(value, 1)
-    return shown if math.isnan(low) else f"{shown} [{decimals(low, 1)}, {decimals(high, 1)}]"
+def _epoch_text(row: dict) -> str:
+    shown, low, high = (decimals(row[key], 1) for key in ("epoch", "ci_low", "ci_high"))
+    return shown if math.isnan(row["ci_low"]) else f"{shown} [{low}, {high}]"
+
+
+def _measure_mean(row: dict, places: int) -> str:
+    return decimals(row["mean"], places) if row["measure"] == UNTESTED else _mean_and_sd(row, places)
+
+
+def _difference(row: dict, places: int) -> str:
+    return estimate(row["delta"], row["ci_low"], row["ci_high"], places)
+
+
+def _measure_places(means: pd.Series) -> int:
+    largest = means.abs().max()
+    return max(0, MEASURE_DIGITS - 1 - math.floor(math.log10(largest))) if largest > 0 else MEASURE_DIGITS
+
+
+def _model_values(selection: Selection, name: str) -> set[int]:
+    """Return the values of this field of the model in the measured runs."""
+    done = selection.done()
+    measured = done[[column for column in COLUMNS if column in done]].notna().any(axis=1)
+    return {(record.config.get("model") or {}).get(name) for record in done.loc[measured, "record"]}
 
 
 def _places(metric: str) -> int:
     return 2 if display_scale(metric) == 100.0 else 4
 
 
-def _words(metric: str) -> str:
-    part, _, name = metric.partition("/")
-    return f"{ {'train': 'training', 'val': 'validation'}.get(part, part) } {name.replace('_', ' ')}".strip()
+def _metric_text(metric: str) -> str:
+    split, _, name = metric.partition("/")
+    return f"{ {'train': 'training', 'val': 'validation'}.get(split, split) } {name.replace('_', ' ')}".strip()

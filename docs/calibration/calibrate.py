@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from vitsweep.analysis.report.figures import Figure, save
+from vitsweep.analysis.report.figures import Figure, save_figure
 from vitsweep.analysis.statistics import paired as stats
 from vitsweep.analysis.statistics.examples import two_way_interval
 from vitsweep.analysis.style import MARKERS
@@ -214,7 +214,7 @@ def main() -> int:
     # What is stated is what the file says, rounded like the file, so that a test can compare the two.
     table = pd.read_csv(FOLDER / "calibration.csv")
     (FOLDER / "README.md").write_text(readme(table), encoding="utf-8", newline="\n")
-    save(figure(table), FOLDER)
+    save_figure(figure(table), FOLDER)
     broken = verdict(table)
     print(*(broken or [f"{len(table)} settings of {draws:,} studies keep every promise"]), sep="\n")
     return int(bool(broken))

@@ -17,7 +17,7 @@ from vitsweep.analysis.__main__ import main
 from vitsweep.analysis.attention import columns
 from vitsweep.analysis.attention.looks import ViewSettings
 from vitsweep.analysis.attention.measures import COLUMNS
-from vitsweep.analysis.gallery.gallery import MEASURED_IMAGES, in_order, report_measures
+from vitsweep.analysis.gallery.gallery import MEASURED_IMAGES, baseline_first, report_measures
 from vitsweep.analysis.publish import publish
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import Selection
@@ -44,7 +44,7 @@ def reported(tmp_path_factory):
     """A sweep with its report, figures not drawn."""
     directory = make_sweep(tmp_path_factory.mktemp("sweep") / "sweep", ARMS, seeds=SEEDS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
+        patch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
         make_report(directory)
     return directory
 
@@ -52,7 +52,7 @@ def reported(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures are not drawn: most of a report's time, and not what is looked at here."""
-    monkeypatch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
+    monkeypatch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def blind(monkeypatch):
 
 
 def measured(directory, count=IMAGES):
-    frame, notes = columns.cell_measures(in_order(load(directory).cells), ViewSettings(), count)
+    frame, notes = columns.cell_measures(baseline_first(load(directory).cells), ViewSettings(), count)
     return frame.drop(columns="directory"), notes
 
 
@@ -271,10 +271,10 @@ def test_verify_finds_a_difference_that_the_measures_do_not_give(reported, undra
 
 def test_kept_measures_of_a_cell_that_was_trained_again_are_dropped(reported):
     kept, loaded = report.read_gallery(reported / "report"), load(reported)
-    before = set(report.kept_measures(kept, loaded)["cell"])
+    before = set(report.saved_measures(kept, loaded)["cell"])
     again = loaded.cells["record"].iloc[0]
     again.finished = "2031-01-01T00:00:00+00:00"
-    assert before - set(report.kept_measures(kept, loaded)["cell"]) == {loaded.cells["cell"].iloc[0]}
+    assert before - set(report.saved_measures(kept, loaded)["cell"]) == {loaded.cells["cell"].iloc[0]}
 
 
 def test_report_from_kept_measures_imports_no_torch(reported, tmp_path):

@@ -1,8 +1,4 @@
-"""The gallery on cells with real checkpoints: what it shows, what it says, and what it does when something is in the
-way.
-
-Kinds: is deterministic, obeys a property, refuses with the right words.
-"""
+"""The gallery on cells with real checkpoints: its panels, its notes about what is missing, its command."""
 
 import json
 import subprocess
@@ -15,8 +11,8 @@ import torch
 from vitsweep.analysis.__main__ import main
 from vitsweep.analysis.attention.looks import ViewSettings, merge_notes
 from vitsweep.analysis.attention.maps import attention_maps
-from vitsweep.analysis.gallery.gallery import MOST_ARMS, in_order, limited, report_panels
-from vitsweep.analysis.gallery.sheet import blocks_of
+from vitsweep.analysis.gallery.gallery import MAX_ARMS, baseline_first, limit_cells, report_panels
+from vitsweep.analysis.gallery.sheets import split_rows
 from vitsweep.analysis.records.load import load
 
 from tests.support.make_cells import change_record, make_cell, make_config, make_sweep
@@ -106,10 +102,10 @@ def test_difference_panel_says_distance_noise_and_attainable_p(report):
     ("seeds", "blocks"), [([1, 1, 1], [3]), ([3, 3, 3], [6, 3]), ([4, 4], [4, 4]), ([8, 1], [6, 3]), ([1, 6], [1, 6])]
 )
 def test_rows_of_images_stand_above_whole_arms(seeds, blocks):
-    model_views = [SimpleNamespace(arm=str(arm)) for arm, count in enumerate(seeds) for _ in range(count)]
-    made = blocks_of(model_views)
+    sights = [SimpleNamespace(arm=str(arm)) for arm, count in enumerate(seeds) for _ in range(count)]
+    made = split_rows(sights)
     assert [len(block) for block in made] == blocks
-    assert [view for block in made for view in block] == model_views
+    assert [sight for block in made for sight in block] == sights
 
 
 def test_gallery_of_one_arm_has_no_difference(tmp_path):
@@ -233,11 +229,11 @@ def test_notes_of_several_seeds_become_one():
 
 def test_report_shows_no_more_arms_than_it_can_wait_for(sweep):
     row = load(sweep).cells.iloc[[0]]
-    frames = [row.assign(arm=f"arm {n}", role="arm") for n in range(MOST_ARMS + 3)]
+    frames = [row.assign(arm=f"arm {n}", role="arm") for n in range(MAX_ARMS + 3)]
     notes = []
-    kept = limited(pd.concat(frames, ignore_index=True), notes)
-    assert kept["arm"].nunique() == MOST_ARMS
-    assert notes == [f"3 of {MOST_ARMS + 3} arms are left out; see python -m analysis gallery."]
+    kept = limit_cells(pd.concat(frames, ignore_index=True), notes)
+    assert kept["arm"].nunique() == MAX_ARMS
+    assert notes == [f"3 of {MAX_ARMS + 3} arms are left out; see python -m analysis gallery."]
 
 
 def test_command_draws_every_view_with_words_and_numbers(sweep, tmp_path, capsys):
@@ -326,7 +322,7 @@ def test_columns_are_means_over_the_same_images(sweep):
     from vitsweep.analysis.attention.columns import cell_measures
     from vitsweep.analysis.statistics.measure_effects import measure_differences
 
-    frame, notes = cell_measures(in_order(load(sweep).cells), ViewSettings(), 6)
+    frame, notes = cell_measures(baseline_first(load(sweep).cells), ViewSettings(), 6)
     assert not notes
     assert len(frame) == 4 and (frame["images"] == 6).all()
     assert frame["rollout/entropy"].between(0, 1).all()
@@ -341,5 +337,5 @@ def test_columns_are_means_over_the_same_images(sweep):
 
 
 def test_importing_the_gallery_imports_no_torch():
-    check = "import sys, analysis.gallery.gallery; sys.exit('torch' in sys.modules)"
+    check = "import sys, vitsweep.analysis.gallery.gallery; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0

@@ -1,18 +1,16 @@
-"""Colours, scales and enlargement of maps: tiny arrays whose result is seen at once.
-
-Kinds: obeys a property, is deterministic.
-"""
+"""Colors, scales, enlargement and tiles of maps: tiny arrays whose result is seen at once."""
 
 import matplotlib
 import numpy as np
 import pytest
 from vitsweep.analysis.attention.measures import log2_lift
-from vitsweep.analysis.gallery.overlay import SHARE_OF_MAP, Scale, enlarged, luminance, overlay, shared_scale
-from vitsweep.analysis.gallery.tiles import SIDE, save_board, wrapped
+from vitsweep.analysis.gallery.overlay import MAP_WEIGHT, Scale, enlarge, luminance, overlay, shared_scale
+from vitsweep.analysis.gallery.tiles import SIDE, TileCanvas, wrap_name
+from vitsweep.analysis.style import theme
 
 
 def test_enlarged_repeats_pixels_and_invents_none():
-    assert enlarged(np.array([[1, 2], [3, 4]]), 4).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+    assert enlarge(np.array([[1, 2], [3, 4]]), 4).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
 
 
 @pytest.mark.parametrize("grid", [(2, 2), (4, 4), (8, 8), (16, 16), (7, 7), (3, 5)])
@@ -21,21 +19,21 @@ def test_overlay_shows_each_patch_as_one_even_area(grid):
     black = np.zeros((32, 32, 3), dtype=np.uint8)
     rgb = overlay(black, values, grid, Scale(reach=1.0))
     assert len(np.unique(rgb.reshape(-1, 3), axis=0)) == len(np.unique(Scale(reach=1.0).paint(values), axis=0))
-    assert rgb[0, 0].tolist() == pytest.approx((SHARE_OF_MAP * Scale(reach=1.0).paint(values[0])).tolist())
+    assert rgb[0, 0].tolist() == pytest.approx((MAP_WEIGHT * Scale(reach=1.0).paint(values[0])).tolist())
 
 
 def test_overlay_keeps_the_image_visible_under_an_even_map():
     image = np.zeros((32, 32, 3), dtype=np.uint8)
     image[:, 16:] = 255
     rgb = overlay(image, np.zeros(4), (2, 2), Scale(reach=1.0))
-    assert (rgb[:, SIDE // 2] - rgb[:, SIDE // 2 - 1]) == pytest.approx(1 - SHARE_OF_MAP)
+    assert (rgb[:, SIDE // 2] - rgb[:, SIDE // 2 - 1]) == pytest.approx(1 - MAP_WEIGHT)
 
 
 def test_scale_paints_uniform_in_the_middle_and_clips_beyond_the_ends():
-    scale, colours = Scale(reach=2.0), matplotlib.colormaps["cividis"]
-    assert scale.paint(np.array(0.0)).tolist() == list(colours(0.5)[:3])
-    assert scale.paint(np.array(2.0)).tolist() == scale.paint(np.array(9.0)).tolist() == list(colours(1.0)[:3])
-    assert scale.paint(np.array(-np.inf)).tolist() == list(colours(0.0)[:3])
+    scale, colors = Scale(reach=2.0), matplotlib.colormaps["cividis"]
+    assert scale.paint(np.array(0.0)).tolist() == list(colors(0.5)[:3])
+    assert scale.paint(np.array(2.0)).tolist() == scale.paint(np.array(9.0)).tolist() == list(colors(1.0)[:3])
+    assert scale.paint(np.array(-np.inf)).tolist() == list(colors(0.0)[:3])
 
 
 @pytest.mark.parametrize(
@@ -67,18 +65,21 @@ def test_luminance_takes_one_channel_as_grey():
 
 
 def test_wrapped_breaks_after_a_plus_and_keeps_every_character():
-    assert wrapped("patch_size=8+lr=0.002", 14) == ["patch_size=8+", "lr=0.002"]
-    assert "".join(wrapped("a" * 40, 17)) == "a" * 40
-    assert all(len(line) <= 17 for line in wrapped("a" * 40, 17))
+    assert wrap_name("patch_size=8+lr=0.002", 14) == ["patch_size=8+", "lr=0.002"]
+    assert "".join(wrap_name("a" * 40, 17)) == "a" * 40
+    assert all(len(line) <= 17 for line in wrap_name("a" * 40, 17))
 
 
-def test_board_puts_tiles_pixel_by_pixel_and_repeats_itself(tmp_path):
-    def draw(board):
-        board.tile(12, 12, np.array([[[1.0, 0, 0], [0, 1.0, 0]], [[0, 0, 1.0], [0, 0, 0]]]))
-        board.words(12, 6, "a $name$ with_signs")
-        board.bar(100, 12, 72, Scale(reach=1.0), "title")
+def test_canvas_places_tiles_pixel_by_pixel_and_repeats_itself(tmp_path):
+    def draw(path):
+        with theme("light") as color:
+            canvas = TileCanvas(150, 96, color)
+            canvas.tile(12, 12, np.array([[[1.0, 0, 0], [0, 1.0, 0]], [[0, 0, 1.0], [0, 0, 0]]]))
+            canvas.text(12, 6, "a $name$ with_signs")
+            canvas.color_bar(100, 12, Scale(reach=1.0), "title")
+            return canvas.save(path)
 
-    first, second = (save_board(tmp_path / f"{n}.png", 150, 96, draw) for n in range(2))
+    first, second = (draw(tmp_path / f"{n}.png") for n in range(2))
     assert first.read_bytes() == second.read_bytes()
     pixels = matplotlib.image.imread(first)[..., :3]
     inside = pixels[32 : 32 + SIDE, 32 : 32 + SIDE]

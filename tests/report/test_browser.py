@@ -23,7 +23,7 @@ ARMS = {
 }
 ORDER = "[...document.querySelectorAll('#table-arms tbody th')].map(e => e.textContent)"
 # Text against the nearest background that is not transparent; text of figures lies on the page's paper. The numbers in
-# the heat map have colours of their own (test_figures computes those).
+# the heat map have colors of their own (test_figures computes those).
 FAINT = """(() => {
   const parts = c => { const m = c.match(/[\\d.]+/g).map(Number); return m.length > 3 ? m : [...m, 1]; };
   const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
@@ -129,8 +129,8 @@ def test_text_has_a_contrast_of_four_and_a_half(browser, page, dark):
 
 def test_button_switches_the_theme_of_page_and_figures(browser, page):
     browser.open(page)
-    colours = "[document.body, document.querySelector('svg text')].map(e => getComputedStyle(e))"
-    look = f"{colours}.map(s => s.backgroundColor + s.fill)"
+    colors = "[document.body, document.querySelector('svg text')].map(e => getComputedStyle(e))"
+    look = f"{colors}.map(s => s.backgroundColor + s.fill)"
     before = browser.run(look)
     browser.click("#theme")
     assert all(old != new for old, new in zip(before, browser.run(look), strict=True))

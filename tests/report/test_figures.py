@@ -1,4 +1,4 @@
-"""Figures: both themes, readable colours, numbers behind each, the same bytes, SVG that fits into a page.
+"""Figures: both themes, readable colors, numbers behind each, the same bytes, SVG that fits into a page.
 
 Kinds: properties (contrast, ids, no dates), determinism, what each drawing shows (positions seen by eye).
 """
@@ -56,15 +56,13 @@ def test_study_has_every_figure_that_its_data_allow(judgement):
 
 @pytest.mark.parametrize("theme", style.THEMES)
 def test_lines_have_a_contrast_of_three_and_text_of_four_and_a_half(theme):
-    colour = style.THEMES[theme]
-    assert [
-        r for r in colour if r[0] == "s" and r[1:].isdigit() and style.contrast(colour[r], colour["paper"]) < 3
-    ] == []
-    assert min(style.contrast(colour[r], colour["paper"]) for r in ("ink", "soft", "good", "bad")) >= 4.5
+    color = style.THEMES[theme]
+    assert [r for r in color if r[0] == "s" and r[1:].isdigit() and style.contrast(color[r], color["paper"]) < 3] == []
+    assert min(style.contrast(color[r], color["paper"]) for r in ("ink", "soft", "good", "bad")) >= 4.5
 
 
 @pytest.mark.parametrize("theme", style.THEMES)
-def test_neighbouring_arms_differ_in_line_and_marker_besides_colour(theme):
+def test_neighboring_arms_differ_in_line_and_marker_besides_colour(theme):
     arms = ["baseline", *(str(i) for i in range(16))]
     styles = style.arm_styles(arms, "baseline", style.THEMES[theme])
     looks = [(styles[a]["color"], styles[a]["linestyle"]) for a in arms]
@@ -96,7 +94,7 @@ def test_theme_leaves_matplotlib_as_it_was():
 
 
 def test_figure_is_written_in_both_themes_and_kinds(judgement, tmp_path):
-    figures.save(all_figures(judgement)["effects"], tmp_path)
+    figures.save_figure(all_figures(judgement)["effects"], tmp_path)
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {"effects.svg", "effects-dark.svg", "effects.png", "effects-dark.png"}
     assert "#ffffff" not in (tmp_path / "effects-dark.svg").read_text()
@@ -104,13 +102,13 @@ def test_figure_is_written_in_both_themes_and_kinds(judgement, tmp_path):
 
 
 def test_inlined_figure_follows_the_theme_and_has_a_name(judgement, tmp_path):
-    svg = figures.save(all_figures(judgement)["effects"], tmp_path)
+    svg = figures.save_figure(all_figures(judgement)["effects"], tmp_path)
     assert "var(--ink, #1a1d21)" in svg and 'role="img"' in svg
     assert '<title id="effects-name">Effects in percent points: patch_size=8' in svg
 
 
 def test_ids_and_their_uses_agree_and_carry_the_figures_name(judgement, tmp_path):
-    svg = figures.save(all_figures(judgement)["gap"], tmp_path)
+    svg = figures.save_figure(all_figures(judgement)["gap"], tmp_path)
     ids = re.findall(r'id="([^"]+)"', svg)
     used = re.findall(r'(?:href="#|url\(#)([^")]+)', svg)
     assert len(ids) == len(set(ids)) and ids and all(i.startswith("gap-") for i in ids)
@@ -118,7 +116,7 @@ def test_ids_and_their_uses_agree_and_carry_the_figures_name(judgement, tmp_path
 
 
 def test_svg_has_no_date_no_program_and_no_address(judgement):
-    svg = figures.tidy(figures.render(all_figures(judgement)["effects"])["svg"].decode())
+    svg = figures.clean_svg(figures.render(all_figures(judgement)["effects"])["svg"].decode())
     assert not re.findall(r"https?://(?!www\.w3\.org)", svg)
     assert "atplotlib" not in svg and "metadata" not in svg
 
@@ -133,9 +131,9 @@ def test_darkened_figure_is_the_figure_drawn_in_the_dark_theme(judgement, name):
     figure = all_figures(judgement)[name]
     images = []
     for theme in ("light", "dark"):
-        with style.theme(theme) as colour:
+        with style.theme(theme) as color:
             canvas = plt.figure(figsize=figure.size, dpi=40)
-            figure.draw(canvas, colour)
+            figure.draw(canvas, color)
             canvas.canvas.draw()
             if theme == "light":
                 figures.darken(canvas)
@@ -153,7 +151,7 @@ def test_dollar_signs_in_arm_names_are_text(judgement):
 def test_nasty_arm_names_are_text_in_the_page(tmp_path):
     nasty = "<script>alert(1)</script>|50%"
     sweep = make_sweep(tmp_path, {"baseline": [0.8, 0.81], nasty: [0.7, 0.72]}, plan=None, epochs=2)
-    svg = figures.save(study_figures.forest(judge(load(sweep))), tmp_path)
+    svg = figures.save_figure(study_figures.forest(judge(load(sweep))), tmp_path)
     assert "<script" not in svg and svg.count("&lt;script&gt;alert(1)&lt;/script&gt;|50%") == 2
 
 
@@ -182,14 +180,14 @@ def test_curves_and_gap_leave_out_runs_that_did_not_finish(tmp_path):
 
 def test_forest_marks_lie_at_the_effects(judgement, ax):
     rows = judgement.effects.iloc[1:]
-    draw_effects.draw_forest(rows, judgement.images, ax=ax, colour=style.LIGHT, rope=0.5)
+    draw_effects.draw_forest(rows, judgement.images, ax=ax, color=style.LIGHT, rope=0.5)
     marks = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
     assert marks == pytest.approx(rows["delta"].tolist())
 
 
 def test_forest_fills_only_significant_effects(judgement, ax):
     rows = judgement.effects.iloc[1:]
-    draw_effects.draw_forest(rows, judgement.images, ax=ax, colour=style.LIGHT, rope=0.5)
+    draw_effects.draw_forest(rows, judgement.images, ax=ax, color=style.LIGHT, rope=0.5)
     filled = [line.get_markerfacecolor() != style.LIGHT["paper"] for line in ax.lines if line.get_marker() == "o"]
     assert filled == rows["verdict"].isin(["helps", "hurts"]).tolist() == [True, False, True, False]
 
@@ -197,7 +195,7 @@ def test_forest_fills_only_significant_effects(judgement, ax):
 def test_strip_has_a_mark_for_each_run(ax):
     values = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
     styles = style.arm_styles(["a", "b"], "a", style.LIGHT)
-    draw_effects.draw_strip(values, ax=ax, styles=styles, colour=style.LIGHT)
+    draw_effects.draw_strip(values, ax=ax, styles=styles, color=style.LIGHT)
     marks = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() not in ("None", "")]
     assert marks == [[1.0, 2.0], [3.0]]
 
@@ -209,24 +207,24 @@ def test_front_holds_what_nothing_cheaper_beats():
 
 def test_classes_write_each_difference_readably(ax):
     table = pd.DataFrame({"cat": [-5.0, 0.0], "dog": [2.5, 5.0]}, index=["a", "b"])
-    draw_effects.draw_classes(table, ax=ax, colour=style.LIGHT)
+    draw_effects.draw_classes(table, ax=ax, color=style.LIGHT)
     cells = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in ax.patches]
     assert [text.get_text() for text in ax.texts] == ["\u22125.0", "+2.5", "0.0", "+5.0"]
     assert all(style.contrast(t.get_color(), cell) >= 4.5 for t, cell in zip(ax.texts, cells, strict=True))
 
 
 def test_levels_are_ordered_by_value_when_they_are_numbers():
-    assert draw_effects.ordered(["8", "16", "4", "8"]) == ["4", "8", "16"]
-    assert draw_effects.ordered(["none", "everywhere"]) == ["none", "everywhere"]
+    assert draw_effects.order_levels(["8", "16", "4", "8"]) == ["4", "8", "16"]
+    assert draw_effects.order_levels(["none", "everywhere"]) == ["none", "everywhere"]
 
 
 def test_many_arms_are_cut_to_the_largest_effects():
     arms = ["baseline", *(f"a{i}" for i in range(30))]
     effects = pd.DataFrame({"arm": arms, "delta": [math.nan, *range(30)]})
-    kept = figures.at_most(arms, "baseline", effects)
+    kept = figures.arms_to_draw(arms, "baseline", effects)
     assert kept == ["baseline", *(f"a{i}" for i in range(19, 30))]
 
 
 def test_tidy_cuts_coordinates_and_leaves_words_alone():
     svg = '<svg><g id="a"><path d="M 1.23456 7"/><text x="0.98765">0.9912</text></g></svg>'
-    assert figures.tidy(svg) == '<svg><g><path d="M 1.23 7"/><text x="0.98">0.9912</text></g></svg>\n'
+    assert figures.clean_svg(svg) == '<svg><g><path d="M 1.23 7"/><text x="0.98">0.9912</text></g></svg>\n'

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
-from vitsweep.analysis.report.health import data_names, health_items, methods_items
+from vitsweep.analysis.report.health import data_names, health_items, protocol
 from vitsweep.analysis.report.sections import make_parts
 from vitsweep.analysis.report.study_tables import run_numbers
 from vitsweep.analysis.statistics.judgement import judge
@@ -28,7 +28,7 @@ def half(tmp_path):
 
 
 def methods(selection) -> dict[str, str]:
-    return dict(methods_items(selection)[0].pairs)
+    return dict(protocol(selection, "test/accuracy"))
 
 
 def health(selection) -> str:

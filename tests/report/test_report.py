@@ -37,7 +37,7 @@ def sweep(tmp_path_factory) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures are not drawn: tests of words and tables need none, and drawing takes most of the time."""
-    monkeypatch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
+    monkeypatch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
 
 
 class Tags(HTMLParser):

@@ -30,6 +30,6 @@ def sweep(benchmark, tmp_path_factory) -> Path:
 
 
 def test_report_of_a_hundred_cells_is_small(benchmark, sweep, monkeypatch):
-    monkeypatch.setattr(report, "save", lambda figure, folder: "<svg></svg>")
+    monkeypatch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
     page = report.make_report(sweep, gallery="none")
     assert page.stat().st_size < benchmark.LIMITS["page_mb"] * 1e6 * TENTH
