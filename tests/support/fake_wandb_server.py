@@ -75,7 +75,9 @@ class FakeWandb:
         self.errors: list[str] = []
         """Errors of this server itself; a passing test has none."""
         self.lock = threading.Lock()
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler_of(self))
+        self._http = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", port), type("OwnHandler", (Handler,), {"fake": self})
+        )
         self._http.daemon_threads = True
         self._http.handle_error = lambda *_: None  # a client that hangs up is no error here
         self.port = self._http.server_address[1]
@@ -127,74 +129,72 @@ class FakeWandb:
             run.exit_code = message.get("exitcode", 0)
 
 
-def handler_of(server: FakeWandb) -> type[http.server.BaseHTTPRequestHandler]:
-    """Return the request handler class of one server."""
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Request handler; FakeWandb subclasses it with itself as `fake`."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    fake: FakeWandb
+    protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: object) -> None: ...
+    def log_message(self, *_: object) -> None: ...
 
-        def handle_one_request(self) -> None:
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except (ConnectionError, BrokenPipeError):
+            self.close_connection = True
+
+    def read(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            body = read_chunks(self.rfile)
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        with self.fake.lock:
+            headers = dict(self.headers)
+            self.fake.requests.append(Request(method=self.command, path=self.path, headers=headers, body=body))
+        return body
+
+    def write(self, value: Any, status: int = 200) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def answer(self) -> None:
+        body = self.read()
+        time.sleep(self.fake.mood.delay_seconds)
+        while self.fake.mood.silent.is_set():
+            time.sleep(0.05)
+        with self.fake.lock:
+            status = self.fake.mood.refusal()
             try:
-                super().handle_one_request()
-            except (ConnectionError, BrokenPipeError):
-                self.close_connection = True
+                value = None if status is not None else self.route(body)
+            except Exception as error:
+                self.fake.errors.append(f"{self.path}: {error!r}")
+                status = 500
+        if status == 0:  # a dead server: close the connection without an answer
+            self.close_connection = True
+        elif status is not None:
+            self.write({"error": "refused by the test"}, status)
+        else:
+            self.write(value)
 
-        def read(self) -> bytes:
-            if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-                body = read_chunks(self.rfile)
-            else:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            with server.lock:
-                headers = dict(self.headers)
-                server.requests.append(Request(method=self.command, path=self.path, headers=headers, body=body))
-            return body
+    do_GET = do_POST = do_PUT = answer  # noqa: N815 - names that http.server looks for
 
-        def write(self, value: Any, status: int = 200) -> None:
-            content = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def answer(self) -> None:
-            body = self.read()
-            time.sleep(server.mood.delay_seconds)
-            while server.mood.silent.is_set():
-                time.sleep(0.05)
-            with server.lock:
-                status = server.mood.refusal()
-                try:
-                    value = None if status is not None else self.route(body)
-                except Exception as fault:
-                    server.errors.append(f"{self.path}: {fault!r}")
-                    status = 500
-            if status == 0:  # dead: hang up without a word
-                self.close_connection = True
-            elif status is not None:
-                self.write({"error": "refused by the test"}, status)
-            else:
-                self.write(value)
-
-        do_GET = do_POST = do_PUT = answer  # noqa: N815 - names that http.server looks for
-
-        def route(self, body: bytes) -> Any:
-            if self.path.endswith("/graphql") and self.command == "POST":
-                return server.answers.graphql(json.loads(body), f"http://{self.headers['Host']}")
-            if match := re.match(r"/files/(?:[^/]*/)*?([^/]+)/file_stream$", self.path):
-                server.file_stream(match[1], json.loads(body))
-                return {"exitcode": None, "limits": {}}
-            if match := re.match(r"/upload/([^/]+)/(.+)$", self.path):
-                server.answers.run(match[1]).files[match[2]] = body
-            elif match := re.match(r"/artifact-upload/(.+)$", self.path):
-                server.answers.blobs[match[1]] = body
-            return {}  # telemetry and whatever else
-
-    return Handler
+    def route(self, body: bytes) -> Any:
+        if self.path.endswith("/graphql") and self.command == "POST":
+            return self.fake.answers.graphql(json.loads(body), f"http://{self.headers['Host']}")
+        if match := re.match(r"/files/(?:[^/]*/)*?([^/]+)/file_stream$", self.path):
+            self.fake.file_stream(match[1], json.loads(body))
+            return {"exitcode": None, "limits": {}}
+        if match := re.match(r"/upload/([^/]+)/(.+)$", self.path):
+            self.fake.answers.run(match[1]).files[match[2]] = body
+        elif match := re.match(r"/artifact-upload/(.+)$", self.path):
+            self.fake.answers.blobs[match[1]] = body
+        return {}  # telemetry and other requests
 
 
 def read_chunks(stream: Any) -> bytes:
