@@ -1,4 +1,4 @@
-"""A plan in numbers: what each arm costs, and the smallest effect that the study can find. Nothing is run; no torch.
+"""Cost of each arm of a plan and power of the study. Nothing is run; no torch.
 
 The spread that the power needs is that of earlier records in the sweep's directory, else a published one.
 """
@@ -28,40 +28,40 @@ PUBLISHED_SPREAD = math.sqrt(2 * variance(PUBLISHED_RUNS))
 
 @dataclass(kw_only=True)
 class ArmCost:
-    """What an arm costs: all of its numbers are for one cell."""
+    """Cost of an arm; all numbers are for one cell."""
 
     arm: str
     changes: dict[str, Any]
-    """Dotted key -> value of what differs from the baseline."""
+    """Dotted key -> value of the differences from the baseline."""
     cells: int
-    """How many cells of this arm the plan has."""
+    """Number of this arm's cells in the plan."""
     params: int
     flops_per_image: int
     """Forward pass; a training step takes three times as many for each image."""
     tokens: int
     """Class token included; 0 for a resnet."""
     images: tuple[int, int, int] | None
-    """Images of train, val and test; None for a folder, which is not looked at."""
+    """Images of train, val and test; None for a folder, which is not read."""
     batch_size: int
     steps: int | None
     """Steps in an epoch; None likewise."""
     epochs: int
     memory_bytes: int
-    """While training, in fp32; see cost.training_bytes."""
+    """Memory while training, in fp32; see cost.training_bytes."""
     disk_bytes: int
-    """Checkpoints when it is done."""
+    """Size of the checkpoints of a finished cell."""
     state_bytes: int
-    """What resuming needs, on disk while it trains."""
+    """Size of the state for resuming, on disk while the cell trains."""
 
     @property
     def training_flops(self) -> int | None:
-        """Of the whole training, a backward pass counted as two forward passes."""
+        """Floating point operations of the training, a backward pass counted as two forward passes."""
         return None if self.steps is None else 3 * self.flops_per_image * self.batch_size * self.steps * self.epochs
 
 
 @dataclass(kw_only=True)
 class Power:
-    """What a study can see."""
+    """Effects that a study can detect."""
 
     num_seeds: int
     num_compared: int
@@ -69,11 +69,11 @@ class Power:
     spread: float
     """Standard deviation of the paired differences, percent points."""
     source: str
-    """Where the spread comes from."""
+    """Source of the spread."""
     num_claims: int = 0
-    """Claims that can be tested: a family of their own, and the arms are one beside it."""
+    """Number of testable claims: a family of their own beside the arms."""
     rope: float = DEFAULT_ROPE
-    """Differences within +- so many percent points count as equivalent."""
+    """Differences within +- this many percent points count as equivalent."""
 
     @property
     def effect(self) -> float:
@@ -96,7 +96,7 @@ class Power:
 
     @property
     def smallest_p(self) -> float:
-        """The smallest p value that an exact sign-flip test of so many seeds can have, after Holm's first step."""
+        """The smallest p value of an exact sign-flip test of these seeds, after Holm's first step."""
         return min(1.0, max(1, self.num_compared) * 2.0 ** (1 - self.num_seeds))
 
     @property
@@ -106,7 +106,7 @@ class Power:
 
 
 def arm_costs(plan: Plan) -> list[ArmCost]:
-    """What each arm costs, in the plan's order."""
+    """Return the cost of each arm, in the plan's order."""
     cells = defaultdict(list)
     for cell in plan.cells:
         cells[cell.arm].append(cell)
@@ -119,7 +119,7 @@ def arm_costs(plan: Plan) -> list[ArmCost]:
 
 
 def arm_cost(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cells: int) -> ArmCost:
-    """What one arm costs.
+    """Return the cost of one arm.
 
     Args:
         config: resolved, as a plan keeps it.
@@ -146,10 +146,10 @@ def arm_cost(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cell
 
 
 def study_power(plan: Plan, directory: Path | None) -> Power:
-    """What the study can see with the seeds it has.
+    """Return the power of a study with the seeds it has.
 
     Args:
-        directory: the sweep's, whose earlier records tell the spread; None: there are none.
+        directory: the sweep's, whose earlier records give the spread; None: there are none.
     """
     compared = [row for row in plan.arms if row["role"] == "arm"]
     spread, source = PUBLISHED_SPREAD, published_source()
@@ -167,7 +167,7 @@ def study_power(plan: Plan, directory: Path | None) -> Power:
 
 
 def published_source() -> str:
-    """Where the assumed spread comes from, and how little so few runs tell."""
+    """Describe the source of the assumed spread and its uncertainty."""
     runs = ", ".join(f"{run:.2f}" for run in PUBLISHED_RUNS)
     low, high = spread_interval(PUBLISHED_SPREAD, len(PUBLISHED_RUNS) - 1)
     return (
@@ -177,7 +177,7 @@ def published_source() -> str:
 
 
 def done_records(directory: Path) -> list[Record]:
-    """The finished cells of a sweep; what cannot be read is left out."""
+    """Read the finished records of a sweep; unreadable ones are left out."""
     found = []
     for path in sorted(directory.glob(f"{CELLS_PATTERN}/{RECORD_NAME}")):
         try:
@@ -190,7 +190,7 @@ def done_records(directory: Path) -> list[Record]:
 
 
 def measured_spread(records: list[Record]) -> tuple[float, str] | None:
-    """The spread of paired differences, pooled over arms, with what it was measured on; None without a pair of pairs.
+    """Return the spread of paired differences, pooled over arms, and its source; None without two pairs of an arm.
 
     Without pairs (the baseline alone was run) the spread between seeds counts, as if pairing gained nothing.
     """
@@ -217,7 +217,7 @@ def measured_spread(records: list[Record]) -> tuple[float, str] | None:
 
 
 def power_warnings(sight: Power) -> list[str]:
-    """What the study cannot do with so few seeds, each with the remedy."""
+    """Return a message for each limit that few seeds set, with the remedy."""
     found = []
     n, needed = sight.num_seeds, sight.seeds_for_exact_test
     if n < FEW_SEEDS:

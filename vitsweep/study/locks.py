@@ -1,9 +1,9 @@
-"""One lock a cell: whoever trains it holds `.lock` in its directory, so no cell is ever trained twice at once.
+"""Cell locks: the process that trains a cell holds `.lock` in its directory, so no cell is trained twice at once.
 
-The lock names its owner (host, process, the process's start) and carries a heartbeat: its modification time, renewed
-every few seconds. Whether an owner is alive is never read off a clock. On the owner's own machine the process itself is
-looked up; from another machine the heartbeat is watched, and only one that stands still for STALE_SECONDS of the
-watcher's own waiting is dead. So a clock that jumps, here or there, changes nothing.
+The lock names its owner (host, process, start time of the process) and has a heartbeat: its modification time,
+renewed every few seconds. On the owner's machine liveness is that of the process. From another machine the heartbeat
+is watched: the owner is dead if it does not change for STALE_SECONDS of the watcher's monotonic time, so no two clocks
+are compared.
 """
 
 import json
@@ -33,12 +33,12 @@ LOCK_NAME = ".lock"
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 120.0  # above a minute, since NFS may show a file's times that late
 LOCK_LOST_EXIT_CODE = 70
-"""Exit code of a process that stood still so long that another machine took its cell over."""
+"""Exit code of a process whose heartbeat expired, so that another machine took its cell over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Who holds a lock; the token tells two owners apart that are the same process."""
+    """Holder of a lock; the token distinguishes two locks of one process."""
 
     host: str
     pid: int
@@ -48,14 +48,14 @@ class Owner:
 
 @dataclass(frozen=True, kw_only=True)
 class LockInfo:
-    """A lock as it was found: its owner, None if the file is torn, and the heartbeat at that moment."""
+    """A lock as read: its owner (None if the file is incomplete) and its heartbeat (modification time, ns)."""
 
     owner: Owner | None
     heartbeat: int
 
 
 def this_machine() -> str:
-    """Names everything whose processes can be looked up from here: host, boot and process name space."""
+    """Return an identifier of host, boot and process name space: processes that can be looked up from here share it."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -65,7 +65,7 @@ def this_machine() -> str:
 
 
 def start_time(pid: int) -> str:
-    """When a process was started, in the kernel's own ticks since boot; empty where that is not told, or it is dead."""
+    """Return a process's start in kernel ticks since boot; empty if it is dead or the system does not provide it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
@@ -74,7 +74,7 @@ def start_time(pid: int) -> str:
 
 
 def is_running(pid: int, start: str) -> bool:
-    """Whether this very process still runs here; its start guards against a number that was given out again."""
+    """Return whether a process still runs here; its start time excludes another process with the same pid."""
     if Path("/proc/self/stat").exists():
         return bool(start) and start_time(pid) == start
     try:
@@ -87,7 +87,7 @@ def is_running(pid: int, start: str) -> bool:
 
 
 def read_lock(directory: Path) -> LockInfo | None:
-    """The lock in a cell's directory, or None if nobody holds it."""
+    """Return the lock in a cell's directory, or None if there is none."""
     path = directory / LOCK_NAME
     try:
         heartbeat = path.stat().st_mtime_ns
@@ -117,10 +117,10 @@ def owner_from_json(text: str) -> Owner:
 
 
 class LivenessCheck:
-    """Judges whether a lock's owner lives, from what it has seen of it.
+    """Liveness of lock owners, by process or by observed heartbeat.
 
     Args:
-        stale_seconds: how long a heartbeat from another machine must stand still, watched, to count as stopped.
+        stale_seconds: time without a change after which the heartbeat of another machine counts as stopped.
     """
 
     def __init__(self, stale_seconds: float = STALE_SECONDS):
@@ -128,34 +128,34 @@ class LivenessCheck:
         self.machine = this_machine()
         self.seen: dict[Path, tuple[LockInfo, float]] = {}
 
-    def is_dead(self, directory: Path, hold: LockInfo) -> bool:
-        """Whether the owner is known to be dead; from another machine that takes `stale_seconds` of asking."""
-        if hold.owner is not None and hold.owner.host == self.machine:
-            return not is_running(hold.owner.pid, hold.owner.start_time)
-        if hold.owner is None and fcntl is not None:
-            # Torn: its writer is at it this very moment, or was killed there. Under the guard nobody writes.
+    def is_dead(self, directory: Path, lock: LockInfo) -> bool:
+        """Return whether the owner is known to be dead; for another machine's, after calls over `stale_seconds`."""
+        if lock.owner is not None and lock.owner.host == self.machine:
+            return not is_running(lock.owner.pid, lock.owner.start_time)
+        if lock.owner is None and fcntl is not None:
+            # Incomplete: being written now, or its writer was killed. With exclusive access nobody writes.
             with suppress(FileNotFoundError), exclusive_access(directory):
                 again = read_lock(directory)
                 return again is not None and again.owner is None
         first = self.seen.get(directory)
-        if first is None or first[0] != hold:
-            self.seen[directory] = (hold, time.monotonic())
+        if first is None or first[0] != lock:
+            self.seen[directory] = (lock, time.monotonic())
             return False
         return time.monotonic() - first[1] >= self.stale_seconds
 
     def is_held(self, directory: Path) -> bool:
-        """Whether somebody holds the cell, as far as is known."""
-        hold = read_lock(directory)
-        return hold is not None and not self.is_dead(directory, hold)
+        """Return whether a lock is there whose owner is not known to be dead."""
+        lock = read_lock(directory)
+        return lock is not None and not self.is_dead(directory, lock)
 
 
 class CellLock:
-    """The right to train a cell; a thread keeps its heartbeat going.
+    """Lock of a cell, with a thread that renews its heartbeat.
 
     Args:
-        directory: the cell's own; made if it is not there.
-        liveness: judges an earlier owner.
-        heartbeat_seconds: pause between two heartbeats.
+        directory: the cell's; created if missing.
+        liveness: check of an earlier owner.
+        heartbeat_seconds: time between two heartbeats.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class CellLock:
         self.heartbeat: threading.Thread | None = None
 
     def acquire(self) -> bool:
-        """Take the lock if nobody alive holds it; a dead owner's is taken over.
+        """Take the lock unless a live owner holds it; return whether it was taken.
 
         Raises:
             OSError: the directory cannot be written.
@@ -187,7 +187,7 @@ class CellLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; does nothing without it."""
+        """Release the lock, if held."""
         if self.heartbeat is None:
             return
         self.stopped.set()
@@ -198,14 +198,14 @@ class CellLock:
                 self.path.unlink(missing_ok=True)
 
     def _is_free(self) -> bool:
-        hold = read_lock(self.directory)
-        if hold is None:
+        lock = read_lock(self.directory)
+        if lock is None:
             return True
-        # A torn lock under the guard: its writer was killed on the way, or the disk was full.
-        if (hold.owner is not None or fcntl is None) and not self.liveness.is_dead(self.directory, hold):
+        # An incomplete lock under exclusive access: its writer was killed, or the disk was full.
+        if (lock.owner is not None or fcntl is None) and not self.liveness.is_dead(self.directory, lock):
             return False
-        if hold.owner is not None:
-            log.info("%s: taken over from process %d, which is gone", self.directory, hold.owner.pid)
+        if lock.owner is not None:
+            log.info("%s: taken over from process %d, which is gone", self.directory, lock.owner.pid)
         self.path.unlink(missing_ok=True)
         return True
 
@@ -221,43 +221,43 @@ class CellLock:
             raise
         finally:
             os.close(handle)
-        return self._is_ours()  # some network disks tell of a lack of space only now, by an empty file
+        return self._is_ours()  # some network disks report a lack of space only now, by an empty file
 
     def _is_ours(self) -> bool:
-        hold = read_lock(self.directory)
-        return hold is not None and hold.owner == self.owner
+        lock = read_lock(self.directory)
+        return lock is not None and lock.owner == self.owner
 
     def _keep_heartbeat(self) -> None:
         while not self.stopped.wait(self.heartbeat_seconds):
             try:
-                hold = read_lock(self.directory)
-                if hold is not None and hold.owner != self.owner:
-                    # Another machine waited for our heartbeat in vain and trains the cell now: not one byte more.
-                    log.critical("%s: this process stood still and has lost the cell", self.directory)
+                lock = read_lock(self.directory)
+                if lock is not None and lock.owner != self.owner:
+                    # Another machine trains the cell now: write nothing more.
+                    log.critical("%s: heartbeat expired; another process took this cell over; exiting", self.directory)
                     os._exit(LOCK_LOST_EXIT_CODE)
                 os.utime(self.path)
-            except OSError as fault:
-                log.warning("%s: no heartbeat (%s)", self.path, fault)
+            except OSError as error:
+                log.warning("%s: no heartbeat (%s)", self.path, error)
 
     def __enter__(self) -> "CellLock":
         return self
 
-    def __exit__(self, kind: type | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
 
 
 def remove_stale_lock(directory: Path, liveness: LivenessCheck) -> bool:
-    """Remove the lock and the unfinished files of an owner that was killed; False if somebody is at the cell again."""
+    """Remove the lock and temporary files of a killed owner; return False if a live process holds the cell."""
     with CellLock(directory, liveness) as lock:
         return lock.acquire()
 
 
 @contextmanager
 def exclusive_access(directory: Path) -> Iterator[None]:
-    """Alone among this machine's processes while a lock or a plan in `directory` is looked at and changed.
+    """Exclude this machine's other processes while a lock or a plan in `directory` is read and changed.
 
-    The kernel keeps this lock and drops it with the process. Where a disk does not offer it, the exclusive creation of
-    the lock file still lets only one of two newcomers win.
+    The kernel drops this lock with the process. On disks without it, the exclusive creation of the lock file still lets
+    only one of two processes succeed.
     """
     handle = os.open(directory, os.O_RDONLY)
     try:

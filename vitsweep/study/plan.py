@@ -47,7 +47,7 @@ class CellId:
 
 @dataclass(kw_only=True)
 class Cell:
-    """Arm x seed: one training run, as plan.json keeps it."""
+    """One training run (arm x seed), as plan.json keeps it."""
 
     id: str
     """CellId as text."""
@@ -56,7 +56,7 @@ class Cell:
     levels: dict[str, str]
     seed: int
     overrides: list[str]
-    """All overrides that compose it again."""
+    """Overrides that compose it again."""
     config: dict[str, Any]
     config_hash: str
 
@@ -80,9 +80,9 @@ class Plan:
     published: dict[str, float] = field(default_factory=dict)
     plan_hash: str = ""
     claims_before: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Earlier claims_hash -> the claims of then, so that a report can tell which of today's are unchanged."""
+    """Earlier claims_hash -> its claims, so that a report can tell which are unchanged."""
     seeds_before: list[int] = field(default_factory=list)
-    """How many seeds the study had before each time that seeds were added with results there to be seen."""
+    """Number of seeds before each addition of seeds that was made when results were already there."""
 
 
 HISTORY = ("claims_before", "seeds_before")
@@ -110,7 +110,7 @@ def make_plan(
 
 
 def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
-    """The cell of an arm and a seed."""
+    """Make the cell of an arm and a seed."""
     # The placebo is the baseline with other random streams, under the label of the seed that it is paired with.
     config = dataclasses.replace(arm.config, seed=seed + PLACEBO_SEED_OFFSET if arm.role == PLACEBO else seed)
     return Cell(
@@ -126,8 +126,8 @@ def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
 
 
 def plan_hash(plan: Plan) -> str:
-    """SHA-256 of what is studied: the plan without its own hash, its history, and how and where its cells are run."""
-    # A cell's science is its config_hash; device, tracker, sweep settings and paths may differ from start to start.
+    """Return the SHA-256 of the plan without its own hash, its history, and how and where its cells run."""
+    # Not a cell's configuration but its config_hash: device, tracker, sweep and paths may differ between starts.
     cells = [[cell.id, cell.role, cell.levels, cell.config["seed"], cell.config_hash] for cell in plan.cells]
     arms = [{key: value for key, value in arm.items() if key != "overrides"} for arm in plan.arms]
     values = {key: value for key, value in vars(plan).items() if key not in HISTORY}
@@ -137,22 +137,21 @@ def plan_hash(plan: Plan) -> str:
 
 
 def claims_hash(claims: list[Any], rope: float) -> str:
-    """SHA-256 of what is stated before the runs: the claims and, where it is not DEFAULT_ROPE, the ROPE.
+    """Return the SHA-256 of the claims and, where it is not DEFAULT_ROPE, the ROPE; empty without either.
 
-    Empty without either. What is left at its default is not hashed, so that the claims alone still have the hash under
-    which published records carry them.
+    A default ROPE is not hashed, so that claims alone keep the hash that published records have.
     """
     stated: Any = claims if rope == DEFAULT_ROPE else {"claims": claims, "rope": rope}
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest() if stated else ""
 
 
 def write_plan(directory: Path, plan: Plan) -> None:
-    """Freeze the plan as plan.json."""
+    """Write plan.json."""
     write_json(directory / PLAN_NAME, dataclasses.asdict(plan))
 
 
 def read_plan(directory: Path) -> Plan | None:
-    """The plan of a sweep directory, or None if it has none.
+    """Read the plan of a sweep directory; None if it has none.
 
     Raises:
         RecordError: plan.json is damaged or has another schema.
@@ -186,7 +185,7 @@ def read_plan_values(directory: Path) -> Any:
 
 
 def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
-    """The old plan with the new one's arms, seeds and cells added.
+    """Return the old plan with the new one's arms, seeds and cells added.
 
     Raises:
         RecordError: the baselines differ, so the results could not be compared.
@@ -211,7 +210,7 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
         seeds_before=old.seeds_before,
     )
     if (old.claims, old.rope) == (new.claims, new.rope):
-        merged.claims_hash = old.claims_hash  # by whatever rule it was made: nothing was changed
+        merged.claims_hash = old.claims_hash  # perhaps made by an earlier rule; nothing has changed
     else:
         merged.claims_before = old.claims_before | {old.claims_hash: old.claims}
     note_added_seeds(merged, old, directory)
@@ -220,13 +219,13 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
 
 
 def note_added_seeds(plan: Plan, before: Plan, directory: Path) -> None:
-    """Enter into a plan's history that it has more seeds than before, if a result lay in `directory` to be seen."""
+    """Note in a plan's history that seeds were added, if `directory` already had a result."""
     if len(plan.seeds) > len(before.seeds) and any(has_result(directory / cell.id) for cell in before.cells):
         plan.seeds_before = [*before.seeds_before, len(before.seeds)]
 
 
 def has_result(cell: Path) -> bool:
-    """Whether a finished record lies in a cell's directory; one that cannot be read tells nobody anything."""
+    """Return whether a cell's directory has a finished, readable record."""
     try:
         return read_record(cell).status == "done"
     except (OSError, RecordError):
@@ -234,13 +233,13 @@ def has_result(cell: Path) -> bool:
 
 
 def baseline_values(plan: Plan) -> dict[str, Any]:
-    """Dotted key -> value of the baseline's model, data and recipe, paths left out."""
+    """Return dotted key -> value of the baseline's model, data and recipe, without paths."""
     cell = next(cell for cell in plan.cells if cell.role == "baseline")
     return flatten(hashed_settings(from_dict(cell.config)))
 
 
 def require_plan(directory: Path) -> Plan:
-    """The plan of a sweep's directory.
+    """Read the plan of a sweep's directory.
 
     Raises:
         RecordError: it has none.

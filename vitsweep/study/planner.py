@@ -23,7 +23,7 @@ from vitsweep.study.rules import duplicate_key_errors, level_errors, study_error
 
 
 def build_plan(overrides: list[str], composer: Composer) -> Plan:
-    """Every cell of the study that the overrides describe, checked.
+    """Build and validate every cell of the study that the overrides describe.
 
     Args:
         overrides: the command line's, without Hydra's own; swept ones as written (`model.patch_size=4,8`).
@@ -42,9 +42,9 @@ def build_plan(overrides: list[str], composer: Composer) -> Plan:
 def split_overrides(
     overrides: list[str], composer: Composer
 ) -> tuple[list[str], dict[str, list[str]], list[int] | None]:
-    """Overrides of all arms, swept ones as key -> single overrides, and the seeds, None if the line names none.
+    """Split into overrides of all arms, swept ones as key -> single overrides, and seeds (None if not given).
 
-    Of a key that is given twice the last counts, as everywhere in Hydra; but a sweep must not be undone in silence.
+    The last override of a key counts, as in Hydra, but a single value after a sweep of the key is an error.
 
     Raises:
         ConfigError: a value is given after a sweep of the same key.
@@ -69,12 +69,12 @@ def split_overrides(
 
 
 def is_study_override(override: str) -> bool:
-    """Whether an override chooses or changes the study itself: `study=NAME`, `study.seeds=10`."""
+    """Return whether an override chooses or changes the study itself: `study=NAME`, `study.seeds=10`."""
     return re.split(r"[./]", override_key(override))[0] == "study"
 
 
 def override_seeds(levels: list[str]) -> list[int]:
-    """The seeds of `seed=0`, `seed=1`, ...
+    """Parse the seeds of `seed=0`, `seed=1`, ...
 
     Raises:
         ConfigError: one is no seed, or comes twice.
@@ -90,10 +90,10 @@ def override_seeds(levels: list[str]) -> list[int]:
 def plain_plan(
     overrides: list[str], fixed: list[str], factors: dict[str, list[str]], seeds: list[int] | None, composer: Composer
 ) -> Plan:
-    """The study that a plain `-m` describes: swept keys are the factors of a grid."""
+    """Build the plan of a plain `-m`: swept keys are the factors of a grid."""
     # Before arms are compared: a choice that is undone would make two of them equal.
     combinations = [(" ".join(levels), levels) for levels in itertools.product(*factors.values())]
-    refuse(shadow_faults(fixed, combinations, composer))
+    refuse(shadow_errors(fixed, combinations, composer))
     arms = sweep_arms(fixed, factors, composer)
     labels = {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
     return make_plan(sweep_name(overrides), "grid", fixed, arms, seeds or [arms[0].config.seed], labels)
@@ -102,7 +102,7 @@ def plain_plan(
 def study_plan(
     study: StudyConfig, fixed: list[str], factors: dict[str, list[str]], seeds: list[int] | None, composer: Composer
 ) -> Plan:
-    """The plan of a study file; overrides beside it act on all arms, swept ones multiply the study."""
+    """Build the plan of a study file; other overrides act on all arms, swept ones multiply the study."""
     ours = {override_key(o) for o in fixed} | set(factors)
     refuse(study_errors(study))
     levels = parse_factors(study)
@@ -118,10 +118,10 @@ def study_plan(
     notes: list[str] = []
     for version in versions:
         # Before arms are compared: a level that is undone would look like the baseline's own.
-        refuse(shadow_faults(base + version, written, composer))
-        found, said = study_arms(base + version, study, levels, specs, composer)
+        refuse(shadow_errors(base + version, written, composer))
+        found, remarks = study_arms(base + version, study, levels, specs, composer)
         arms += [dataclasses.replace(arm, overrides=version + arm.overrides) for arm in found]
-        notes += [note for note in said if note not in notes]
+        notes += [note for note in remarks if note not in notes]
     if len(versions) > 1:
         arms = multiplied(arms)
     labels = {name: [arm.levels[name] for arm in arms if name in arm.levels] for name in study.factors}
@@ -141,7 +141,7 @@ def study_plan(
 
 
 def freeze_plan(directory: Path, plan: Plan) -> Plan:
-    """Write plan.json, with everything that an earlier plan there had beyond this one.
+    """Write plan.json, merged with an earlier plan there, and return it.
 
     Raises:
         RecordError: the earlier plan has another baseline.
@@ -157,22 +157,22 @@ def freeze_plan(directory: Path, plan: Plan) -> Plan:
 
 
 def arm_label(spec: ArmSpec) -> str:
-    """What an arm is called before it has a name: `a=p8+b=16`."""
+    """Return the label of an arm that has no name yet: `a=p8+b=16`."""
     return "+".join(f"{factor}={level}" for factor, level in spec.levels.items())
 
 
-def refuse(faults: list[str]) -> None:
-    """Raise ConfigError if there are faults.
+def refuse(errors: list[str]) -> None:
+    """Raise ConfigError if there are errors.
 
     Raises:
         ConfigError: with all of them, each once.
     """
-    if faults:
-        raise ConfigError(list(dict.fromkeys(faults)))
+    if errors:
+        raise ConfigError(list(dict.fromkeys(errors)))
 
 
 def multiplied(arms: list[Arm]) -> list[Arm]:
-    """The arms of all versions of a study as one: named anew against the first version's baseline."""
+    """Merge the arms of all versions of a study, named against the first version's baseline."""
     placebos = [arm for arm in arms if arm.role == "placebo"][:1]
     others = [arm for arm in arms if arm.role != "placebo"]
     specs = [ArmSpec(levels=arm.levels | swept_levels(arm), overrides=tuple(arm.overrides)) for arm in others]
@@ -181,18 +181,18 @@ def multiplied(arms: list[Arm]) -> list[Arm]:
 
 
 def swept_levels(arm: Arm) -> dict[str, str]:
-    """The levels that an arm has from the command line's sweep, read off its first overrides."""
+    """Return factor -> level of an arm's overrides, which begin with those swept on the command line."""
     return {short_key(o): override_value(o) for o in arm.overrides}
 
 
-def shadow_faults(base: list[str], levels: list[tuple[str, tuple[str, ...]]], composer: Composer) -> list[str]:
-    """A sentence for every group choice that a value undoes: in Hydra a value beats a group, whatever the order.
+def shadow_errors(base: list[str], levels: list[tuple[str, tuple[str, ...]]], composer: Composer) -> list[str]:
+    """Return a message for every group choice that a value undoes; in Hydra a value beats a group in any order.
 
     Args:
-        base: overrides that all have.
-        levels: what they are called, and their overrides.
+        base: overrides of all arms.
+        levels: name and overrides of each level.
     """
-    faults = []
+    errors = []
     for name, own in levels:
         values = {override_key(o): o for o in (*base, *own) if not composer.is_group(o)}
         for choice in (o for o in own if composer.is_group(o)):
@@ -200,17 +200,17 @@ def shadow_faults(base: list[str], levels: list[tuple[str, tuple[str, ...]]], co
                 value = values.get(key)
                 if value is not None and composer.parse(value).value() != wanted:
                     sets = f"sets {key}={yaml_text(wanted)}"
-                    faults.append(f"`{choice}` of {name}  {sets}, but `{value}` beats it; drop one of them")
-    return faults
+                    errors.append(f"`{choice}` of {name}  {sets}, but `{value}` beats it; drop one of them")
+    return errors
 
 
 def plain(values: Any) -> Any:
-    """Lists and dictionaries instead of OmegaConf's."""
+    """Convert OmegaConf containers to lists and dictionaries."""
     return OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
 
 
 def plan_and_directory(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
-    """The plan of these overrides, and the directory that it would be run in."""
+    """Build the plan of these overrides; return it with the sweep's directory."""
     hydras = [override for override in overrides if re.split(r"[./]", override_key(override))[0] == "hydra"]
     plan = build_plan([o for o in overrides if o not in hydras], Composer(loader, config_name, hydras))
     composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)

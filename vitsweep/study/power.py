@@ -1,8 +1,8 @@
-"""What a study can find out: the smallest effect it detects, and how many seeds an effect needs.
+"""Power of a study: the smallest effect it detects, and the number of seeds that an effect needs.
 
 For paired t tests on per-seed differences, two-sided, each at alpha / arms: the first step of Holm, hence a
 promise for one arm that differs among `arms` compared. Exact through the noncentral t (Owen 1965),
-not its normal approximation, which is far too hopeful at three to five seeds. Effects and spreads share one
+not its normal approximation, which overstates power at three to five seeds. Effects and spreads share one
 unit, usually percent points.
 """
 
@@ -14,7 +14,7 @@ MAX_SEEDS = 100_000
 
 
 def detectable_effect(n: int, sd: float, arms: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest true mean difference that n paired seeds detect with the given power; inf below two seeds.
+    """Return the smallest true mean difference that n paired seeds detect with the given power; inf below two seeds.
 
     Args:
         n: paired seeds.
@@ -35,7 +35,7 @@ def detectable_effect(n: int, sd: float, arms: int, alpha: float = 0.05, power: 
 
 
 def paired_power(effect: float, sd: float, n: int, arms: int = 1, alpha: float = 0.05) -> float:
-    """The probability that the paired t test at alpha / arms finds a true difference; 0 below two seeds."""
+    """Return the probability that the paired t test at alpha / arms finds a true difference; 0 below two seeds."""
     _check(sd, arms, alpha, 0.5)
     if n < 2:
         return 0.0
@@ -45,12 +45,12 @@ def paired_power(effect: float, sd: float, n: int, arms: int = 1, alpha: float =
 
 
 def seeds_needed(effect: float, sd: float, arms: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The fewest paired seeds that detect `effect` with the given power; inf when MAX_SEEDS are too few."""
+    """Return the fewest paired seeds that detect `effect` with the given power; inf when MAX_SEEDS are too few."""
     return _fewest(lambda n: paired_power(effect, sd, n, arms, alpha) >= power)
 
 
 def equivalence_power(effect: float, sd: float, n: int, rope: float, alpha: float = 0.05) -> float:
-    """The probability that two one-sided tests find |difference| < rope when the true one is `effect`.
+    """Return the probability that two one-sided tests find |difference| < rope when the true one is `effect`.
 
     Both tests reject when |mean| < rope - t * s / sqrt(n), so it is the normal probability of that window
     averaged over the chi distribution of s (400 quantiles).
@@ -70,14 +70,14 @@ def equivalence_power(effect: float, sd: float, n: int, rope: float, alpha: floa
 
 
 def seeds_for_equivalence(effect: float, sd: float, rope: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The fewest paired seeds with which equivalence_power reaches `power`; inf if effect is outside rope."""
+    """Return the fewest paired seeds with which equivalence_power reaches `power`; inf if effect is outside rope."""
     if not abs(effect) < rope:
         return math.inf
     return _fewest(lambda n: equivalence_power(effect, sd, n, rope, alpha) >= power)
 
 
 def spread_interval(sd: float, freedom: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Between which values the true standard deviation lies, by the chi-square law of an observed one's square.
+    """Return the confidence interval of a standard deviation, from the chi-square distribution of its square.
 
     Args:
         freedom: degrees of freedom of `sd`, one less than the values that it comes from.
@@ -100,7 +100,7 @@ def _power_at(noncentrality: float, n: int, alpha: float) -> float:
 
 
 def _fewest(enough) -> float:
-    """Bisection over 2 .. MAX_SEEDS; power grows with n."""
+    """Return the smallest n in 2 .. MAX_SEEDS that is enough, by bisection; power grows with n."""
     low, high = 1, 2
     while not enough(high):
         low, high = high, high * 2

@@ -1,4 +1,4 @@
-"""What a cell leaves on disk: record.json, metrics.jsonl and where everything else lies. The truth that analysis reads.
+"""Files of a cell: record.json, metrics.jsonl and the names of the others. The truth that analysis reads.
 
 Every write of the record is atomic (temporary file, fsync, rename), so a reader sees the old or the new one and never a
 part. NaN and infinities are written as null: JSON has none. No torch here.
@@ -33,7 +33,7 @@ METRIC_NAMES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "tes
 
 @dataclass(kw_only=True)
 class Record:
-    """One cell's result and everything needed to understand or repeat it."""
+    """Result of one cell and everything needed to understand or repeat it."""
 
     schema: int = SCHEMA
     """Version of this layout; another one is refused."""
@@ -44,7 +44,7 @@ class Record:
     role: str = "arm"
     """baseline, arm or placebo."""
     arm: str = "baseline"
-    """Slug of what the arm changes against the baseline."""
+    """Slug of the arm's changes against the baseline."""
     levels: dict[str, str] = field(default_factory=dict)
     """Factor -> level."""
     seed: int = 0
@@ -52,7 +52,7 @@ class Record:
     overrides: list[str] = field(default_factory=list)
     """Hydra overrides that compose this cell again."""
     config: dict[str, Any] = field(default_factory=dict)
-    """The resolved configuration, as config.to_dict gives it."""
+    """Resolved configuration, from config.to_dict."""
     config_hash: str = ""
     """config.config_hash of it."""
     plan_hash: str = ""
@@ -62,7 +62,7 @@ class Record:
     data_fingerprint: str = ""
     """Order-independent hash of all images and labels."""
     data_name: str = ""
-    """What the fingerprint is known as, e.g. `CIFAR-10`; empty when unknown."""
+    """Name of the data set with this fingerprint, e.g. `CIFAR-10`; empty when unknown."""
     classes: list[str] = field(default_factory=list)
     """Class names by index."""
     normalisation: dict[str, list[float]] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Record:
     finished: str = ""
     """UTC, ISO 8601; empty until the cell has ended."""
     attempts: int = 0
-    """How often the cell was started."""
+    """Number of starts of the cell."""
     time_seconds: float = 0.0
     """Wall time over all attempts; of the time in a pack an equal share, so that all cells' add up to the machine's."""
     images_per_second: float | None = None
@@ -103,7 +103,7 @@ class Record:
     peak_gib: float | None = None
     """Peak memory: of the GPU, else of the process, with everything that is trained in it."""
     error: dict[str, str] | None = None
-    """type, message and traceback of what ended the cell."""
+    """type, message and traceback of the exception that ended the cell."""
     wandb: list[dict[str, str]] = field(default_factory=list)
     """id, url and mode of each W&B run."""
 
@@ -113,14 +113,14 @@ def write_record(directory: Path, record: Record) -> None:
     write_json(directory / RECORD_NAME, dataclasses.asdict(record))
 
 
-def error_info(fault: BaseException) -> dict[str, str]:
-    """An exception as the record keeps it."""
-    text = "".join(traceback.format_exception(fault))
-    return {"type": type(fault).__name__, "message": str(fault), "traceback": text}
+def error_info(error: BaseException) -> dict[str, str]:
+    """Return type, message and traceback of an exception, as the record keeps them."""
+    text = "".join(traceback.format_exception(error))
+    return {"type": type(error).__name__, "message": str(error), "traceback": text}
 
 
 def read_record(directory: Path) -> Record:
-    """The record in a cell's directory.
+    """Read the record in a cell's directory.
 
     Raises:
         FileNotFoundError: there is none.
@@ -129,8 +129,8 @@ def read_record(directory: Path) -> Record:
     path = Path(directory) / RECORD_NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        raise RecordError(f"{path}  is not a record ({fault}); move the directory away") from fault
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}  is not a record ({error}); move the directory away") from error
     if not isinstance(values, dict) or "schema" not in values:
         raise RecordError(f"{path}  is not a record of vitsweep; move the directory away")
     if values["schema"] != SCHEMA:
@@ -145,13 +145,13 @@ def read_record(directory: Path) -> Record:
 
 
 def append_row(directory: Path, row: dict[str, Any]) -> None:
-    """Add one epoch's row to metrics.jsonl."""
+    """Append one epoch's row to metrics.jsonl."""
     with open(directory / METRICS_NAME, "a", encoding="utf-8") as stream:
         stream.write(json.dumps(finite(row)) + "\n")
 
 
 def read_rows(directory: Path) -> list[dict[str, Any]]:
-    """The epoch rows of a cell; a torn last line (the writer was killed) is left out."""
+    """Read the epoch rows of a cell; an incomplete last line (the writer was killed) is left out."""
     path = Path(directory) / METRICS_NAME
     if not path.exists():
         return []
@@ -172,25 +172,25 @@ def drop_rows_after(directory: Path, last_epoch: int) -> list[dict[str, Any]]:
 
 
 def epoch_checkpoints(directory: Path) -> dict[int, Path]:
-    """Epoch -> its weights, of the epochs that were kept, in order; see checkpoint_every_epochs."""
+    """Return epoch -> weights file of the checkpoints kept, in order; see checkpoint_every_epochs."""
     kept = (directory / EPOCHS_FOLDER).glob("epoch-*.safetensors")
     return dict(sorted((int(path.stem.removeprefix("epoch-")), path) for path in kept))
 
 
 def now() -> str:
-    """This moment in UTC, ISO 8601 to the second."""
+    """Return the time in UTC, ISO 8601 to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 @cache
 def code_identity() -> dict[str, Any]:
-    """version, git commit and whether the checkout has uncommitted changes; commit is empty in a wheel."""
+    """Return version, git commit and whether the checkout has uncommitted changes; commit is empty in a wheel."""
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     return {"version": package_version("vitsweep"), "commit": commit or "", "dirty": bool(changes)}
 
 
 def _git(*arguments: str) -> str | None:
-    # Only a checkout of ours counts: a wheel installed inside somebody else's repository must not report its commit.
+    # Only a checkout of ours counts: a wheel installed inside another repository must not report its commit.
     if not (PACKAGE_DIR.parent / "run.py").exists():
         return None
     command = ["git", "-C", str(PACKAGE_DIR.parent), *arguments]
@@ -202,13 +202,13 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Python's version and those of the libraries that can change a result."""
+    """Return the versions of Python and of the libraries that can change a result."""
     names = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb")
     return {"python": platform.python_version(), "platform": sys.platform} | {n: package_version(n) for n in names}
 
 
 def package_version(name: str) -> str:
-    """The installed version of a distribution, or `unknown` (a checkout that is not installed)."""
+    """Return the installed version of a distribution, or `unknown` (a checkout that is not installed)."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Where each cell of a plan stands, read from its directory: what its record says, and whether somebody is at it."""
+"""Status of each planned cell, from its record and lock."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,81 +10,81 @@ from vitsweep.study.record import Record, read_record
 
 FAILURES = ("failed", "diverged")
 REFUSALS = ("ConfigError", "DataError", "RecordError", "UserError")
-"""Types of error that say nothing about the cell: the user mends something and the cell is tried again."""
+"""Types of error that do not depend on the cell: it is tried again once the user has corrected them."""
 
 
 @dataclass(kw_only=True)
 class CellStatus:
-    """One cell's state of affairs."""
+    """Status of one cell, with its record and the owner of its lock."""
 
     cell: Cell
     status: str
-    """planned, running (somebody alive is at it), interrupted, done, failed or diverged."""
+    """planned, running (a live process holds the lock), interrupted, done, failed or diverged."""
     record: Record | None = None
     owner: Owner | None = None
-    """Who is at it, or was when it died."""
+    """Process that holds the lock, alive or dead."""
     is_locked: bool = False
-    """Whether a lock lies in its directory, also a dead one."""
+    """True if there is a lock in the directory, of a live or a dead owner."""
 
     @property
     def refusal(self) -> str:
-        """What the user must change before this cell can be trained, or nothing."""
+        """The message of an error that the user must correct before the cell can be trained; empty without one."""
         if self.status == "failed" and self.record and self.record.error and self.record.error["type"] in REFUSALS:
             return self.record.error["message"]
         return ""
 
     def is_wanted(self, retry: bool) -> bool:
-        """Whether the cell is still to be trained; `retry` includes those that failed."""
+        """Return whether the cell is still to be trained; `retry` includes those that failed."""
         return self.status != "done" and (retry or self.status not in FAILURES or bool(self.refusal))
 
 
 def cell_status(directory: Path, cell: Cell, liveness: LivenessCheck) -> CellStatus:
-    """Where a cell stands.
+    """Return the status of a cell.
 
     Raises:
-        RecordError: its directory holds something else, or a damaged record.
+        RecordError: its directory holds another cell, or a damaged record.
     """
     owner = None
     for _ in range(3):
-        hold = read_lock(directory / cell.id)
-        owner = hold.owner if hold else None
+        lock = read_lock(directory / cell.id)
+        owner = lock.owner if lock else None
         record = cell_record(directory, cell)
-        if hold is not None and not liveness.is_dead(directory / cell.id, hold):
+        if lock is not None and not liveness.is_dead(directory / cell.id, lock):
             return CellStatus(cell=cell, status="running", record=record, owner=owner, is_locked=True)
         if record is None or record.status != "running":
             break
-        # Running, and nobody at it: its owner has died, or began or ended between these two looks. So look again.
+        # Running without a live owner: it died, or started or ended between the two reads. So read again.
     now = idle_status(cell, record)
-    now.owner, now.is_locked = owner, hold is not None
+    now.owner, now.is_locked = owner, lock is not None
     return now
 
 
 def idle_status(cell: Cell, record: Record | None) -> CellStatus:
-    """Where a cell stands that nobody is at: a record that says `running` was interrupted."""
+    """Return the status of a cell without a live owner: a record that says `running` was interrupted."""
     status = record.status if record else "planned"
     status = "interrupted" if status == "running" else status
     return CellStatus(cell=cell, status=status, record=record)
 
 
 def cell_statuses(directory: Path, cells: list[Cell], liveness: LivenessCheck) -> list[CellStatus]:
-    """Where each of the cells stands.
+    """Return the status of each cell.
 
     Raises:
-        RecordError: some directories hold something else; all of them in one message.
+        RecordError: directories hold other cells; all of them in one message.
     """
-    found, faults = [], []
+    found, errors = [], []
     for cell in cells:
         try:
             found.append(cell_status(directory, cell, liveness))
-        except RecordError as fault:
-            faults.append(str(fault))
-    if faults:
-        raise RecordError("\n".join(faults))
+        except RecordError as error:
+            errors.append(str(error))
+    if errors:
+        raise RecordError("\n".join(errors))
     return found
 
 
 def cell_record(directory: Path, cell: Cell) -> Record | None:
-    """The cell's record, or None if it was never started.
+    """Return the cell's record, or None if it was never started.
 
     Raises:
         RecordError: the directory holds another cell, or a damaged record.
