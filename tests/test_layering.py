@@ -1,73 +1,95 @@
-"""Imports obey the house: a module imports only from floors above its own, or on its floor from names to its left."""
+"""Imports obey the rooms: a room imports only ground files and rooms that come before it; no circle, no side door."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-FLOORS = [
-    ["errors", "paths"],
-    ["naming", "design", "config", "record", "study", "plan", "locks", "standing"]
-    + ["convolutions", "cost", "power", "packs", "estimate", "stop"],
-    ["device", "seeding", "augment", "posemb", "cpu_ops", "layers", "patchify"],
-    ["images", "cache", "folders", "official", "sources", "shapes", "data", "vit", "resnet", "models"]
-    + ["optim", "checkpoint", "progress"]
-    + ["wandb_client", "wandb_file", "wandb_mode", "wandb_run", "wandb_back", "track", "wandb_piece", "wandb_sync"],
-    ["evaluate", "compiled"],
-    ["step", "train", "pack_dropout", "pack", "standins", "effects", "noop", "probe", "pack_size"],
-    ["complaints", "study_file", "choices", "template", "compose", "planner", "work", "nursery", "isolate", "job"]
-    + ["frozen", "board", "status", "reset", "prune", "extend", "cli", "price", "reproduce"]
-    + ["wandb_study", "wandb_space", "wandb_sweep", "wandb_cell", "wandb_panels", "wandb_dashboard", "__main__"],
-]
-PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
-MAY_ANALYSIS_IMPORT = {"record", "study", "cost", "power", "paths", "errors", "config", "wandb_back", "wandb_mode"}
-ROLLOUT_SIDE = {"vit", "models", "checkpoint", "data", "augment", "seeding"}
+from tests.support.imports import ROOT, imports_of, python_files, room_of
+
+GROUND = {"errors", "paths", "files", "seeding", "old_imports"}
+ROOMS = ["config", "data", "model", "study", "tracking", "train", "run", "commands"]
+STRANGERS = {("data", "model"), ("model", "data"), ("tracking", "model"), ("tracking", "data"), ("study", "data")}
+"""Rooms that come one after the other and do not know each other all the same."""
+ANALYSIS_GROUND = {"text", "style"}
+ANALYSIS_ROOMS = ["records", "attention", "statistics", "gallery", "report"]
+ANALYSIS_MAY_IMPORT = {"config", "study", "tracking", *GROUND}
+TORCH_ROOMS = {"model", "data", "train"}
 LIGHT = [
     "vitsweep.cli",
     "vitsweep.commands.plan",
-    "vitsweep.run.progress_table",
-    "vitsweep.config.composer",
+    "vitsweep.run.board",
     "vitsweep.run.hydra_task",
+    "vitsweep.config.composer",
     "vitsweep.study.power",
     "vitsweep.analysis.records.load",
 ]
+MAX_FILES_IN_A_ROOM = 12
+MAX_LINES_IN_A_FILE = 400
 
 
-def imported(path: Path, package: str) -> set[str]:
-    """The modules of `package` that a file imports, anywhere in it, also under TYPE_CHECKING."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            parts = node.module.split(".")
-            if parts[0] == package:
-                found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith(f"{package}.")}
-    return found
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_imports_only_ground_and_earlier_rooms(room):
+    allowed = GROUND | set(ROOMS[: ROOMS.index(room) + 1]) - {b for a, b in STRANGERS if a == room}
+    found = {
+        (path.name, target)
+        for path in python_files(f"vitsweep/{room}")
+        for target in (room_of(name) for name in imports_of(path))
+        if target and target not in allowed
+    }
+    assert not found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "vitsweep").glob("*.py")), ids=lambda p: p.stem)
-def test_vitsweep_imports_only_upwards(path):
-    if path.stem == "__init__":
-        return
-    assert path.stem in PLACE, f"give {path.name} a floor"
-    lower = {name for name in imported(path, "vitsweep") if name in PLACE and PLACE[name] >= PLACE[path.stem]}
-    # `train` and torch come late into cli, which is below everything anyway.
-    assert not lower, f"{path.stem} imports {sorted(lower)}"
+def test_ground_files_import_only_ground():
+    found = {
+        (name, target)
+        for name in GROUND
+        for target in (room_of(module) for module in imports_of(ROOT / "vitsweep" / f"{name}.py"))
+        if target and target not in GROUND
+    }
+    assert not found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "vitsweep").rglob("*.py")), ids=lambda p: p.stem)
+def test_no_command_imports_another():
+    modules = {path.stem for path in python_files("vitsweep/commands")}
+    commands = {name for name in modules if "def main(" in (ROOT / f"vitsweep/commands/{name}.py").read_text()}
+    found = {
+        (path.stem, name)
+        for path in python_files("vitsweep/commands")
+        for name in commands - {path.stem}
+        if f"vitsweep.commands.{name}" in imports_of(path)
+    }
+    assert commands and not found
+
+
+@pytest.mark.parametrize("path", python_files("vitsweep"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_vitsweep_never_imports_analysis(path):
-    assert not imported(path, "analysis")
+    assert not {name for name in imports_of(path) if name.split(".")[:2] in (["analysis"], ["vitsweep", "analysis"])}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "analysis").rglob("*.py")), ids=lambda p: p.stem)
-def test_analysis_imports_records_and_nothing_that_trains(path):
-    allowed = MAY_ANALYSIS_IMPORT | ROLLOUT_SIDE
-    assert imported(path, "vitsweep") <= allowed
+@pytest.mark.parametrize("room", ANALYSIS_ROOMS)
+def test_analysis_room_imports_only_earlier_rooms_and_what_it_may_of_vitsweep(room):
+    earlier = ANALYSIS_GROUND | set(ANALYSIS_ROOMS[: ANALYSIS_ROOMS.index(room) + 1])
+    ours = ANALYSIS_MAY_IMPORT | (TORCH_ROOMS if room in ("attention", "gallery") else set())
+    for path in python_files(f"analysis/{room}"):
+        names = imports_of(path)
+        inside = {name.split(".")[2] for name in names if name.startswith("vitsweep.analysis.")}
+        assert inside <= earlier, path
+        assert {room_of(name) for name in names} - {None, "analysis"} <= ours, path
+
+
+@pytest.mark.parametrize("folder", [*(f"vitsweep/{room}" for room in ROOMS), *(f"analysis/{r}" for r in ANALYSIS_ROOMS)])
+def test_room_is_small_and_says_what_it_is_for(folder):
+    files = [path for path in python_files(folder) if path.name != "__init__.py" and path.parent == ROOT / folder]
+    assert len(files) <= MAX_FILES_IN_A_ROOM
+    text = (ROOT / folder / "__init__.py").read_text()
+    assert text.startswith('"""') and 2 <= len(text.strip().splitlines()) <= 8
+
+
+@pytest.mark.parametrize("path", python_files("vitsweep", "analysis"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_file_is_short(path):
+    assert len(path.read_text().splitlines()) <= MAX_LINES_IN_A_FILE
 
 
 @pytest.mark.parametrize("module", LIGHT)

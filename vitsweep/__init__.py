@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from vitsweep import old_imports
+
 __version__ = "0.1.0"
 __all__ = ["load_model"]
 
 # A wheel holds vitsweep/analysis. In a checkout `analysis` lies beside the package and is found through this entry.
 if not (Path(__file__).parent / "analysis").is_dir():
     __path__.append(str(Path(__file__).resolve().parent.parent))
+old_imports.install()
 
 
 def __getattr__(name: str) -> Any:
