@@ -78,13 +78,17 @@ def draw(pairs: list[tuple[str, str]]) -> Figure:
     axes.set_ylim(0.1, SPAN[1] + 0.1)
     axes.axis("off")
     boxes = {
-        name: FancyBboxPatch(place, WIDTH, HEIGHT, boxstyle="round,pad=0.03", facecolor="white", edgecolor=INK, zorder=3)
+        name: FancyBboxPatch(
+            place, WIDTH, HEIGHT, boxstyle="round,pad=0.03", facecolor="white", edgecolor=INK, zorder=3
+        )
         for name, place in PLACES.items()
     }
     for name, (x, y) in PLACES.items():
         axes.add_patch(boxes[name])
         folder = "vitsweep" if x < 4.3 else "analysis"
-        axes.text(x + WIDTH / 2, y + 0.86, f"{folder}/{name}", ha="center", va="center", weight="bold", size=9, zorder=4)
+        axes.text(
+            x + WIDTH / 2, y + 0.86, f"{folder}/{name}", ha="center", va="center", weight="bold", size=9, zorder=4
+        )
         axes.text(x + WIDTH / 2, y + 0.38, PURPOSES[name], ha="center", va="center", size=7.5, color=INK, zorder=4)
     for importing, imported in pairs:
         arrow(axes, boxes, (importing, imported), PALE)
