@@ -1,9 +1,8 @@
-"""How figures look: one rc context a theme, and for each arm a colour, line style and marker keyed by its
-name.
+"""Style of all figures: one rc context per theme, and for each arm a color, line style and marker.
 
-Colours differ in hue and in lightness (readable in grey, and with any colour blindness, together with line
+Colors differ in hue and in lightness (readable in gray, and with any color blindness, together with line
 style and marker) and have a contrast of at least 3:1 to their background, text 4.5:1; a test computes it. A
-figure is drawn in the light theme; `recoloured` turns the hex values of an SVG into the dark ones or into CSS
+figure is drawn in the light theme; `recolor` turns the hex values of an SVG into the dark ones or into CSS
 variables, so one inline SVG serves both themes. Every role has its own hex value for that reason.
 """
 
@@ -54,7 +53,7 @@ DARK = {
 }
 FIXED_DARK = "#010203"
 FIXED_LIGHT = "#fdfdfc"
-"""Text on coloured cells, the same in both themes, so not one of the roles."""
+"""Color of text on colored cells, the same in both themes, so not one of the roles."""
 DIVERGING = matplotlib.colormaps["RdBu"]
 THEMES = {"light": LIGHT, "dark": DARK}
 LINES = ("-", "--", "-.", ":")
@@ -64,32 +63,32 @@ NUM_COLORS = 8
 
 @contextlib.contextmanager
 def theme(name: str = "light") -> Iterator[dict[str, str]]:
-    """Draw inside this context; yields the theme's colours by role. Nothing outside it is touched."""
-    colour = THEMES[name]
+    """Apply a theme's rc settings inside the context; yield its colors by role."""
+    color = THEMES[name]
     settings: dict[str, Any] = {
-        "figure.facecolor": colour["paper"],
-        "savefig.facecolor": colour["paper"],
-        "axes.facecolor": colour["paper"],
-        "axes.edgecolor": colour["soft"],
-        "axes.labelcolor": colour["ink"],
-        "axes.titlecolor": colour["ink"],
+        "figure.facecolor": color["paper"],
+        "savefig.facecolor": color["paper"],
+        "axes.facecolor": color["paper"],
+        "axes.edgecolor": color["soft"],
+        "axes.labelcolor": color["ink"],
+        "axes.titlecolor": color["ink"],
         "axes.titlesize": 10,
         "axes.titlelocation": "left",
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
-        "grid.color": colour["grid"],
+        "grid.color": color["grid"],
         "grid.linewidth": 0.7,
-        "text.color": colour["ink"],
-        "xtick.color": colour["soft"],
-        "ytick.color": colour["soft"],
-        "xtick.labelcolor": colour["ink"],
-        "ytick.labelcolor": colour["ink"],
+        "text.color": color["ink"],
+        "xtick.color": color["soft"],
+        "ytick.color": color["soft"],
+        "xtick.labelcolor": color["ink"],
+        "ytick.labelcolor": color["ink"],
         "font.family": "DejaVu Sans",
         "font.size": 9,
         "legend.frameon": False,
-        "legend.labelcolor": colour["ink"],
+        "legend.labelcolor": color["ink"],
         "lines.linewidth": 1.6,
         # Text stays text in the SVG (searchable, small); a fixed salt makes its ids the same in every run.
         "svg.fonttype": "none",
@@ -99,11 +98,11 @@ def theme(name: str = "light") -> Iterator[dict[str, str]]:
         "text.parse_math": False,
     }
     with plt.rc_context(settings):
-        yield colour
+        yield color
 
 
-def arm_styles(arms: list[str], baseline: str, colour: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Arm -> keyword arguments of `Axes.plot`; the baseline is ink, the others take the colours in turn.
+def arm_styles(arms: list[str], baseline: str, color: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Map each arm to keyword arguments of `Axes.plot`; the baseline is ink, the others cycle through the colors.
 
     Args:
         arms: all arms of the study in their fixed order, so that an arm looks the same in every figure.
@@ -111,28 +110,28 @@ def arm_styles(arms: list[str], baseline: str, colour: dict[str, str]) -> dict[s
     styles, others = {}, [arm for arm in arms if arm != baseline]
     for number, arm in enumerate(others):
         styles[arm] = {
-            "color": colour[f"s{number % NUM_COLORS + 1}"],
+            "color": color[f"s{number % NUM_COLORS + 1}"],
             "linestyle": LINES[(number + number // NUM_COLORS) % len(LINES)],
             "marker": MARKERS[number % len(MARKERS)],
         }
-    styles[baseline] = {"color": colour["s0"], "linestyle": "-", "marker": "o"}
+    styles[baseline] = {"color": color["s0"], "linestyle": "-", "marker": "o"}
     return styles
 
 
 def recolor(svg: str, css_variables: bool = False) -> str:
-    """The SVG of a light figure in dark colours, or with `var(--role, light)` in the place of each colour."""
+    """Return the SVG of a light figure in dark colors, or with `var(--role, light)` in place of each color."""
     for role, light in LIGHT.items():
         svg = svg.replace(light, f"var(--{role}, {light})" if css_variables else DARK[role])
     return svg
 
 
 def contrast(one: str, other: str) -> float:
-    """The WCAG 2 contrast ratio of two #rrggbb colours, 1 to 21."""
+    """Return the WCAG 2 contrast ratio of two #rrggbb colors, 1 to 21."""
     low, high = sorted((_luminance(one), _luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
 
-def _luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def _luminance(color: str) -> float:
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,4 +1,4 @@
-"""How numbers and names are written: digits, signs, intervals, p values, and the escapes of Markdown and LaTeX."""
+"""Formats of numbers and names: digits, signs, intervals, p values, and the escapes of Markdown and LaTeX."""
 
 import math
 import re
@@ -22,7 +22,7 @@ LATEX = {
 
 
 def format_ranges(numbers: list[int]) -> str:
-    """[1, 2, 3, 9] -> `1-3, 9`."""
+    """Format [1, 2, 3, 9] as `1-3, 9`."""
     parts: list[list[int]] = []
     for number in sorted(numbers):
         if parts and number == parts[-1][1] + 1:
@@ -33,7 +33,7 @@ def format_ranges(numbers: list[int]) -> str:
 
 
 def decimals(value: float, places: int = 2) -> str:
-    """A number with a real minus sign, or a dash when there is none."""
+    """Format a number with a real minus sign; a dash for None or NaN."""
     if value is None or math.isnan(value):
         return DASH
     rounded = f"{value:.{places}f}"
@@ -43,35 +43,35 @@ def decimals(value: float, places: int = 2) -> str:
 
 
 def signed(value: float, places: int = 2) -> str:
-    """As decimals, with a plus sign before what is above zero."""
+    """Format as `decimals`, with a plus sign before positive numbers."""
     shown = decimals(value, places)
     return f"+{shown}" if shown[0].isdigit() and float(shown) > 0 else shown
 
 
 def interval(low: float, high: float, places: int = 2) -> str:
-    """`[-0.12, +0.30]`, or nothing when there is none."""
+    """Format `[-0.12, +0.30]`; empty for NaN."""
     return "" if math.isnan(low) else f"[{signed(low, places)}, {signed(high, places)}]"
 
 
 def p_value(p: float) -> str:
-    """Three digits, `< 0.001` below."""
+    """Format a p value with three digits, `< 0.001` below."""
     return DASH if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def integer(value: float) -> str:
-    """An integer with thousands separators; `> 100,000` for infinity."""
+    """Format an integer with thousands separators; `> 100,000` for infinity."""
     if math.isnan(value):
         return DASH
     return "> 100,000" if math.isinf(value) else f"{int(value):,}"
 
 
 def percent(value: float) -> str:
-    """A share of 1 as whole percent."""
+    """Format a share of 1 as whole percent."""
     return DASH if math.isnan(value) else f"{100 * value:.0f} %"
 
 
 def si_number(value: float) -> str:
-    """Three digits and k, M or G: 4,249,354 -> 4.25 M."""
+    """Format with three digits and k, M or G: 4,249,354 -> 4.25 M."""
     if math.isnan(value):
         return DASH
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -81,7 +81,7 @@ def si_number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s` or `5 h 12 min`."""
+    """Format seconds as `42 s`, `3 min 20 s` or `5 h 12 min`."""
     if math.isnan(seconds):
         return DASH
     whole_seconds = round(seconds)
@@ -92,21 +92,21 @@ def duration(seconds: float) -> str:
 
 
 def text_or_dash(value: object) -> str:
-    """A string, a dash for a missing one."""
+    """Return a non-empty string, else a dash."""
     return value if isinstance(value, str) and value else DASH
 
 
 def unicode_arrows(changes: str) -> str:
-    """ASCII arrows as real ones."""
+    """Replace ASCII arrows by real ones."""
     return changes.replace("->", ARROW)
 
 
 def escape_markdown(value: str) -> str:
-    """Text that means the same inside a Markdown table cell."""
+    """Escape text for a Markdown table cell."""
     value = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
     return re.sub(r"([\\|*_`\[\]$~])", r"\\\1", value)
 
 
 def escape_latex(value: str) -> str:
-    """Text that means the same inside a LaTeX table cell."""
+    """Escape text for a LaTeX table cell."""
     return "".join(LATEX.get(c, c) for c in value.replace("\n", " "))

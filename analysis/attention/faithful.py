@@ -1,11 +1,11 @@
-"""Does the model need the patches that a map points at? Deletion and insertion, patch by patch, against null maps.
+"""Faithfulness of maps: deletion and insertion, patch by patch, against null maps.
 
-Petsiuk et al. 2018 (RISE, arXiv 1806.07421, section 4.2) at the level of patches: take patches away in the map's
-order (deletion, low is good) or give them back (insertion, high is good) and follow the probability of the class that
+Petsiuk et al. 2018 (RISE, arXiv 1806.07421, section 4.2) at the level of patches: remove patches in the map's
+order (deletion, low is good) or insert them (insertion, high is good) and follow the probability of the class that
 the model predicts for the whole image; the area is a mean over the share of patches, so grids compare. Missing
-patches are left out as tokens (Jain et al. 2022, arXiv 2204.08945: no artefacts), or painted in the mean colour. A
+patches are left out as tokens (Jain et al. 2022, arXiv 2204.08945: no artefacts), or painted in the mean color. A
 number alone says nothing, since objects are in the middle and anything beats nothing: each map is compared, image by
-image, with a random order, a centred Gaussian, and the mean map of the other images.
+image, with a random order, a centered Gaussian, and the mean map of the other images.
 Shapes: N images, B of a chunk, P patches in reading order, K steps.
 """
 
@@ -38,7 +38,7 @@ def score_maps(
     *,
     missing: str = "drop",
 ) -> pd.DataFrame:
-    """Deletion, insertion and gap = insertion - deletion of the map and of the null maps, a row an image and map."""
+    """Score the map and the null maps by deletion, insertion and gap = insertion - deletion, a row an image and map."""
     maps = {"map": map_NP} | null_maps(map_NP, model.grid, rng)
     parts = []
     for name, values_NP in maps.items():
@@ -51,7 +51,7 @@ def score_maps(
 
 
 def null_maps(map_NP: np.ndarray, grid: tuple[int, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What a map must beat: chance, the middle of the image, and what it shows on average."""
+    """Return the null maps: random, image center, and mean map of the other images, each (N, P)."""
     density_NP = density(map_NP)
     N = len(density_NP)
     place_P2 = (np.indices(grid).reshape(2, -1).T + 0.5) / grid - 0.5  # -0.5 .. 0.5 across the image
@@ -65,7 +65,7 @@ def null_maps(map_NP: np.ndarray, grid: tuple[int, int], rng: np.random.Generato
 
 
 def patch_order(map_NP: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Patches from most to least, equal ones in random order, (N, P)."""
+    """Sort patches from most to least, equal ones in random order, (N, P)."""
     return np.lexsort((rng.random(map_NP.shape), -map_NP), axis=1)
 
 
@@ -78,7 +78,7 @@ def probability_curve(
     insert: bool,
     missing: str = "drop",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of patches (K + 1,) and the probability of the whole image's predicted class there, (N, K + 1).
+    """Return shares of patches (K + 1,) and the probability of the predicted class there, (N, K + 1).
 
     Both ends are included: all patches there, and none.
     """
@@ -107,7 +107,7 @@ def probability_curve(
 
 
 def _with_patches(model: "nn.Module", input_BCHW: "Tensor", kept_BX: "Tensor", missing: str) -> "Tensor":
-    """Logits when only the patches `kept` are there."""
+    """Return the logits when only the patches `kept` are present."""
     if missing == "drop":
         with only_tokens(model, kept_BX):
             return model(input_BCHW)
@@ -121,7 +121,7 @@ def _with_patches(model: "nn.Module", input_BCHW: "Tensor", kept_BX: "Tensor", m
 
 @contextmanager
 def only_tokens(model: "nn.Module", kept_BX: "Tensor") -> Iterator[None]:
-    """Let the blocks see the prefix and these patches only, each with its own position."""
+    """Restrict the blocks to the prefix and these patches, each with its own position."""
     import torch
 
     def choose(_module, _inputs, token_BTD):
@@ -138,12 +138,12 @@ def only_tokens(model: "nn.Module", kept_BX: "Tensor") -> Iterator[None]:
 
 
 def curve_area(share_K: np.ndarray, curve_NK: np.ndarray) -> np.ndarray:
-    """Mean height of each curve over the share of patches, (N,): trapezoids, so the ends count half."""
+    """Return the mean height of each curve over the share of patches, (N,): trapezoids, so the ends count half."""
     return np.trapezoid(curve_NK, share_K, axis=1)
 
 
 def compare_with_nulls(judged: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """The map minus each null map, paired by image: mean, t interval and n, a row a null map and metric."""
+    """Compare the map with each null map, paired by image: mean, t interval and n, a row a null map and metric."""
     rows = []
     of_map = judged[judged["map"] == "map"].set_index("image")
     for null in NULL_MAPS:
@@ -165,7 +165,7 @@ def compare_with_nulls(judged: pd.DataFrame, confidence: float = 0.95) -> pd.Dat
 
 
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of a mean; NaN for fewer than two values."""
+    """Return Student's t interval of a mean; NaN for fewer than two values."""
     if len(values) < 2:
         return np.nan, np.nan
     half = special.stdtrit(len(values) - 1, (1 + confidence) / 2) * values.std(ddof=1) / np.sqrt(len(values))
@@ -173,7 +173,7 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
 
 
 def touches_box(grid: tuple[int, int], patch_size: int, box_N4: np.ndarray) -> np.ndarray:
-    """Which patches share a pixel with each box (top, left, bottom, right; the latter two exclusive), (N, P)."""
+    """Return (N, P), True where a patch shares a pixel with the box (top, left, bottom, right; ends exclusive)."""
     top_P, left_P = np.indices(grid).reshape(2, -1) * patch_size
     top, left, bottom, right = (side[:, None] for side in np.asarray(box_N4).T)
     return (top_P < bottom) & (top_P + patch_size > top) & (left_P < right) & (left_P + patch_size > left)
@@ -182,7 +182,7 @@ def touches_box(grid: tuple[int, int], patch_size: int, box_N4: np.ndarray) -> n
 def pointing_game(
     map_NP: np.ndarray, grid: tuple[int, int], patch_size: int, box_N4: np.ndarray, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Does the strongest patch touch the telling shape? A row an image: hits of map and null maps, and chance.
+    """Play the pointing game: True where the strongest patch of map and null maps touches the box; with chance.
 
     `chance` is the share of patches that touch the shape: what a random patch hits on average.
     """

@@ -1,4 +1,4 @@
-"""Which test images a gallery shows: always by a rule, never by hand, and the rule is printed.
+"""Choice of the test images that a gallery shows: always by a rule, which is printed.
 
 Image ids are positions in the canonical order of the test set, so the same rule gives the same images wherever the
 data came from.
@@ -21,21 +21,21 @@ FORMS = "a number, ids=3,17, class=cat, class=cat:16, disagree:16, wrong:16"
 
 @dataclass(kw_only=True)
 class ImageChoice:
-    """Test images and why these."""
+    """Test images and the rule that chose them."""
 
     index_N: np.ndarray
     """Positions in the test set."""
     rule: str
-    """One sentence."""
+    """The rule, one sentence."""
 
 
 def choose_images(
-    wish: str, label_N: np.ndarray, classes: list[str], directories: list[Path] | None = None, which: str = "best"
+    spec: str, label_N: np.ndarray, classes: list[str], directories: list[Path] | None = None, which: str = "best"
 ) -> ImageChoice:
-    """The images that `wish` describes, in one of FORMS.
+    """Choose the images that `spec` describes, in one of FORMS.
 
     Args:
-        wish: as given on the command line.
+        spec: the value of --images.
         label_N: true classes of the test set.
         classes: their names.
         directories: the cells whose predictions `disagree` and `wrong` look at, the baseline's first.
@@ -44,9 +44,9 @@ def choose_images(
     Raises:
         UserError: another form, an unknown class or id, or predictions that are not there.
     """
-    form = re.fullmatch(r"(?:(ids)=([\d,]+)|(class)=([^:]+?)|(disagree|wrong))?(?::?(\d+))?", wish)
-    if not form or not wish:
-        raise UserError(f"--images {wish}  is not understood; allowed: {FORMS}")
+    form = re.fullmatch(r"(?:(ids)=([\d,]+)|(class)=([^:]+?)|(disagree|wrong))?(?::?(\d+))?", spec)
+    if not form or not spec:
+        raise UserError(f"--images {spec}  is not understood; allowed: {FORMS}")
     ids, listed, by_class, name, by_prediction, number = form.groups()
     count = int(number or DEFAULT_COUNT)
     if ids:
@@ -60,7 +60,7 @@ def choose_images(
 
 
 def spread_over_classes(label_N: np.ndarray, count: int = DEFAULT_COUNT) -> ImageChoice:
-    """`count` images drawn once for all, as many of each class as can be, sorted by class."""
+    """Draw `count` images with a fixed seed, as many of each class as possible, sorted by class."""
     rng = np.random.default_rng(SEED)
     present = np.unique(label_N)
     turns = np.resize(rng.permutation(present), count)
@@ -76,7 +76,7 @@ def spread_over_classes(label_N: np.ndarray, count: int = DEFAULT_COUNT) -> Imag
 
 
 def read_predictions(directory: Path, num_images: int, which: str = "best") -> np.ndarray:
-    """Predicted class of every test image, in test-set order, as the cell left it.
+    """Read the predicted class of every test image, in test-set order, from the cell's predictions.
 
     Raises:
         UserError: the file is not there or is about other images.
@@ -85,8 +85,8 @@ def read_predictions(directory: Path, num_images: int, which: str = "best") -> n
     try:
         with np.load(path) as stored:
             index_N, class_N = stored["id"], stored[f"{'best' if which == 'best' else 'final'}_class"]
-    except (OSError, KeyError, ValueError) as fault:
-        raise UserError(f"{path}  cannot be read ({fault}); choose images by number, ids or class") from fault
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path}  cannot be read ({error}); choose images by number, ids or class") from error
     if sorted(index_N.tolist()) != list(range(num_images)):
         raise UserError(f"{path}  is about other images than this test set; choose images by number, ids or class")
     return class_N[np.argsort(index_N)]
@@ -110,7 +110,7 @@ def _of_class(name: str, count: int, label_N: np.ndarray, classes: list[str]) ->
 
 
 def _disputed(predicted: np.ndarray, count: int) -> ImageChoice:
-    """Images on which two cells taken at random differ most often; equal ones in a fixed random order."""
+    """Choose images on which two random cells differ most often; equal ones in a fixed random order."""
     votes_NK = np.stack([(predicted == k).mean(0) for k in range(predicted.max() + 1)], axis=1)
     dispute_N = 1 - (votes_NK**2).sum(1)
     shuffled = np.random.default_rng(SEED).permutation(len(dispute_N))

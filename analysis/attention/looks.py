@@ -1,7 +1,7 @@
-"""From cells on disk to what their models see in the same images; whatever is in the way becomes a sentence.
+"""Views of the same test images by the models of a study's cells.
 
 One model is in memory at a time. Cells that were trained on other data than the first one cannot be compared image by
-image, so they are left out and named.
+image, so they are left out and named; every other obstacle becomes a note.
 """
 
 import re
@@ -33,7 +33,7 @@ MAX_EPOCHS = 8
 
 @dataclass(kw_only=True)
 class ModelView:
-    """What one model makes of the chosen images."""
+    """One model's maps of the chosen images."""
 
     arm: str
     role: str
@@ -46,12 +46,12 @@ class ModelView:
 
     @property
     def densities(self) -> np.ndarray:
-        """Mass of the patches, (N, P), summing to 1 an image."""
+        """Return the patches' mass, (N, P), summing to 1 an image."""
         return density(self.maps.patches)
 
     @property
     def log2_lift(self) -> np.ndarray:
-        """Binary logarithm of the lift, (N, P): what is painted."""
+        """Return the binary logarithm of the lift, (N, P), the painted value."""
         return log2_lift(lift(self.maps.patches))
 
 
@@ -66,32 +66,32 @@ class Views:
     """Positions in the canonical order of the test set."""
     classes: list[str]
     rule: str
-    """How the images were chosen."""
+    """The rule that chose the images."""
     model_views: list[ModelView]
     """Arms in their order, seeds within."""
     notes: list[str] = field(default_factory=list)
-    """A sentence for each cell that is missing and why."""
+    """A sentence for each missing cell, with the reason."""
 
     @property
     def image_NCHW(self) -> "Tensor":  # noqa: N802 - the suffix is the shape
-        """The same pixels as a tensor, channels first."""
+        """Return the pixels as a tensor, channels first."""
         import torch
 
         return torch.from_numpy(self.image_NHWC).permute(0, 3, 1, 2)
 
     @property
     def arms(self) -> list[str]:
-        """Arms that have a view, in order."""
+        """Return the arms that have a view, in order."""
         return list(dict.fromkeys(view.arm for view in self.model_views))
 
     def of(self, arm: str) -> list[ModelView]:
-        """The arm's model_views, by seed."""
+        """Return the arm's views, by seed."""
         return [view for view in self.model_views if view.arm == arm]
 
 
 @dataclass(kw_only=True)
 class ViewSettings:
-    """What is looked at and how."""
+    """Images, kind of map and checkpoint of a view."""
 
     images: str = "7"
     variant: str = "rollout"
@@ -100,7 +100,7 @@ class ViewSettings:
 
 
 def collect_views(cells: pd.DataFrame, settings: ViewSettings) -> Views:
-    """Load data, choose images, and look at them with every finished cell's model.
+    """Load data, choose images, and compute every finished cell's view of them.
 
     Args:
         cells: columns directory, arm, role, seed, status; in the order to show.
@@ -108,10 +108,7 @@ def collect_views(cells: pd.DataFrame, settings: ViewSettings) -> Views:
     Raises:
         UserError: nothing can be shown at all: no finished cell, no data, or images that do not exist.
     """
-    finished = cells[cells["status"] == "done"]
-    if not len(finished):
-        raise UserError("No cell has finished, so there is no model to look through.")
-    rows = [(row, read_record(Path(row["directory"]))) for row in finished.to_dict("records")]
+    rows = finished_cells(cells)
     data = load_cell_data(rows[0][1])
     rows, notes = with_same_data(rows)
     directories = [Path(row["directory"]) for row, _ in rows]
@@ -119,25 +116,41 @@ def collect_views(cells: pd.DataFrame, settings: ViewSettings) -> Views:
     views = select_images(data, chosen)
     views.notes = notes
     for row, record in rows:
-        tell = f"{row['arm']}, seed {row['seed']}"
-        found = try_or_note(lambda row=row, record=record: cell_view(row, record, views, settings), tell, notes)
+        found = try_or_note(partial(cell_view, row, record, views, settings), cell_name(row), notes)
         views.model_views += [found] if found else []
     if not views.model_views:
         raise UserError(" ".join(merge_notes(notes)))
     return views
 
 
-def try_or_note(make: Callable[[], Any], tell: str, notes: list[str]) -> Any:
-    """What `make` returns, or None and a note of what the user can know or mend."""
+def finished_cells(cells: pd.DataFrame) -> list[tuple[dict, Record]]:
+    """Return the finished cells with their records.
+
+    Raises:
+        UserError: there is none.
+    """
+    done = [(row, read_record(Path(row["directory"]))) for row in cells[cells["status"] == "done"].to_dict("records")]
+    if not done:
+        raise UserError("No cell has finished, so there is no model to look through.")
+    return done
+
+
+def cell_name(row: dict) -> str:
+    """Format `patch_size=8, seed 0`."""
+    return f"{row['arm']}, seed {row['seed']}"
+
+
+def try_or_note(make: Callable[[], Any], name: str, notes: list[str]) -> Any:
+    """Return `make()`, or None with a note for errors that the user can act on."""
     try:
         return make()
-    except (UserError, OSError) as fault:
-        notes.append(f"No rollout of {tell}: {first_line(fault)}.")
+    except (UserError, OSError) as error:
+        notes.append(f"No rollout of {name}: {first_line(error)}.")
         return None
 
 
 def merge_notes(notes: list[str]) -> list[str]:
-    """The notes in their order, those of several seeds of an arm as one."""
+    """Merge the notes of several seeds of an arm, in order."""
     groups: dict[tuple, list[int]] = {}
     for note in notes:
         parts = re.fullmatch(r"(No rollout of .*), seed (\d+)(: .*)", note)
@@ -149,13 +162,13 @@ def merge_notes(notes: list[str]) -> list[str]:
     return words
 
 
-def first_line(fault: Exception) -> str:
-    """The first line of a message, without its full stop."""
-    return (str(fault).splitlines() or [type(fault).__name__])[0].rstrip(". ")
+def first_line(error: Exception) -> str:
+    """Return the first line of a message, without its full stop."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
 
 
 def load_cell_data(record: Record) -> "Data":
-    """The data that a cell was trained on, found again from its configuration.
+    """Load the data that a cell was trained on, from its configuration.
 
     Raises:
         UserError: they are not there, or they are others than those the record names.
@@ -175,7 +188,7 @@ def load_cell_data(record: Record) -> "Data":
 
 
 def with_same_data(rows: list[tuple[dict, Record]]) -> tuple[list[tuple[dict, Record]], list[str]]:
-    """The cells that share the first one's data, and a note about the others."""
+    """Keep the cells that share the first one's data; with a note about the others."""
     fingerprint = rows[0][1].data_fingerprint
     others = [f"{row['arm']} seed {row['seed']}" for row, record in rows if record.data_fingerprint != fingerprint]
     kept = [(row, record) for row, record in rows if record.data_fingerprint == fingerprint]
@@ -183,7 +196,7 @@ def with_same_data(rows: list[tuple[dict, Record]]) -> tuple[list[tuple[dict, Re
 
 
 def select_images(data: "Data", chosen: ImageChoice) -> Views:
-    """The chosen images, without any view yet."""
+    """Return the chosen images, without any view yet."""
     return Views(
         image_NHWC=data.test.image_NCHW[chosen.index_N].permute(0, 2, 3, 1).cpu().numpy(),
         label_N=data.test.label_N[chosen.index_N].cpu().numpy(),
@@ -195,7 +208,7 @@ def select_images(data: "Data", chosen: ImageChoice) -> Views:
 
 
 def cell_view(row: dict, record: Record, views: Views, settings: ViewSettings) -> ModelView:
-    """One cell's view of the chosen images.
+    """Compute one cell's view of the chosen images.
 
     Raises:
         UserError: no checkpoint, one that does not fit, a model without attention, attention that is not finite.
@@ -207,7 +220,7 @@ def cell_view(row: dict, record: Record, views: Views, settings: ViewSettings) -
 
 
 def views_over_training(row: dict, record: Record, views: Views, settings: ViewSettings) -> list[ModelView]:
-    """One cell's views before training and after the epochs whose weights were kept, at most MAX_EPOCHS, evenly spaced.
+    """Compute a cell's views before training and after kept epochs, at most MAX_EPOCHS, evenly spaced.
 
     Empty if none were kept.
     """
@@ -229,15 +242,19 @@ def views_over_training(row: dict, record: Record, views: Views, settings: ViewS
 
 
 def attention_view(model: Any, normalisation: dict, views: Views, settings: ViewSettings, row: dict) -> ModelView:
-    """A model's view of the chosen images."""
+    """Compute a model's view of the chosen images.
+
+    Raises:
+        UserError: another number of classes, or logits that are not finite.
+    """
     from .maps import attention_maps
 
     device = next(model.parameters()).device
     image_NCHW = views.image_NCHW.to(device)
     maps = attention_maps(model, image_NCHW, normalisation, variant=settings.variant, alpha=settings.alpha)
-    told, there = maps.logit_NK.shape[1], len(views.classes)
-    if told != there:
-        raise UserError(f"the model tells {told} classes apart, the data have {there}")
+    of_model, of_data = maps.logit_NK.shape[1], len(views.classes)
+    if of_model != of_data:
+        raise UserError(f"the model has {of_model} classes, the data have {of_data}")
     if not np.isfinite(maps.logit_NK).all():
         raise UserError("the model's logits are not finite")
     return ModelView(
@@ -252,7 +269,7 @@ def attention_view(model: Any, normalisation: dict, views: Views, settings: View
 
 
 def source_table(views: Views) -> pd.DataFrame:
-    """The numbers behind the pictures: a row a model and image."""
+    """Tabulate the numbers behind the pictures: a row a model and image."""
     from .measures import map_measures
 
     parts = []

@@ -1,11 +1,10 @@
-"""What a trained model attends to in given images: forward pass and rollout together, a chunk of images at a
-time.
+"""Attention maps of images: forward pass and rollout together, a chunk of images at a time.
 
 The only way from a model to the numbers that measures, galleries and comparisons use; from here on everything
-is numpy. Attention of a chunk is used up before the next forward pass, so memory does not grow with the
+is numpy. Attention of a chunk is consumed before the next forward pass, so memory does not grow with the
 number of images.
 Shapes: B images of a chunk, N images, S blocks, H heads, T tokens with the prefix first, P patches, K
-    classes.
+classes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,7 @@ VARIANTS = {
 
 @dataclass(kw_only=True)
 class AttentionMaps:
-    """Where one model's predictions come from, for N images."""
+    """Token shares and logits of one model for N images."""
 
     mass_NT: np.ndarray
     """Share of each token, prefix first; sums to 1, but for `relevance`, which has no scale."""
@@ -50,28 +49,28 @@ class AttentionMaps:
 
     @property
     def patches(self) -> np.ndarray:
-        """Mass of the patches, (N, P), in reading order."""
+        """Return the mass of the patches, (N, P), in reading order."""
         return self.mass_NT[:, -self.grid[0] * self.grid[1] :]
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, (N, K)."""
+        """Return the softmax of the logits, (N, K)."""
         power_NK = np.exp(self.logit_NK - self.logit_NK.max(1, keepdims=True))
         return power_NK / power_NK.sum(1, keepdims=True)
 
 
 @dataclass(kw_only=True)
 class ForwardPass:
-    """What one forward pass left behind; valid until the next one."""
+    """Attention and logits of one forward pass; valid until the next one."""
 
     attention: list[Tensor]
     """(B, H, T, T) a block, first block first; (B, T, T) where `reduce` has fused the heads."""
     alphas: list[Tensor]
     """Each token's calibrated residual weight, (B, T) a block; empty unless asked for."""
     readout_T: Tensor
-    """What the head reads."""
+    """Weights with which the classifier reads the tokens."""
     logit_BK: Tensor
-    """The result."""
+    """Logits of the chunk."""
 
 
 def attention_maps(
@@ -82,7 +81,7 @@ def attention_maps(
     variant: str = "rollout",
     alpha: float = 0.5,
 ) -> AttentionMaps:
-    """Maps of uint8 images, on the device where model and images are.
+    """Compute the maps of uint8 images, on the device where model and images are.
 
     Args:
         model: a ViT; its mode and hooks are left as they were.
@@ -118,7 +117,7 @@ def run_passes(
     calibrate: bool = False,
     gradient: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Run the images through the model and keep what `use` makes of each chunk's pass, chunks joined.
+    """Run the images through the model and join the results of `use` on each chunk's pass.
 
     Args:
         use: called with each chunk's Pass; its tensors begin with the chunk's images.
@@ -141,12 +140,12 @@ def run_passes(
 
 
 def has_attention(model: nn.Module) -> bool:
-    """Whether the model says that there is attention to look at: the one rule, for galleries, measures and pictures."""
+    """Return True if the model has attention: the one rule, for galleries, measures and pictures."""
     return getattr(model, "has_attention", False)
 
 
 def check_fits(model: nn.Module, image_NCHW: Tensor) -> None:
-    """Refuse a model without attention and images of another size."""
+    """Raise RolloutError for a model without attention or images of another size."""
     if not has_attention(model):
         raise RolloutError(f"model={type(model).__name__}  has no attention blocks, so there is no rollout of it")
     needed = (model.config.num_channels, model.config.image_size, model.config.image_size)
@@ -213,20 +212,19 @@ _ROW_OF = {
 
 
 def layer_rows(seen: ForwardPass, *, alpha: float = 0.5) -> Tensor:
-    """(B, S, T): the rollout as if the head read after block 1, 2, ... S; the last is the rollout itself."""
+    """Return (B, S, T), the rollout as if the head read after block 1, 2, ... S; the last is the rollout itself."""
     fused = [fuse(matrix) for matrix in seen.attention]
     depths = range(1, len(fused) + 1)
     return torch.stack([rollout(fused[:d], seen.readout_T, alpha=alpha) for d in depths], dim=1)
 
 
 def head_rows(seen: ForwardPass) -> Tensor:
-    """(B, S, H, T): where the token that the head reads looks, block by block and attention head by attention
-    head."""
+    """Return (B, S, H, T), the attention of the token that the classifier reads, by block and head."""
     return torch.stack([torch.einsum("t,bhtk->bhk", seen.readout_T, a) for a in seen.attention], dim=1)
 
 
 def measure_inputs(seen: ForwardPass, model: nn.Module, *, alpha: float = 0.5) -> dict[str, Tensor]:
-    """All that analysis.attention.measures needs of a pass: the head's row, the mean row, distances, logits."""
+    """Return the tensors that measures.measure needs: the head's row, the mean row, distances, logits."""
     fused = [fuse(matrix) for matrix in seen.attention]
     uniform_T = torch.full_like(seen.readout_T, 1 / len(seen.readout_T))
     return {
@@ -238,7 +236,7 @@ def measure_inputs(seen: ForwardPass, model: nn.Module, *, alpha: float = 0.5) -
 
 
 def attention_distance(attention: Sequence[Tensor], model: nn.Module) -> Tensor:
-    """(B, S, H): how far patches look on average, pixels, over all patch queries; prefix tokens left out.
+    """Return (B, S, H), the mean attention distance over all patch queries, pixels; prefix tokens left out.
 
     From centre to centre, so a patch is at no distance from itself and a coarser grid has smaller ones.
 

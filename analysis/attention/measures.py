@@ -1,10 +1,9 @@
-"""What a map says in numbers, an image at a time, so that it can be a column of a study like accuracy.
+"""Measures of a map, an image at a time, so that each can be a column of a study like accuracy.
 
 All on densities: the patches' mass divided by its sum, so that prefix tokens and scale do not matter.
-Positions are in pixels and patches count as squares, not as points, so a uniform map has the same centre and
+Positions are in pixels and patches count as squares, not as points, so a uniform map has the same center and
 spread on every grid.
-Sources: ../analysis/rollout.py for the maps; attention distance as in Dosovitskiy et al. 2021, figure 7 and
-    appendix D.7.
+Sources: rollout.py for the maps; attention distance as in Dosovitskiy et al. 2021, figure 7 and appendix D.7.
 Shapes: N images, P patches in reading order, T tokens with the prefix first, S blocks, H heads.
 """
 
@@ -34,11 +33,11 @@ DESCRIPTIONS = {
     "seed_agreement": "1 minus the mean total variation between the maps of an arm's seeds; 1: the same maps",
 }
 COLUMNS = tuple(f"rollout/{name}" for name in DESCRIPTIONS)
-"""How they are called as columns of a study."""
+"""Their names as columns of a study."""
 
 
 def density(patch_NP: np.ndarray) -> np.ndarray:
-    """Mass divided by its sum, (N, P); an image whose patches have no mass counts as uniform."""
+    """Divide mass by its sum, (N, P); an image whose patches have no mass counts as uniform."""
     patch_NP = np.asarray(patch_NP, dtype=np.float64)
     sum_N1 = patch_NP.sum(1, keepdims=True)
     uniform = np.full_like(patch_NP, 1 / patch_NP.shape[1])
@@ -46,24 +45,23 @@ def density(patch_NP: np.ndarray) -> np.ndarray:
 
 
 def lift(patch_NP: np.ndarray) -> np.ndarray:
-    """Density times the number of patches, (N, P): how many times its uniform share a patch has."""
+    """Return density times the number of patches, (N, P): the multiple of its uniform share that a patch has."""
     return density(patch_NP) * patch_NP.shape[1]
 
 
 def entropy(density_NP: np.ndarray) -> np.ndarray:
-    """Entropy in nats, (N,)."""
+    """Return the entropy in nats, (N,)."""
     logs = np.log(density_NP, out=np.zeros_like(density_NP), where=density_NP > 0)
     return -(density_NP * logs).sum(1)
 
 
 def total_variation(density_NP: np.ndarray, other_NP: np.ndarray) -> np.ndarray:
-    """Share of the mass that would have to move, (N,): 0 for equal maps, 1 for maps without a common
-    patch."""
+    """Return half the L1 distance, (N,): 0 for equal maps, 1 for maps without a common patch."""
     return np.abs(density_NP - other_NP).sum(1) / 2
 
 
 def center_and_spread(density_NP: np.ndarray, grid: Grid, patch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Centre of mass (N, 2) as row and column, and root mean square distance from it (N,), pixels."""
+    """Return center of mass (N, 2) as row and column, and root mean square distance from it (N,), pixels."""
     place_P2 = (np.indices(grid).reshape(2, -1).T + 0.5) * patch_size
     centre_N2 = density_NP @ place_P2
     square_N = density_NP @ (place_P2**2).sum(1) - (centre_N2**2).sum(1)
@@ -72,7 +70,7 @@ def center_and_spread(density_NP: np.ndarray, grid: Grid, patch_size: int) -> tu
 
 
 def rank_correlation(map_NP: np.ndarray, other_NP: np.ndarray) -> np.ndarray:
-    """Spearman's, (N,), ties by mean rank; 0 where a map is constant."""
+    """Return Spearman's rank correlation, (N,), ties by mean rank; 0 where a map is constant."""
     from scipy.stats import rankdata  # late: it takes a second to import, and galleries do not need it
 
     ranks = [rankdata(values, axis=1) for values in np.broadcast_arrays(map_NP, other_NP)]
@@ -82,19 +80,19 @@ def rank_correlation(map_NP: np.ndarray, other_NP: np.ndarray) -> np.ndarray:
 
 
 def mirror_maps(patch_NP: np.ndarray, grid: Grid) -> np.ndarray:
-    """The same maps, left and right exchanged."""
+    """Exchange left and right of the maps."""
     return patch_NP.reshape(-1, *grid)[:, :, ::-1].reshape(patch_NP.shape)
 
 
 def coarsen(patch_NP: np.ndarray, grid: Grid, wanted: Grid) -> np.ndarray:
-    """Mass summed onto a grid that divides this one: exact, nothing is invented."""
+    """Sum mass onto a grid that divides this one."""
     (rows, columns), (to_rows, to_columns) = grid, wanted
     blocks = patch_NP.reshape(-1, to_rows, rows // to_rows, to_columns, columns // to_columns)
     return blocks.sum((2, 4)).reshape(len(patch_NP), -1)
 
 
 def map_measures(patch_NP: np.ndarray, grid: Grid, patch_size: int) -> pd.DataFrame:
-    """The measures that need the maps alone, a row an image."""
+    """Compute the measures that need the maps alone, a row an image."""
     density_NP = density(patch_NP)
     nats_N = entropy(density_NP)
     centre_N2, spread_N = center_and_spread(density_NP, grid, patch_size)
@@ -114,7 +112,7 @@ def map_measures(patch_NP: np.ndarray, grid: Grid, patch_size: int) -> pd.DataFr
 def measure(
     model: "nn.Module", image_NCHW: "Tensor", normalisation: dict[str, Sequence[float]], *, alpha: float = 0.5
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """All of WORDS, a row an image; mean attention distance of each block and head (S, H), pixels; patch mass (N, P).
+    """Compute all of DESCRIPTIONS, a row an image; mean attention distances (S, H), pixels; patch mass (N, P).
 
     Two passes: one over the images, one over their mirror images.
     """
@@ -135,7 +133,7 @@ def measure(
 
 
 def agreement(densities: Sequence[np.ndarray]) -> np.ndarray:
-    """How alike the maps of several seeds are, (N,): 1 minus the mean total variation over their pairs."""
+    """Return 1 minus the mean total variation over all pairs of seeds' maps, (N,)."""
     pairs = [(a, b) for i, a in enumerate(densities) for b in densities[i + 1 :]]
     if not pairs:
         return np.full(len(densities[0]), np.nan)
@@ -143,11 +141,11 @@ def agreement(densities: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def summary(frame: pd.DataFrame) -> dict[str, Any]:
-    """Means over the images, named as a study's columns: `rollout/<measure>`."""
+    """Average over the images, with names of a study's columns: `rollout/<measure>`."""
     return {f"rollout/{name}": float(frame[name].mean()) for name in DESCRIPTIONS if name in frame}
 
 
 def log2_lift(lift_P: np.ndarray) -> np.ndarray:
-    """Binary logarithm of a lift; no mass at all becomes minus infinity, which paints as the lowest colour."""
+    """Return the binary logarithm of a lift; minus infinity, painted as the lowest color, for no mass."""
     with np.errstate(divide="ignore"):
         return np.log2(lift_P)

@@ -1,4 +1,4 @@
-"""Attention rollout, exact, batched, in vector form: which input tokens the head's row is mixed from.
+"""Attention rollout, exact, batched, in vector form: shares of the input tokens in the head's row.
 
 Abnar & Zuidema 2020 (arXiv 2005.00928, section 3; `compute_joint_attention` of their
 attention_graph_util.py), with the residual weight, the head fusion and the readout made explicit:
@@ -6,9 +6,8 @@ attention_graph_util.py), with the residual weight, the head fusion and the read
     A^_l = alpha_l I + (1 - alpha_l) Norm(F(A_l))        r = w A^_L ... A^_2 A^_1
 
 F fuses the heads, Norm makes rows sum to 1, w is what the head reads. Only this one row is ever shown, so a
-row vector goes from the last layer down to the first and no T x T product is formed. A rollout knows nothing
-of classes: it says where a prediction could have come from, not what spoke for it. `relevance` is the variant
-that knows the class.
+row vector goes from the last layer down to the first and no T x T product is formed. A rollout is class-agnostic:
+it shows where a prediction could have come from, not the evidence for it. `relevance` is the class-specific variant.
 Shapes: B images, N heads, T tokens with the prefix first, R rows carried together.
 """
 
@@ -26,7 +25,7 @@ Alpha = float | Sequence[float] | Sequence[Tensor]
 
 
 class RolloutError(UserError):
-    """Attention, readout or settings of which no rollout can be made; the text says why."""
+    """Error for attention, readout or settings that have no rollout; the message gives the reason."""
 
 
 def rollout(
@@ -38,7 +37,7 @@ def rollout(
     keep: float = 1.0,
     layers: slice | None = None,
 ) -> Tensor:
-    """Share of the readout that comes from each input token, (B, T), in the attention's dtype, summing to 1.
+    """Return the share of the readout that comes from each input token, (B, T), attention's dtype, summing to 1.
 
     Args:
         attention: one tensor a block, first block first, (B, N, T, T) or (B, T, T) when the heads are fused
@@ -59,16 +58,16 @@ def rollout(
     _check_settings(fusion, keep)
     chosen = layers or slice(None)
     alphas = _per_layer(alpha, len(attention), tuple(row_BT.shape))[chosen]
-    kept_dtype, work_dtype = row_BT.dtype, _work_dtype(row_BT.dtype)
-    row_BRT = row_BT.to(work_dtype).unsqueeze(1)
+    is_half = row_BT.dtype not in (torch.float32, torch.float64)
+    row_BRT = (row_BT.float() if is_half else row_BT).unsqueeze(1)
     for layer_attention, weight in zip(reversed(attention[chosen]), reversed(alphas), strict=True):
         row_BRT = _through(row_BRT, layer_attention, weight, fusion, keep)
-    _check_mass(row_BRT, kept_dtype)
-    return row_BRT.squeeze(1).to(kept_dtype)
+    _check_mass(row_BRT, row_BT.dtype)
+    return row_BRT.squeeze(1).to(row_BT.dtype)
 
 
 def relevance(attention: Sequence[Tensor], gradient: Sequence[Tensor], readout: Tensor) -> Tensor:
-    """Class-specific relevance of each input token, (B, T), not normalised: w (I + E_L) ... (I + E_1) - w.
+    """Return class-specific relevance of each input token, (B, T), not normalized: w (I + E_L) ... (I + E_1) - w.
 
     Chefer et al. 2021 (arXiv 2103.15679, rules 5 and 6): E_l is the mean over heads of the positive part of
     attention times the gradient of the class's logit by it. The readout's own share is taken out, since it
@@ -88,7 +87,7 @@ def relevance(attention: Sequence[Tensor], gradient: Sequence[Tensor], readout: 
 
 
 def fuse(attention: Tensor, fusion: str = "mean", keep: float = 1.0) -> Tensor:
-    """Heads fused and keys selected, (B, T, T); rows sum to 1 only if fusion is mean and keep is 1."""
+    """Fuse heads and select keys, (B, T, T); rows sum to 1 only if fusion is mean and keep is 1."""
     if attention.ndim == 4:
         attention = {"mean": attention.mean, "max": attention.amax, "min": attention.amin}[fusion](1)
     if keep == 1:
@@ -99,7 +98,7 @@ def fuse(attention: Tensor, fusion: str = "mean", keep: float = 1.0) -> Tensor:
 
 
 def calibrated_alpha(residual_BTD: Tensor, branch_BTD: Tensor) -> Tensor:
-    """How much of each token is its residual, (B, T): ||x|| / (||x|| + ||branch||).
+    """Return each token's residual share, (B, T): ||x|| / (||x|| + ||branch||).
 
     The branch is the attention's output after its projection. After Kobayashi et al. 2021 and GlobEnc (arXiv
     2205.03286): with a branch much smaller than the stream, one half is plainly wrong.
@@ -110,7 +109,7 @@ def calibrated_alpha(residual_BTD: Tensor, branch_BTD: Tensor) -> Tensor:
 
 
 def _through(row_BRT: Tensor, attention: Tensor, alpha: float | Tensor, fusion: str, keep: float) -> Tensor:
-    """Rows times A^ of one layer."""
+    """Multiply the rows by A^ of one layer."""
     fused_BTT = fuse(attention.to(row_BRT.dtype), fusion, keep)
     is_stochastic = fusion == "mean" and keep == 1
     if is_stochastic and isinstance(alpha, float):
@@ -129,7 +128,7 @@ def _through(row_BRT: Tensor, attention: Tensor, alpha: float | Tensor, fusion: 
 
 
 def _start(attention: list[Tensor], readout: Tensor) -> Tensor:
-    """The readout as one row an image, (B, T), or a refusal of shapes that do not fit."""
+    """Check all shapes and return the readout as one row an image, (B, T)."""
     if not attention:
         raise RolloutError("attention=[]  has no layer; a model without attention blocks has no rollout")
     B, T = attention[0].shape[0], attention[0].shape[-1]
@@ -145,7 +144,7 @@ def _start(attention: list[Tensor], readout: Tensor) -> Tensor:
 
 
 def _per_layer(alpha: Alpha, num_layers: int, shape: tuple[int, int]) -> list[float | Tensor]:
-    """One alpha for each layer: a number, or a tensor of `shape` (B, T)."""
+    """Return one alpha for each layer: a number, or a tensor of `shape` (B, T)."""
     if isinstance(alpha, int | float) and 0 <= alpha <= 1:
         return [float(alpha)] * num_layers
     alphas = [alpha] * num_layers if isinstance(alpha, int | float) else list(alpha)
@@ -164,10 +163,6 @@ def _check_settings(fusion: str, keep: float) -> None:
         raise RolloutError(f"fusion={fusion!r}  is unknown; allowed: {', '.join(sorted(FUSIONS))}")
     if not 0 < keep <= 1:
         raise RolloutError(f"keep={keep}  must lie in (0, 1]")
-
-
-def _work_dtype(dtype: torch.dtype) -> torch.dtype:
-    return dtype if dtype in (torch.float32, torch.float64) else torch.float32
 
 
 def _check_mass(row_BRT: Tensor, dtype: torch.dtype) -> None:

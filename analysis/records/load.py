@@ -1,7 +1,7 @@
-"""Records on disk (or W&B's copies) -> tidy frames: `cells`, one row a cell, and `history`, one row a cell and epoch.
+"""Read records on disk or in W&B into tidy frames: `cells`, one row a cell, and `history`, one row an epoch.
 
-Nothing found on disk is fatal: a damaged, foreign or too new record is left out and named in `problems`. A
-cell that the plan lists and nobody has started is a row with status `planned`, so unfinished work is visible.
+Nothing found on disk is fatal: a damaged, foreign or too new record is left out and named in `problems`. A planned cell
+that was never started is a row with status `planned`, so unfinished work is visible.
 Numbers stay in the record's units (accuracy a fraction of 1); tables turn them into percent points.
 """
 
@@ -16,7 +16,7 @@ from vitsweep.errors import RecordError
 from vitsweep.study.plan import read_plan_values
 from vitsweep.study.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
 
-from .wandb_runs import WandbCells, fetch_cells, find_run_files, is_wandb_source
+from .wandb_runs import WandbCells, fetch_cells, is_wandb_source, read_run_files
 
 HISTORY_NAMES = (
     "train/loss",
@@ -40,7 +40,7 @@ SKIPPED_FOLDERS = {"report", "wandb", "__pycache__"}
 
 @dataclass(kw_only=True)
 class StudyRecords:
-    """What one or many directories hold."""
+    """Cells, epochs and plans of one or many directories."""
 
     cells: pd.DataFrame
     """One row a cell: `directory`, `cell` (its id), PLAIN_FIELDS, `final/<metric>`, `best/epoch`,
@@ -52,13 +52,13 @@ class StudyRecords:
     plans: list[dict[str, Any]] = field(default_factory=list)
     """The plan.json of each directory that has one."""
     is_copy: bool = False
-    """Whether some of it comes from W&B, which has no predictions and no checkpoints."""
+    """True if some of it comes from W&B, which has no predictions and no checkpoints."""
 
 
 def load(*directories: str | Path) -> StudyRecords:
-    """Every cell under the given sweep or cell directories, or of runs named `wandb:entity/project?group=study`.
+    """Load every cell of sweep or cell directories, or of runs named `wandb:entity/project?group=study`.
 
-    Of a directory in which W&B's run files lie and no records, what those files say is taken.
+    A directory with W&B run files and no records is read from those files.
 
     Raises:
         RecordError: a directory does not exist, or W&B cannot be read.
@@ -71,25 +71,25 @@ def load(*directories: str | Path) -> StudyRecords:
         prefix = f"{directory.name}/" if len(directories) > 1 else ""
         plan = None if is_wandb_source(source) else read_plan(directory, problems)
         found = [] if is_wandb_source(source) else _read_cells(directory, prefix, history, problems)
-        copies = fetch_cells(source) if is_wandb_source(source) else (None if found else find_run_files(directory))
-        if copies:
-            found, plan, is_copy = _copied(copies, directory, prefix, history), plan or copies.plan, True
-            problems += copies.problems
+        wandb_cells = fetch_cells(source) if is_wandb_source(source) else (None if found else read_run_files(directory))
+        if wandb_cells:
+            found, plan, is_copy = _wandb_rows(wandb_cells, directory, prefix, history), plan or wandb_cells.plan, True
+            problems += wandb_cells.problems
         plans += [plan] if plan else []
         rows += found + _planned(directory, prefix, plan, {row["cell"] for row in found})
     cells, epochs = _cell_frame(rows), _history_frame(history)
     return StudyRecords(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy)
 
 
-def _copied(copies: WandbCells, directory: Path, prefix: str, history: list[dict]) -> list[dict]:
+def _wandb_rows(wandb_cells: WandbCells, directory: Path, prefix: str, history: list[dict]) -> list[dict]:
     """Rows for the cells that W&B has; the directory of such a cell does not exist."""
-    for cell, record, epochs in copies.cells:
+    for cell, record, epochs in wandb_cells.cells:
         history += [row | {"cell": prefix + cell, "arm": record.arm, "seed": record.seed} for row in epochs]
-    return [_cell_row(directory / cell, prefix + cell, record) for cell, record, _ in copies.cells]
+    return [_cell_row(directory / cell, prefix + cell, record) for cell, record, _ in wandb_cells.cells]
 
 
 def read_plan(directory: Path, problems: list[str]) -> dict[str, Any] | None:
-    """The directory's plan.json; None without one, and with a sentence in `problems` for an unreadable one."""
+    """Read the directory's plan.json; None without one, and with a sentence in `problems` for an unreadable one."""
     try:
         plan = read_plan_values(directory)
     except RecordError as error:
@@ -112,7 +112,7 @@ def _is_whole(plan: dict[str, Any]) -> bool:
 
 
 def cell_directories(directory: Path) -> list[Path]:
-    """The directories below (or at) `directory` that hold a record, in a fixed order."""
+    """Return the directories below (or at) `directory` that hold a record, in a fixed order."""
     found = []
     for folder, below, files in os.walk(directory):
         if RECORD_NAME in files:
@@ -130,16 +130,16 @@ def _read_cells(directory: Path, prefix: str, history: list[dict], problems: lis
         try:
             record = read_record(folder)
             row = _cell_row(folder, cell, record)
-        except (RecordError, OSError, TypeError, AttributeError) as fault:
-            problems.append(_left_out(cell, folder, fault))
+        except (RecordError, OSError, TypeError, AttributeError) as error:
+            problems.append(_left_out(cell, folder, error))
             continue
         rows.append(row)
         history += _epoch_rows(folder, cell, record, problems)
     return rows
 
 
-def _left_out(cell: str, folder: Path, fault: Exception) -> str:
-    text = str(fault).replace(str(folder / RECORD_NAME), "").strip()
+def _left_out(cell: str, folder: Path, error: Exception) -> str:
+    text = str(error).replace(str(folder / RECORD_NAME), "").strip()
     return f"Left out {cell}: its {RECORD_NAME} {text}."
 
 

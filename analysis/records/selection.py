@@ -1,4 +1,4 @@
-"""Which of the loaded cells may be compared: one study, one configuration an arm, one data set, one baseline.
+"""Select the comparable cells: one study, one configuration an arm, one data set, one baseline.
 
 Whatever is left out is named in `notes`, so that no table mixes what does not belong together. Everything
 after this works on a Selection.
@@ -19,12 +19,12 @@ DEFAULT_METRIC = "test/accuracy"
 
 @dataclass(kw_only=True)
 class Selection:
-    """The comparable cells of one study."""
+    """Comparable cells of one study."""
 
     cells: pd.DataFrame
-    """As Loaded.cells, with `baseline` cells first and arms in the plan's order."""
+    """As StudyRecords.cells, with `baseline` cells first and arms in the plan's order."""
     history: pd.DataFrame
-    """As Loaded.history, the same cells."""
+    """As StudyRecords.history, the same cells."""
     arms: list[str]
     """Baseline first, then in the plan's order (without a plan: as found on disk)."""
     baseline: str
@@ -34,9 +34,9 @@ class Selection:
     levels: dict[str, dict[str, str]]
     """Arm -> factor -> level, the baseline's level where the arm does not say."""
     changes: dict[str, str]
-    """Arm -> what its configuration changes against the baseline's."""
+    """Arm -> differences of its configuration to the baseline's."""
     notes: list[str]
-    """A sentence for everything left out or odd."""
+    """A sentence for everything left out or unexpected."""
     study: str = ""
     design: str = ""
     rope: float = DEFAULT_ROPE
@@ -45,19 +45,19 @@ class Selection:
     plan: dict[str, Any] | None = None
 
     def done(self) -> pd.DataFrame:
-        """The finished cells."""
+        """Return the finished cells."""
         return self.cells[self.cells["status"] == "done"]
 
     def done_history(self) -> pd.DataFrame:
-        """The epochs of the finished cells: beside them a stopped run would bend a mean from where it stopped."""
+        """Return the epochs of finished cells only: a stopped run would bend the mean where it stopped."""
         return self.history[self.history["cell"].isin(self.done()["cell"])]
 
     def non_baseline(self) -> list[str]:
-        """Every arm but the baseline."""
+        """Return every arm but the baseline."""
         return [arm for arm in self.arms if arm != self.baseline]
 
     def family(self) -> list[str]:
-        """Arms of role `arm`, the family of a study without claims: those of the plan, those that started without one.
+        """Return the arms of role `arm`: those of the plan, or those that started if there is no plan.
 
         Arms that did not start yet count too, else the first ones to finish would be judged as if there were no more.
         """
@@ -66,7 +66,7 @@ class Selection:
 
 
 def select(loaded: StudyRecords) -> Selection:
-    """The comparable part of what was loaded."""
+    """Select the comparable part of the loaded records."""
     notes, plan = [], _plan_of(loaded)
     cells = _one_study(loaded.cells, plan, notes)
     cells = _one_configuration(cells, plan, notes)
@@ -96,14 +96,19 @@ def select(loaded: StudyRecords) -> Selection:
     )
 
 
+def arm_records(cells: pd.DataFrame) -> pd.Series:
+    """Return arm -> record of its first cell."""
+    return cells.drop_duplicates("arm").set_index("arm")["record"]
+
+
 def _plan_of(loaded: StudyRecords) -> dict | None:
-    """The plan, when the directories have one and the same study."""
+    """Return the plan, if all directories have the same study."""
     studies = {plan["study"] for plan in loaded.plans}
     return loaded.plans[0] if len(studies) == 1 else None
 
 
 def _one_study(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> pd.DataFrame:
-    """The plan's study, else the one with most cells, and the others as far as they share its baseline."""
+    """Keep the plan's study, else the largest, and others that share its baseline."""
     counts = cells.groupby("study", sort=True).size()
     if len(counts) < 2:
         return cells
@@ -120,7 +125,7 @@ def _one_study(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> pd.D
 
 
 def _one_configuration(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> pd.DataFrame:
-    """Per arm the configuration that the plan names, else the most frequent one."""
+    """Keep per arm the configuration that the plan names, else the most frequent one."""
     planned = {arm["arm"]: arm.get("config_hash") for arm in plan["arms"]} if plan else {}
     dropped = set()
     for arm, group in cells.groupby("arm", sort=False):
@@ -138,7 +143,7 @@ def _one_configuration(cells: pd.DataFrame, plan: dict | None, notes: list[str])
 
 
 def _one_replicate(cells: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """One cell for each arm and seed: a finished one if there is any, the first in path order."""
+    """Keep one cell for each arm and seed: a finished one if there is any, the first in path order."""
     order = cells.assign(_late=cells["status"] != "done").sort_values(["_late", "cell"], kind="stable")
     double = order.duplicated(["arm", "seed"])
     for cell in order.loc[double, "cell"]:
@@ -161,7 +166,7 @@ def _baseline(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> str:
 
 
 def _one_data_set(cells: pd.DataFrame, baseline: str, notes: list[str]) -> pd.DataFrame:
-    """The cells that saw the baseline's images."""
+    """Keep the cells that saw the baseline's images."""
     known = cells[cells["data_fingerprint"].astype(bool)]
     if known["data_fingerprint"].nunique() < 2:
         return cells
@@ -183,23 +188,23 @@ def _ordered_arms(cells: pd.DataFrame, plan: dict | None, baseline: str) -> list
 
 
 def _roles(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, str]:
-    first = cells.drop_duplicates("arm").set_index("arm")["role"]
+    records = arm_records(cells)
     # A second arm that calls itself the baseline is compared like any other.
-    roles = {arm: "placebo" if first[arm] == "placebo" else "arm" for arm in arms}
+    roles = {arm: "placebo" if records[arm].role == "placebo" else "arm" for arm in arms}
     return roles | ({baseline: "baseline"} if baseline else {})
 
 
 def _levels(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, dict[str, str]]:
-    first = cells.drop_duplicates("arm").set_index("arm")["record"]
-    stated = {arm: {k: str(v) for k, v in (first[arm].levels or {}).items()} for arm in arms}
+    records = arm_records(cells)
+    stated = {arm: {k: str(v) for k, v in (records[arm].levels or {}).items()} for arm in arms}
     factors = list(dict.fromkeys(factor for arm in arms for factor in stated[arm]))
-    configs = {arm: written_settings(first[arm].config) for arm in arms}
-    usual = {factor: _usual_level(factor, stated, configs, baseline) for factor in factors}
-    return {arm: usual | stated[arm] for arm in arms}
+    configs = {arm: written_settings(records[arm].config) for arm in arms}
+    baseline_levels = {factor: _baseline_level(factor, stated, configs, baseline) for factor in factors}
+    return {arm: baseline_levels | stated[arm] for arm in arms}
 
 
-def _usual_level(factor: str, stated: dict[str, dict], configs: dict[str, dict], baseline: str) -> str:
-    """The baseline's level: as stated, else its value if the factor is a field whose values are the levels."""
+def _baseline_level(factor: str, stated: dict[str, dict], configs: dict[str, dict], baseline: str) -> str:
+    """Return the baseline's level: as stated, else its value if the factor is a field whose values are the levels."""
     if factor in stated[baseline]:
         return stated[baseline][factor]
     for key in (key for key in configs[baseline] if key.rpartition(".")[2] == factor):
@@ -209,18 +214,20 @@ def _usual_level(factor: str, stated: dict[str, dict], configs: dict[str, dict],
 
 
 def _changes(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, str]:
-    first = cells.drop_duplicates("arm").set_index("arm")["record"]
-    configs = {arm: written_settings(first[arm].config) for arm in arms}
+    records = arm_records(cells)
+    configs = {arm: written_settings(records[arm].config) for arm in arms}
     return {arm: _difference(configs[arm], configs[baseline]) if arm != baseline else "" for arm in arms}
 
 
 def _difference(config: dict[str, Any], baseline: dict[str, Any]) -> str:
     keys = differences(baseline, config)
-    return ", ".join(f"{key.split('.')[-1]} {_in_force(baseline, key)} -> {_in_force(config, key)}" for key in keys)
+    return ", ".join(
+        f"{key.split('.')[-1]} {_effective_value(baseline, key)} -> {_effective_value(config, key)}" for key in keys
+    )
 
 
-def _in_force(config: dict[str, Any], key: str) -> Any:
-    """A field's value; of a dropout place that leaves it open (null) the rate that fills it."""
+def _effective_value(config: dict[str, Any], key: str) -> Any:
+    """Return a field's value; for a dropout place without one (null) the common rate."""
     value = config.get(key)
     if value is None and key.endswith("_dropout_prob"):
         value = config.get("model.hidden_dropout_prob")

@@ -1,7 +1,6 @@
-"""Cells that W&B has, in place of records: runs of a project, or run files on disk where no record lies beside them.
+"""Cells read from W&B: runs of a project, or run files on disk where no record lies beside them.
 
-History is read whole (scan_history): W&B's `history` gives 500 sampled rows, other ones at each call. What W&B does not
-have is said once, in a sentence for the report.
+History is read whole (scan_history), because W&B's `history` returns 500 sampled rows, different ones at each call.
 """
 
 from collections.abc import Callable
@@ -25,7 +24,7 @@ NOT_IN_WANDB = (
 
 @dataclass(kw_only=True)
 class WandbCells:
-    """What W&B has of a study."""
+    """Cells of a study as W&B has them."""
 
     cells: list[tuple[str, Record, list[dict[str, Any]]]]
     """Id, record and rows of each cell."""
@@ -34,12 +33,12 @@ class WandbCells:
 
 
 def is_wandb_source(text: str) -> bool:
-    """Whether an argument names runs of W&B rather than a directory."""
+    """Return True if an argument names runs of W&B rather than a directory."""
     return text.startswith(PREFIX)
 
 
 def parse_source(source: str) -> tuple[str, str]:
-    """`wandb:entity/project?group=study` -> `entity/project` and `study`.
+    """Split `wandb:entity/project?group=study` into `entity/project` and `study`.
 
     Raises:
         RecordError: it has another form.
@@ -52,13 +51,13 @@ def parse_source(source: str) -> tuple[str, str]:
 
 
 def report_folder(source: str) -> Path:
-    """Where the report of such runs goes: outputs/wandb/<project>/<study>/report."""
+    """Return the report's folder of such runs: outputs/wandb/<project>/<study>/report."""
     project, group = parse_source(source)
     return Path("outputs/wandb", project.rpartition("/")[2], group.replace("/", "-"), "report")
 
 
 def fetch_cells(source: str) -> WandbCells:
-    """The runs of a group, from the server.
+    """Fetch the runs of a group from the server.
 
     Raises:
         RecordError: no key, no answer, no such project, or no run of that group.
@@ -66,14 +65,14 @@ def fetch_cells(source: str) -> WandbCells:
     project, group = parse_source(source)
     if not has_key():
         raise RecordError(f"{source}  needs an API key for {server_url()}; set WANDB_API_KEY or run `wandb login`")
-    told = call_wandb(source, lambda: project_runs(project, group))
-    if not told:
+    runs = call_wandb(source, lambda: project_runs(project, group))
+    if not runs:
         raise RecordError(f"{source}  has no runs; the group is the study's name, as W&B's run table shows it")
-    return to_cells(told, source)
+    return to_cells(runs, source)
 
 
 def project_runs(project: str, group: str) -> list[RemoteRun]:
-    """Every run of a group with its whole history."""
+    """Fetch every run of a group with its whole history."""
     import wandb
 
     found = []
@@ -92,35 +91,35 @@ def project_runs(project: str, group: str) -> list[RemoteRun]:
 
 
 def call_wandb(source: str, action: Callable[[], list[RemoteRun]]) -> list[RemoteRun]:
-    """What W&B answers.
+    """Call W&B, with its errors as RecordError.
 
     Raises:
-        RecordError: it does not.
+        RecordError: the server cannot be reached or refuses.
     """
     import requests
     import wandb
 
     try:
         return action()
-    except (wandb.errors.Error, requests.RequestException, ValueError) as fault:
-        first = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
-        raise RecordError(f"{source}  cannot be read from {server_url()} ({first}); check the name, the key") from fault
+    except (wandb.errors.Error, requests.RequestException, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RecordError(f"{source}  cannot be read from {server_url()} ({first}); check the name, the key") from error
 
 
-def find_run_files(directory: Path) -> WandbCells | None:
-    """The cells of the run files under a directory, None if there are none."""
-    told = read_runs(directory)
-    return to_cells(told, "W&B's run files") if told else None
+def read_run_files(directory: Path) -> WandbCells | None:
+    """Read the cells of the run files under a directory; None if there are none."""
+    runs = read_runs(directory)
+    return to_cells(runs, "W&B's run files") if runs else None
 
 
-def to_cells(told: list[RemoteRun], place: str) -> WandbCells:
-    """Runs as cells; a cell that was told more than once counts once, by its most complete run."""
+def to_cells(runs: list[RemoteRun], place: str) -> WandbCells:
+    """Convert runs to cells; of several runs of one cell the most complete counts."""
     problems = [NOT_IN_WANDB.format(place=place)]
-    others = [run.id for run in told if not run.is_cell]
-    if others:
-        problems.append(f"Left out {', '.join(others)}: no cell of vitsweep, or killed before it said what it is.")
+    foreign = [run.id for run in runs if not run.is_cell]
+    if foreign:
+        problems.append(f"Left out {', '.join(foreign)}: no cell of vitsweep, or killed before it sent its settings.")
     best: dict[str, tuple[tuple, Record, list[dict]]] = {}
-    own = [run for run in told if run.is_cell]
+    own = [run for run in runs if run.is_cell]
     for run in own:
         record = rebuild_record(run)
         key = str(CellId.of(record.arm, record.config_hash, record.seed))
@@ -128,6 +127,6 @@ def to_cells(told: list[RemoteRun], place: str) -> WandbCells:
         if key not in best or rank > best[key][0]:
             best[key] = (rank, record, run.epochs)
     if len(own) > len(best):
-        problems.append(f"{len(own) - len(best)} runs tell of a cell again; the most complete run of each is used.")
+        problems.append(f"{len(own) - len(best)} runs repeat a cell; the most complete run of each is used.")
     cells = [(cell, record, rows) for cell, (_, record, rows) in sorted(best.items())]
     return WandbCells(cells=cells, plan=rebuild_plan(own), problems=problems)

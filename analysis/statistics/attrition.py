@@ -1,6 +1,6 @@
-"""Attrition: the planned seeds that a comparison lacks, and the runs that ended badly and took them away.
+"""Attrition: planned seeds that a comparison lacks, and the failed runs behind them.
 
-What is left out of a mean is said beside the mean: seeds that diverge are not a random sample of the seeds.
+Reported beside every mean, because seeds that diverge are not a random sample of the seeds.
 """
 
 from ..records.selection import Selection
@@ -8,12 +8,12 @@ from .effects import FAILURES
 
 
 def planned_seeds(selection: Selection, *arms: str) -> int:
-    """How many seeds the plan has of these arms; without a plan, how many have left a record."""
+    """Count the seeds that the plan has of these arms; without a plan, those that left a record."""
     return selection.cells.loc[selection.cells["arm"].isin(arms), "seed"].nunique()
 
 
 def seeds_used(selection: Selection, number: int, *arms: str) -> str:
-    """`6 seeds`, or `3 of 6 seeds (3 runs of patch_size=8 diverged and are left out)`.
+    """Format `6 seeds`, or `3 of 6 seeds (3 runs of patch_size=8 diverged and are left out)`.
 
     Args:
         number: seeds that the comparison of these arms uses.
@@ -26,7 +26,7 @@ def seeds_used(selection: Selection, number: int, *arms: str) -> str:
 
 
 def lost_runs(selection: Selection, *arms: str) -> str:
-    """`3 runs of patch_size=8 diverged and are`, arm by arm; empty when none ended badly."""
+    """Format `3 runs of patch_size=8 diverged and are`, arm by arm; empty when no run failed."""
     parts, total = [], 0
     for arm in dict.fromkeys(arms):
         statuses = selection.cells.loc[selection.cells["arm"] == arm, "status"]

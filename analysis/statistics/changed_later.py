@@ -1,4 +1,4 @@
-"""What was changed after the first run had started: claims, the ROPE, the number of seeds; and what that costs.
+"""Changes after the first run had started (claims, ROPE, number of seeds), and their effect on errors.
 
 Records carry the hash of the claims they were started under (and of the ROPE, where it is not the default one).
 """
@@ -17,7 +17,7 @@ NULL_STUDIES = 100_000
 
 
 def earlier_hashes(selection: Selection) -> list[str]:
-    """The hashes under which the study's runs were started, other than the plan's own; none without a plan."""
+    """Return the claims hashes of the study's started runs other than the plan's own; [] without a plan."""
     if selection.plan is None:
         return []
     cells = selection.cells
@@ -26,7 +26,7 @@ def earlier_hashes(selection: Selection) -> list[str]:
 
 
 def changed_claims(selection: Selection) -> list[dict[str, Any]]:
-    """The claims that are not what they were when the first cell started.
+    """Return the claims that differ from those when the first cell started.
 
     A claim counts as unchanged only if the plan's history (`claims_before`: hash -> claims) has it under every hash
     that a record carries.
@@ -39,7 +39,7 @@ def changed_claims(selection: Selection) -> list[dict[str, Any]]:
 
 
 def extension_sentence(selection: Selection) -> str:
-    """That seeds were added after results could be seen, and what it does to errors; empty when none were."""
+    """Describe seeds that were added after results were visible, and the error rate; empty when none were."""
     plan = selection.plan or {}
     looks = [int(number) for number in plan.get("seeds_before") or [] if number > 1]
     if not looks:
@@ -54,7 +54,9 @@ def extension_sentence(selection: Selection) -> str:
 
 @cache
 def sequential_error(looks: tuple[int, ...]) -> float:
-    """Probability that a paired t test at 5 % finds a difference that is not there at any of these numbers of seeds."""
+    """Estimate the probability that a paired t test at 5 % finds an absent difference at any of these numbers of
+    seeds.
+    """
     difference_DS = np.random.default_rng(0).standard_normal((NULL_STUDIES, max(looks)))
     found_LD = [stats.p_paired(difference_DS[:, :number]) < stats.ALPHA for number in looks]
     return float(np.any(found_LD, axis=0).mean())

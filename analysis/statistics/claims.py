@@ -52,7 +52,7 @@ CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 @dataclass(kw_only=True)
 class ClaimResult:
-    """What one claim's data say, before Holm."""
+    """Result of one claim before Holm's correction."""
 
     claim: str
     kind: str
@@ -63,24 +63,24 @@ class ClaimResult:
     p_equivalent: float = math.nan
     """p of all comparisons lying within the ROPE: the largest, as in any test of all of them."""
     rope: str = ""
-    """The differences that do not matter, in words: `0.5 points`."""
+    """The equivalence bound as text: `0.5 points`."""
     is_small: bool = False
-    """Every comparison's interval lies within the ROPE."""
+    """True if every comparison's interval lies within the ROPE."""
     word: str = ""
     """The verdict when there is no p: single, missing or not testable."""
     arms: list[str] = field(default_factory=list)
-    """Every arm that the evidence uses."""
+    """All arms that the evidence uses."""
     decides_arm: str = ""
-    """The arm, if the claim is about its effect on the baseline in the default metric and nothing else."""
+    """The arm, if the claim is only about its effect on the baseline in the default metric."""
 
     @property
     def p(self) -> float:
-        """The smaller of the two p values; they cannot both be small."""
+        """Return the smaller of the two p values; they cannot both be small."""
         return float(np.fmin(self.p_for, self.p_against))
 
 
 def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.AdjustedP] | None]:
-    """The claims' table (COLUMNS), and the adjusted p of each arm that a claim compares with the baseline.
+    """Return the claims' table (COLUMNS), and the adjusted p of each arm that a claim compares with the baseline.
 
     The second is None for a study without claims. Its p of equivalence is NaN for a claim with a ROPE of its own.
     """
@@ -89,44 +89,35 @@ def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.Ad
     judged = [judge_claim(claim, selection) for claim in selection.claims]
     later = changed_claims(selection)
     changed = [claim in later for claim in selection.claims]
-    family = [one.word != "not testable" and not late for one, late in zip(judged, changed, strict=True)]
+    member_A = np.array([one.word != "not testable" and not late for one, late in zip(judged, changed, strict=True)])
+    p_A, p_equivalent_A = (np.array([getattr(one, name) for one in judged]) for name in ("p", "p_equivalent"))
+    adjusted = stats.adjust_family(p_A, p_equivalent_A, member_A)
     rows, arms = [], {}
-    for claim, one, late, own in zip(selection.claims, judged, changed, _adjusted(judged, family), strict=True):
+    for claim, one, late, own in zip(selection.claims, judged, changed, adjusted, strict=True):
         used, word = " ".join(one.arms), _verdict(one, own)
         rows.append((one.claim, one.kind, used, f"{one.evidence}{_aside(one, word)}", one.p, own.p, word, late))
         if one.decides_arm and not late:
-            usual_rope = claim.get("rope") in (None, selection.rope)
-            arms[one.decides_arm] = _settled(own, arms.get(one.decides_arm, stats.AdjustedP()), usual_rope)
+            is_study_rope = claim.get("rope") in (None, selection.rope)
+            arms[one.decides_arm] = _smaller_p(own, arms.get(one.decides_arm, stats.AdjustedP()), is_study_rope)
     return pd.DataFrame(rows, columns=COLUMNS), arms
 
 
-def _adjusted(judged: list[ClaimResult], family: list[bool]) -> list[stats.AdjustedP]:
-    """Holm's p over the family; that of a claim outside as if it had been one more."""
-    inside = [one for one, is_in in zip(judged, family, strict=True) if is_in]
-    of_family = iter(_holm(inside))
-    return [next(of_family) if is_in else _holm([one, *inside])[0] for one, is_in in zip(judged, family, strict=True)]
-
-
-def _holm(judged: list[ClaimResult]) -> list[stats.AdjustedP]:
-    return stats.adjust_family(np.array([one.p for one in judged]), np.array([one.p_equivalent for one in judged]))
-
-
 def judge_claim(claim: dict[str, Any], selection: Selection) -> ClaimResult:
-    """One claim by itself; one that cannot be read is `not testable`, with the reason as evidence."""
+    """Judge one claim by itself; one that cannot be read is `not testable`, with the reason as evidence."""
     words = str(claim.get("claim") or "a claim without words")
     kind = str(claim.get("kind") or "effect")
     if claim.get("testable", True) is False:
         why = str(claim.get("why") or "the study says so")
         return ClaimResult(claim=words, kind=kind, evidence=f"Not testable: {why}.", word="not testable")
-    fault = claim_error(claim)
-    if fault:
-        return ClaimResult(claim=words, kind=kind, evidence=f"Not readable: {fault}.", word="not testable")
+    error = claim_error(claim)
+    if error:
+        return ClaimResult(claim=words, kind=kind, evidence=f"Not readable: {error}.", word="not testable")
     judge = _judge_saturation if kind == "saturation" else _judge_effect
     return judge(words, claim, selection)
 
 
 def claim_error(claim: dict[str, Any]) -> str:
-    """What is wrong with a claim's form, in words; empty when nothing is."""
+    """Return the first problem in a claim's form; empty when there is none."""
     unknown = sorted(set(claim) - KEYS)
     kind = claim.get("kind") or "effect"
     if unknown:
@@ -146,15 +137,15 @@ def claim_error(claim: dict[str, Any]) -> str:
 
 
 def find_arm(name: str, selection: Selection) -> str | None:
-    """The arm of that slug, else the one that differs from the baseline by that `factor=level` alone."""
+    """Find the arm of that slug, else the one that differs from the baseline by that `factor=level` alone."""
     if name in selection.arms:
         return name
     factor, _, level = name.partition("=")
-    usual = selection.levels.get(selection.baseline, {})
-    if level and usual.get(factor) == level:
+    baseline_levels = selection.levels.get(selection.baseline, {})
+    if level and baseline_levels.get(factor) == level:
         return selection.baseline
     for arm in selection.arms:
-        changed = {k: v for k, v in selection.levels[arm].items() if usual.get(k) != v}
+        changed = {k: v for k, v in selection.levels[arm].items() if baseline_levels.get(k) != v}
         if changed == {factor: level} and selection.roles[arm] != "placebo":
             return arm
     return None
@@ -163,8 +154,8 @@ def find_arm(name: str, selection: Selection) -> str | None:
 def _judge_effect(words: str, claim: dict[str, Any], selection: Selection) -> ClaimResult:
     metric = str(claim.get("metric") or DEFAULT_METRIC)
     sign = {"higher": 1, "lower": -1}[claim.get("direction") or ("higher" if direction(metric) > 0 else "lower")]
-    usual = selection.rope if display_scale(metric) == 100.0 else math.nan
-    rope = float(claim["rope"]) if claim.get("rope") is not None else usual
+    study_rope = selection.rope if display_scale(metric) == 100.0 else math.nan
+    rope = float(claim["rope"]) if claim.get("rope") is not None else study_rope
     ours, theirs = _names(claim["arm"]), _names(claim.get("than") or selection.baseline)
     found = {name: find_arm(name, selection) for name in (*ours, *theirs)}
     absent = [name for name, arm in found.items() if arm is None]
@@ -233,7 +224,7 @@ def _saturation_evidence(epoch_S: np.ndarray, late: int, what: str, seeds: str) 
 
 
 def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, float]:
-    """p of the mean lying within middle +- within, and of its lying outside."""
+    """Return p of the mean lying within middle +- within, and of its lying outside."""
     distance = abs(value_S.mean() - middle)
     error = stats.sample_sd(value_S) / math.sqrt(len(value_S))
     if error == 0:
@@ -246,9 +237,9 @@ def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, fl
     return min(1.0, 2 * inside), min(1.0, 2 * (1 - inside))
 
 
-def _settled(own: stats.AdjustedP, before: stats.AdjustedP, usual_rope: bool) -> stats.AdjustedP:
-    """An arm's p values when one more claim is about it: the smaller ones count."""
-    within = np.fmin(own.p_equivalent if usual_rope else math.nan, before.p_equivalent)
+def _smaller_p(own: stats.AdjustedP, before: stats.AdjustedP, is_study_rope: bool) -> stats.AdjustedP:
+    """Combine the p values of two claims about one arm: the smaller ones count."""
+    within = np.fmin(own.p_equivalent if is_study_rope else math.nan, before.p_equivalent)
     return stats.AdjustedP(p=float(np.fmin(own.p, before.p)), p_equivalent=float(within), size=own.size)
 
 
@@ -261,7 +252,7 @@ def _verdict(judged: ClaimResult, adjusted: stats.AdjustedP) -> str:
 
 
 def _aside(judged: ClaimResult, verdict: str) -> str:
-    """How large the differences are by the study's own measure, where the verdict's word does not tell."""
+    """Compare the differences with the ROPE, where the verdict's word does not."""
     if verdict == "not supported":
         return f" No difference beyond {judged.rope} (two one-sided tests)."
     small = verdict in ("supported", "contradicted") and judged.is_small

@@ -1,8 +1,8 @@
-"""Contrasts of arms: which weighted sum of arms answers a question about the factors, and what a design cannot tell.
+"""Contrasts of arms: weighted sums that estimate effects of factors, and aliases that a design cannot separate.
 
 A contrast is taken on each seed by itself and then given a t interval over seeds: seeds are the replicates, and arms of
 one seed share their random streams. So no arm's spread has to be equal to another's, as in a pooled error it would.
-A design is a frame (arms, factors) of levels; `usual` holds the baseline's.
+A design is a frame (arms, factors) of levels; `baseline_levels` maps each factor to the baseline's level.
 """
 
 import itertools
@@ -23,29 +23,30 @@ class Contrast:
     """A weighted sum of arms."""
 
     levels: tuple[Level, ...]
-    """What it is about: one level for a main effect, two for an interaction."""
+    """One level for a main effect, two for an interaction."""
     weight_A: pd.Series
-    """By arm, only the arms that count."""
+    """Weights by arm, nonzero ones only."""
     aliases: list[tuple[Level, ...]] = field(default_factory=list)
-    """What else this very sum would show."""
+    """Other effects that this sum contains."""
 
     def on_seeds(self, values: pd.DataFrame) -> np.ndarray:
-        """Its value on each seed of `values` (seeds, arms) on which all of its arms finished."""
+        """Return its value on each seed of `values` (seeds, arms) on which all of its arms finished."""
         return (values[self.weight_A.index].dropna() @ self.weight_A).to_numpy()
 
 
-def dummies(design: pd.DataFrame, usual: dict[str, str]) -> dict[Level, np.ndarray]:
-    """0/1 columns over arms, the baseline's levels left out."""
+def dummies(design: pd.DataFrame, baseline_levels: dict[str, str]) -> dict[Level, np.ndarray]:
+    """Return 0/1 columns over arms for each level, the baseline's levels left out."""
     columns = {}
     for factor in design.columns:
         for level in dict.fromkeys(design[factor]):
-            if level != usual[factor]:
+            if level != baseline_levels[factor]:
                 columns[(factor, level)] = (design[factor] == level).to_numpy(float)
     return columns
 
 
 def is_crossed(design: pd.DataFrame) -> bool:
-    """Whether each two levels of different factors meet in equally many arms, as in a full grid or a fraction of one.
+    """Return True if each two levels of different factors meet in equally many arms, as in a (fraction of a) full
+    grid.
 
     Only then does a main effect average over the other factors without mixing in what those do together.
     """
@@ -53,16 +54,16 @@ def is_crossed(design: pd.DataFrame) -> bool:
     return all(np.ptp(pd.crosstab(design[one], design[other]).to_numpy()) == 0 for one, other in pairs)
 
 
-def main_contrasts(design: pd.DataFrame, usual: dict[str, str]) -> list[Contrast]:
-    """Each level against the baseline's, the other factors averaged: least squares with main effects only."""
-    single = dummies(design, usual)
+def main_contrasts(design: pd.DataFrame, baseline_levels: dict[str, str]) -> list[Contrast]:
+    """Contrast each level with the baseline's, other factors averaged: least squares with main effects only."""
+    single = dummies(design, baseline_levels)
     X = np.column_stack([np.ones(len(design)), *single.values()])
     return [_contrast((level,), row, design) for level, row in zip(single, np.linalg.pinv(X)[1:], strict=True)]
 
 
-def interaction_contrasts(design: pd.DataFrame, usual: dict[str, str]) -> tuple[list[Contrast], list[str]]:
-    """What two levels do beyond the sum of their effects, with what cannot be told from it; notes on the rest."""
-    single = dummies(design, usual)
+def interaction_contrasts(design: pd.DataFrame, baseline_levels: dict[str, str]) -> tuple[list[Contrast], list[str]]:
+    """Contrast two levels with the sum of their effects, with aliases; return notes on those not estimable."""
+    single = dummies(design, baseline_levels)
     known = np.column_stack([np.ones(len(design)), *single.values()])
     kept, aliases, notes = estimable(known, _products(single))
     if not kept:
@@ -75,7 +76,7 @@ def interaction_contrasts(design: pd.DataFrame, usual: dict[str, str]) -> tuple[
 
 
 def estimable(known: np.ndarray, products: dict) -> tuple[dict, dict, list[str]]:
-    """Those product columns that add to `known` and to the ones before, the others as their aliases, notes on these."""
+    """Split product columns into those independent of `known` and of earlier ones, and their aliases; with notes."""
     kept: dict = {}
     aliases: dict = {}
     notes, basis = [], _orthonormal(known)
@@ -96,12 +97,12 @@ def estimable(known: np.ndarray, products: dict) -> tuple[dict, dict, list[str]]
     return kept, aliases, notes
 
 
-def removal_contrast(design: pd.DataFrame, usual: dict[str, str]) -> Contrast | None:
-    """All components removed minus the sum of the single removals; None for another design than that.
+def removal_contrast(design: pd.DataFrame, baseline_levels: dict[str, str]) -> Contrast | None:
+    """Contrast all components removed with the sum of the single removals; None for other designs.
 
     With two components it is their interaction, which interaction_contrasts gives.
     """
-    single = dummies(design, usual)
+    single = dummies(design, baseline_levels)
     changed = [frozenset(level for level, column in single.items() if column[place]) for place in range(len(design))]
     alone = [frozenset([level]) for level in single]
     wanted = {frozenset(), frozenset(single), *alone}
@@ -111,9 +112,9 @@ def removal_contrast(design: pd.DataFrame, usual: dict[str, str]) -> Contrast | 
     return _contrast(tuple(single), np.array([weight[len(levels)] for levels in changed], float), design)
 
 
-def step_contrasts(design: pd.DataFrame, usual: dict[str, str]) -> list[Contrast]:
-    """On a path, where each arm adds one change to the arm before: each against that one; empty for another design."""
-    single = dummies(design, usual)
+def step_contrasts(design: pd.DataFrame, baseline_levels: dict[str, str]) -> list[Contrast]:
+    """Contrast each arm of a path (one more change per arm) with the arm before; [] for other designs."""
+    single = dummies(design, baseline_levels)
     changed = {arm: {level for level, column in single.items() if column[n]} for n, arm in enumerate(design.index)}
     order = sorted(changed, key=lambda arm: len(changed[arm]))
     steps = list(itertools.pairwise(order))
@@ -128,7 +129,7 @@ def step_contrasts(design: pd.DataFrame, usual: dict[str, str]) -> list[Contrast
 
 
 def format_levels(levels: tuple[Level, ...]) -> str:
-    """`patch_size=8 x bias=false`."""
+    """Format `patch_size=8 x bias=false`."""
     return " x ".join(f"{factor}={level}" for factor, level in levels)
 
 
@@ -138,7 +139,7 @@ def _contrast(levels: tuple[Level, ...], row: np.ndarray, design: pd.DataFrame) 
 
 
 def _products(single: dict[Level, np.ndarray]) -> dict[tuple[Level, Level], np.ndarray]:
-    """Columns that are 1 where an arm has both levels, for every two levels of different factors that meet."""
+    """Return 0/1 columns of arms that have both levels, for every two levels of different factors that meet."""
     pairs = itertools.combinations(single, 2)
     columns = {(one, other): single[one] * single[other] for one, other in pairs if one[0] != other[0]}
     return {levels: column for levels, column in columns.items() if column.any()}

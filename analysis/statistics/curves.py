@@ -1,4 +1,4 @@
-"""What the epochs say: when validation stops improving, and what choosing the best epoch does to the result.
+"""Learning curves: saturation of the validation loss, and the effect of choosing the best epoch.
 
 Saturation rule: the first epoch at which the lowest validation loss so far has come within 1 % of the way from the
 first epoch's loss to the run's lowest. A run whose saturation epoch lies in its last 5 %, or among its last two epochs,
@@ -17,7 +17,7 @@ from .effects import display_scale
 REMAINDER = 0.01
 LATE_SHARE = 0.05
 LATE_EPOCHS = 2
-"""At least so many last epochs count as the end: of a short run 5 % would be less than one."""
+"""Minimum number of last epochs that count as the end: of a short run 5 % would be less than one."""
 RULE = (
     f"the first epoch at which the lowest validation loss so far has come within {100 * REMAINDER:g} % of the way from "
     "the first epoch's loss to the run's lowest"
@@ -27,7 +27,9 @@ BEST_COLUMNS = "arm n final best gain ci_low ci_high optimism optimism_low optim
 
 
 def saturation_epoch(loss_E: np.ndarray) -> float:
-    """The epoch (from 1) at which a loss curve saturates by RULE; NaN below two epochs or when it never falls."""
+    """Return the epoch (from 1) at which a loss curve saturates by RULE; NaN below two epochs or when it never
+    falls.
+    """
     loss_E = np.asarray(loss_E, float)
     if len(loss_E) < 2 or np.isnan(loss_E).any() or not loss_E.min() < loss_E[0]:
         return math.nan
@@ -36,7 +38,8 @@ def saturation_epoch(loss_E: np.ndarray) -> float:
 
 
 def cell_saturation(selection: Selection, metric: str = "val/loss") -> pd.DataFrame:
-    """For each finished cell: arm, seed, its saturation epoch, the epoch of its lowest loss, epochs trained, `late`.
+    """Tabulate for each finished cell: arm, seed, saturation epoch, epoch of its lowest loss, epochs trained,
+    `late`.
 
     `late`: it was still improving at the end, so that its true saturation epoch is later than the one given.
     """
@@ -51,7 +54,7 @@ def cell_saturation(selection: Selection, metric: str = "val/loss") -> pd.DataFr
 
 
 def saturation(selection: Selection) -> pd.DataFrame:
-    """Per arm: mean saturation epoch of the validation loss with its 95 % t interval over the n seeds."""
+    """Average the saturation epoch of the validation loss per arm, with its 95 % t interval over the n seeds."""
     cells, rows = cell_saturation(selection), []
     for arm in selection.arms:
         own = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
@@ -65,7 +68,7 @@ def saturation(selection: Selection) -> pd.DataFrame:
 
 
 def best_against_final(selection: Selection, metric: str = "test/accuracy") -> pd.DataFrame:
-    """Per arm: the metric at the best epoch (lowest validation loss) minus that at the last, with t interval.
+    """Compare the metric at the best epoch (lowest validation loss) with the last, per arm, with t interval.
 
     `optimism` is how much more the validation accuracy exceeds the test accuracy at the chosen epoch than at the last:
     what choosing on validation images adds to the validation figure.

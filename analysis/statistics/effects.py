@@ -1,5 +1,4 @@
-"""Selection -> one row an arm: its mean, its effect on the baseline, the verdict. The frame behind
-tables/arms.csv.
+"""Effects: one row an arm with its mean, its difference to the baseline and the verdict (tables/arms.csv).
 
 Accuracies and their differences are in percent points, everything else in the record's unit. The family of
 Holm's correction is every arm of the plan, failed and unstarted ones included (they have no p but count), the placebo
@@ -24,36 +23,36 @@ FAILURES = ("diverged", "failed")
 
 
 def display_scale(metric: str) -> float:
-    """What a metric is multiplied with to be shown: accuracies become percent points."""
+    """Return the factor from a metric's unit to the displayed one: 100 for accuracies, else 1."""
     return 100.0 if metric.endswith("accuracy") else 1.0
 
 
 def direction(metric: str) -> int:
-    """1 when more is better, -1 for losses, 0 for rollout measures: neither more nor less of them is better."""
+    """Return 1 when more is better, -1 for losses, 0 for rollout measures, where neither is better."""
     return 0 if metric.startswith("rollout/") else -1 if metric.endswith("loss") else 1
 
 
 def column_name(metric: str, when: str = "final") -> str:
-    """The cells' column: metrics are known of the last and the best epoch, rollout measures of one checkpoint."""
+    """Return the cells' column of a metric; rollout measures are known of one checkpoint only."""
     return metric if metric.startswith("rollout/") else f"{when}/{metric}"
 
 
 def seed_values(selection: Selection, metric: str = DEFAULT_METRIC, when: str = "final") -> pd.DataFrame:
-    """(seeds, arms): the metric of each finished cell in shown units; NaN where there is none."""
+    """Return (seeds, arms): the metric of each finished cell in displayed units; NaN where there is none."""
     done = selection.done()
     values = done.pivot(index="seed", columns="arm", values=column_name(metric, when)) * display_scale(metric)
     return values.reindex(columns=selection.arms)
 
 
 def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
-    """Arm minus baseline on each shared seed."""
+    """Subtract the baseline from the arm on each shared seed."""
     return (values[arm] - values[baseline]).dropna()
 
 
 def arm_effects(
     selection: Selection, metric: str = DEFAULT_METRIC, claimed: dict[str, stats.AdjustedP] | None = None
 ) -> pd.DataFrame:
-    """The frame described at the top, COLUMNS wide, in the selection's order of arms.
+    """Tabulate all effects, COLUMNS wide, in the selection's order of arms.
 
     Args:
         claimed: adjusted p of the arms that a claim compares with the baseline; a NaN leaves an arm's equivalence
@@ -85,21 +84,14 @@ def arm_effects(
 
 
 def adjusted_p(selection: Selection, results: dict[str, stats.PairedResult]) -> tuple[dict[str, stats.AdjustedP], int]:
-    """Each arm's p values adjusted over the family of arms, and the size of that family (at least 1).
+    """Adjust each arm's p values over the family of arms; also return the size of that family (at least 1).
 
-    A placebo is no hypothesis: its p is adjusted as if it had been one more arm, and it changes no other
-    arm's p.
+    A placebo is no hypothesis, so it is no member of the family.
     """
-    family = [arm for arm in selection.family() if arm in results]
-    adjusted = dict(zip(family, _adjust([results[arm] for arm in family]), strict=True))
-    for arm in results:
-        if arm not in adjusted:
-            adjusted[arm] = _adjust([results[arm], *(results[other] for other in family)])[0]
-    return adjusted, max(len(family), 1)
-
-
-def _adjust(results: list[stats.PairedResult]) -> list[stats.AdjustedP]:
-    return stats.adjust_family(np.array([r.p for r in results]), np.array([r.p_equivalent for r in results]))
+    member_A = np.isin(list(results), selection.family())
+    p_A, p_equivalent_A = (np.array([getattr(r, name) for r in results.values()]) for name in ("p", "p_equivalent"))
+    adjusted = stats.adjust_family(p_A, p_equivalent_A, member_A)
+    return dict(zip(results, adjusted, strict=True)), max(int(member_A.sum()), 1)
 
 
 def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
@@ -120,7 +112,7 @@ def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
 
 
 def _known(values: pd.Series) -> float:
-    """The arm's parameters or FLOPs: those of its first cell that got so far as to count them."""
+    """Return the arm's parameters or FLOPs from its first cell that counted them."""
     counted = values[values > 0]
     return counted.iloc[0] if len(counted) else math.nan
 

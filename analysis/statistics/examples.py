@@ -1,10 +1,10 @@
-"""The same comparison seen from the test images: which ones an arm gets right that the baseline gets wrong.
+"""Comparisons by test image: images that an arm classifies correctly and the baseline does not.
 
-The paired t interval of the comparison table answers for this test set. Another draw of test images would add noise of
-its own, which seeds x images show: `two_way` resamples both (Owen 2007, the pigeonhole bootstrap). That bootstrap
-counts the residual of seed x image three times where the variance has it once, so two of them are taken off, and seeds
-are drawn n - 1 at a time so that few seeds do not look better than they are; the interval takes a t quantile with
-Satterthwaite's degrees of freedom. Arrays: S seeds, N images, D draws.
+The paired t interval of the comparison table is valid for this test set. Another draw of test images would add noise of
+its own, which seeds x images show: `bootstrap_intervals` resamples both (Owen 2007, the pigeonhole bootstrap). That
+bootstrap counts the residual of seed x image three times where the variance has it once, so two of them are subtracted,
+and seeds are drawn n - 1 at a time so that few seeds do not look better than they are; the interval takes a t quantile
+with Satterthwaite's degrees of freedom. Arrays: S seeds, N images, D draws.
 """
 
 import io
@@ -30,7 +30,7 @@ MAX_LISTED = 8
 
 @dataclass(kw_only=True)
 class Examples:
-    """Which test images each finished cell gets right."""
+    """Correctly classified test images of each finished cell."""
 
     id_N: np.ndarray
     label_N: np.ndarray
@@ -39,28 +39,28 @@ class Examples:
     problems: list[str] = field(default_factory=list)
 
     def pairs(self, selection: Selection, arm: str) -> tuple[list[int], np.ndarray]:
-        """The shared seeds of an arm and the baseline, and (S, N) right minus right: 1 gained, -1 lost, 0 the same."""
+        """Return the seeds shared with the baseline, and (S, N) differences: 1 gained, -1 lost, 0 the same."""
         cells = {a: self.of_arm(selection, a) for a in (arm, selection.baseline)}
         seeds = sorted(set(cells[arm]) & set(cells[selection.baseline]))
         rows = [cells[arm][s].astype(np.int8) - cells[selection.baseline][s].astype(np.int8) for s in seeds]
         return seeds, np.array(rows, np.int8).reshape(len(seeds), len(self.id_N))
 
     def of_arm(self, selection: Selection, arm: str) -> dict[int, np.ndarray]:
-        """Seed -> which images are right, for the arm's cells that have predictions."""
+        """Return seed -> (N,) correct images, for the arm's cells that have predictions."""
         cells = selection.cells[selection.cells["arm"] == arm]
         return {s: self.correct[c] for s, c in zip(cells["seed"], cells["cell"], strict=True) if c in self.correct}
 
 
 def read_examples(selection: Selection) -> Examples | None:
-    """The predictions of all finished cells; None when no cell has any. Odd ones are left out and named."""
+    """Read the predictions of all finished cells, naming those left out; None when no cell has any."""
     found, problems = None, []
     for _, cell in selection.done().iterrows():
         try:
             id_N, label_N, correct_N = read_correct(Path(cell["directory"]))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError) as fault:
-            problems.append(f"The predictions of {cell['cell']} are not readable ({fault}) and left out.")
+        except (OSError, ValueError, KeyError) as error:
+            problems.append(f"The predictions of {cell['cell']} are not readable ({error}) and left out.")
             continue
         if found is None:
             found = Examples(id_N=id_N, label_N=label_N, correct={}, problems=problems)
@@ -73,7 +73,7 @@ def read_examples(selection: Selection) -> Examples | None:
 
 
 def accuracy_mismatch(cell: pd.Series, correct_N: np.ndarray) -> list[str]:
-    """A sentence if a record's test accuracy is not that of its predictions."""
+    """Return a sentence if a record's test accuracy is not that of its predictions."""
     stated, counted = cell["final/test/accuracy"], correct_N.mean()
     if abs(stated - counted) <= TOLERANCE:
         return []
@@ -83,7 +83,7 @@ def accuracy_mismatch(cell: pd.Series, correct_N: np.ndarray) -> list[str]:
 
 
 def read_correct(directory: Path, when: str = "final") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """ids, labels and which images are right, by rising id: from predictions.npz, else from a published examples.npz.
+    """Read ids, labels and correct images, by rising id, from predictions.npz or a published examples.npz.
 
     Raises:
         FileNotFoundError: neither is there.
@@ -104,10 +104,7 @@ def _read_published(directory: Path, when: str) -> tuple[np.ndarray, np.ndarray,
 
 
 def published_bytes(directory: Path) -> bytes:
-    """A cell's predictions as small as they can be and still be checked: ids, labels, one bit an image.
-
-    ids are kept as steps, which compress to nothing.
-    """
+    """Pack a cell's predictions for publication: ids as steps (which compress well), labels, one bit an image."""
     (id_N, label_N, final_N), (_, _, best_N) = (read_correct(directory, when) for when in ("final", "best"))
     stream = io.BytesIO()
     bits = {"final_correct": np.packbits(final_N), "best_correct": np.packbits(best_N)}
@@ -116,21 +113,14 @@ def published_bytes(directory: Path) -> bytes:
     return stream.getvalue()
 
 
-def bootstrap_interval(
-    difference_SN: np.ndarray, rng: np.random.Generator, draws: int = DRAWS
-) -> tuple[float, float, float]:
-    """Mean difference (a share of 1) and the ends of its 95 % interval for new seeds and new test images.
-
-    With one seed (S = 1) it is an interval for new test images and these two trained models only: one pair shows
-    nothing of how other seeds would spread.
-    """
-    return bootstrap_intervals([difference_SN], rng, draws)[0]
-
-
 def bootstrap_intervals(
     differences: list[np.ndarray], rng: np.random.Generator, draws: int = DRAWS
 ) -> list[tuple[float, float, float]]:
-    """`two_way` of several (S, N) arrays about the same images, which are resampled once for all of them."""
+    """Return for each (S, N) array its mean (a share of 1) and the 95 % interval for new seeds and new test images.
+
+    The images are resampled once for all arrays. With one seed (S = 1) it is an interval for new test images and these
+    two trained models only: one pair shows nothing of how other seeds would spread.
+    """
     N = differences[0].shape[1]
     stacked_MN = np.concatenate(differences).astype(np.float32)
     mean_DM = np.empty((draws, len(stacked_MN)))
@@ -160,7 +150,7 @@ def _resampled_interval(difference_SN: np.ndarray, mean_DS: np.ndarray, rng: np.
 def two_way_interval(
     mean: float, variance: float, seed: float, image: float, S: int, N: int
 ) -> tuple[float, float, float]:
-    """The mean and a t interval of the given variance, its degrees of freedom by Satterthwaite from the two parts."""
+    """Return the mean and a t interval of the given variance, with Satterthwaite's degrees of freedom."""
     variance = np.asarray(variance, float)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = variance**2 / (np.square(seed) / max(S - 1, 1) + np.square(image) / (N - 1))
@@ -174,7 +164,7 @@ def two_way_interval(
 
 
 def variance_parts(difference_SN: np.ndarray) -> tuple[float, float, float]:
-    """The variance of the grand mean that seeds show, that images show, and the residual that is in both of them.
+    """Split the variance of the grand mean into its parts by seeds, by images, and the residual in both.
 
     The first two are mean squares of a two-way layout over S * N; the best estimate of the whole is seed + image
     - rest. With one seed there are only images.
@@ -191,14 +181,15 @@ def variance_parts(difference_SN: np.ndarray) -> tuple[float, float, float]:
 
 
 def mcnemar(difference_N: np.ndarray) -> float:
-    """Exact two-sided p of McNemar's test for one pair of runs; 1 when no image differs."""
+    """Return the exact two-sided p of McNemar's test for one pair of runs; 1 when no image differs."""
+    from scipy.stats import binomtest  # late: it takes a second to import
+
     gained, lost = int((difference_N == 1).sum()), int((difference_N == -1).sum())
-    fewer, both = min(gained, lost), gained + lost
-    return min(1.0, 2 * float(special.bdtr(fewer, both, 0.5))) if both else 1.0
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def image_effects(examples: Examples, selection: Selection, seed: int = 0) -> pd.DataFrame:
-    """Per arm, in points: interval for new test images, McNemar's p (single runs), how many images change.
+    """Tabulate per arm, in points: interval for new test images, McNemar's p (single runs), changed images.
 
     The interval is for new seeds too where `pairs` is above one; McNemar's p is about the two trained models.
     """
@@ -207,12 +198,12 @@ def image_effects(examples: Examples, selection: Selection, seed: int = 0) -> pd
     if not pairs:
         return pd.DataFrame()
     intervals = bootstrap_intervals([difference_SN for _, difference_SN in pairs.values()], np.random.default_rng(seed))
-    usual, rows = _disagreement_of_seeds(examples, selection), []
+    by_chance, rows = _disagreement_of_seeds(examples, selection), []
     for (arm, (seeds, difference_SN)), interval in zip(pairs.items(), intervals, strict=True):
         mean, low, high = (100 * x for x in interval)
         row = {"arm": arm, "pairs": len(seeds), "delta": mean, "image_low": low, "image_high": high}
         row["mcnemar_p"] = mcnemar(difference_SN[0]) if len(seeds) == 1 else math.nan
-        row |= {"changed": 100 * float((difference_SN != 0).mean()), "changed_between_seeds": usual}
+        row |= {"changed": 100 * float((difference_SN != 0).mean()), "changed_between_seeds": by_chance}
         rows.append(row | _flips(examples.id_N, difference_SN))
     return pd.DataFrame(rows)
 
@@ -228,13 +219,13 @@ def _flips(id_N: np.ndarray, difference_SN: np.ndarray) -> dict:
 
 
 def majority_flips(difference_SN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) booleans each: images gained, and lost, on more than half of the seeds."""
+    """Return (N,) booleans of the images gained, and lost, on more than half of the seeds."""
     half = difference_SN.shape[0] / 2
     return (difference_SN == 1).sum(axis=0) > half, (difference_SN == -1).sum(axis=0) > half
 
 
 def class_effects(examples: Examples, selection: Selection) -> pd.DataFrame:
-    """One row per arm and class, in points: mean difference with its unadjusted 95 % paired t interval over seeds."""
+    """Tabulate the mean difference per arm and class, in points, with its unadjusted 95 % paired t interval."""
     rows = []
     classes = _class_names(selection, examples)
     for arm in selection.non_baseline():
@@ -248,14 +239,14 @@ def class_effects(examples: Examples, selection: Selection) -> pd.DataFrame:
 
 
 def _disagreement_of_seeds(examples: Examples, selection: Selection) -> float:
-    """Percent of the images on which two seeds of the baseline disagree: what chance alone changes."""
+    """Return the percentage of images on which two seeds of the baseline disagree: the chance level."""
     rows = list(examples.of_arm(selection, selection.baseline).values())
     pairs = [(one != other).mean() for i, one in enumerate(rows) for other in rows[i + 1 :]]
     return 100 * float(np.mean(pairs)) if pairs else math.nan
 
 
 def _listed(id_N: np.ndarray, chosen_N: np.ndarray, difference_SN: np.ndarray) -> str:
-    """The ids of the clearest flips, at most MAX_LISTED."""
+    """List the ids of the clearest flips, at most MAX_LISTED."""
     clear_N = np.abs(difference_SN.sum(axis=0, dtype=int)) * chosen_N
     order = np.argsort(-clear_N, kind="stable")[: min(MAX_LISTED, int(chosen_N.sum()))]
     return " ".join(str(i) for i in id_N[order])

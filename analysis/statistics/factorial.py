@@ -1,4 +1,4 @@
-"""What the factors do alone and together, as far as the design can tell.
+"""Effects of factors alone and together, as far as the design identifies them.
 
 Main effects where factors are crossed; interactions wherever two levels meet and their effect is not that of something
 else; for leave-one-component-out and paths the one question that each can answer. Where every arm changes one factor
@@ -40,22 +40,22 @@ PATH = "Each arm adds one change to the arm before, so its effect against the ba
 
 @dataclass(kw_only=True)
 class Factorial:
-    """What the factors do alone and together."""
+    """Main effects, interactions and notes of one study."""
 
     main: pd.DataFrame
     """MAIN_COLUMNS: each level against the baseline's level of its factor, the other factors averaged; n: seeds."""
     interactions: pd.DataFrame
-    """INTERACTION_COLUMNS: what two levels together do beyond the sum of their single effects; n: seeds."""
+    """INTERACTION_COLUMNS: effect of two levels together beyond the sum of their single effects; n: seeds."""
     cells: pd.DataFrame
     """One column a factor, `mean` and `n`: the arms' means by level, for the plots."""
     removal: str = ""
-    """A sentence: what removing all components does beyond the single removals."""
+    """A sentence: effect of removing all components beyond the single removals."""
     notes: list[str] = field(default_factory=list)
 
 
 def analyze_factors(selection: Selection, metric: str = DEFAULT_METRIC) -> Factorial | None:
-    """Everything above; None when fewer than two factors are varied or no seed is finished."""
-    design, usual = _design(selection), selection.levels[selection.baseline]
+    """Estimate all of this; None when fewer than two factors are varied or no seed is finished."""
+    design, baseline_levels = _design(selection), selection.levels[selection.baseline]
     values = seed_values(selection, metric)[list(design.index)]
     if design.shape[1] < 2 or values.dropna(how="all").empty:
         return None
@@ -64,33 +64,35 @@ def analyze_factors(selection: Selection, metric: str = DEFAULT_METRIC) -> Facto
         interactions=pd.DataFrame(columns=INTERACTION_COLUMNS),
         cells=design.assign(mean=values.mean(), n=values.notna().sum()).reset_index(drop=True),
     )
-    removal, steps = removal_contrast(design, usual), step_contrasts(design, usual)
+    removal, steps = removal_contrast(design, baseline_levels), step_contrasts(design, baseline_levels)
     if removal:
         found.removal = removal_sentence(removal, values, metric)
         found.notes.append(found.removal or "Too few seeds finished to say whether single removals add up.")
     elif steps:
         found.notes += [PATH, *(step_sentence(step, values, metric) for step in steps)]
     else:
-        _effects_of_crossed(found, design, usual, values)
+        _effects_of_crossed(found, design, baseline_levels, values)
     found.notes += _missing(values)
     return found
 
 
 def _design(selection: Selection) -> pd.DataFrame:
-    """(arms, factors): the level of each varied factor in each arm, without placebos and arms that name no level."""
-    usual = selection.levels.get(selection.baseline)
-    arms = [arm for arm in selection.arms if arm == selection.baseline or selection.levels[arm] != usual]
+    """Return (arms, factors) levels of varied factors, without placebos and arms that name no level."""
+    baseline_levels = selection.levels.get(selection.baseline)
+    arms = [arm for arm in selection.arms if arm == selection.baseline or selection.levels[arm] != baseline_levels]
     arms = [arm for arm in arms if selection.roles[arm] != "placebo"]
     design = pd.DataFrame([selection.levels[arm] for arm in arms], index=arms)
     return design[[name for name in design.columns if design[name].nunique() > 1]]
 
 
-def _effects_of_crossed(found: Factorial, design: pd.DataFrame, usual: dict[str, str], values: pd.DataFrame) -> None:
-    contrasts, notes = interaction_contrasts(design, usual)
+def _effects_of_crossed(
+    found: Factorial, design: pd.DataFrame, baseline_levels: dict[str, str], values: pd.DataFrame
+) -> None:
+    contrasts, notes = interaction_contrasts(design, baseline_levels)
     found.interactions = interaction_frame(contrasts, values)
     found.notes += notes
     if is_crossed(design):
-        found.main = main_frame(main_contrasts(design, usual), design, values)
+        found.main = main_frame(main_contrasts(design, baseline_levels), design, values)
     elif contrasts:
         found.notes.append(NOT_CROSSED)
     elif not notes:
@@ -100,7 +102,7 @@ def _effects_of_crossed(found: Factorial, design: pd.DataFrame, usual: dict[str,
 
 
 def main_frame(contrasts: list[Contrast], design: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """MAIN_COLUMNS; a level without a seed on which all of its arms finished has no row."""
+    """Tabulate MAIN_COLUMNS; a level without a seed on which all of its arms finished has no row."""
     rows = []
     for contrast in contrasts:
         ((factor, level),) = contrast.levels
@@ -111,7 +113,7 @@ def main_frame(contrasts: list[Contrast], design: pd.DataFrame, values: pd.DataF
 
 
 def interaction_frame(contrasts: list[Contrast], values: pd.DataFrame) -> pd.DataFrame:
-    """INTERACTION_COLUMNS; those without two seeds on which all of their arms finished count but have no row."""
+    """Tabulate INTERACTION_COLUMNS; those without two complete seeds count in the family but have no row."""
     rows = []
     for contrast in contrasts:
         (one, level), (other, another) = contrast.levels
@@ -124,13 +126,13 @@ def interaction_frame(contrasts: list[Contrast], values: pd.DataFrame) -> pd.Dat
 
 
 def _numbers(contrast: Contrast, values: pd.DataFrame) -> tuple:
-    """NUMBERS of one contrast."""
+    """Return NUMBERS of one contrast."""
     value_S = contrast.on_seeds(values)
     return len(value_S), *map(float, stats.mean_interval(value_S)), float(stats.p_paired(value_S))
 
 
 def removal_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
-    """What removing all does beyond the single removals, with a t interval over seeds; empty below two seeds."""
+    """Describe removing all against the single removals, with a t interval over seeds; empty below two seeds."""
     n, effect, low, high, p = _numbers(contrast, values)
     if n < 2:
         return ""
@@ -149,7 +151,7 @@ def removal_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> s
 
 
 def step_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
-    """One step of a path."""
+    """Describe one step of a path."""
     after, before = contrast.weight_A.index
     n, effect, low, high, _ = _numbers(contrast, values)
     much = (
@@ -161,13 +163,13 @@ def step_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
 
 
 def format_effect(effect: float, low: float, high: float, metric: str) -> str:
-    """`+0.30 points [+0.10, +0.50]`."""
+    """Format `+0.30 points [+0.10, +0.50]`."""
     places, words = (2, " points") if display_scale(metric) == 100.0 else (4, "")
     return f"{signed(effect, places)}{words} {interval(low, high, places)}".strip()
 
 
 def _missing(values: pd.DataFrame) -> list[str]:
-    """Which seeds some effects do without."""
+    """List the seeds that some effects lack."""
     seeds = {arm: format_ranges(sorted(values.index[values[arm].isna()])) for arm in values}
     parts = [f"{arm} (seeds {lacking})" for arm, lacking in seeds.items() if lacking]
     if not parts:
@@ -176,11 +178,11 @@ def _missing(values: pd.DataFrame) -> list[str]:
 
 
 def interaction_name(row: pd.Series | dict) -> str:
-    """The factors of an interaction, with whatever else may be behind it."""
+    """Name the factors of an interaction, with its aliases."""
     return f"{row['factors']} (or {row['aliases']}: not told apart)" if row["aliases"] else row["factors"]
 
 
 def additive_p(factorial: Factorial) -> float:
-    """The smallest Holm-adjusted p of any interaction; NaN when none was estimated."""
+    """Return the smallest Holm-adjusted p of any interaction; NaN when none was estimated."""
     p = factorial.interactions["p_holm"]
     return float(p.min()) if len(p) else math.nan

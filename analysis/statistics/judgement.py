@@ -1,4 +1,4 @@
-"""Everything that the records say, computed once: the report prints a Judgement and verify compares two of them."""
+"""The one place where everything is judged: the report prints a Judgement, verify compares two of them."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from .measure_effects import add_measures, measure_effects
 
 @dataclass(kw_only=True)
 class Power:
-    """What the study could have found."""
+    """Effects that the study could have found."""
 
     seeds: int
     """Pairs of the arm that has fewest of them, of those with two or more."""
@@ -41,7 +41,7 @@ class Power:
 
 @dataclass(kw_only=True)
 class Judgement:
-    """The numbers of one report."""
+    """All numbers of one report."""
 
     metric: str
     selection: Selection
@@ -60,7 +60,7 @@ class Judgement:
 
 
 def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataFrame | None = None) -> Judgement:
-    """All numbers about `metric` (at the last epoch), from what was loaded.
+    """Compute all numbers about `metric` (at the last epoch) from the loaded records.
 
     Args:
         measures: rollout measures by `cell`, which need the models and are made elsewhere; None: there are none.
@@ -89,7 +89,7 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
 
 
 def study_power(effects: pd.DataFrame, selection: Selection, claims: pd.DataFrame) -> Power | None:
-    """The minimum detectable effect; None when no arm has two shared seeds that differ."""
+    """Compute the minimum detectable effect; None when no arm has two shared seeds that differ."""
     known = effects[(effects["pairs"] > 1) & (effects["sd_delta"] > 0)]
     if known.empty:
         return None
@@ -108,20 +108,20 @@ def study_power(effects: pd.DataFrame, selection: Selection, claims: pd.DataFram
 
 
 def placebo_rows(judgement: Judgement) -> pd.DataFrame:
-    """The effects of the placebo arms that have a pair."""
+    """Return the effects of the placebo arms that have a pair."""
     effects = judgement.effects
     return effects[(effects["role"] == "placebo") & (effects["pairs"] > 0)]
 
 
 def family_error(tests: int) -> float:
-    """Probability of at least one false finding among so many independent tests at 5 % without correction."""
+    """Return the probability of a false finding among independent tests at 5 % each without correction."""
     return 1 - (1 - stats.ALPHA) ** tests
 
 
 def pareto_front(effects: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """arm, cost, mean with its own 95 % interval, and whether no arm is both cheaper (or equal) and better."""
+    """Tabulate arm, cost, mean with its 95 % interval, and True where no arm is as cheap and better."""
     rows = effects[effects["mean"].notna() & effects[cost].notna()].copy()
-    half = [half_width(n, sd) for n, sd in zip(rows["n"], rows["sd"], strict=True)]
+    half = [stats.t_bound(n) * sd / math.sqrt(n) for n, sd in zip(rows["n"], rows["sd"], strict=True)]
     rows["ci_low"], rows["ci_high"] = rows["mean"] - half, rows["mean"] + half
     better = [
         ((rows[cost] <= c) & (rows["mean"] >= m) & ((rows[cost] < c) | (rows["mean"] > m))).any()
@@ -129,8 +129,3 @@ def pareto_front(effects: pd.DataFrame, cost: str) -> pd.DataFrame:
     ]
     rows["front"] = ~np.array(better, bool)
     return rows[["arm", cost, "n", "mean", "ci_low", "ci_high", "front"]].reset_index(drop=True)
-
-
-def half_width(n: int, sd: float) -> float:
-    """Half the width of the 95 % t interval of a mean of n values; NaN below two."""
-    return stats.t_bound(n) * sd / math.sqrt(n) if n > 1 else math.nan

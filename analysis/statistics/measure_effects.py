@@ -1,4 +1,4 @@
-"""Rollout measures judged like accuracy: each arm minus the baseline, paired by seed, with t intervals.
+"""Effects on rollout measures: each arm minus the baseline, paired by seed, with t intervals.
 
 Exploratory: a study declares no hypothesis about where models look, so there is no verdict, and Holm's correction runs
 over every difference that is tested here (arms with attention x measures, a family). Agreement between seeds gets
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..attention.measures import COLUMNS
-from ..records.selection import Selection
+from ..records.selection import Selection, arm_records
 from . import paired as stats
 
 UNTESTED = "rollout/seed_agreement"
@@ -20,7 +20,7 @@ FIELDS = ["measure", "arm", "n", "mean", "sd", "pairs", "delta", "ci_low", "ci_h
 
 
 def add_measures(cells: pd.DataFrame, measures: pd.DataFrame | None, metric: str = "") -> pd.DataFrame:
-    """The cells with their measures as columns, empty where a cell has none; no columns if nothing was measured.
+    """Add the measures to the cells as columns, NaN where a cell has none; no columns if nothing was measured.
 
     Args:
         cells: with `cell`, its id.
@@ -34,7 +34,7 @@ def add_measures(cells: pd.DataFrame, measures: pd.DataFrame | None, metric: str
 
 
 def measure_differences(cells: pd.DataFrame, baseline: str, arms: Iterable[str] | None = None) -> pd.DataFrame:
-    """A row a measure and arm, FIELDS wide: mean over seeds, difference to the baseline, t interval, unadjusted p.
+    """Tabulate per measure and arm (FIELDS): mean over seeds, difference to the baseline, t interval, unadjusted p.
 
     Args:
         cells: a row a cell: arm, seed and columns of measures.COLUMNS.
@@ -66,21 +66,17 @@ def _difference(change: pd.Series, name: str) -> dict[str, float]:
 
 
 def attention_arms(selection: Selection) -> list[str]:
-    """The family's arms that can have a rollout: a network without attention is no hypothesis about where it looks."""
-    first = selection.cells.drop_duplicates("arm").set_index("arm")["record"]
-    return [arm for arm in selection.family() if (first[arm].config.get("model") or {}).get("name") != "resnet"]
+    """Return the family's arms that can have a rollout: all but networks without attention."""
+    records = arm_records(selection.cells)
+    return [arm for arm in selection.family() if (records[arm].config.get("model") or {}).get("name") != "resnet"]
 
 
 def measure_effects(selection: Selection) -> pd.DataFrame:
-    """against_baseline of the finished cells, with `p_holm`; empty if nothing was measured.
+    """Tabulate measure_differences of the finished cells, with `p_holm`; empty if nothing was measured.
 
-    The placebo is no hypothesis: its p is adjusted as if it had been one more, and changes no other.
+    The placebo is no hypothesis, so it is no member of the family.
     """
     frame = measure_differences(selection.done(), selection.baseline, selection.arms)
     tested = frame["arm"].isin(attention_arms(selection)) & (frame["measure"] != UNTESTED)
-    frame["p_holm"] = np.nan
-    family = frame.loc[tested, "p"].to_numpy(float)
-    frame.loc[tested, "p_holm"] = stats.holm(family)
-    others = ~tested & frame["p"].notna()
-    frame.loc[others, "p_holm"] = [stats.holm(np.array([p, *family]))[0] for p in frame.loc[others, "p"]]
+    frame["p_holm"] = stats.holm(frame["p"].to_numpy(float), tested.to_numpy())
     return frame

@@ -1,4 +1,4 @@
-"""The statistics of one paired comparison: arrays in, numbers out, scipy underneath.
+"""Statistics of one paired comparison: arrays in, numbers out.
 
 The last axis of every array counts seeds (suffix _S); leading axes broadcast, so that the simulation which
 calibrates these functions calls the very same code. A difference is always arm minus baseline on the same
@@ -43,7 +43,7 @@ class PairedResult:
 
 @dataclass(kw_only=True)
 class AdjustedP:
-    """What Holm makes of the two p values of one comparison, each over its family."""
+    """Holm's adjusted p values of one comparison, each over its family."""
 
     p: float = math.nan
     p_equivalent: float = math.nan
@@ -52,7 +52,7 @@ class AdjustedP:
 
 
 def compare_paired(difference_S: np.ndarray, rope: float, sign: int = 1) -> PairedResult:
-    """Every number of one comparison.
+    """Compute all numbers of one comparison.
 
     Args:
         difference_S: arm minus baseline for each shared seed; may be empty.
@@ -79,12 +79,12 @@ def compare_paired(difference_S: np.ndarray, rope: float, sign: int = 1) -> Pair
 
 
 def sample_sd(value_S: np.ndarray) -> float:
-    """Sample standard deviation; NaN below two values, exactly 0 when the values differ by rounding only."""
+    """Return the sample standard deviation; NaN below two values, 0 when the values differ by rounding only."""
     return float(_sd(np.asarray(value_S, float)))
 
 
 def mean_interval(value_S: np.ndarray, confidence: float = 1 - ALPHA) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, lower and upper end of the t interval; the ends are NaN below two values or without spread."""
+    """Return mean, lower and upper end of the t interval; the ends are NaN below two values or without spread."""
     value_S = np.asarray(value_S, float)
     n = value_S.shape[-1]
     mean = value_S.mean(axis=-1) if n else np.full(value_S.shape[:-1], np.nan)
@@ -93,7 +93,7 @@ def mean_interval(value_S: np.ndarray, confidence: float = 1 - ALPHA) -> tuple[n
 
 
 def p_paired(difference_S: np.ndarray) -> np.ndarray:
-    """Two-sided p of the paired t test; without spread the sign-flip p; NaN below two seeds."""
+    """Return the two-sided p of the paired t test; without spread the sign-flip p; NaN below two seeds."""
     difference_S = np.asarray(difference_S, float)
     n, error = difference_S.shape[-1], _standard_error(difference_S)
     if n < 2:
@@ -105,7 +105,7 @@ def p_paired(difference_S: np.ndarray) -> np.ndarray:
 
 
 def p_equivalent(difference_S: np.ndarray, rope: float) -> np.ndarray:
-    """p of the two one-sided paired t tests that the mean difference lies within +-rope.
+    """Return the p of the two one-sided paired t tests that the mean difference lies within +-rope.
 
     Without spread only the number of seeds speaks, as in a sign test. NaN below two seeds or without a rope.
     """
@@ -120,8 +120,7 @@ def p_equivalent(difference_S: np.ndarray, rope: float) -> np.ndarray:
 
 
 def p_signflip(difference_S: np.ndarray) -> float:
-    """Two-sided p of the sign-flip test of the mean: every sign pattern up to EXACT_SEEDS seeds, random ones
-    above.
+    """Return the two-sided p of the sign-flip test of the mean, exact up to EXACT_SEEDS seeds, else sampled.
 
     The smallest value it can take is 2 / 2**n: 0.0625 at five seeds. NaN below two, where it could only be 1.
     """
@@ -138,12 +137,21 @@ def p_signflip(difference_S: np.ndarray) -> float:
     return float((1 + (np.abs(sign_FS @ difference_S) >= bound).sum()) / (1 + RANDOM_FLIPS))
 
 
-def holm(p_A: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p over the last axis.
+def holm(p_A: np.ndarray, member_A: np.ndarray | None = None) -> np.ndarray:
+    """Return Holm's adjusted p over the last axis.
 
     A NaN (an arm without a p) counts in the size of the family and stays NaN.
+
+    Args:
+        member_A: of a one-dimensional `p_A`, True for the hypotheses of the family; each other p (a placebo, a claim
+            that was changed later) is adjusted as if it were one more, and changes no member's p. None: all.
     """
     p_A = np.asarray(p_A, float)
+    if member_A is not None:
+        adjusted_A, family = np.empty_like(p_A), p_A[member_A]
+        adjusted_A[member_A] = holm(family)
+        adjusted_A[~member_A] = [holm(np.append(p, family))[0] for p in p_A[~member_A]]
+        return adjusted_A
     known_A = np.where(np.isnan(p_A), 1.0, p_A)
     order_A = np.argsort(known_A, axis=-1, kind="stable")
     steps_A = p_A.shape[-1] - np.arange(p_A.shape[-1])
@@ -153,14 +161,16 @@ def holm(p_A: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(p_A), np.nan, adjusted_A)
 
 
-def adjust_family(p_A: np.ndarray, p_equivalent_A: np.ndarray) -> list[AdjustedP]:
-    """Both kinds of p of one family, each adjusted by Holm: neither kind of false finding grows with its size."""
-    pairs = zip(holm(p_A), holm(p_equivalent_A), strict=True)
-    return [AdjustedP(p=float(p), p_equivalent=float(p_equivalent), size=len(p_A)) for p, p_equivalent in pairs]
+def adjust_family(p_A: np.ndarray, p_equivalent_A: np.ndarray, member_A: np.ndarray | None = None) -> list[AdjustedP]:
+    """Adjust both kinds of p of one family by Holm: neither kind of false finding grows with its size."""
+    member_A = np.ones(len(p_A), bool) if member_A is None else member_A
+    pairs = zip(holm(p_A, member_A), holm(p_equivalent_A, member_A), strict=True)
+    size = int(member_A.sum())
+    return [AdjustedP(p=float(p), p_equivalent=float(p_equivalent), size=size) for p, p_equivalent in pairs]
 
 
 def verdict(result: PairedResult, adjusted: AdjustedP, sign: int = 1) -> str:
-    """helps, hurts (differs, with sign 0), equivalent or undecided; single for one seed, missing for none."""
+    """Return helps, hurts (differs, with sign 0), equivalent or undecided; single for one seed, missing for none."""
     if result.n < 2:
         return "single" if result.n else "missing"
     if adjusted.p < ALPHA:
@@ -169,7 +179,7 @@ def verdict(result: PairedResult, adjusted: AdjustedP, sign: int = 1) -> str:
 
 
 def seeds_to_decide(result: PairedResult, arms: int, rope: float) -> float:
-    """The fewest seeds that decide with 80 % power if the observed difference and spread are the true ones.
+    """Return the fewest seeds that decide with 80 % power if the observed difference and spread are true.
 
     Either the difference is found or, when it lies within the ROPE, equivalence is, both at alpha / arms; the
     cheaper counts. NaN where there is no spread to go by.
@@ -188,13 +198,13 @@ def _sd(value_S: np.ndarray) -> np.ndarray:
 
 
 def _standard_error(value_S: np.ndarray) -> np.ndarray:
-    """NaN below two values and where there is no spread."""
+    """Return the standard error; NaN below two values and where there is no spread."""
     sd = _sd(value_S)
     return np.where(sd > 0, sd, np.nan) / math.sqrt(max(value_S.shape[-1], 1))
 
 
 def t_bound(n: int, confidence: float = 1 - ALPHA) -> float:
-    """How many standard errors the t interval of a mean of n values reaches to each side; NaN below two values."""
+    """Return half the t interval of a mean of n values, in standard errors; NaN below two values."""
     return float(special.stdtrit(n - 1, 1 - (1 - confidence) / 2)) if n > 1 else math.nan
 
 

@@ -203,7 +203,7 @@ def test_gallery_refuses_a_model_of_another_class_count(tmp_path, monkeypatch):
     one_cell(tmp_path)
     seven = ViT(ModelConfig(num_classes=7, hidden_size=24, num_hidden_layers=1, num_attention_heads=4), seed=0)
     monkeypatch.setattr("vitsweep.train.checkpoint.load_model", lambda *_: seven.eval())
-    assert "the model tells 7 classes apart, the data have 10" in note_of(tmp_path / "sweep", tmp_path)
+    assert "the model has 7 classes, the data have 10" in note_of(tmp_path / "sweep", tmp_path)
 
 
 def test_cells_on_other_data_are_named_and_left_out(tmp_path):

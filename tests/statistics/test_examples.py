@@ -43,6 +43,10 @@ def test_mcnemar_agrees_with_statsmodels(gained, lost):
     assert examples.mcnemar(difference) == pytest.approx(known, rel=1e-9)
 
 
+def bootstrap_interval(difference_SN, rng, **options):
+    return examples.bootstrap_intervals([difference_SN], rng, **options)[0]
+
+
 def test_mcnemar_without_any_flip_is_one():
     assert examples.mcnemar(np.zeros(10)) == 1.0
 
@@ -58,7 +62,7 @@ def test_variance_parts_agree_with_a_two_way_anova(difference):
 
 def test_bootstrap_has_the_variance_of_the_two_way_layout(difference):
     seed, image, rest = examples.variance_parts(difference)
-    mean, low, high = examples.bootstrap_interval(difference, np.random.default_rng(0), draws=20_000)
+    mean, low, high = bootstrap_interval(difference, np.random.default_rng(0), draws=20_000)
     known = examples.two_way_interval(difference.mean(), seed + image - rest, seed, image, *difference.shape)
     assert mean == pytest.approx(difference.mean())
     assert (low, high) == pytest.approx(known[1:], abs=0.05 * (known[2] - known[1]))
@@ -66,31 +70,31 @@ def test_bootstrap_has_the_variance_of_the_two_way_layout(difference):
 
 def test_interval_for_new_images_is_wider_than_for_new_seeds_alone(difference):
     seed, _, _ = examples.variance_parts(difference)
-    _, low, high = examples.bootstrap_interval(difference, np.random.default_rng(0))
+    _, low, high = bootstrap_interval(difference, np.random.default_rng(0))
     assert high - low > 2 * 1.96 * math.sqrt(seed)
 
 
 def test_interval_for_new_images_is_never_narrower_than_for_new_seeds(difference):
     two = difference[:2]
-    mean, low, high = examples.bootstrap_interval(two, np.random.default_rng(0))
+    mean, low, high = bootstrap_interval(two, np.random.default_rng(0))
     _, seed_low, seed_high = stats.mean_interval(two.mean(axis=1))
     assert low <= seed_low + 1e-12 and seed_high - 1e-12 <= high
 
 
 def test_single_run_has_an_interval_over_images_alone():
     difference = np.array([[1] * 5 + [-1] * 10 + [0] * 85], np.int8)
-    _, low, high = examples.bootstrap_interval(difference, np.random.default_rng(0), draws=20_000)
+    _, low, high = bootstrap_interval(difference, np.random.default_rng(0), draws=20_000)
     half = 1.984 * difference.std(ddof=1) / 10
     assert (low, high) == pytest.approx((-0.05 - half, -0.05 + half), abs=0.003)
 
 
 def test_intervals_are_the_same_in_every_run(difference):
-    one, other = (examples.bootstrap_interval(difference, np.random.default_rng(0)) for _ in range(2))
+    one, other = (bootstrap_interval(difference, np.random.default_rng(0)) for _ in range(2))
     assert one == other
 
 
 def test_runs_that_never_differ_have_no_interval():
-    _, low, high = examples.bootstrap_interval(np.zeros((3, 20), np.int8), np.random.default_rng(0))
+    _, low, high = bootstrap_interval(np.zeros((3, 20), np.int8), np.random.default_rng(0))
     assert math.isnan(low) and math.isnan(high)
 
 

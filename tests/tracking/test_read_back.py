@@ -142,7 +142,7 @@ def test_a_cell_logged_twice_counts_once(sweep, server):
     replay(record, cell, TrackerConfig(project="shelf"))
     loaded = load(SOURCE)
     assert (loaded.cells["status"] == "done").sum() == 1
-    assert "1 runs tell of a cell again" in " ".join(loaded.problems)
+    assert "1 runs repeat a cell" in " ".join(loaded.problems)
 
 
 def test_directories_with_records_are_read_as_ever(sweep):
