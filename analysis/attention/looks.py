@@ -7,6 +7,7 @@ image, so they are left out and named; every other obstacle becomes a note.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

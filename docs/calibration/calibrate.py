@@ -1,4 +1,4 @@
-"""Do paired t intervals, Holm's family error and stated power hold? A simulation that calls the report's functions.
+"""Simulation of the report's paired t intervals, Holm's family error and stated power, calling its functions.
 
     python docs/calibration/calibrate.py            # 96 settings x 50,000 studies; writes the files beside it
 
@@ -71,7 +71,7 @@ CHUNK = 10_000
 
 
 def simulate(n: int, arms: int, sd: float, shared: bool, draws: int = DRAWS, seed: int = 0) -> dict[str, float]:
-    """One setting's rates, each with its Monte-Carlo standard error (`_se`).
+    """Simulate one setting and return its rates, each with its Monte-Carlo standard error (`_se`).
 
     Args:
         n: seeds of every arm.
@@ -90,7 +90,7 @@ def simulate(n: int, arms: int, sd: float, shared: bool, draws: int = DRAWS, see
 
 
 def _one_chunk(rng: np.random.Generator, n: int, arms: int, sd: float, shared: bool, D: int) -> dict[str, np.ndarray]:
-    """Per study (first axis, D) the share of arms, or whether it happened at all."""
+    """Return per study (first axis, D) the share of arms, or 1.0 where the event happened."""
     run_DAS = rng.normal(0, sd, (D, arms + 1, n))
     noise_DAS = run_DAS[:, 1:] - run_DAS[:, :1]
     own_DA = rng.normal(0, IMAGE_SD * shared, (D, arms + 1))
@@ -117,7 +117,8 @@ def _holm(difference_DAS: np.ndarray) -> np.ndarray:
 
 
 def _two_way(rng: np.random.Generator, difference_DAS: np.ndarray, sd: float, shared: bool):
-    """The seed x image interval, its image mean squares drawn from their chi-square laws instead of 10,000 images each.
+    """Return the seed x image interval, its image mean squares drawn from their chi-square laws instead of 10,000
+    images each.
 
     In a normal two-way layout they are independent of the means, so this is exact; it stands for the bootstrap, whose
     expected variance it is.
@@ -135,11 +136,11 @@ def _two_way(rng: np.random.Generator, difference_DAS: np.ndarray, sd: float, sh
 
 
 def verdict(table: pd.DataFrame) -> list[str]:
-    """A sentence for each promise that a setting breaks; empty when all are kept."""
+    """Return a sentence for each promise that a setting breaks; [] when all are kept."""
     broken = []
     for row in table.to_dict("records"):
         name = f"{row['seeds']} seeds, {row['arms']} arms, sd {row['seed_sd']}, image noise {row['image_noise']}"
-        # Four standard errors: with 96 settings the largest of so many is expected near 2.5.
+        # Four standard errors: with 96 settings the largest is expected near 2.5.
         if abs(row["coverage_this_test_set"] - 0.95) > 4 * row["coverage_this_test_set_se"]:
             broken.append(f"{name}: coverage {row['coverage_this_test_set']:.4f}")
         if row["family_error"] > 0.05 + 2 * row["family_error_se"]:
@@ -150,7 +151,7 @@ def verdict(table: pd.DataFrame) -> list[str]:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """For each number of seeds and with or without image noise, the lowest and highest rate over the other settings."""
+    """Tabulate the lowest and highest rate per number of seeds and image noise over the other settings."""
     rows = []
     for (noise, seeds), group in table.groupby(["image_noise", "seeds"]):
         spans = {name: f"{100 * group[name].min():.1f} to {100 * group[name].max():.1f}" for name in RATES}
@@ -159,7 +160,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def readme(table: pd.DataFrame) -> str:
-    """The page that states the figures; every number in it comes from the table."""
+    """Return the page that states the figures; every number in it comes from the table."""
     rows = summary(table)
     lines = ["| " + " | ".join(row) + " |" for row in [rows.columns, ["---:"] * rows.shape[1], *rows.to_numpy()]]
     largest = 100 * max(table[name].max() for name in table if name.endswith("_se"))
@@ -173,17 +174,17 @@ def readme(table: pd.DataFrame) -> str:
 
 
 def figure(table: pd.DataFrame) -> Figure:
-    """Coverage by seeds, for this test set and for new images, without and with test-image noise."""
+    """Return the figure of coverage by seeds, for this test set and for new images, with and without image noise."""
 
-    def draw(canvas, colour):
+    def draw(canvas, color):
         axes = canvas.subplots(1, 2, sharey=True)
         for ax, noise in zip(axes, (0, 1), strict=True):
             rows = table[table["image_noise"] == noise]
-            ax.axhline(95, color=colour["soft"], linewidth=1)
+            ax.axhline(95, color=color["soft"], linewidth=1)
             for number, (name, label) in enumerate(COVERAGES.items(), start=1):
                 # Marks of the three kinds stand side by side, or they would hide each other.
                 place = rows["seeds"] + 0.25 * (number - 2)
-                ax.plot(place, 100 * rows[name], MARKERS[number], color=colour[f"s{number}"], markersize=5, label=label)
+                ax.plot(place, 100 * rows[name], MARKERS[number], color=color[f"s{number}"], markersize=5, label=label)
             ax.set_title("with test-image noise" if noise else "without test-image noise")
             ax.set_xlabel("seeds")
             ax.set_xticks(SEEDS)

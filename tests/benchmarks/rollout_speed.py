@@ -1,4 +1,4 @@
-"""What rollout costs: beside the plain forward pass, as a chain of products, and as a whole gallery.
+"""Cost of rollout: beside the plain forward pass, as a chain of products, and as a whole gallery.
 
 The forward passes with and without rollout alternate batch by batch, so both see the same machine; the figures that
 count are ratios. Models are untrained: speed does not depend on the weights.
@@ -52,7 +52,7 @@ def main() -> None:
 
 @torch.no_grad()
 def forward(count: int) -> None:
-    """Seconds of the plain forward pass and of the one with capture and rollout, on the starting model."""
+    """Time the plain forward pass and the one with capture and rollout, on the starting model, seconds."""
     model = ViT(ModelConfig()).eval()
     image_NCHW = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
     names, clocks = ("plain", "rollout"), {"wall": time.perf_counter, "processor": time.process_time}
@@ -74,8 +74,7 @@ def forward(count: int) -> None:
 
 
 def chain(B: int = CHUNK, depth: int = 8, T: int = 65, rounds: int = 400) -> None:
-    """Microseconds an image of the row vector through all layers, and of the whole matrix; heads fused, one
-    thread."""
+    """Time the row vector through all layers and the whole matrix, microseconds an image; heads fused, one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
@@ -110,7 +109,7 @@ def chain(B: int = CHUNK, depth: int = 8, T: int = 65, rounds: int = 400) -> Non
 
 
 def gallery(num_arms: int, num_seeds: int, num_images: int) -> None:
-    """Seconds of `python -m analysis gallery` with sheet and difference over a sweep of starting models."""
+    """Time `python -m analysis gallery` with sheet and difference over a sweep of starting models, seconds."""
     with tempfile.TemporaryDirectory() as folder:
         write_sweep(Path(folder), num_arms, num_seeds)
         arguments = ["gallery", folder, "--images", str(num_images), "--view", "sheet", "difference"]
@@ -122,7 +121,7 @@ def gallery(num_arms: int, num_seeds: int, num_images: int) -> None:
 
 
 def write_sweep(folder: Path, num_arms: int, num_seeds: int) -> None:
-    """Cells of starting models with patch 4 and 8 in turn, as training would leave them."""
+    """Write cells of starting models with patch 4 and 8 in turn, as training would leave them."""
     shapes = {"name": "shapes", "shapes_train": 200, "shapes_test": 200}
     data = load_data(from_dict({"data": shapes}))
     for arm in range(num_arms):
