@@ -71,7 +71,7 @@ def vitsweep_main(
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> list[str]:
     """Overrides of a cell that trains in a moment: a model of 3,000 parameters on 180 generated images."""
     return [

@@ -118,7 +118,7 @@ def check_continued(tmp_path: Path, cell: CellStatus) -> None:
     where = folder(tmp_path, cell)
     assert (read_record(where).status, read_record(where).attempts) == ("done", 2)
     assert [row["epoch"] for row in read_rows(where)] == list(range(1, EPOCHS + 1))
-    went_on = re.findall(r"goes on: epoch (\d+)", (where / "run.log").read_text())
+    went_on = re.findall(r"resumes at epoch (\d+)", (where / "run.log").read_text())
     assert len(went_on) == 1 and int(went_on[0]) > 1
 
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +16,13 @@ import safetensors.torch
 import torch
 
 import vitsweep
+from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
+from vitsweep.model.vit import ViT
 from vitsweep.study.locks import CellLock
 from vitsweep.study.record import epoch_checkpoints, read_record, read_rows
-from vitsweep.train.checkpoint import drop_epochs
+from vitsweep.train.checkpoint import drop_epochs, load_state, save_state
+from vitsweep.train.fit import draw_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 40  # enough for a signal to arrive in the middle
@@ -46,11 +51,18 @@ def wait_for_epoch(process: subprocess.Popen, folder: Path, epoch: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.fixture(scope="module")
+def trained_once(tiny, tmp_path_factory) -> Path:
+    """A finished cell, trained by the command in a process of its own."""
+    folder = tmp_path_factory.mktemp("trained") / "cell"
+    assert start(folder, *tiny).wait(120) == 0
+    return folder
+
+
 @pytest.fixture
-def trained(vitsweep_main, tiny, tmp_path) -> Path:
-    code, _, err = vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'cell'}")
-    assert code == 0, err
-    return tmp_path / "cell"
+def trained(trained_once, tmp_path) -> Path:
+    """A copy of the finished cell, which a test may change."""
+    return shutil.copytree(trained_once, tmp_path / "cell")
 
 
 def test_cell_leaves_everything_that_the_contract_names(trained):
@@ -96,10 +108,7 @@ def test_best_is_the_epoch_with_the_lowest_validation_loss(trained):
 
 
 @pytest.mark.parametrize(("lr", "best_epoch"), [(1e-4, 2), (1e-3, 1)])
-@pytest.mark.parametrize(("kind", "which"), [("final", "last"), ("best", "best")])
-def test_predictions_agree_with_the_record_and_with_the_loaded_model(
-    vitsweep_main, tiny, tmp_path, lr, best_epoch, kind, which
-):
+def test_predictions_agree_with_the_record_and_with_the_loaded_model(vitsweep_main, tiny, tmp_path, lr, best_epoch):
     from vitsweep.config.convert import from_dict
     from vitsweep.data.augment import normalize
     from vitsweep.data.load import load_data
@@ -107,13 +116,14 @@ def test_predictions_agree_with_the_record_and_with_the_loaded_model(
     vitsweep_main(*tiny, f"recipe.lr={lr}", f"hydra.run.dir={tmp_path}")
     record, predictions = read_record(tmp_path), np.load(tmp_path / "predictions.npz")
     assert record.metrics["best"]["epoch"] == best_epoch
-    accuracy = (predictions[f"{kind}_class"] == predictions["label"]).mean()
-    assert accuracy == pytest.approx(record.metrics[kind]["test/accuracy"])
     test = load_data(from_dict(record.config)).test
-    with torch.no_grad():
-        logit_BK = vitsweep.load_model(tmp_path, which)(normalize(test.image_NCHW, **record.normalisation))
-    assert np.array_equal(logit_BK.argmax(-1).numpy(), predictions[f"{kind}_class"])
     assert np.array_equal(test.id_N.numpy(), predictions["id"])
+    for kind, which in (("final", "last"), ("best", "best")):
+        accuracy = (predictions[f"{kind}_class"] == predictions["label"]).mean()
+        assert accuracy == pytest.approx(record.metrics[kind]["test/accuracy"])
+        with torch.no_grad():
+            logit_BK = vitsweep.load_model(tmp_path, which)(normalize(test.image_NCHW, **record.normalisation))
+        assert np.array_equal(logit_BK.argmax(-1).numpy(), predictions[f"{kind}_class"])
 
 
 def test_weights_of_every_second_epoch_are_kept_on_request(vitsweep_main, tiny, tmp_path):
@@ -215,30 +225,38 @@ def test_loss_that_is_not_finite_stops_before_the_step(vitsweep_main, tiny, tmp_
 
 
 def test_exception_in_training_is_recorded_with_its_traceback(vitsweep_main, tiny, tmp_path, monkeypatch):
-    import vitsweep.train.fit
-
-    def broken(*_):
+    def broken(self, image_BCHW):
         raise RuntimeError("the fan fell off")
 
-    monkeypatch.setattr(vitsweep.train.fit, "train_step", broken)
+    monkeypatch.setattr(ViT, "forward", broken)
     code, _, _ = vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'cell'}")
     record = read_record(tmp_path / "cell")
     assert code == 1 and record.status == "failed" and record.error["message"] == "the fan fell off"
     assert "train_step" in record.error["traceback"]
 
 
-def test_state_of_another_configuration_is_not_gone_on_from(vitsweep_main, tiny, tmp_path, trained):
-    from vitsweep.train.checkpoint import load_state, save_state
-
-    save_state(trained, {"config_hash": "other"})
-    assert load_state(trained, "mine") is None
+def test_state_of_another_configuration_is_not_resumed(tmp_path):
+    save_state(tmp_path, {"config_hash": "other"})
+    assert load_state(tmp_path, "mine") is None
 
 
-def test_torn_state_is_not_gone_on_from(tmp_path):
-    from vitsweep.train.checkpoint import load_state
-
+def test_torn_state_is_not_resumed(tmp_path):
     (tmp_path / "state.pt").write_bytes(b"PK torn")
     assert load_state(tmp_path, "mine") is None
+
+
+def test_pictures_are_drawn_by_our_analysis_also_beside_a_folder_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis/__init__.py").touch()
+    (tmp_path / "analysis/pictures.py").write_text("def draw_cell(directory, model, data): return [('foreign',) * 3]")
+    (tmp_path / "mine.py").write_text("def draw(directory, model, data): return [('mine', directory, model)]")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("vitsweep.analysis.pictures.draw_cell", lambda *given: [("ours", *given)])
+    config, setup = Config(), SimpleNamespace(model="model", data="data")
+    assert config.tracker.pictures == "analysis.pictures.draw_cell"
+    assert draw_pictures(config, tmp_path, setup) == [("ours", tmp_path, "model", "data")]
+    config.tracker.pictures = "mine.draw"
+    assert draw_pictures(config, tmp_path, setup) == [("mine", tmp_path, "model")]
 
 
 def test_cell_learns(vitsweep_main, tmp_path):

@@ -180,7 +180,7 @@ def test_pack_that_does_not_fit_into_memory_is_halved(tmp_path, monkeypatch, cap
     alone, tried = trained_alone(tmp_path / "alone", configs), failing_above(monkeypatch, 2, fault)
     together = trained_together(tmp_path / "together", configs)
     assert tried[:3] == [4, 2, 2] and set(tried[1:]) == {2}
-    assert "4 cells cannot be one program (the memory does not suffice); now 2 at a time" in caplog.text
+    assert "4 cells cannot be one program (out of memory); now 2 at a time" in caplog.text
     assert all(distance(alone / str(n), together / str(n)) < 1e-4 for n in range(4))
 
 
@@ -239,8 +239,8 @@ def test_images_are_read_once_for_all_cells(tmp_path, monkeypatch):
 
 
 def test_what_is_dropped_is_made_once_for_a_set_of_cells(tmp_path, monkeypatch):
-    calls, real = [], pack.make_dropping
-    monkeypatch.setattr(pack, "make_dropping", lambda *given: calls.append(given) or real(*given))
+    calls, real = [], pack.make_pack_dropout
+    monkeypatch.setattr(pack, "make_pack_dropout", lambda *given: calls.append(given) or real(*given))
     trained_together(tmp_path, [make_config(seed=0), make_config(seed=1, dropout=0.1)])
     assert len(calls) == 1
 
@@ -249,7 +249,7 @@ def test_what_is_dropped_is_made_once_for_a_set_of_cells(tmp_path, monkeypatch):
 def test_scale_in_a_pack_is_that_of_the_cell_alone(rate):
     """As the cell's own operator scales what it keeps; rates below 1/131,072 are rounded up to one level."""
     place = pack_dropout.Place(name="dropout", shape=torch.Size([1000]), dtype=torch.float32)
-    (scale_M1,) = pack_dropout.make_dropping([place], ((rate,), (0.5,)), torch.device("cpu")).scale_M1
+    (scale_M1,) = pack_dropout.make_pack_dropout([place], ((rate,), (0.5,)), torch.device("cpu")).scale_M1
     assert scale_M1[0].item() == cpu_ops.dropout(torch.ones(1000), rate).max().item() > 1
 
 
@@ -287,10 +287,10 @@ def two_steps(rates: tuple[float, float]) -> list[Step]:
 
 
 def masks_written_in_one_go(steps: list[Step], rates: tuple[float, float]) -> torch.Tensor:
-    """What masks_in_one_go makes of a single place with 40,000 elements."""
+    """What draw_fast_masks makes of a single place with 40,000 elements."""
     place = pack_dropout.Place(name="dropout", shape=torch.Size([200, 200]), dtype=torch.bfloat16)
-    dropping = pack_dropout.make_dropping([place], tuple((rate,) for rate in rates), torch.device("cpu"))
-    (mask,) = pack_dropout.masks_in_one_go(dropping, steps)
+    dropping = pack_dropout.make_pack_dropout([place], tuple((rate,) for rate in rates), torch.device("cpu"))
+    (mask,) = pack_dropout.draw_fast_masks(dropping, steps)
     return mask
 
 

@@ -1,4 +1,4 @@
-"""Models and training states on disk, written atomically and read without running anything they contain."""
+"""Models and training states on disk, written atomically and read without executing code from the file."""
 
 import io
 import json
@@ -27,14 +27,14 @@ def save_model(path: Path, weights: dict[str, Tensor], config: Config) -> None:
 
 
 def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
-    """The trained model of a cell, in eval mode on the CPU in fp32.
+    """Load the trained model of a cell, in eval mode on the CPU in fp32.
 
     Args:
         cell_dir: the cell's directory, with its record.
         which: `best` (lowest validation loss) or `last`.
 
     Raises:
-        RecordError: no such checkpoint was kept, or it does not fit the record's configuration.
+        RecordError: the checkpoint does not exist, or does not fit the record's configuration.
     """
     if which not in ("best", "last"):
         raise RecordError(f"which={which}  is unknown; allowed: best, last")
@@ -44,8 +44,8 @@ def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
     model = make_model(from_dict(read_record(Path(cell_dir)).config))
     try:
         model.load_state_dict(safetensors.torch.load_file(path))
-    except (RuntimeError, safetensors.SafetensorError) as fault:
-        raise RecordError(f"{path}  does not fit the record's configuration: {fault}") from fault
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise RecordError(f"{path}  does not fit the record's configuration: {error}") from error
     return model.eval()
 
 
@@ -58,34 +58,34 @@ def save_epoch(directory: Path, epoch: int, model: nn.Module, config: Config) ->
 
 
 def drop_epochs(directory: Path, last_epoch: int) -> None:
-    """Remove the weights of epochs after `last_epoch`: they are trained again."""
+    """Remove the weights of epochs after `last_epoch`, which are trained again."""
     for epoch, path in epoch_checkpoints(directory).items():
         if epoch > last_epoch:
             path.unlink()
 
 
 def save_state(directory: Path, state: dict[str, Any]) -> None:
-    """Write everything that resuming needs to state.pt."""
+    """Write the training state to state.pt."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(directory / STATE_NAME, buffer.getvalue())
 
 
 def load_state(directory: Path, config_hash: str) -> dict[str, Any] | None:
-    """The saved state of this very configuration, or None: then training starts anew.
+    """Return the saved state of this configuration, or None to train from the start.
 
-    Loaded with `weights_only`, so a foreign file cannot run code.
+    Loaded with `weights_only`, so a foreign file cannot execute code.
     """
     path = directory / STATE_NAME
     if not path.exists():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torn or foreign: torch raises many types here, and starting anew is right for all of them
+    except Exception:  # torn or foreign: torch raises many types, and training from the start is right for all
         return None
     return state if state.get("config_hash") == config_hash else None
 
 
 def drop_state(directory: Path) -> None:
-    """Remove state.pt: the cell is done."""
+    """Remove state.pt."""
     (directory / STATE_NAME).unlink(missing_ok=True)

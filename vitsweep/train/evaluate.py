@@ -17,21 +17,21 @@ from vitsweep.study.record import PREDICTIONS_NAME
 
 @dataclass(kw_only=True)
 class Scores:
-    """What a model makes of N images."""
+    """Loss, accuracy and predictions on N images."""
 
     loss: float
     """Mean cross-entropy, without label smoothing."""
     accuracy: float
-    """Share of images whose likeliest class is the true one."""
+    """Fraction of images whose most probable class is the true one."""
     class_N: Tensor
-    """Likeliest class of each image, on the CPU."""
+    """Most probable class of each image, on the CPU."""
     probability_N: Tensor
-    """Its probability, fp32, on the CPU."""
+    """Probability of that class, fp32, on the CPU."""
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, images: ImageSet, data: Data, precision: str, batch_size: int = 512) -> Scores:
-    """Score `images` in eval mode; the model's training mode is restored. No host sync between batches."""
+    """Score `images` in eval mode without a host sync between batches; restore the model's training mode."""
     was_training = model.training
     model.eval()
     device = images.image_NCHW.device
@@ -52,16 +52,14 @@ def evaluate(model: nn.Module, images: ImageSet, data: Data, precision: str, bat
 
 
 def score(model: nn.Module, data: Data, precision: str) -> tuple[dict[str, float], Scores]:
-    """Loss and accuracy on train, val and test as the record names them, and the test set's predictions."""
+    """Return loss and accuracy on train, val and test as the record names them, and the scores of the test set."""
     found = {name: evaluate(model, getattr(data, name), data, precision) for name in ("train", "val", "test")}
-    metrics = {}
-    for name, scores in found.items():
-        metrics[f"{name}/loss"], metrics[f"{name}/accuracy"] = scores.loss, scores.accuracy
+    metrics = {f"{name}/{key}": getattr(scores, key) for name, scores in found.items() for key in ("loss", "accuracy")}
     return metrics, found["test"]
 
 
 def save_predictions(directory: Path, test: ImageSet, final: Scores, best: Scores) -> None:
-    """Write predictions.npz: per test image its id, true class, and both models' class and probability."""
+    """Write predictions.npz: id, true class, and both models' class and probability of each test image."""
     arrays = {"id": test.id_N, "label": test.label_N}
     for name, scores in (("final", final), ("best", best)):
         arrays |= {f"{name}_class": scores.class_N, f"{name}_probability": scores.probability_N}

@@ -1,10 +1,10 @@
-"""fit(): trains one cell, read top to bottom. run_cell(): the same with its record, tracker and every way to end.
+"""Training of one cell: fit(), read top to bottom, and run_cell(), which adds record, tracker and error handling.
 
-fit() takes no step itself: it yields each one that it wants (step.py) and is sent what came of it. So the same lines
-serve a cell that is trained alone (drive, below) and several that are trained as one program (pack.py).
+fit() is a generator: it yields each Step and is sent its result, so the same loop serves a cell that is trained alone
+(run_steps) and several that are trained as one program (pack.py).
 
 Order, augmentation and dropout are drawn from streams named after the seed, the epoch and the step, so a cell that was
-killed and goes on ends with the weights of an undisturbed one.
+killed and resumed ends with the weights of an undisturbed one.
 """
 
 import dataclasses
@@ -46,36 +46,35 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(kw_only=True)
 class TrainingProgress:
-    """How far training has come; together with the weights and the optimizer it is the state that is saved."""
+    """Position in training; saved together with the weights and the optimizer."""
 
     epoch: int = 0
-    """Epochs finished."""
+    """Finished epochs."""
     step: int = 0
-    """Steps finished in the epoch that is under way."""
+    """Finished steps of the current epoch."""
     totals: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0])
-    """Summed loss and number right of those steps' images."""
+    """Summed loss and number of correct predictions over the images of those steps."""
     best_epoch: int = 0
     """Epoch with the lowest validation loss so far; 0: none yet."""
     best_loss: float = math.inf
-    """That loss."""
+    """Validation loss of that epoch."""
     best_weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-    """The weights after that epoch."""
+    """Weights after that epoch."""
 
 
 def run_cell(config: Config, record: Record, directory: Path) -> Record:
-    """Train one cell and leave its record, whatever happens.
+    """Train one cell and write its record, also if training fails.
 
     Args:
-        config: what to train.
-        record: who the cell is (study, arm, seed, ...) and what earlier attempts left; the rest is filled in.
-        directory: the cell's own, existing directory; a state saved there is gone on from.
+        record: study, arm, seed, ... of the cell and results of earlier attempts; the rest is filled in.
+        directory: the cell's own, existing directory; training resumes from a state saved there.
 
     Returns:
         The record with status done, failed or diverged.
 
     Raises:
-        Interrupted: a signal asked for the end; the record says `interrupted` and the state is saved.
-        UserError: the data or the device are not there; the record says `failed`.
+        Interrupted: a signal requested a stop; the record's status is `interrupted` and the state is saved.
+        UserError: the data or the device are not available; the record's status is `failed`.
     """
     with StopSignals() as stop:
         run_steps(run_attempt(config, record, directory, stop))
@@ -83,11 +82,11 @@ def run_cell(config: Config, record: Record, directory: Path) -> Record:
 
 
 def run_steps(training: Training) -> None:
-    """Take the steps of one cell, one after another; a fault in a step is the cell's own."""
-    go_on, answer = training.send, None
+    """Train one cell step by step; an error in a step is raised inside its training."""
+    resume_training, result = training.send, None
     while True:
         try:
-            wanted = go_on(answer)
+            wanted = resume_training(result)
         except StopIteration:
             return
         try:
@@ -95,9 +94,9 @@ def run_steps(training: Training) -> None:
             totals_2 = train_step(wanted.setup, wanted.config, wanted.index_B, wanted.epoch, wanted.step)
             if wanted.is_last:
                 totals_2.tolist()  # waits for the GPU
-            go_on, answer = training.send, (totals_2, time.monotonic() - began)
-        except BaseException as fault:
-            go_on, answer = training.throw, fault
+            resume_training, result = training.send, (totals_2, time.monotonic() - began)
+        except BaseException as error:
+            resume_training, result = training.throw, error
 
 
 def run_attempt(
@@ -107,43 +106,43 @@ def run_attempt(
     stop: StopSignals,
     load: Callable[[Config], Data] = load_data,
 ) -> Training:
-    """One cell's training with its record, tracker and every way to end; see run_cell.
+    """Train one cell with record, tracker and error handling; see run_cell.
 
     Args:
-        stop: the signals, in force.
-        load: where the images come from.
+        stop: active signal handlers.
+        load: returns the images.
     """
     tracker = make_tracker(config.tracker)
     earlier_seconds, began = record.time_seconds, time.monotonic()
 
-    def keep(status: str, fault: BaseException | None = None) -> None:
-        record.status, record.error = status, None if fault is None else error_info(fault)
+    def save_record(status: str, error: BaseException | None = None) -> None:
+        record.status, record.error = status, None if error is None else error_info(error)
         record.time_seconds = earlier_seconds + (time.monotonic() - began) / len(record.pack.get("cells", "1"))
         write_record(directory, record)
 
     record.started, record.finished = record.started or now(), ""
     record.attempts += 1
-    keep("running")
+    save_record("running")
     try:
-        yield from fit(config, record, directory, tracker, stop, keep, load)
-        ended: tuple = ("done",)
-    except Interrupted as event:
-        ended = ("interrupted", event)
-    except UserError as fault:
-        ended = ("failed", fault)
-    except NonFiniteLoss as fault:
-        ended = ("diverged", fault)
-        log.error("%s seed %d diverged: %s", record.arm, record.seed, fault)
-    except Exception as fault:
-        ended = ("failed", fault)
+        yield from fit(config, record, directory, tracker, stop, save_record, load)
+        end: tuple = ("done",)
+    except Interrupted as error:
+        end = ("interrupted", error)
+    except UserError as error:
+        end = ("failed", error)
+    except NonFiniteLoss as error:
+        end = ("diverged", error)
+        log.error("%s seed %d diverged: %s", record.arm, record.seed, error)
+    except Exception as error:
+        end = ("failed", error)
         log.exception("%s seed %d failed", record.arm, record.seed)
     record.finished = now()
-    keep(*ended)  # before the tracker, which may wait for a network
+    save_record(*end)  # before the tracker, which may wait for a network
     tracker.finish(record)
     if record.status == "done":
         drop_state(directory)
-    elif isinstance(ended[1], Interrupted | UserError):
-        raise ended[1]
+    elif isinstance(end[1], Interrupted | UserError):
+        raise end[1]
 
 
 def fit(
@@ -152,11 +151,11 @@ def fit(
     directory: Path,
     tracker: Tracker,
     stop: StopSignals,
-    keep: Callable[[str], None],
+    save_record: Callable[[str], None],
     load: Callable[[Config], Data],
 ) -> Training:
-    """Train the model of `config`, leave checkpoints and predictions, fill in the record; see run_cell."""
-    # 1. Prepare, and go on from a saved state if there is one.
+    """Train the model of `config`, write checkpoints and predictions, fill in the record; see run_cell."""
+    # 1. Prepare, and resume from a saved state if there is one.
     setup = prepare(config, load)
     describe_setup(record, setup)
     progress = resume(setup, directory, record)
@@ -164,14 +163,14 @@ def fit(
     drop_epochs(directory, progress.epoch)
     tracker.start(record, directory)
     record.wandb += [run for run in tracker.runs if run not in record.wandb]
-    keep("running")
+    save_record("running")
     saved_at = time.monotonic()
 
     def save() -> None:
         nonlocal saved_at
         save_state(directory, training_state(setup, progress, record))
         record.epoch = progress.epoch
-        keep("running")
+        save_record("running")
         saved_at = time.monotonic()
 
     def save_if_due() -> None:
@@ -194,8 +193,8 @@ def fit(
             for step in range(first_step, setup.steps_per_epoch):
                 index_B = order_N[step * setup.batch_size : (step + 1) * setup.batch_size]
                 wanted = Step(setup=setup, config=config, index_B=index_B, epoch=epoch, step=step)
-                found_2, seconds = yield wanted
-                totals_2 += found_2
+                step_totals_2, seconds = yield wanted
+                totals_2 += step_totals_2
                 step_seconds += seconds
                 progress.step = step + 1
                 display.step(epoch, progress.step)
@@ -206,7 +205,7 @@ def fit(
             if not math.isfinite(loss_sum):
                 raise NonFiniteLoss(f"the training loss became {loss_sum} in epoch {epoch}")
 
-            # 3. Validate, keep the best, tell everybody.
+            # 3. Validate, keep the best weights, write and log the row.
             val = evaluate(setup.model, setup.data.val, setup.data, setup.precision)
             if val.loss < progress.best_loss:
                 weights = {name: tensor.detach().clone() for name, tensor in setup.model.state_dict().items()}
@@ -233,7 +232,7 @@ def fit(
             record.epoch = epoch
             save_if_due()
 
-    # 4. Score the last and the best model once on every split, test included; leave everything on disk.
+    # 4. Score the last and the best model once on every split, test included; save both.
     record.images_per_second = median([s for s in speeds if s] or [0.0]) or None
     final, final_test = score(setup.model, setup.data, setup.precision)
     save_model(directory / "last.safetensors", setup.model.state_dict(), config)
@@ -250,7 +249,7 @@ def fit(
 
 
 def training_state(setup: Setup, progress: TrainingProgress, record: Record) -> dict:
-    """Everything that going on needs; tensors and plain values only."""
+    """Return the state that resuming needs; tensors and plain values only."""
     return {
         "config_hash": record.config_hash,
         "data_fingerprint": setup.data.fingerprint,
@@ -263,7 +262,7 @@ def training_state(setup: Setup, progress: TrainingProgress, record: Record) -> 
 
 
 def resume(setup: Setup, directory: Path, record: Record) -> TrainingProgress:
-    """Put the saved state in place and return how far it had come; at the beginning if there is none that fits."""
+    """Load the saved state and return its progress; return the start if there is no matching state."""
     state = load_state(directory, record.config_hash)
     if state is None or state["data_fingerprint"] != setup.data.fingerprint:
         return TrainingProgress()
@@ -273,12 +272,12 @@ def resume(setup: Setup, directory: Path, record: Record) -> TrainingProgress:
     setup.optimizer.load_state_dict(state["optimizer"])
     setup.schedule.load_state_dict(state["schedule"])
     progress = TrainingProgress(**state["progress"])
-    log.info("%s seed %d goes on: epoch %d, step %d", record.arm, record.seed, progress.epoch + 1, progress.step)
+    log.info("%s seed %d resumes at epoch %d, step %d", record.arm, record.seed, progress.epoch + 1, progress.step)
     return progress
 
 
 def describe_setup(record: Record, setup: Setup) -> None:
-    """Write into the record what is used: data, code, versions, device, sizes."""
+    """Fill in data, code, versions, device and sizes of the record."""
     data = setup.data
     record.data_fingerprint, record.data_name, record.classes = data.fingerprint, data.name, data.classes
     record.normalisation = {"mean": data.mean, "std": data.std}
@@ -291,13 +290,15 @@ def describe_setup(record: Record, setup: Setup) -> None:
 
 
 def draw_pictures(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:
-    """The pictures of the finished cell (name, file, caption), by the function that tracker.pictures names."""
+    """Return the pictures of the finished cell (name, file, caption), from the function that tracker.pictures names."""
     if config.tracker.name == "none" or config.tracker.mode == "disabled" or not config.tracker.pictures:
         return []
     module, _, function = config.tracker.pictures.rpartition(".")
+    if module == "analysis.pictures":  # ours; a folder `analysis` on the user's path has the same name
+        module = "vitsweep.analysis.pictures"
     try:
-        # Named in the configuration, since pictures are the analysis's work and training knows nothing of it.
+        # Imported by name: training does not depend on the analysis.
         return getattr(import_module(module), function)(directory, setup.model, setup.data)
-    except Exception as fault:  # a picture is worth less than the cell that it shows
-        log.warning("no pictures of this cell: %s: %s", type(fault).__name__, fault)
+    except Exception as error:  # a missing picture must not fail the cell
+        log.warning("no pictures of this cell: %s: %s", type(error).__name__, error)
         return []

@@ -11,7 +11,7 @@ from vitsweep.config.schema import RecipeConfig
 
 
 def make_optimizer(model: nn.Module, recipe: RecipeConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD with weight decay on matrices and kernels only (nanoGPT, model.py: dimensions decide)."""
+    """Return AdamW or SGD with weight decay on matrices and kernels only, by dimensions (nanoGPT, model.py)."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     decayed = [p for name, p in trained.items() if p.dim() >= 2 and name not in ("class_token", "position_1TD")]
     chosen = {id(p) for p in decayed}
@@ -26,7 +26,7 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig) -> torch.optim.Optimi
 
 
 def lr_multiplier(recipe: RecipeConfig, step: int, steps_per_epoch: int) -> float:
-    """What `recipe.lr` is multiplied with at a step, counted from 0; plateau's own factor comes on top."""
+    """Return the factor of `recipe.lr` at a step, counted from 0; plateau's own factor comes on top."""
     warmup_steps = round(recipe.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -37,7 +37,7 @@ def lr_multiplier(recipe: RecipeConfig, step: int, steps_per_epoch: int) -> floa
 
 
 class Schedule:
-    """Sets the learning rate: call `after_step` after each step, `after_epoch` with the validation loss."""
+    """Learning-rate schedule: call `after_step` after each step, `after_epoch` with the validation loss."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, recipe: RecipeConfig, steps_per_epoch: int):
         self.optimizer = optimizer
@@ -50,27 +50,27 @@ class Schedule:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step."""
+        """Learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
-        """Move on by one step. After warm-up a plateau schedule must not: LambdaLR would undo its reductions."""
+        """Advance by one step, for plateau only during warm-up: later LambdaLR would undo its reductions."""
         if self.moves_every_step or self.by_step.last_epoch < self.warmup_steps:
             self.by_step.step()
 
     def after_epoch(self, val_loss: float) -> None:
-        """Let plateau see the epoch's validation loss."""
+        """Pass the epoch's validation loss to plateau."""
         if self.by_epoch is not None:
             self.by_epoch.step(val_loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on (tensors and plain values)."""
+        """Return the state that resuming needs (tensors and plain values)."""
         # The lambda holds the recipe, which a resumed run has anyway.
         by_step = {k: v for k, v in self.by_step.state_dict().items() if k != "lr_lambdas"}
         return {"by_step": by_step, "by_epoch": self.by_epoch.state_dict() if self.by_epoch else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`'s result."""
+        """Restore the state that `state_dict` returned."""
         self.by_step.load_state_dict(state["by_step"] | {"lr_lambdas": [None]})
         if self.by_epoch is not None:
             self.by_epoch.load_state_dict(state["by_epoch"])

@@ -1,11 +1,11 @@
-"""Several cells of one shape trained as one program: one forward and one backward pass for all of them.
+"""Packs: several cells of one shape trained as one program, with one forward and one backward pass for all.
 
-Each cell is trained by train.fit as it would be alone, with its own model, optimizer, schedule, random streams, record
-and saved state; only the passes are shared. In them the cells' weights are stacked to a leading model dimension and
-the model's own forward runs under torch.func.vmap; gradients come back through the stacking to each cell's weights.
-So a cell may begin, end, diverge or go on from a saved state whenever it likes, and its neighbours do not notice.
+Each cell is trained by fit.py as it would be alone, with its own model, optimizer, schedule, random streams, record
+and saved state; only the passes are shared. There the cells' weights are stacked along a leading model dimension and
+the model's forward runs under torch.func.vmap; gradients flow back through the stacking to each cell's weights.
+So a cell can start, end, diverge or resume at any time without effect on the others.
 
-Dropout masks are drawn outside (pack_dropout.py).
+Dropout masks are drawn outside of the passes (pack_dropout.py).
 """
 
 # Shape letters: M models (cells of the pack), B batch, K classes, P places of dropout.
@@ -30,56 +30,56 @@ from vitsweep.data.load import load_data
 from vitsweep.study.record import Record
 from vitsweep.train.device import compile_static, pick_device
 from vitsweep.train.fit import run_attempt
-from vitsweep.train.pack_dropout import Dropping, Place, make_dropping, masks_of, places_of
+from vitsweep.train.pack_dropout import PackDropout, Place, draw_masks, find_places, make_pack_dropout
 from vitsweep.train.step import Step, Training, batch_totals, should_compile, train_step, training_batch, update_weights
 from vitsweep.train.stop import Interrupted, StopSignals
 
 log = logging.getLogger(__name__)
 
-# The fused attention kernels that keep, also under vmap, what their backward pass needs (in torch < 2.14 not all do).
+# Attention kernels that save the tensors of their backward pass under vmap, too (in torch < 2.14 not all do).
 KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
 
 
 @dataclass(kw_only=True)
 class Member:
-    """One cell of a pack, on its way."""
+    """One cell of a pack."""
 
     training: Training
     release: Callable[[], None] = lambda: None
-    """Called when it has ended by itself, its record written."""
+    """Called when training has ended without an exception, its record written."""
     wanted: Step | None = None
-    """The step that it waits for; None before it has begun and when it has ended."""
-    fault: BaseException | None = None
-    """What its training raised: it was interrupted, or refused."""
+    """Next step; None before the start and after the end."""
+    error: BaseException | None = None
+    """Exception of the training: interrupted or refused."""
 
-    def hear(self, answer: tuple[Tensor, float] | BaseException | None) -> None:
-        """Pass on what came of the step, and take the next wish; a fault ends this cell as it would end one alone."""
-        go_on = self.training.throw if isinstance(answer, BaseException) else self.training.send
+    def resume(self, result: tuple[Tensor, float] | BaseException | None) -> None:
+        """Send the result of its step to the training, or raise it there, and get the next step."""
+        resume_training = self.training.throw if isinstance(result, BaseException) else self.training.send
         self.wanted = None
         try:
-            self.wanted = go_on(answer)
+            self.wanted = resume_training(result)
         except StopIteration:
             self.release()
-        except BaseException as fault:
-            self.fault = fault
+        except BaseException as error:
+            self.error = error
 
 
 def run_pack(
     cells: list[tuple[Config, Record, Path]], release: Callable[[int], None] = lambda place: None
 ) -> list[BaseException | None]:
-    """Train cells of one shape together; each leaves its record, whatever happens to it or to the others.
+    """Train cells of one shape together; each writes its record, also if it or another cell fails.
 
     Args:
-        cells: configuration, record and directory of each, as for train.run_cell.
-        release: called with a cell's place as soon as it is done, failed or diverged, while others may be under way.
+        cells: configuration, record and directory of each, as for fit.run_cell.
+        release: called with a cell's index as soon as it is done, failed or diverged, while others may be training.
 
     Returns:
-        What the training of each cell raised, a UserError for instance; None for most, also if the cell failed.
+        The exception of each cell, e.g. a UserError; None if its end is in its record, also if it failed.
 
     Raises:
-        Interrupted: a signal asked for the end; every cell's state is saved.
+        Interrupted: a signal requested a stop; every cell's state is saved.
     """
-    load = cache(lambda: load_data(cells[0][0]).to(pick_device(cells[0][0].device)))  # the same images for all
+    load = cache(lambda: load_data(cells[0][0]).to(pick_device(cells[0][0].device)))  # once for all cells
     packed = PackedStep(len(cells))
     names = [f"{record.arm} seed={record.seed}" for _, record, _ in cells]
     log.info("%d cells in one program: %s", len(cells), ", ".join(names))
@@ -89,82 +89,87 @@ def run_pack(
             record.pack = {"cells": names, "place": place}
             training = run_attempt(config, record, directory, stop, lambda _: load())
             members.append(Member(training=training, release=partial(release, place)))
-            members[-1].hear(None)
-            if stop.requested or isinstance(members[-1].fault, KeyboardInterrupt):
+            members[-1].resume(None)
+            if stop.requested or isinstance(members[-1].error, KeyboardInterrupt):
                 break
         while waiting := [member for member in members if member.wanted is not None]:
             request_stop(stop, members)
             began = time.monotonic()
             try:
-                answers = packed.run_steps([member.wanted for member in waiting])
-            except BaseException as fault:  # a second signal
-                answers = [fault] * len(waiting)
-            seconds = time.monotonic() - began
-            for member, answer in zip(waiting, answers, strict=True):
-                member.hear(answer if isinstance(answer, BaseException) else (answer, seconds / len(waiting)))
-    for member in members:
-        if isinstance(member.fault, KeyboardInterrupt):
-            raise member.fault
-    return [member.fault for member in members]
+                results = packed.run_steps([member.wanted for member in waiting])
+            except BaseException as error:  # a second signal
+                results = [error] * len(waiting)
+            seconds = (time.monotonic() - began) / len(waiting)
+            for member, result in zip(waiting, results, strict=True):
+                member.resume(result if isinstance(result, BaseException) else (result, seconds))
+    errors = [member.error for member in members]
+    for error in errors:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+    return errors
 
 
 def request_stop(stop: StopSignals, members: list[Member]) -> None:
-    """Where one cell was interrupted (between two of its stretches of steps), the others are to stop as well."""
+    """Request a stop of all cells if one was interrupted outside of its deferring block."""
     for member in members:
-        if isinstance(member.fault, Interrupted):
-            stop.requested = stop.requested or member.fault.signum
+        if isinstance(member.error, Interrupted):
+            stop.requested = stop.requested or member.error.signum
 
 
 class PackedStep:
-    """Takes the steps of several cells at once.
+    """One training step of several cells in shared passes.
 
     Args:
-        size: most cells in one pass. More are taken in several passes; when memory runs out it is halved.
-        may_shrink: whether it is; else the fault is raised.
+        size: maximum number of cells in one pass; halved when memory runs out.
+        may_shrink: if False, errors of a pass are raised and `size` is kept.
     """
 
     def __init__(self, size: int, may_shrink: bool = True):
         self.size, self.may_shrink = size, may_shrink
         self.places: list[Place] | None = None
         self.rates: WeakKeyDictionary[torch.nn.Module, tuple[float, ...]] = WeakKeyDictionary()  # of each place
-        self.droppings: dict[tuple[tuple[float, ...], ...], Dropping] = {}  # by the rates of the cells in a pass
+        self.dropouts: dict[tuple[tuple[float, ...], ...], PackDropout] = {}  # by the rates of the cells in a pass
         self.forward: Callable[[dict[str, Tensor], Tensor], Tensor] | None = None
 
     def run_steps(self, steps: list[Step]) -> list[Tensor | Exception]:
-        """What train_step returns or raises for each of the steps, in their order."""
-        answers: list[Tensor | Exception] = []
-        while len(answers) < len(steps):
-            left = steps[len(answers) :]
+        """Return for each step, in order, what train_step would return or raise."""
+        results: list[Tensor | Exception] = []
+        while len(results) < len(steps):
+            left = steps[len(results) :]
             part = left[: ceil(len(left) / ceil(len(left) / self.size))]
             if len(part) == 1:
-                answers.append(alone(part[0]))
+                results.append(run_alone(part[0]))
                 continue
             try:
-                losses, logits, labels = self.forward_backward(part)
-            except Exception as fault:  # no weight has been touched, so these steps can be taken again
-                self.shrink(len(part), fault)
-                losses = None
-            if losses is None:
-                torch.cuda.empty_cache()  # here, where the fault no longer holds what the failed pass had made
+                passed = self.forward_backward(part)
+            except Exception as error:  # the weights are unchanged, so these steps can be repeated
+                self.shrink(len(part), error)
+                passed = None
+            if passed is None:
+                torch.cuda.empty_cache()  # here, where the exception no longer references the tensors of the pass
                 continue
-            answers += [updated(*found) for found in zip(part, losses, logits, labels, strict=True)]
-        return answers
+            results += [finish_step(*found) for found in zip(part, *passed, strict=True)]
+        return results
 
-    def shrink(self, size: int, fault: Exception) -> None:
-        """Fewer than `size` cells in one pass: half as many if memory ran out, else one."""
+    def shrink(self, size: int, error: Exception) -> None:
+        """Reduce the cells of a pass after `size` failed: to half if memory ran out, else to one.
+
+        Raises:
+            Exception: `error`, if the pack may not shrink.
+        """
         if not self.may_shrink:
-            raise fault
-        is_memory = is_out_of_memory(fault)
+            raise error
+        is_memory = is_out_of_memory(error)
         self.size = ceil(size / 2) if is_memory else 1
-        reason = "the memory does not suffice" if is_memory else f"{type(fault).__name__}: {fault}".partition("\n")[0]
+        reason = "out of memory" if is_memory else f"{type(error).__name__}: {error}".partition("\n")[0]
         log.warning("%d cells cannot be one program (%s); now %d at a time", size, reason, self.size)
 
     def forward_backward(self, steps: list[Step]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
-        """Forward and backward pass of all: losses, logits (M, B, K) and labels of each; weights get gradients."""
+        """Run both passes of all cells, which sets their gradients; return losses, logits (M, B, K) and labels."""
         setup = steps[0].setup
         for step in steps:
             step.setup.optimizer.zero_grad(set_to_none=True)
-        if next(setup.model.buffers(), None) is not None:  # the attempt alone would change them
+        if next(setup.model.buffers(), None) is not None:  # the forward pass changes them
             raise ValueError("its running statistics belong to one model")
         images, labels = zip(
             *(training_batch(s.setup, s.config, s.index_B, s.epoch, s.step) for s in steps), strict=True
@@ -177,10 +182,10 @@ class PackedStep:
         on_bf16 = torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16")
         with on_bf16, sdpa_kernel(KERNELS):
             if self.places is None:
-                self.places = places_of(models[0], images[0])
+                self.places = find_places(models[0], images[0])
                 self.forward = make_forward(steps[0])
             logit_MBK = self.forward(
-                weights | masks_of(self.dropping(models, setup.device), steps), torch.stack(images)
+                weights | draw_masks(self.dropout(models, setup.device), steps), torch.stack(images)
             ).float()
         losses = [
             F.cross_entropy(logit_BK, label_B, label_smoothing=step.config.recipe.label_smoothing)
@@ -189,46 +194,46 @@ class PackedStep:
         torch.stack(losses).sum().backward()  # a loss depends on its own model alone, so no gradient mixes two cells
         return losses, logit_MBK, labels
 
-    def dropping(self, models: list[torch.nn.Module], device: torch.device) -> Dropping:
-        """What is dropped in these cells; made once for all steps that they take together."""
+    def dropout(self, models: list[torch.nn.Module], device: torch.device) -> PackDropout:
+        """Return the dropout settings of these cells, made once for all their common steps."""
         for model in models:
             if model not in self.rates:
                 self.rates[model] = tuple(model.get_submodule(place.name).rate for place in self.places)
         rate_MP = tuple(self.rates[model] for model in models)
-        if rate_MP not in self.droppings:
-            self.droppings[rate_MP] = make_dropping(self.places, rate_MP, device)
-        return self.droppings[rate_MP]
+        if rate_MP not in self.dropouts:
+            self.dropouts[rate_MP] = make_pack_dropout(self.places, rate_MP, device)
+        return self.dropouts[rate_MP]
 
 
 def make_forward(step: Step) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
-    """Logits (M, B, K) of stacked weights, masks and images; compiled where a cell alone would be."""
+    """Return the forward pass, (stacked weights and masks, images) -> logits (M, B, K); compiled if a cell alone is."""
     model = step.setup.model
     forward = vmap(lambda given, image_BCHW: functional_call(model, given, (image_BCHW,)))
     return compile_static(forward) if should_compile(step.config, step.setup.device) else forward
 
 
-def alone(step: Step) -> Tensor | Exception:
-    """The step as a cell alone takes it, or what it raised."""
+def run_alone(step: Step) -> Tensor | Exception:
+    """Take the step of a single cell; return its totals or exception."""
     try:
         return train_step(step.setup, step.config, step.index_B, step.epoch, step.step)
-    except Exception as fault:
-        return fault
+    except Exception as error:
+        return error
 
 
-def updated(step: Step, loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor | Exception:
-    """Change a cell's weights by the gradients that they have; its totals, or what was raised."""
+def finish_step(step: Step, loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor | Exception:
+    """Update a cell's weights from their gradients; return its totals or exception."""
     try:
         update_weights(step.setup, step.config, loss, step.epoch, step.step)
-    except Exception as fault:
-        return fault
+    except Exception as error:
+        return error
     totals_2 = batch_totals(loss, logit_BK.detach(), label_B)
     if step.is_last:
         totals_2.tolist()  # waits for the GPU
     return totals_2
 
 
-def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether memory ran out, on the GPU or (told by a plain RuntimeError) on the CPU."""
-    return isinstance(fault, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(fault) for words in ("allocate memory", "out of memory", "ALLOC_FAILED")
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if memory ran out, on the GPU or on the CPU (there torch raises a plain RuntimeError)."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in ("allocate memory", "out of memory", "ALLOC_FAILED")
     )

@@ -1,7 +1,7 @@
-"""One optimizer step of a cell: what it needs (Setup), which it is (Step), and what it does (train_step).
+"""One optimizer step of a cell: its ingredients (Setup), its position (Step), and train_step.
 
-Alone or several cells at once (pack.py), every step draws its batch, augmentation and dropout from streams named after
-the seed, the epoch and the step, never from what was drawn before.
+Every step draws its batch, augmentation and dropout from streams named after the seed, the epoch and the step,
+independent of earlier draws, whether a cell is trained alone or in a pack (pack.py).
 """
 
 import math
@@ -25,14 +25,14 @@ from vitsweep.train.optim import Schedule, make_optimizer
 
 @dataclass(kw_only=True)
 class Setup:
-    """What training needs, made from a configuration and the same at every resumption."""
+    """Ingredients of training, made from a configuration; equal whenever a cell resumes."""
 
     device: torch.device
     precision: str
     data: Data
     model: nn.Module
     network: Callable[[Tensor], Tensor]
-    """The model, compiled where that pays; shares its weights."""
+    """The model or its compiled form, which shares its weights."""
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     batch_size: int
@@ -41,27 +41,27 @@ class Setup:
 
 @dataclass(kw_only=True)
 class Step:
-    """The optimizer step that a cell wants next; epochs are counted from 1, steps of an epoch from 0."""
+    """The next optimizer step of a cell; epochs are counted from 1, steps of an epoch from 0."""
 
     setup: Setup
     config: Config
     index_B: Tensor
-    """Training images, on the device."""
+    """Indices of the training images, on the device."""
     epoch: int
     step: int
 
     @property
     def is_last(self) -> bool:
-        """Whether it ends an epoch."""
+        """True for the last step of an epoch."""
         return self.step + 1 == self.setup.steps_per_epoch
 
 
 Training = Generator[Step, tuple[Tensor, float], None]
-"""A cell that is trained: yields steps, is sent what train_step returns and how many seconds it took."""
+"""Training of a cell: yields steps, is sent the result of train_step and its seconds."""
 
 
 def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup:
-    """Device, data, model with its seed's weights, optimizer and schedule."""
+    """Set up the device and return data, model with its seed's weights, optimizer and schedule."""
     device = pick_device(config.device)
     keep_freed_memory()
     pick_kernels(device, deterministic=config.deterministic)
@@ -83,22 +83,23 @@ def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup
 
 
 def should_compile(config: Config, device: torch.device) -> bool:
-    """Whether the model is compiled: `auto` compiles on cuda, and only if the run is long enough to pay for it."""
+    """Return True if the model is to be compiled; `auto` compiles on cuda, for runs long enough to profit."""
     if config.compile != "auto":
         return config.compile == "on"
     return device.type == "cuda" and config.recipe.epochs >= 5
 
 
 def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> Tensor:
-    """One optimizer step on the training images `index_B`.
+    """Take one optimizer step on the training images `index_B`.
 
     Returns:
-        Summed loss and number right of these images, (2,), on the device.
+        Summed loss and number of correct predictions, (2,), on the device.
 
     Raises:
-        NonFiniteLoss: before the weights were touched (on cuda the step is skipped, and the epoch's end raises).
+        NonFiniteLoss: the loss is not finite; the weights are unchanged (on cuda the step is skipped and fit raises at
+            the end of the epoch).
     """
-    # Streams of this very step, so that going on in the middle of an epoch changes nothing.
+    # A stream of this step alone, so that resuming in the middle of an epoch changes nothing.
     seed_everything(derive_seed(config.seed, "dropout", epoch, step), setup.device)
     image_BCHW, label_B = training_batch(setup, config, index_B, epoch, step)
     setup.optimizer.zero_grad(set_to_none=True)
@@ -111,7 +112,7 @@ def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: 
 
 
 def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-    """Augmented, normalised images (B, C, H, W) and labels (B,) of a step."""
+    """Return augmented, normalized images (B, C, H, W) and labels (B,) of a step."""
     recipe, train = config.recipe, setup.data.train
     image_BCHW = augment(
         train.image_NCHW[index_B],
@@ -123,7 +124,7 @@ def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, st
 
 
 def update_weights(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) -> None:
-    """Change the weights by their gradients, as the recipe says, and move the learning rate on.
+    """Clip the gradients, take the optimizer step and advance the learning rate.
 
     Raises:
         NonFiniteLoss: see train_step.
@@ -136,25 +137,28 @@ def update_weights(setup: Setup, config: Config, loss: Tensor, epoch: int, step:
 
 
 def batch_totals(loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor:
-    """Summed loss and number right of a batch, (2,), on the device."""
+    """Return summed loss and number of correct predictions of a batch, (2,), on the device."""
     return torch.stack([loss.detach() * len(label_B), (logit_BK.argmax(-1) == label_B).sum()])
 
 
 def guard_step(setup: Setup, loss: Tensor, epoch: int, step: int) -> None:
-    """See to it that no step is taken on a loss that is not finite.
+    """Prevent the optimizer step if the loss is not finite.
 
-    On cuda asking for the loss would make the host wait at every step; there the fused optimizer is told, through the
-    flag that gradient scaling uses, to leave the weights alone from the first such loss on.
+    On cuda reading the loss would make the host wait at every step; there `found_inf`, the flag of gradient scaling,
+    makes the fused optimizer skip all steps from the first such loss on.
+
+    Raises:
+        NonFiniteLoss: see train_step.
     """
     if setup.device.type == "cuda":
-        bad = (~torch.isfinite(loss.detach())).float()
+        is_bad = (~torch.isfinite(loss.detach())).float()
         earlier = getattr(setup.optimizer, "found_inf", None)
-        setup.optimizer.found_inf = bad if earlier is None else torch.maximum(earlier, bad)
+        setup.optimizer.found_inf = is_bad if earlier is None else torch.maximum(earlier, is_bad)
     elif not math.isfinite(loss.item()):
         raise NonFiniteLoss(f"the training loss became {loss.item()} in epoch {epoch}, step {step}")
 
 
 def epoch_order(setup: Setup, seed: int, epoch: int) -> Tensor:
-    """The epoch's permutation of the training images, on the device."""
+    """Return the epoch's permutation of the training images, on the device."""
     order_N = torch.randperm(len(setup.data.train), generator=make_generator(seed, "order", epoch))
     return order_N.to(setup.device)

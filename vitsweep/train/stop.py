@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and the scheduler's USR2, turned into an orderly stop between two steps."""
+"""Orderly stop between two steps on Ctrl-C, SIGTERM and the scheduler's USR2."""
 
 import signal
 import threading
@@ -10,9 +10,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2
 
 
 class Interrupted(KeyboardInterrupt):
-    """The cell stopped because it was asked to; its state is saved.
+    """Requested stop of a cell whose state is saved.
 
-    It is a KeyboardInterrupt so that a launcher which records exceptions and goes on does not go on after it.
+    A subclass of KeyboardInterrupt, so that a launcher that records exceptions and continues stops as well.
 
     Args:
         signum: the signal's number, for the exit code 128 + signum.
@@ -24,10 +24,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignals:
-    """While active, the first signal only sets `requested`, where the training loop looks; the second raises at once.
+    """Signal handlers: inside `deferring` the first signal only sets `requested`, which the training loop polls.
 
-    Outside the `deferred` stretch a signal raises Interrupted immediately. Signal handlers exist in the main thread
-    alone; elsewhere this object does nothing.
+    A second signal, and any signal outside of `deferring`, raises Interrupted. Only the main thread can have signal
+    handlers; in other threads this object does nothing.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class StopSignals:
 
     @contextmanager
     def deferring(self) -> Iterator[None]:
-        """A stretch in which the first signal waits for the loop to ask; those of several cells may overlap."""
+        """Defer the first signal until the loop polls; the blocks of several cells may overlap."""
         self.deferred += 1
         try:
             yield
