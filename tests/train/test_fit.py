@@ -264,7 +264,8 @@ def test_cell_learns(vitsweep_main, tmp_path):
     data = ["data=shapes", "data.shapes_train=2000", "data.shapes_test=300", "recipe=quick", "data.train_limit=1500"]
     small = ["model.hidden_size=48", "model.num_hidden_layers=2", "model.intermediate_size=96", "tracker=none"]
     gentle = ["recipe.epochs=10", "model.hidden_dropout_prob=0", "recipe.lr=3e-3", "precision=fp32"]
-    vitsweep_main(*data, *small, *gentle, f"hydra.run.dir={tmp_path / 'cell'}")
+    code, _, err = vitsweep_main(*data, *small, *gentle, f"hydra.run.dir={tmp_path / 'cell'}")
+    assert code == 0, err
     assert read_record(tmp_path / "cell").metrics["final"]["test/accuracy"] > 0.3
 
 
