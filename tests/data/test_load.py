@@ -14,6 +14,7 @@ from tests.support.make_images import (
     MOSAICS,
     REAL_ROOT,
     Pixels,
+    accept_batches,
     cifar10_pixels,
     make_batches,
     make_config,
@@ -244,8 +245,10 @@ def assert_is_cifar10(data: Data) -> None:
 
 
 @needs_mosaics
-def test_load_data_knows_cifar10_in_the_official_archive(tmp_path, real):
-    write_archive(tmp_path, make_batches(real))
+def test_load_data_knows_cifar10_in_the_official_archive(tmp_path, real, monkeypatch):
+    files = make_batches(real)
+    accept_batches(monkeypatch, files)
+    write_archive(tmp_path, files)
     assert_is_cifar10(load_data(make_config(tmp_path, download=False)))
     assert_is_cifar10(load_data(make_config(tmp_path, download=False)))  # from the cache
 

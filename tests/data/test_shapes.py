@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vitsweep.data.images import Images, to_canonical_order
-from vitsweep.data.shapes import CLASSES, COLOURS, FORMS, MARGIN, SIDE, SIZES, form_mask, make_shapes
+from vitsweep.data.shapes import CLASSES, COLORS, FORMS, MARGIN, SIDE, SIZES, form_mask, make_shapes
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,14 @@ def test_make_shapes_draws_the_figure_of_the_class_into_the_box(images):
         assert len(np.unique(inside[:, mask], axis=1).T) == 1  # one colour, and no other pixel has it
         colour = inside[:, mask][:, 0]
         assert not (inside[:, ~mask] == colour[:, None]).all(axis=0).any()
-        assert abs(colour - np.array(list(COLOURS.values()))[label // 2]).max() <= 20
+        assert abs(colour - np.array(list(COLORS.values()))[label // 2]).max() <= 20
 
 
 def test_make_shapes_gives_every_colour_equally_many_pixels(images):
     for image, (top, _, bottom, _) in zip(images.image_NCHW[:300], images.box_N4[:300], strict=True):
         area = max(form_mask(form, bottom - top).sum() for form in FORMS)
         seen, count = np.unique(image.reshape(3, -1), axis=1, return_counts=True)
-        for colour in COLOURS.values():
+        for colour in COLORS.values():
             close = (abs(seen - np.array(colour)[:, None]) <= 20).all(axis=0)  # no background is so bright
             assert count[close].tolist() == [area]
 

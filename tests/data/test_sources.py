@@ -4,7 +4,7 @@ import hashlib
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from tests.support.make_images import (
+    accept_batches,
     make_batches,
     make_config,
     make_pixels,
@@ -35,7 +36,7 @@ WAYS_OUT = (
 
 
 @pytest.fixture(autouse=True)
-def heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def info_log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO)
     return caplog
 
@@ -55,31 +56,34 @@ def first_pixels(images: Images) -> set[bytes]:
     return {image.tobytes() for image in images.image_NCHW}
 
 
-def test_read_images_prefers_the_archive_to_batches_and_batches_to_folders(tmp_path, heard):
+def test_read_images_prefers_the_archive_to_batches_and_batches_to_folders(tmp_path, info_log, monkeypatch):
+    def write_official(write: Callable, seed: int) -> None:
+        files = make_batches(make_pixels(seed=seed))
+        accept_batches(monkeypatch, files)
+        write(tmp_path, files)
+
     sources = {
-        f"the archive {tmp_path}/cifar-10-python.tar.gz": lambda: write_archive(
-            tmp_path, make_batches(make_pixels(seed=1))
-        ),
-        f"the batches in {tmp_path}/cifar-10-batches-py": lambda: write_batches(
-            tmp_path, make_batches(make_pixels(seed=2))
-        ),
+        f"the archive {tmp_path}/cifar-10-python.tar.gz": lambda: write_official(write_archive, 1),
+        f"the batches in {tmp_path}/cifar-10-batches-py": lambda: write_official(write_batches, 2),
         f"the class folders in {tmp_path}": lambda: write_folders(tmp_path, make_pixels(seed=3)),
     }
     fingerprints = set()
     for what in reversed(sources):
         sources[what]()
         fingerprints.add(read(tmp_path).fingerprint)
-        assert [m for m in heard.messages if m.startswith("reading ")][-1] == f"reading {what}, once: a cache is kept"
+        assert [m for m in info_log.messages if m.startswith("reading ")][
+            -1
+        ] == f"reading {what}, once: a cache is kept"
     assert len(fingerprints) == 3
 
 
-def test_read_images_reads_once_and_then_from_the_cache(tmp_path, heard):
+def test_read_images_reads_once_and_then_from_the_cache(tmp_path, info_log):
     write_folders(tmp_path, make_pixels())
     first = read(tmp_path)
-    assert "reading the class folders" in heard.text and f"cached 60 images in {tmp_path}" in heard.text
-    heard.clear()
+    assert "reading the class folders" in info_log.text and f"cached 60 images in {tmp_path}" in info_log.text
+    info_log.clear()
     second = read(tmp_path)
-    assert heard.text == ""
+    assert info_log.text == ""
     assert first.fingerprint == second.fingerprint and np.array_equal(first.image_NCHW, second.image_NCHW)
 
 
@@ -92,14 +96,14 @@ def test_read_images_reads_again_when_a_file_was_changed(tmp_path):
     assert read(tmp_path).fingerprint == after.fingerprint != before.fingerprint
 
 
-def test_read_images_replaces_a_broken_cache(tmp_path, heard):
+def test_read_images_replaces_a_broken_cache(tmp_path, info_log):
     write_folders(tmp_path, make_pixels())
     before, path = read(tmp_path), next(cache_paths(tmp_path, NAME))
     path.write_bytes(path.read_bytes()[:-1])
     assert read(tmp_path).fingerprint == before.fingerprint
-    heard.clear()
+    info_log.clear()
     read(tmp_path)
-    assert heard.text == ""  # sound again
+    assert info_log.text == ""  # sound again
 
 
 def test_read_images_does_not_take_the_cache_of_other_images(tmp_path):
@@ -143,7 +147,9 @@ def test_read_images_takes_the_cache_of_the_true_data_set_alone(tmp_path, monkey
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A web server on this machine in the place of the data set's own, with a small archive."""
-    archive = write_archive(tmp_path / "served", make_batches(make_pixels()))
+    files = make_batches(make_pixels())
+    accept_batches(monkeypatch, files)
+    archive = write_archive(tmp_path / "served", files)
     handler = partial(QuietHandler, directory=str(archive.parent))
     with QuietServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -156,7 +162,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 class QuietServer(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """Torchvision asks once for the address alone and hangs up, which is no fault worth a traceback."""
+        """Torchvision asks once for the address alone and hangs up, which needs no traceback."""
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -172,7 +178,7 @@ def test_read_images_downloads_what_is_not_there(tmp_path, served, capfd):
     assert "100%" in capfd.readouterr().err  # torchvision's bar
 
 
-def test_read_images_does_not_download_twice(tmp_path, served, heard):
+def test_read_images_does_not_download_twice(tmp_path, served, info_log):
     first = read(tmp_path / "new", download=True)
     served.unlink()
     next(cache_paths(tmp_path / "new", NAME)).unlink()
@@ -186,13 +192,13 @@ def test_read_images_downloads_elsewhere_when_the_folder_cannot_be_made(tmp_path
     assert (user_cache_dir() / served.name).is_file() and tmp_path / ".cache" in user_cache_dir().parents
 
 
-def test_read_images_reads_that_download_again_in_the_next_cell(tmp_path, served, heard):
+def test_read_images_reads_that_download_again_in_the_next_cell(tmp_path, served, info_log):
     (tmp_path / "file").write_text("not a folder")
     first = read(tmp_path / "file" / "cifar10", download=True)
     served.unlink()
-    heard.clear()
+    info_log.clear()
     assert read(tmp_path / "file" / "cifar10", download=True).fingerprint == first.fingerprint
-    assert heard.text == ""
+    assert info_log.text == ""
 
 
 def test_read_images_refuses_a_wrong_download_and_keeps_nothing_of_it(tmp_path, served, monkeypatch):

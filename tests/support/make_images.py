@@ -1,5 +1,6 @@
 """Image files for tests: class folders, the official archive as Python 2 pickled it, the real CIFAR-10."""
 
+import hashlib
 import io
 import os
 import struct
@@ -7,13 +8,15 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+from torchvision.datasets import CIFAR10
 
 from vitsweep.config.convert import validate
 from vitsweep.config.schema import Config, DataConfig, ModelConfig
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
-# Asked before any fixture clears the environment. Beside the checkout: lossless mosaics, 10 images a row.
+# Read before fixtures clear the environment. MOSAICS: lossless mosaics beside the checkout, 10 images per row.
 REAL_ROOT = os.environ.get("VITSWEEP_DATA")
 MOSAICS = Path(__file__).resolve().parents[3] / "shared" / "cifar10"
 
@@ -21,7 +24,7 @@ Pixels = dict[str, dict[str, np.ndarray]]  # split -> class -> uint8 (N, H, W, 3
 
 
 def make_pixels(train: int = 4, test: int = 2, classes: list[str] = CLASSES, size: int = 32, seed: int = 0) -> Pixels:
-    """Random images, so many of each class."""
+    """Return `train` and `test` random images per class."""
     rng = np.random.default_rng(seed)
     counts = {"train": train, "test": test}
     return {
@@ -31,7 +34,7 @@ def make_pixels(train: int = 4, test: int = 2, classes: list[str] = CLASSES, siz
 
 
 def write_folders(root: Path, pixels: Pixels, prefix: str = "") -> Path:
-    """Class folders of PNG files."""
+    """Write class folders of PNG files."""
     for split, classes in pixels.items():
         for name, images in classes.items():
             folder = root / split / name
@@ -42,7 +45,7 @@ def write_folders(root: Path, pixels: Pixels, prefix: str = "") -> Path:
 
 
 def make_batches(pixels: Pixels, seed: int = 0) -> dict[str, bytes]:
-    """File name -> content of the official batches, the training images shuffled and dealt to five batches."""
+    """Return the content of each official file; training images are shuffled into five batches."""
     files = {"batches.meta": pickle_as_python2({"label_names": list(pixels["train"]), "num_vis": 3072})}
     for split, names in (("train", [f"data_batch_{i}" for i in range(1, 6)]), ("test", ["test_batch"])):
         image_NHWC = np.concatenate(list(pixels[split].values()))
@@ -56,7 +59,7 @@ def make_batches(pixels: Pixels, seed: int = 0) -> dict[str, bytes]:
 
 
 def write_batches(root: Path, files: dict[str, bytes]) -> Path:
-    """The extracted batches."""
+    """Write the extracted batches."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     for name, content in files.items():
@@ -65,7 +68,7 @@ def write_batches(root: Path, files: dict[str, bytes]) -> Path:
 
 
 def write_archive(root: Path, files: dict[str, bytes]) -> Path:
-    """The official archive, not compressed, to be quick."""
+    """Write the official archive, uncompressed for speed."""
     root.mkdir(parents=True, exist_ok=True)
     path = root / "cifar-10-python.tar.gz"
     with tarfile.open(path, "w:gz", compresslevel=0) as tar:
@@ -76,8 +79,16 @@ def write_archive(root: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
+def accept_batches(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> None:
+    """Make torchvision expect the checksums of these batches instead of the published ones."""
+    md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setattr(CIFAR10, "train_list", [[f"data_batch_{i}", md5[f"data_batch_{i}"]] for i in range(1, 6)])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5["batches.meta"]})
+
+
 def pickle_as_python2(value: object) -> bytes:
-    """Pickle protocol 2 as Python 2 and its numpy wrote it: byte strings, old module names, numbers for booleans."""
+    """Pickle as Python 2 and its numpy did: protocol 2, byte strings, old module names, numbers for booleans."""
     return b"\x80\x02" + _opcodes(value) + b"."
 
 
@@ -105,13 +116,13 @@ def _opcodes(value: object) -> bytes:
 
 
 def make_config(root: Path | None, *, num_classes: int = 10, image_size: int = 32, **data: object) -> Config:
-    """A checked configuration with these images."""
+    """Return a validated configuration with these images."""
     model = ModelConfig(num_classes=num_classes, image_size=image_size)
     return validate(Config(model=model, data=DataConfig(root=None if root is None else str(root), **data)))
 
 
 def cifar10_pixels() -> Pixels:
-    """The true CIFAR-10 from the mosaics."""
+    """Read the real CIFAR-10 from the mosaics."""
     return {
         split: {name: _read_mosaic(MOSAICS / f"{split}-{name}.webp") for name in CLASSES} for split in ("train", "test")
     }

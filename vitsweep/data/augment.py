@@ -1,10 +1,10 @@
-"""Augmentation and normalisation of whole batches, on whatever device they lie.
+"""Augmentation and normalization of whole batches, on any device.
 
-Unusual: crop and flip are one gather. Each output pixel's place in the padded image is computed, so every image
-has its own crop and flip without a loop over images (128 CIFAR images: 0.25 ms on two CPU cores).
+Crop and flip are one gather over computed pixel indices, without a loop over images (128 CIFAR images: 0.25 ms on two
+CPU cores).
 """
 
-# Shape letters: B batch, C colour channels, H W pixels, P all pixels of a padded image, O of an output image.
+# Shape letters: B batch, C color channels, H W pixels, P all pixels of a padded image, O of an output image.
 
 from collections.abc import Sequence
 from functools import cache
@@ -16,14 +16,13 @@ import torch.nn.functional as F
 def augment(
     image_BCHW: torch.Tensor, generator: torch.Generator, *, crop_padding: int, horizontal_flip: bool
 ) -> torch.Tensor:
-    """Give each image its own random crop and flip.
+    """Crop and flip each image at random.
 
-    The same three numbers an image are drawn whatever is switched on, so an arm without flips sees the crops of
-    an arm with them.
+    Each image draws the same three numbers for all settings, so arms with and without flips see the same crops.
 
     Args:
         image_BCHW: uint8 pixels.
-        generator: source of chance, on any device; one on the CPU gives every device the same images.
+        generator: random source on any device; a CPU generator gives the same images on every device.
         crop_padding: black pixels added on each side before a crop of the old size; 0: no crop.
         horizontal_flip: whether each image is mirrored with probability one half.
 
@@ -49,7 +48,7 @@ def augment(
 def normalize(
     image_BCHW: torch.Tensor, mean: Sequence[float] | torch.Tensor, std: Sequence[float] | torch.Tensor
 ) -> torch.Tensor:
-    """What the network sees: float32 `(image / 255 - mean) / std`, per channel.
+    """Return float32 `(image / 255 - mean) / std`, per channel.
 
     Args:
         image_BCHW: uint8 pixels.
@@ -57,7 +56,7 @@ def normalize(
         std: per channel, likewise.
     """
     factor_C11, shift_C11 = factor_and_shift(tuple(map(float, mean)), tuple(map(float, std)), image_BCHW.device)
-    # One multiplication and one addition, in place: a third of the time of the formula as it stands above.
+    # One multiplication and one addition, in place: a third of the time of the formula above.
     return image_BCHW.float().mul_(factor_C11).add_(shift_C11)
 
 
@@ -65,7 +64,7 @@ def normalize(
 def factor_and_shift(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `normalise` multiplies by and adds, (C, 1, 1) each."""
+    """Return what `normalize` multiplies by and adds, (C, 1, 1) each."""
     mean_C11, std_C11 = (
         torch.tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1) for value in (mean, std)
     )

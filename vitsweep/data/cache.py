@@ -1,7 +1,7 @@
-"""All images of a data set in one safetensors file, so that the next cell has them in under a second.
+"""Cache of all images of a data set in one safetensors file, loaded in under a second.
 
-Never trusted: a cache counts only if it was made from the files that are there now, and its pixels are hashed again
-and must give the fingerprint written with them. Anything else is said once and made anew.
+Verified on every load: its signature must match the source files and its pixels the stored fingerprint; otherwise it is
+logged and rebuilt.
 """
 
 import hashlib
@@ -24,40 +24,38 @@ CACHE_VERSION = "1"
 
 
 def cache_paths(root: Path, name: str) -> Iterator[Path]:
-    """Where the cache of a folder may lie: beside the images, or in the user's cache directory."""
+    """Yield the possible paths of a folder's cache: beside the images, then in the user's cache directory."""
     yield root / f"vitsweep-{name}.safetensors"
     folder = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
     yield user_cache_dir() / f"{name}-{folder}.safetensors"
 
 
 def user_cache_dir() -> Path:
-    """Where files go that may not lie beside the images."""
+    """Return the directory for files that cannot be written beside the images."""
     return Path(platformdirs.user_cache_dir("vitsweep"))
 
 
 def load_cache(root: Path, name: str, signature: str | None) -> Images | None:
-    """The cached images, or None where there is no sound cache.
+    """Return the cached images, or None without a valid cache.
 
     Args:
         root: folder of the images.
-        name: what kind of images, e.g. `cifar10-32x32x3`; each has a cache of its own.
-        signature: of the files that the cache must have been made from; None when there are none any more: then only
-            the true pixels of a known data set are taken.
+        name: name of the cache, e.g. `cifar10-32x32x3`.
+        signature: signature of the source files; None if they no longer exist: then only a data set in
+            KNOWN_FINGERPRINTS is accepted.
     """
     for path in cache_paths(root, name):
         if not path.is_file():
             continue
         try:
-            images = _read(path, signature)
-        except (SafetensorError, KeyError, ValueError, OSError) as fault:
-            log.warning("cache %s is not used and will be made anew: %s", path, fault)
-            continue
-        return images
+            return _read(path, signature)
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            log.warning("cache %s is not used and will be made anew: %s", path, error)
     return None
 
 
 def save_cache(root: Path, name: str, signature: str, images: Images) -> None:
-    """Write canonical images where the next cell looks for them; where nothing can be written, only say so."""
+    """Write images in canonical order to the first writable cache path; log a warning if there is none."""
     content = save(
         {"image_NCHW": images.image_NCHW, "label_N": images.label_N},
         {
@@ -72,8 +70,8 @@ def save_cache(root: Path, name: str, signature: str, images: Images) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
-        except OSError as fault:
-            log.info("no cache at %s: %s", path, fault)
+        except OSError as error:
+            log.info("no cache at %s: %s", path, error)
             continue
         log.info("cached %d images in %s", len(images.label_N), path)
         return
@@ -81,29 +79,29 @@ def save_cache(root: Path, name: str, signature: str, images: Images) -> None:
 
 
 def _read(path: Path, signature: str | None) -> Images:
-    """The content of a cache.
+    """Read and verify a cache.
 
     Raises:
-        ValueError: it is not what it should be; the text says why.
+        ValueError: the cache is not valid.
     """
-    # As torch tensors they are mapped, not copied: 184 MB less memory for CIFAR-10.
+    # Torch tensors are memory-mapped, not copied: 184 MB less memory for CIFAR-10.
     with safe_open(path, framework="pt") as file:
-        about = file.metadata() or {}
-        if about.get("version") != CACHE_VERSION:
-            raise ValueError(f"its version is {about.get('version')}, not {CACHE_VERSION}")
-        if signature not in (None, about["signature"]):
+        metadata = file.metadata() or {}
+        if metadata.get("version") != CACHE_VERSION:
+            raise ValueError(f"its version is {metadata.get('version')}, not {CACHE_VERSION}")
+        if signature not in (None, metadata["signature"]):
             raise ValueError("it was made from other files")
-        if signature is None and about["fingerprint"] not in KNOWN_FINGERPRINTS:
+        if signature is None and metadata["fingerprint"] not in KNOWN_FINGERPRINTS:
             raise ValueError("the files that it was made from are gone")
         images = Images(
             image_NCHW=file.get_tensor("image_NCHW").numpy(),
             label_N=file.get_tensor("label_N").numpy(),
-            num_train=int(about["num_train"]),
-            classes=json.loads(about["classes"]),
+            num_train=int(metadata["num_train"]),
+            classes=json.loads(metadata["classes"]),
         )
     if images.image_NCHW.dtype != np.uint8 or images.image_NCHW.ndim != 4 or images.label_N.dtype != np.int64:
         raise ValueError("its tensors are of another kind")
     images = to_canonical_order(images)
-    if images.fingerprint != about["fingerprint"]:
+    if images.fingerprint != metadata["fingerprint"]:
         raise ValueError("its pixels or labels have been changed")
     return images

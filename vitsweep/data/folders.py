@@ -1,4 +1,4 @@
-"""Class folders: ROOT/train/<class>/* and ROOT/test/<class>/*, any depth below, as torchvision's ImageFolder has it."""
+"""Class folders ROOT/train/<class>/** and ROOT/test/<class>/**, as in torchvision's ImageFolder."""
 
 import os
 import sys
@@ -15,28 +15,28 @@ from vitsweep.data.images import Images, Source, hash_facts
 from vitsweep.errors import DataError
 
 SPLITS = ("train", "test")
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-FILES_A_TASK = 64  # one small image takes less time to read than a task to hand over
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+FILES_PER_TASK = 64  # reading one small image takes less time than submitting a task
 
 
 def find_folders(root: Path, *, image_size: int, num_channels: int, resize: bool) -> Source | None:
-    """The class folders under `root`, or None where there is neither train/ nor test/.
+    """Return the class folders under `root`, or None without train/ and test/.
 
     Args:
-        root: holds train/ and test/.
+        root: folder of train/ and test/.
         image_size: height and width wanted, pixels.
-        num_channels: 3 for RGB, 1 for grey; images of another mode are converted.
-        resize: whether images of another size are resized and cropped about their centre, else refused.
+        num_channels: 3 for RGB, 1 for gray; images of another mode are converted.
+        resize: resize images of another size and crop them to the center, instead of raising DataError.
 
     Raises:
-        DataError: one of the two is missing, their classes differ, or a class has no images.
+        DataError: train/ or test/ is missing, their classes differ, or a class has no images.
     """
     if not any((root / split).is_dir() for split in SPLITS):
         return None
-    found = {split: _list_classes(root, split) for split in SPLITS}
-    classes = sorted(found["train"])
-    _refuse_uneven(root, found)
-    listing = [(split, name, *file) for split in SPLITS for name in classes for file in found[split][name]]
+    files = {split: _list_classes(root, split) for split in SPLITS}
+    classes = sorted(files["train"])
+    _check_classes(root, files)
+    listing = [(split, name, *file) for split in SPLITS for name in classes for file in files[split][name]]
     size = image_size if resize else None
 
     def read() -> Images:
@@ -52,18 +52,18 @@ def find_folders(root: Path, *, image_size: int, num_channels: int, resize: bool
 
 
 def read_image(path: Path, image_size: int, num_channels: int, resize: bool) -> np.ndarray:
-    """One image file as uint8 pixels of shape (num_channels, image_size, image_size).
+    """Read one image file as uint8 pixels of shape (num_channels, image_size, image_size).
 
-    Transparency is dropped, as torchvision does; 16-bit grey becomes 8-bit; cameras' turned pictures are turned back.
+    Transparency is dropped, as in torchvision; 16-bit gray becomes 8-bit; the EXIF orientation is applied.
 
     Raises:
-        DataError: the file is damaged, or of another size and not to be resized.
+        DataError: the file is damaged, or of another size and `resize` is False.
     """
     try:
         with Image.open(path) as file:
             image = _convert(ImageOps.exif_transpose(file), "RGB" if num_channels == 3 else "L")
-    except Exception as fault:  # Pillow raises a dozen types for damaged files, SyntaxError among them
-        raise DataError(f"{path}  cannot be read as an image ({fault}); replace or remove it") from fault
+    except Exception as error:  # Pillow raises a dozen types for damaged files, SyntaxError among them
+        raise DataError(f"{path}  cannot be read as an image ({error}); replace or remove it") from error
     if image.size != (image_size, image_size):
         if not resize:
             raise DataError(
@@ -75,19 +75,19 @@ def read_image(path: Path, image_size: int, num_channels: int, resize: bool) -> 
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # Pillow would clip 16-bit grey, making most of it white
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit gray to white
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode == "P":  # straight from a palette, transparency costs a warning
+    if image.mode == "P":  # Pillow warns when it converts a transparent palette directly
         image = image.convert("RGBA")
     return image.convert(mode)
 
 
 def _read_all(paths: list[Path], image_size: int, num_channels: int, resize: bool) -> np.ndarray:
-    """All images as one array, with a bar on a terminal; threads, as Pillow decodes outside Python's lock."""
+    """Read all images into one array in threads (Pillow decodes outside the GIL), with a progress bar on terminals."""
     image_NCHW = np.empty((len(paths), num_channels, image_size, image_size), dtype=np.uint8)
 
     def fill(start: int) -> int:
-        part = paths[start : start + FILES_A_TASK]
+        part = paths[start : start + FILES_PER_TASK]
         for index, path in enumerate(part, start):
             image_NCHW[index] = read_image(path, image_size, num_channels, resize)
         return len(part)
@@ -95,13 +95,13 @@ def _read_all(paths: list[Path], image_size: int, num_channels: int, resize: boo
     bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         task = bar.add_task(f"reading {len(paths)} images", total=len(paths))
-        for count in pool.map(fill, range(0, len(paths), FILES_A_TASK)):
+        for count in pool.map(fill, range(0, len(paths), FILES_PER_TASK)):
             bar.advance(task, count)
     return image_NCHW
 
 
 def _list_classes(root: Path, split: str) -> dict[str, list[tuple[str, int, int]]]:
-    """Class -> name, size in bytes and time of change of each of its images, sorted."""
+    """Return for each class the name, size in bytes and modification time (ns) of its images, sorted."""
     if not (root / split).is_dir():
         raise DataError(f"{root}  has no {split}/; class folders are {root}/train/<class>/ and {root}/test/<class>/")
     folders = [entry for entry in os.scandir(root / split) if entry.is_dir() and not _is_hidden(entry.name)]
@@ -114,16 +114,16 @@ def _list_files(folder: str, below: str = "") -> Iterator[tuple[str, int, int]]:
             continue
         if entry.is_dir():
             yield from _list_files(entry.path, f"{below}{entry.name}/")
-        elif entry.name.lower().endswith(ENDINGS):
-            about = entry.stat()
-            yield f"{below}{entry.name}", about.st_size, about.st_mtime_ns
+        elif entry.name.lower().endswith(EXTENSIONS):
+            stat = entry.stat()
+            yield f"{below}{entry.name}", stat.st_size, stat.st_mtime_ns
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
 
 
-def _refuse_uneven(root: Path, found: dict[str, dict[str, list]]) -> None:
+def _check_classes(root: Path, found: dict[str, dict[str, list]]) -> None:
     for split, other in (SPLITS, SPLITS[::-1]):
         alone = sorted(set(found[split]) - set(found[other]))
         if alone:
@@ -134,4 +134,4 @@ def _refuse_uneven(root: Path, found: dict[str, dict[str, list]]) -> None:
         raise DataError(f"{root}/train  has no class folders; images belong into {root}/train/<class>/")
     empty = [f"{split}/{name}" for split in SPLITS for name in sorted(found[split]) if not found[split][name]]
     if empty:
-        raise DataError(f"{root}  has no images in {', '.join(empty)}; known endings: {' '.join(ENDINGS)}")
+        raise DataError(f"{root}  has no images in {', '.join(empty)}; known endings: {' '.join(EXTENSIONS)}")

@@ -1,11 +1,10 @@
-"""A whole data set as numpy arrays, put into its canonical order and fingerprinted by its content.
+"""Data sets as numpy arrays in canonical order, and their fingerprints.
 
-The canonical order (split, class, SHA-256 of the pixels) does not depend on file names, archives or machines, so
-"image 7 of the training set" means the same picture wherever the images came from. The fingerprint is the hash of
-that order's hashes.
+The canonical order (split, class, SHA-256 of the pixels) does not depend on file names, archives or machines, so image
+7 of the training set is the same picture for every source. The fingerprint is the hash of the ordered hashes.
 """
 
-# Shape letters: N images, C colour channels, H W pixels, 4 = top, left, bottom, right.
+# Shape letters: N images, C color channels, H W pixels, 4 = top, left, bottom, right.
 
 import dataclasses
 import hashlib
@@ -28,38 +27,35 @@ class Images:
     label_N: np.ndarray
     """int64 index into `classes`."""
     num_train: int
-    """How many of the N, from the start, are training images; the others are test images."""
+    """Number of training images, which come first; the others are test images."""
     classes: list[str]
     """Class names, sorted."""
     box_N4: np.ndarray | None = None
-    """int64 place of what tells the class, in pixels, bottom and right exclusive; None where nobody knows it."""
+    """int64 box of the figure that defines the class, in pixels, bottom and right exclusive; None if unknown."""
     fingerprint: str = ""
-    """64 hexadecimal digits; empty until `canonical` has computed it."""
+    """64 hexadecimal digits; empty before `to_canonical_order`."""
 
 
 @dataclass(kw_only=True)
 class Source:
-    """Files that were found and can be read, but have not been yet."""
+    """Image files that were found and are read on demand."""
 
     description: str
-    """For messages, e.g. `the archive /data/cifar-10-python.tar.gz`."""
+    """Text for messages, e.g. `the archive /data/cifar-10-python.tar.gz`."""
     signature: str
-    """Hash of names, sizes and times of change of the files; another one means that a cache is out of date."""
+    """Hash of the names, sizes and modification times of the files; a cache with another one is out of date."""
     read: Callable[[], Images]
-    """Reads all of them; raises DataError."""
+    """Function that reads all files; raises DataError."""
 
 
 def to_canonical_order(images: Images) -> Images:
-    """The same images in canonical order, with their fingerprint.
-
-    Equal pixels of one class and split keep their order: nothing but their box could tell them apart.
-    """
+    """Return the images in canonical order, with their fingerprint; equal images keep their order."""
     digest_N4 = hash_pixels(images.image_NCHW)
     is_test_N = np.arange(len(images.label_N)) >= images.num_train
     keys = (*digest_N4.T[::-1], images.label_N, is_test_N)  # np.lexsort: the last key counts first
     order_N = np.lexsort(keys)
     fingerprint = hash_content(images, images.label_N[order_N], digest_N4[order_N])
-    if np.array_equal(order_N, np.arange(len(order_N))):  # from the cache: spare a copy of everything
+    if np.array_equal(order_N, np.arange(len(order_N))):  # images from the cache are not copied
         return dataclasses.replace(images, fingerprint=fingerprint)
     return dataclasses.replace(
         images,
@@ -71,18 +67,18 @@ def to_canonical_order(images: Images) -> Images:
 
 
 def hash_facts(facts: list) -> str:
-    """The signature of a source, from facts about its files that JSON can hold."""
+    """Return the signature of a source: the SHA-256 of JSON-serializable facts about its files."""
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def hash_pixels(image_NCHW: np.ndarray) -> np.ndarray:
-    """SHA-256 of each image's pixels as four big-endian uint64, shape (N, 4): sorted like the digests they are."""
+    """Return the SHA-256 of each image's pixels as four big-endian uint64, shape (N, 4), which sort like digests."""
     rows = np.ascontiguousarray(image_NCHW).reshape(len(image_NCHW), -1)
     return np.frombuffer(b"".join(hashlib.sha256(row).digest() for row in rows), dtype=">u8").reshape(-1, 4)
 
 
 def hash_content(images: Images, label_N: np.ndarray, digest_N4: np.ndarray) -> str:
-    """The fingerprint, from labels and digests in canonical order."""
+    """Return the fingerprint, from labels and digests in canonical order."""
     header = {
         "version": FINGERPRINT_VERSION,
         "shape": images.image_NCHW.shape[1:],

@@ -1,11 +1,11 @@
-"""The images of a cell, ready to train on: read or generated, checked against the model, divided into three sets.
+"""Images of a cell: read or generated, checked against the model, split into train, val and test.
 
-Everything is uint8 on the CPU until `Data.to` moves it, whole, to the device: CIFAR-10 takes 184 MB, and a loader
-with workers is slower than indexing. Division is stratified with exact totals and drawn from `data.split_seed`
-alone, so every cell of a study sees the same three sets, and a smaller `data.train_limit` takes a part of a larger's.
+All images are uint8 on the CPU until `Data.to` moves them to the device: CIFAR-10 takes 184 MB, and indexing is faster
+than a loader with workers. The split is stratified with exact totals and depends on `data.split_seed` alone, so all
+cells of a study share it, and a smaller `data.train_limit` selects a subset of a larger one.
 """
 
-# Shape letters: N images, C colour channels, H W pixels, K classes, 4 = top, left, bottom, right.
+# Shape letters: N images, C color channels, H W pixels, K classes, 4 = top, left, bottom, right.
 
 import dataclasses
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from vitsweep.seeding import permute
 
 @dataclass(kw_only=True)
 class ImageSet:
-    """Images of one kind: train, val or test."""
+    """Images of train, val or test."""
 
     image_NCHW: torch.Tensor
     """uint8 pixels."""
@@ -32,13 +32,13 @@ class ImageSet:
     id_N: torch.Tensor
     """int64 position in the canonical order of the original training or test images."""
     box_N4: torch.Tensor | None = None
-    """int64 place of what tells the class, in pixels, bottom and right exclusive; None but for data=shapes."""
+    """int64 box of the figure that defines the class, pixels, bottom and right exclusive; None unless data=shapes."""
 
     def __len__(self) -> int:
         return len(self.label_N)
 
     def to(self, device: torch.device | str) -> "ImageSet":
-        """The same images on another device."""
+        """Return the same images on another device."""
         box_N4 = None if self.box_N4 is None else self.box_N4.to(device)
         return ImageSet(
             image_NCHW=self.image_NCHW.to(device),
@@ -50,7 +50,7 @@ class ImageSet:
 
 @dataclass(kw_only=True)
 class Data:
-    """The three sets of a cell and what must be known about them."""
+    """Train, val and test images of a cell, and facts about the data set."""
 
     train: ImageSet
     val: ImageSet
@@ -59,39 +59,39 @@ class Data:
     classes: list[str]
     """Class names by index."""
     fingerprint: str
-    """Order-independent hash of all images, labels and class names, before any division; 64 hexadecimal digits."""
+    """Order-independent hash of all images, labels and class names before the split; 64 hexadecimal digits."""
     name: str
-    """The name of the data set with this fingerprint, e.g. `CIFAR-10`; empty when unknown."""
+    """Name of the data set with this fingerprint, e.g. `CIFAR-10`; empty if unknown."""
     mean: list[float]
-    """Per channel, over all original training images, of pixels scaled to 0..1."""
+    """Mean per channel over all original training images, of pixels scaled to 0..1."""
     std: list[float]
-    """Likewise; 1 for a channel that never changes, so that dividing by it is harmless."""
+    """Standard deviation likewise; 1 for a constant channel, to allow division."""
 
     def to(self, device: torch.device | str) -> "Data":
-        """The same data on another device; validation and test images stay one where they are one."""
+        """Return the same data on another device; val and test stay one object if they are one."""
         test = self.test.to(device)
         val = test if self.val is self.test else self.val.to(device)
         return dataclasses.replace(self, train=self.train.to(device), val=val, test=test)
 
 
 def load_data(config: Config) -> Data:
-    """The images that a configuration asks for, on the CPU.
+    """Load the images of `config` on the CPU.
 
     Raises:
-        DataError: they are not there, are damaged, do not fit the model, or are too few.
+        DataError: images are missing, damaged, too few, or do not fit the model.
     """
-    asked = config.data
-    if asked.name == "shapes":
-        images = to_canonical_order(make_shapes(asked.shapes_train, asked.shapes_test, asked.split_seed))
+    data = config.data
+    if data.name == "shapes":
+        images = to_canonical_order(make_shapes(data.shapes_train, data.shapes_test, data.split_seed))
     else:
-        images = read_images(asked, config.model.image_size, config.model.num_channels)
+        images = read_images(data, config.model.image_size, config.model.num_channels)
     _check_classes(images, config)
-    train_N, val_N = stratified_split(images.label_N[: images.num_train], images.classes, asked)
+    train_N, val_N = stratified_split(images.label_N[: images.num_train], images.classes, data)
     mean, std = channel_statistics(images.image_NCHW[: images.num_train])
     test = _take(images, np.arange(images.num_train, len(images.label_N)))
     return Data(
         train=_take(images, train_N),
-        val=test if asked.val == "test" else _take(images, val_N),
+        val=test if data.val == "test" else _take(images, val_N),
         test=test,
         classes=images.classes,
         fingerprint=images.fingerprint,
@@ -102,30 +102,30 @@ def load_data(config: Config) -> Data:
 
 
 def stratified_split(label_N: np.ndarray, classes: list[str], config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the original training images train and which validate.
+    """Split the original training images into training and validation images, stratified by class.
 
     Args:
         label_N: class of each original training image, in canonical order.
         classes: names by index, for messages.
-        config: `val`, `val_fraction`, `split_seed` and `train_limit` count.
+        config: provides `val`, `val_fraction`, `split_seed` and `train_limit`.
 
     Returns:
-        Sorted positions of the training and of the validation images; the latter are none with data.val=test.
+        Sorted positions of the training and of the validation images (none with data.val=test).
 
     Raises:
-        DataError: a class would have no image left in one of them, or train_limit is more than there are.
+        DataError: a class has no image in one of them, or train_limit exceeds the number of training images.
     """
     all_K = np.bincount(label_N, minlength=len(classes))
     val_K = np.zeros_like(all_K)
     if config.val == "split":
         val_K = shares(all_K, round(config.val_fraction * len(label_N)))
-        _refuse_empty(val_K, all_K, classes, f"data.val_fraction={config.val_fraction}", "to validate with")
+        _check_nonempty(val_K, all_K, classes, f"data.val_fraction={config.val_fraction}", "to validate with")
     train_K = all_K - val_K
-    _refuse_empty(train_K, all_K, classes, f"data.val_fraction={config.val_fraction}", "to train on")
+    _check_nonempty(train_K, all_K, classes, f"data.val_fraction={config.val_fraction}", "to train on")
     kept_train_K, kept_val_K = train_K, val_K
     if config.train_limit is not None:
         kept_train_K, kept_val_K = _limit(train_K, val_K, config.train_limit)
-        _refuse_empty(kept_train_K, all_K, classes, f"data.train_limit={config.train_limit}", "to train on")
+        _check_nonempty(kept_train_K, all_K, classes, f"data.train_limit={config.train_limit}", "to train on")
     train, val = [], []
     for k in range(len(classes)):
         order = np.flatnonzero(label_N == k)[permute(all_K[k], config.split_seed, "split", k)]
@@ -144,10 +144,10 @@ def shares(count_K: np.ndarray, total: int) -> np.ndarray:
 
 
 def channel_statistics(image_NCHW: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel over all pixels, scaled to 0..1; exact sums of integers."""
+    """Return mean and standard deviation per channel of pixels scaled to 0..1, from exact integer sums."""
     n, c, h, w = image_NCHW.shape
     sum_C, square_C = np.zeros(c, dtype=np.int64), np.zeros(c, dtype=np.int64)
-    for start in range(0, n, 256):  # parts that stay in the processor's cache
+    for start in range(0, n, 256):  # parts that fit the processor's cache
         part_NCHW = image_NCHW[start : start + 256].astype(np.uint32)
         sum_C += part_NCHW.sum(axis=(0, 2, 3), dtype=np.int64)
         square_C += (part_NCHW * part_NCHW).sum(axis=(0, 2, 3), dtype=np.int64)
@@ -159,7 +159,7 @@ def channel_statistics(image_NCHW: np.ndarray) -> tuple[list[float], list[float]
 
 
 def _limit(train_K: np.ndarray, val_K: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """How many of each class stay; validation shrinks in proportion, but not below one image a class."""
+    """Return the limited class counts; validation shrinks in proportion, to at least one image per class."""
     if limit > train_K.sum():
         raise DataError(
             f"data.train_limit={limit}  is more than there are: {train_K.sum()} training images "
@@ -169,7 +169,7 @@ def _limit(train_K: np.ndarray, val_K: np.ndarray, limit: int) -> tuple[np.ndarr
     return shares(train_K, limit), shares(val_K, num_val) if num_val else val_K
 
 
-def _refuse_empty(left_K: np.ndarray, all_K: np.ndarray, classes: list[str], setting: str, purpose: str) -> None:
+def _check_nonempty(left_K: np.ndarray, all_K: np.ndarray, classes: list[str], setting: str, purpose: str) -> None:
     empty = [f"{name} ({count} in all)" for name, left, count in zip(classes, left_K, all_K, strict=True) if not left]
     if empty:
         raise DataError(
@@ -191,7 +191,7 @@ def _check_classes(images: Images, config: Config) -> None:
 
 
 def _take(images: Images, position_N: np.ndarray) -> ImageSet:
-    """Copies of the images at these positions of the data set."""
+    """Copy the images at these positions of the data set."""
     first = images.num_train if len(position_N) and position_N[0] >= images.num_train else 0
     return ImageSet(
         image_NCHW=torch.from_numpy(images.image_NCHW[position_N]),

@@ -1,7 +1,6 @@
-"""Where the images of `data=cifar10` and `data=image_folder` come from, the first that is there.
+"""Sources of data=cifar10 and data=image_folder; the first that exists is read and cached.
 
-CIFAR-10: the cache, the official archive or its batches, class folders, a download. Images of one's own: the cache,
-class folders. What had to be read is cached for the next cell.
+data=cifar10: cache, official archive, its batches, class folders, download. data=image_folder: cache, class folders.
 """
 
 import http.client
@@ -21,40 +20,40 @@ log = logging.getLogger(__name__)
 
 
 def read_images(config: DataConfig, image_size: int, num_channels: int) -> Images:
-    """All images of `data.root` in canonical order, from the cache if it is sound, else from their files.
+    """Read all images of `data.root` in canonical order, from a valid cache or from their files.
 
     Args:
         config: name is cifar10 or image_folder; root is set.
-        image_size: height and width that the model wants, pixels.
-        num_channels: colour channels that the model wants, 3 or 1.
+        image_size: height and width of the model's input, pixels.
+        num_channels: color channels of the model's input, 3 or 1.
 
     Raises:
-        DataError: there are none, or they are damaged or of a wrong kind.
+        DataError: images are missing, damaged or of another size.
     """
-    root = _root_of(config)
+    root = _get_root(config)
     name = f"{config.name}-{image_size}x{image_size}x{num_channels}"
     source = find_source(config.name, root, image_size, num_channels)
     images = load_cache(root, name, source.signature if source else None)
     if images is not None:
         return images
     if source is None:
-        source = _get_cifar10(config, root)
-    began = time.monotonic()
+        source = _download_cifar10(config, root)
+    start = time.monotonic()
     log.info("reading %s, once: a cache is kept", source.description)
     images = to_canonical_order(source.read())
-    log.info("read %d images in %.0f s", len(images.label_N), time.monotonic() - began)
+    log.info("read %d images in %.0f s", len(images.label_N), time.monotonic() - start)
     save_cache(root, name, source.signature, images)
     return images
 
 
 def find_source(name: str, root: Path, image_size: int, num_channels: int) -> Source | None:
-    """The files to read under `root`, or None; of your own images, which cannot be downloaded, there must be some.
+    """Return the files to read under `root`, or None if CIFAR-10 must be downloaded.
 
     Raises:
-        DataError: class folders that are incomplete, or none for data=image_folder.
+        DataError: class folders are incomplete, or missing for data=image_folder.
     """
     if name == "cifar10":
-        # Last, what was downloaded when `root` could not be written.
+        # The user cache has the download if `root` was not writable.
         folders = {"image_size": image_size, "num_channels": num_channels, "resize": False}
         return find_cifar10(root) or find_folders(root, **folders) or find_cifar10(user_cache_dir())
     source = find_folders(root, image_size=image_size, num_channels=num_channels, resize=True)
@@ -66,32 +65,32 @@ def find_source(name: str, root: Path, image_size: int, num_channels: int) -> So
     return source
 
 
-def _root_of(config: DataConfig) -> Path:
+def _get_root(config: DataConfig) -> Path:
     if not config.root:
         raise DataError(f"data.root=null  must name the folder of the images for data={config.name}")
     return Path(config.root)
 
 
-def _get_cifar10(config: DataConfig, root: Path) -> Source:
+def _download_cifar10(config: DataConfig, root: Path) -> Source:
     if not config.download:
-        raise DataError(_ways_out(root, "data.download=false forbids to fetch it"))
-    folder = root if _can_write(root) else user_cache_dir()
+        raise DataError(_missing_message(root, "data.download=false forbids to fetch it"))
+    folder = root if _is_writable(root) else user_cache_dir()
     log.info("downloading CIFAR-10 into %s", folder)
     try:
         archive = download_archive(folder)
-    except (OSError, RuntimeError, http.client.HTTPException) as fault:
-        raise DataError(_ways_out(root, f"the download failed ({fault})")) from fault
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise DataError(_missing_message(root, f"the download failed ({error})")) from error
     return find_cifar10(archive.parent)
 
 
-def _ways_out(root: Path, reason: str) -> str:
+def _missing_message(root: Path, reason: str) -> str:
     return (
         f"data.root={root}  has no CIFAR-10, and {reason}; put {ARCHIVE}, {FOLDER}/ or {{train,test}}/<class>/*.png "
         "there, or use images of your own with data=image_folder data.root=DIR, or data=shapes, which is built in"
     )
 
 
-def _can_write(folder: Path) -> bool:
-    """Whether files can be put there, the folder being made if need be."""
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+def _is_writable(folder: Path) -> bool:
+    """Return True if `folder` is writable or can be created."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
