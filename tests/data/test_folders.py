@@ -68,7 +68,7 @@ def test_find_folders_signature_changes_with(root, change):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])
-def test_decode_agrees_with_torchvision(tmp_path, mode):
+def test_read_image_agrees_with_torchvision(tmp_path, mode):
     rng = np.random.default_rng(0)
     channels = 4 if mode.endswith("A") else 3
     image = Image.fromarray(rng.integers(0, 256, (8, 8, channels), dtype=np.uint8)).convert(mode)
@@ -78,24 +78,24 @@ def test_decode_agrees_with_torchvision(tmp_path, mode):
     assert np.array_equal(read_image(path, 8, 3, resize=False), expected)
 
 
-def test_decode_shows_a_palette_with_transparency_without_a_warning(tmp_path):
+def test_read_image_shows_a_palette_with_transparency_without_a_warning(tmp_path):
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
     image.save(tmp_path / "image.png", transparency=bytes([0, 128]))
     assert read_image(tmp_path / "image.png", 8, 3, resize=False)[:, 0, 0].tolist() == [10, 20, 30]
 
 
-def test_decode_keeps_the_shades_of_16_bit_grey(tmp_path):
+def test_read_image_keeps_the_shades_of_16_bit_gray(tmp_path):
     shades = np.array([[0, 256], [32768, 65535]], dtype=np.uint16)
-    Image.fromarray(shades).save(tmp_path / "grey.png")
-    assert read_image(tmp_path / "grey.png", 2, 3, resize=False)[0].tolist() == [[0, 1], [128, 255]]
+    Image.fromarray(shades).save(tmp_path / "gray.png")
+    assert read_image(tmp_path / "gray.png", 2, 3, resize=False)[0].tolist() == [[0, 1], [128, 255]]
 
 
-def test_decode_gives_one_channel_to_a_grey_model(root):
+def test_read_image_gives_one_channel_to_a_gray_model(root):
     assert read_image(root / "train/cat/00000.png", 8, 1, resize=False).shape == (1, 8, 8)
 
 
-def test_decode_resizes_and_keeps_the_centre(tmp_path):
+def test_read_image_resizes_and_keeps_the_centre(tmp_path):
     pixels = np.zeros((20, 60, 3), dtype=np.uint8)
     pixels[:, 20:40] = 200  # the middle third is bright; what is beside it is cut away
     Image.fromarray(pixels).save(tmp_path / "wide.png")
@@ -103,13 +103,13 @@ def test_decode_resizes_and_keeps_the_centre(tmp_path):
     assert found.shape == (3, 8, 8) and abs(found.astype(int) - 200).max() <= 15  # the filter reaches over the edge
 
 
-def test_decode_enlarges_small_images(tmp_path):
+def test_read_image_enlarges_small_images(tmp_path):
     Image.new("RGB", (3, 5), (7, 8, 9)).save(tmp_path / "small.png")
     found = read_image(tmp_path / "small.png", 8, 3, resize=True)
     assert found.shape == (3, 8, 8) and np.unique(found.reshape(3, -1), axis=1).ravel().tolist() == [7, 8, 9]
 
 
-def test_decode_turns_pictures_of_a_turned_camera(tmp_path):
+def test_read_image_turns_pictures_of_a_turned_camera(tmp_path):
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     pixels[0] = 255
     exif = Image.Exif()
@@ -119,14 +119,14 @@ def test_decode_turns_pictures_of_a_turned_camera(tmp_path):
     assert found[0, -1].min() == 255 and found[0, :-1].max() == 0
 
 
-def test_decode_refuses_another_size_and_says_which(tmp_path):
+def test_read_image_refuses_another_size_and_says_which(tmp_path):
     Image.new("RGB", (10, 12)).save(tmp_path / "large.png")
     with pytest.raises(DataError, match=r"large\.png  is 10x12 pixels, CIFAR-10 has 8x8; use data=image_folder"):
         read_image(tmp_path / "large.png", 8, 3, resize=False)
 
 
 @pytest.mark.parametrize("kept", [0, 20, 0.5])
-def test_decode_names_a_truncated_file(root, kept):
+def test_read_image_names_a_truncated_file(root, kept):
     path = root / "train/dog/00001.png"
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept) if kept < 1 else kept])

@@ -53,18 +53,18 @@ def test_make_shapes_draws_the_figure_of_the_class_into_the_box(images):
     for image, label, (top, left, bottom, right) in zip(images.image_NCHW, images.label_N, images.box_N4, strict=True):
         mask = form_mask(FORMS[label % 2], bottom - top)
         inside = image[:, top:bottom, left:right]
-        assert len(np.unique(inside[:, mask], axis=1).T) == 1  # one colour, and no other pixel has it
-        colour = inside[:, mask][:, 0]
-        assert not (inside[:, ~mask] == colour[:, None]).all(axis=0).any()
-        assert abs(colour - np.array(list(COLORS.values()))[label // 2]).max() <= 20
+        assert len(np.unique(inside[:, mask], axis=1).T) == 1  # one color, and no other pixel has it
+        color = inside[:, mask][:, 0]
+        assert not (inside[:, ~mask] == color[:, None]).all(axis=0).any()
+        assert abs(color - np.array(list(COLORS.values()))[label // 2]).max() <= 20
 
 
-def test_make_shapes_gives_every_colour_equally_many_pixels(images):
+def test_make_shapes_gives_every_color_equally_many_pixels(images):
     for image, (top, _, bottom, _) in zip(images.image_NCHW[:300], images.box_N4[:300], strict=True):
         area = max(form_mask(form, bottom - top).sum() for form in FORMS)
         seen, count = np.unique(image.reshape(3, -1), axis=1, return_counts=True)
-        for colour in COLORS.values():
-            close = (abs(seen - np.array(colour)[:, None]) <= 20).all(axis=0)  # no background is so bright
+        for color in COLORS.values():
+            close = (abs(seen - np.array(color)[:, None]) <= 20).all(axis=0)  # no background is so bright
             assert count[close].tolist() == [area]
 
 

@@ -68,7 +68,7 @@ def test_narrow_resnets_train_without_memory_corruption():
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("hidden_size, is_channels_last", [(64, False), (128, True), (256, True)])
+@pytest.mark.parametrize("hidden_size, is_channels_last", [(32, False), (72, False), (64, True), (256, True)])
 def test_only_wide_resnets_are_channels_last(hidden_size, is_channels_last):
     model = ResNet(ModelConfig(name="resnet", hidden_size=hidden_size, num_hidden_layers=4))
     outputs = []

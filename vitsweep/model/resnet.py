@@ -16,9 +16,9 @@ from vitsweep.seeding import make_generator
 
 HEAD_STD = 0.02  # as in vit.py, so that both classifiers start alike
 # torch 2.14.1 on AVX2: the weight gradient of a strided 1x1 convolution in channels-last format writes past its buffer
-# (wrong gradients, deadlock, "double free or corruption") if the input has fewer channels than a oneDNN vector block:
-# 8 with AVX2, 16 with AVX-512. See github.com/uxlfoundation/oneDNN/issues/6035.
-MIN_CHANNELS_LAST_WIDTH = 16
+# (wrong gradients, deadlock, "double free or corruption") if the input has fewer channels than a vector block of 8.
+# See github.com/uxlfoundation/oneDNN/issues/6035.
+CHANNELS_LAST_BLOCK = 8
 
 
 class ResNet(nn.Module):
@@ -44,8 +44,8 @@ class ResNet(nn.Module):
         self.head = nn.Linear(widths[-1], config.num_classes)
         initialize(self, seed)
         # Channels-last is a third faster on a CPU in fp32, and the format of tensor cores.
-        is_wide = min(widths) >= MIN_CHANNELS_LAST_WIDTH
-        self.memory_format = torch.channels_last if is_wide else torch.contiguous_format
+        is_safe = all(width % CHANNELS_LAST_BLOCK == 0 for width in widths)
+        self.memory_format = torch.channels_last if is_safe else torch.contiguous_format
         self.to(memory_format=self.memory_format)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
