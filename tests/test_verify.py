@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from vitsweep.analysis.__main__ import main
-from vitsweep.analysis.publish import publish, without_paths
+from vitsweep.analysis.publish import publish
 from vitsweep.analysis.report import report
 from vitsweep.analysis.report.report import make_report
 from vitsweep.analysis.verify import verify
@@ -220,20 +220,18 @@ def test_published_directory_has_no_checkpoint_no_path_and_no_address(sweep, tmp
         assert private not in texts
 
 
-@pytest.mark.parametrize(
-    ("text", "short"),
-    [
-        ('File "/home/a/v/train.py", line 3', 'File "train.py", line 3'),
-        ("data.root=/srv/data", "data.root=data"),
-        ("~/x/y", "y"),
-        (r"C:\Users\a\x.py", "x.py"),
-        ("val/accuracy", "val/accuracy"),
-        ("baseline-12345678/seed=0", "baseline-12345678/seed=0"),
-        ("3/4 of 1/2", "3/4 of 1/2"),
-    ],
-)
-def test_absolute_paths_are_shortened_and_others_kept(text, short):
-    assert without_paths([{"a": text}]) == [{"a": short}]
+def test_published_directory_names_no_user(sweep, tmp_path):
+    cell = cell_of(sweep)
+    record = read_record(cell)
+    record.config["data"] = {"root": "/home/alice smith/data", "mirror": "https://alice:smith@example.org/x"}
+    record.error = {"type": "E", "message": "no //nas/alice and ~alice", "traceback": "at /a:/home/o'alice/x.py"}
+    write_record(cell, record)
+    make_report(sweep, gallery="none")
+    gallery = {"panels": [], "notes": ["No picture (OSError: /home/alice, smith/x.png)."]}
+    (sweep / "report/gallery.json").write_text(json.dumps(gallery))
+    publish(sweep, tmp_path / "out")
+    files = [p for p in (tmp_path / "out").rglob("*") if p.suffix in (".json", ".jsonl", ".md", ".html", ".csv")]
+    assert [p for p in files if "alice" in p.read_text() or "smith" in p.read_text()] == []
 
 
 def test_publish_refuses_a_folder_that_holds_something(sweep, tmp_path):

@@ -7,7 +7,7 @@ from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import ConfigError, UserError
-from vitsweep.tracking.run import without_paths
+from vitsweep.tracking.privacy import without_paths
 
 
 def make_study_parser(command: str, description: str | None) -> argparse.ArgumentParser:

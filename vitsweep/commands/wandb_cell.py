@@ -32,7 +32,7 @@ from vitsweep.study.planner import freeze_plan, override_seeds, plan_and_directo
 from vitsweep.study.record import read_record, write_record
 from vitsweep.tracking.client import make_settings
 from vitsweep.tracking.pieces import replay, tracker_config
-from vitsweep.tracking.run import without_paths
+from vitsweep.tracking.privacy import without_paths
 from vitsweep.train.stop import Interrupted
 
 log = logging.getLogger(__name__)

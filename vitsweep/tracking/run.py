@@ -5,7 +5,6 @@ values in a record (it has no host or user name); unless tracker.share_host=true
 """
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from vitsweep.files import finite
 from vitsweep.study.plan import Plan
 from vitsweep.study.record import PREDICTIONS_NAME, Record
+from vitsweep.tracking.privacy import without_paths
 
 LONGEST_TAG, LONGEST_NAME = 64, 128  # of the server; wandb itself refuses longer tags only
 EXIT_CODES = {"done": 0, "interrupted": 143}
@@ -28,13 +28,6 @@ DESCRIPTION = (
 )
 OUTCOME = ("status", "epoch", "finished", "params", "flops_per_image", "images_per_second", "time_seconds", "peak_gib")
 
-# A path does not start inside a word (so train/loss and https://host/x are none). Only a quoted path, or one that
-# fills its string except for a leading `key=`, may contain blanks.
-ROOT = r"(?:file://)?(?:/[\w.~-]|~\w*[/\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\\w)"
-WHOLE_PATH = re.compile(rf"(?P<key>[\w.+~/@]+=)?{ROOT}[^\n]*")
-QUOTED_PATH = re.compile(rf"(?P<quote>['\"]){ROOT}[^'\"\n]*(?P=quote)")
-BARE_PATH = re.compile(rf"(?<![\w.:/\\<)]){ROOT}[^\s,;'\"\])}}]*")
-
 
 def run_id(record: Record) -> str:
     """Return 16 hexadecimal digits that hash study, role, arm, configuration and seed.
@@ -47,13 +40,14 @@ def run_id(record: Record) -> str:
 
 def run_arguments(record: Record, share_host: bool, plan: Plan | None = None) -> dict[str, Any]:
     """Return the keyword arguments of wandb.init that identify the run: id, name, group, job_type, tags, config."""
-    tags = [f"{factor}={level}"[:LONGEST_TAG] for factor, level in record.levels.items()]
+    names = {"name": f"{record.arm} seed={record.seed}", "group": record.study, "job_type": record.arm}
+    tags = [f"{factor}={level}" for factor, level in record.levels.items()]
+    if not share_host:
+        names, tags = without_paths(names), without_paths(tags)
     return {
         "id": run_id(record),
-        "name": f"{record.arm} seed={record.seed}"[:LONGEST_NAME],
-        "group": record.study[:LONGEST_NAME],
-        "job_type": record.arm[:LONGEST_NAME],
-        "tags": list(dict.fromkeys(tags)),
+        **{key: name[:LONGEST_NAME] for key, name in names.items()},
+        "tags": list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)),
         "config": run_config(record, share_host, plan),
     }
 
@@ -123,16 +117,3 @@ def prediction_tables(directory: Path, classes: list[str]) -> dict[str, tuple[li
         "test/confusion": (["true", "predicted", "images"], counts),
         "test/predictions": (["image", "true", "predicted", "probability", "right"], predictions),
     }
-
-
-def without_paths(value: Any) -> Any:
-    """Return the same nested value with each path in its strings replaced by `<path>`."""
-    if isinstance(value, dict):
-        return {key: without_paths(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_paths(item) for item in value]
-    if isinstance(value, str):
-        if whole := WHOLE_PATH.fullmatch(value):
-            return f"{whole['key'] or ''}<path>"
-        return BARE_PATH.sub("<path>", QUOTED_PATH.sub("<path>", value))
-    return value

@@ -27,7 +27,8 @@ from vitsweep.tracking.client import (
     run_with_timeout,
 )
 from vitsweep.tracking.mode import find_mode, has_key, is_reachable
-from vitsweep.tracking.run import exit_code, history_row, prediction_tables, run_arguments, run_summary, without_paths
+from vitsweep.tracking.privacy import without_paths
+from vitsweep.tracking.run import exit_code, history_row, prediction_tables, run_arguments, run_summary
 
 if TYPE_CHECKING:
     import wandb
