@@ -1,4 +1,4 @@
-"""Peak memory of training steps, each model in a process of its own, above what its libraries take by themselves.
+"""Peak memory of training steps above that of the libraries, each model in its own process.
 
 python tests/benchmarks/memory.py --batch-size 128 --precision bf16
 """
@@ -15,7 +15,7 @@ from vitsweep.train.device import device_name, keep_freed_memory, peak_gib, pick
 
 
 def measure(name: str, asked: argparse.Namespace) -> float:
-    """GiB of three steps in this process, above those of one step of a tiny model."""
+    """Return the peak GiB of three steps in this process minus that of one step of a tiny model."""
     device = pick_device(asked.device)
     precision = pick_precision(asked.precision, device)
     keep_freed_memory()

@@ -1,10 +1,9 @@
-"""What a training step costs by batch size, tokens and depth, each against the starting model's at batch 128.
+"""Time of a training step by batch size, tokens and depth, relative to the starting model at batch 128.
 
     python tests/benchmarks/scaling.py                 (minutes)
     python tests/benchmarks/scaling.py --device cuda --steps 50
 
-`relative` is the time of an image beside the reference's, measured in the same round; `by products` is what the number
-of multiplications would let expect.
+`relative` is the time per image divided by the reference's in the same round; `by products` is the ratio of FLOPs.
 """
 
 import argparse

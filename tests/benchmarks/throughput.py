@@ -67,7 +67,7 @@ def vit_pytorch_model(config: ModelConfig) -> nn.Module:
 
 
 class HuggingFace(nn.Module):
-    """ViTForImageClassification, called with a tensor and answering with one."""
+    """ViTForImageClassification with a tensor as input and output."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -105,7 +105,7 @@ CLOCKS = {"wall": time.perf_counter, "process": time.process_time}
 def make_step(
     model: nn.Module, device: torch.device, precision: str, batch_size: int, compile: bool = False
 ) -> Callable[[], None]:
-    """One training step of `model` on fixed random images."""
+    """Return a function that runs one training step of `model` on fixed random images."""
     model.to(device).train()
     network = compile_network(model, device) if compile else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
@@ -124,7 +124,7 @@ def make_step(
 
 
 def time_steps(step: Callable[[], None], count: int, device: torch.device, clock: str = "wall") -> float:
-    """Seconds for `count` steps."""
+    """Return the seconds of `count` steps."""
     began = CLOCKS[clock]()
     for _ in range(count):
         step()
@@ -134,7 +134,7 @@ def time_steps(step: Callable[[], None], count: int, device: torch.device, clock
 
 
 def matrix_peak(device: torch.device, precision: str, clock: str = "wall") -> float:
-    """TFLOP/s of the best of several large square matrix products."""
+    """Return the TFLOP/s of the fastest of several large square matrix products."""
     size, dtype = 8192 if device.type == "cuda" else 2048, torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = torch.randn(2, size, size, device=device).to(dtype)
     time_steps(lambda: a @ b, 3, device)
