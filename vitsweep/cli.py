@@ -96,7 +96,7 @@ def train(config: Config, record: Record, directory: Path) -> str:
         RecordError: the directory holds another cell, or another process is training in it.
     """
     with CellLock(directory) as lock:
-        if not lock.acquire():
+        if not lock.acquire_or_wait():
             raise RecordError(
                 f"hydra.run.dir={directory}  is in use by another process that trains there; "
                 "wait for its end, or choose another hydra.run.dir=..."

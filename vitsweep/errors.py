@@ -32,5 +32,9 @@ class RecordError(UserError):
     """A record or plan on disk that is damaged, foreign, or part of another study."""
 
 
+class LockLost(UserError):  # noqa: N818 - an event rather than a mistake
+    """A cell that another process has taken over: this one stops and writes nothing more into its directory."""
+
+
 class NonFiniteLoss(ArithmeticError):  # noqa: N818 - an event of training rather than a mistake
     """A training loss that is not finite: the cell has diverged."""

@@ -1,11 +1,24 @@
-"""Atomic writes. A reader sees the old file or the new one, never a part of it."""
+"""Atomic writes, each allowed by its directory's guard: a reader sees the old file or the new one, never a part of it."""
 
 import json
 import math
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+write_guards: dict[str, Callable[[], None]] = {}
+"""Absolute directory -> check before each write there or one level below; raises if this process has lost it."""
+
+
+def check_writable(directory: Path) -> None:
+    """Call the write guard of a directory, if this process holds one."""
+    if write_guards:
+        path = os.path.abspath(directory)
+        for guarded in (path, os.path.dirname(path)):
+            if guard := write_guards.get(guarded):
+                guard()
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -15,6 +28,7 @@ def write_json(path: Path, values: Any) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to a temporary file beside `path`, sync it to disk, and rename it to `path`."""
+    check_writable(path.parent)
     # Not tempfile.mkstemp: only the owner can read its files, and records are shared.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -22,6 +36,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+        check_writable(path.parent)  # again: a stalled disk may have held up the sync for minutes
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -55,8 +55,8 @@ def test_status_from_another_machine_says_that_a_heartbeat_is_missing(study, cap
         os.utime(path, (time.time() - 500, time.time() - 500))
         status.main([str(directory)])
     found = row(capsys.readouterr().out, plan.cells[3].id)
-    assert found[1] == "running"
-    assert "on elsewhere, no heartbeat for 50" in found[-1]
+    assert found[1] == "no heartbeat"
+    assert "on elsewhere, no heartbeat for 8 min; if it is dead: python -m vitsweep reset" in found[-1]
 
 
 def test_status_writes_nothing(study):

@@ -50,6 +50,26 @@ def trained(directory: Path) -> list[str]:
     return sorted(line.rpartition(" ")[0] for line in path.read_text().splitlines()) if path.exists() else []
 
 
+HOLDER = """
+import sys, time
+from pathlib import Path
+from vitsweep.study.locks import CellLock
+assert CellLock(Path(sys.argv[1])).acquire()
+print("held", flush=True)
+time.sleep(60)
+"""
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""A process name space of its own, as a container has."""
+
+
+def can_unshare() -> bool:
+    """Return whether this user may make process name spaces."""
+    try:
+        return subprocess.run([*CONTAINER, "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
 def wait_for(condition, seconds: float = 30) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
@@ -321,3 +341,18 @@ def test_slots_are_never_more_than_cells(monkeypatch):
 def test_gpus_of_the_environment_are_the_visible_ones(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,MIG-1")
     assert visible_gpus() == ["4", "MIG-1"]
+
+
+@pytest.mark.skipif(not can_unshare(), reason="needs the right to make process name spaces")
+def test_cell_of_a_dead_container_is_taken_over_by_one_worker(tmp_path, caplog):
+    plan = made_plan(tmp_path, ["a"], [0])
+    command = [*CONTAINER, sys.executable, "-c", HOLDER, str(tmp_path / plan.cells[0].id)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=workers.worker_environment()) as container:
+        assert container.stdout.readline() == "held\n"
+        container.kill()
+    assert (tmp_path / plan.cells[0].id / LOCK_NAME).exists()
+    with caplog.at_level("INFO"), Pool(tmp_path, [Slot()], False, lambda now: None, LivenessCheck(2.5)) as pool:
+        pool.run(plan.cells)
+        assert pool.num_started == 1
+    assert statuses(tmp_path, plan) == ["done"]
+    assert sum("waiting up to 2 s for its next heartbeat" in text for text in caplog.messages) == 1

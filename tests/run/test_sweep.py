@@ -27,6 +27,7 @@ from vitsweep.run import launchers
 from vitsweep.run.hydra_task import CellLoader, CellTask
 from vitsweep.run.launchers import Sweep
 from vitsweep.run.workers import worker_environment
+from vitsweep.study import locks
 from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck
 from vitsweep.study.plan import read_plan
 from vitsweep.study.record import METRIC_NAMES, Record, read_record, write_record
@@ -201,6 +202,18 @@ def test_cell_of_a_dead_owner_is_taken_over(sweep, training):
     made_record(SWEEP, plan, plan.cells[0], "running")
     training.ends.clear()
     assert sweep()[0] == 0
+    assert list(SWEEP.rglob(LOCK_NAME)) == []
+
+
+def test_cell_whose_machine_died_is_taken_over_in_the_sweeps_own_process(sweep, training, monkeypatch):
+    training.ends["baseline", 0] = Interrupted()
+    sweep()
+    plan = read_plan(SWEEP)
+    (SWEEP / plan.cells[0].id / LOCK_NAME).write_text('{"host": "elsewhere", "pid": 1, "born": "1", "token": "x"}')
+    training.ends.clear()
+    monkeypatch.setattr(locks, "STALE_SECONDS", 1.2)
+    assert sweep()[0] == 0
+    assert training.ran.count(ALL[0]) == 2
     assert list(SWEEP.rglob(LOCK_NAME)) == []
 
 

@@ -4,18 +4,32 @@ Kinds: obeys a property (mutual exclusion, takeover, heartbeat), agrees with the
 """
 
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from vitsweep.files import remove_temporaries, write_json
+from vitsweep.errors import LockLost
+from vitsweep.files import remove_temporaries, write_atomically, write_json
 from vitsweep.run.workers import worker_environment
 from vitsweep.study import locks
-from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck, LockInfo, is_running, read_lock, start_time
+from vitsweep.study.locks import (
+    LOCK_NAME,
+    CellLock,
+    LivenessCheck,
+    LockInfo,
+    is_running,
+    read_lock,
+    remove_stale_lock_elsewhere,
+    start_time,
+)
+from vitsweep.study.record import METRICS_NAME, Record, append_row, read_record, read_rows, write_record
 
 HOLDER = """
 import sys, time
@@ -159,16 +173,113 @@ def test_heartbeat_is_renewed(tmp_path):
         assert read_lock(tmp_path).heartbeat != first
 
 
-def test_owner_that_lost_its_lock_ends_before_it_writes_again(tmp_path, monkeypatch):
-    left = []
-    monkeypatch.setattr(locks.os, "_exit", left.append)
+@pytest.mark.parametrize("lose", [foreign, lambda directory: (directory / LOCK_NAME).unlink()])
+def test_owner_that_lost_its_lock_writes_nothing(tmp_path, lose):
+    write_record(tmp_path, Record(status="done"))
+    with CellLock(tmp_path, heartbeat_seconds=100) as lock:
+        lock.acquire()
+        lose(tmp_path)
+        for write in (write_record, append_row):
+            with pytest.raises(LockLost, match="writes nothing more there"):
+                write(tmp_path, Record(status="running") if write is write_record else {"epoch": 1})
+        (tmp_path / "checkpoints").mkdir()
+        with pytest.raises(LockLost):
+            write_atomically(tmp_path / "checkpoints" / "epoch-001.safetensors", b"")
+    assert read_record(tmp_path).status == "done"
+    assert read_rows(tmp_path) == []
+    write_record(tmp_path, Record(status="failed"))  # without a lock of its own, a process may write
+
+
+def test_heartbeat_leaves_the_lock_of_a_successor_alone(tmp_path):
     with CellLock(tmp_path, heartbeat_seconds=0.01) as lock:
         lock.acquire()
-        foreign(tmp_path)
+        successor = foreign(tmp_path)
         deadline = time.monotonic() + 10
-        while not left and time.monotonic() < deadline:
+        while not lock.is_lost and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert left[0] == locks.LOCK_LOST_EXIT_CODE
+        assert lock.is_lost
+        os.utime(tmp_path / LOCK_NAME, ns=(successor.heartbeat, successor.heartbeat))
+        time.sleep(0.05)
+        assert read_lock(tmp_path) == successor
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from vitsweep.study.locks import CellLock
+from vitsweep.study.record import Record, append_row, write_record
+directory = Path(sys.argv[1])
+with CellLock(directory, heartbeat_seconds=0.05) as lock:
+    assert lock.acquire()
+    print("held", flush=True)
+    for epoch in range(10**6):
+        append_row(directory, {"epoch": epoch})
+        write_record(directory, Record(status="running"))
+"""
+
+
+def test_suspended_owner_whose_cell_was_finished_meanwhile_changes_nothing(tmp_path):
+    process = start(WRITER, tmp_path)
+    assert process.stdout.readline() == "held\n"
+    os.kill(process.pid, signal.SIGSTOP)
+    foreign(tmp_path)  # so that its heartbeat decides
+    with CellLock(tmp_path, LivenessCheck(stale_seconds=0.1)) as lock:
+        assert lock.acquire_or_wait()
+        write_record(tmp_path, Record(status="done"))
+        (tmp_path / METRICS_NAME).write_text("")
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(timeout=30) == 1
+    process.stdout.close()
+    assert read_record(tmp_path).status == "done"
+    assert read_rows(tmp_path) == []
+
+
+def test_wait_for_a_heartbeat_ends_with_the_first_one(held, caplog):
+    directory, _ = held
+    foreign(directory)
+    beat = threading.Timer(0.2, os.utime, [directory / LOCK_NAME])
+    beat.start()
+    with caplog.at_level(logging.INFO), CellLock(directory, LivenessCheck(stale_seconds=30)) as lock:
+        assert not lock.acquire_or_wait()
+    beat.join()
+    (said,) = [text for text in caplog.messages if "waiting up to 30 s for its next heartbeat" in text]
+    assert f"reset {directory.parent.parent} --stale" in said
+
+
+def test_stale_lock_is_removed_on_request_only_if_its_heartbeat_is_old_and_none_comes(held, monkeypatch):
+    directory, _ = held
+    foreign(directory)
+    monkeypatch.setattr(locks, "CONFIRM_SECONDS", 0.1)
+    assert not remove_stale_lock_elsewhere(directory)  # young
+    long_ago = time.time() - 1000
+    os.utime(directory / LOCK_NAME, (long_ago, long_ago))
+    monkeypatch.setattr(locks, "CONFIRM_SECONDS", 30)
+    beat = threading.Timer(0.2, os.utime, [directory / LOCK_NAME])
+    beat.start()
+    assert not remove_stale_lock_elsewhere(directory)  # old, but alive
+    beat.join()
+    os.utime(directory / LOCK_NAME, (long_ago, long_ago))
+    monkeypatch.setattr(locks, "CONFIRM_SECONDS", 0.1)
+    assert remove_stale_lock_elsewhere(directory)
+    assert read_lock(directory) is None
+
+
+def test_process_that_the_system_hides_is_judged_by_its_heartbeat(held, monkeypatch):
+    directory, process = held
+    hidden = f"/proc/{process.pid}/stat"
+    exists = os.path.exists
+    monkeypatch.setattr(locks.os.path, "exists", lambda path: path != hidden and exists(path))
+
+    def refuse(pid: int, signum: int) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks.os, "kill", refuse)
+        liveness = LivenessCheck(stale_seconds=100)
+        assert is_running(process.pid, "1") is None
+        assert liveness.is_held(directory)
+        with CellLock(directory, liveness) as lock:
+            assert not lock.acquire()
 
 
 def test_release_leaves_the_lock_of_a_successor(tmp_path):

@@ -1,18 +1,28 @@
 """`python -m vitsweep reset DIR CELL ... | --failed | --all`: delete the results of cells, so that they train again.
 
-Prints each cell that it resets. Refuses a cell that is being trained.
+Prints each cell that it resets. Refuses a cell that is being trained. `reset DIR --stale` deletes no results: it
+removes the locks of processes that died on another machine, so that the next run continues those cells at once.
 """
 
+import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from vitsweep.commands.arguments import parse_directory
 from vitsweep.errors import UserError
-from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck
+from vitsweep.study.locks import (
+    LOCK_NAME,
+    STALE_SECONDS,
+    CellLock,
+    LivenessCheck,
+    age_text,
+    remove_stale_lock_elsewhere,
+)
 from vitsweep.study.plan import require_plan
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 
-USAGE = "reset DIR CELL ... | --failed | --all"
+USAGE = "reset DIR CELL ... | --failed | --all | --stale"
 
 
 def main(arguments: list[str]) -> int:
@@ -22,9 +32,13 @@ def main(arguments: list[str]) -> int:
         UserError: one of them is being trained; the others are reset.
     """
     directory, words = parse_directory(arguments, USAGE)
-    found = cell_statuses(directory, require_plan(directory).cells, LivenessCheck())
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # locks.py logs what it waits for
+    liveness = LivenessCheck()
+    found = cell_statuses(directory, require_plan(directory).cells, liveness)
+    if words == ["--stale"]:
+        return remove_stale_locks(directory, found)
     chosen = choose_cells(found, words)
-    held = [now.cell.id for now in chosen if not reset_cell(directory / now.cell.id)]
+    held = [now.cell.id for now in chosen if not reset_cell(directory / now.cell.id, liveness)]
     for now in chosen:
         if now.cell.id not in held:
             print(f"{now.cell.id}: reset, was {now.status}")
@@ -61,10 +75,35 @@ def choose_cells(found: list[CellStatus], words: list[str]) -> list[CellStatus]:
     return [now for now in wanted if now.status != "planned"]
 
 
-def reset_cell(folder: Path) -> bool:
+def remove_stale_locks(directory: Path, found: list[CellStatus]) -> int:
+    """Remove the locks of dead processes and keep all results; return 0.
+
+    Raises:
+        UserError: a locked cell may be being trained; the other locks are removed.
+    """
+    locked = [now.cell.id for now in found if now.is_locked]
+    with ThreadPoolExecutor(max_workers=max(1, len(locked))) as watchers:  # each lock is watched for a while
+        removed = list(watchers.map(lambda id: remove_stale_lock_elsewhere(directory / id), locked))
+    for id, is_removed in zip(locked, removed, strict=True):
+        if is_removed:
+            print(f"{id}: lock removed")
+    kept = [id for id, is_removed in zip(locked, removed, strict=True) if not is_removed]
+    if kept:
+        raise UserError(
+            "\n".join(
+                f"{id}  is being trained (last heartbeat {age_text(directory / id)} ago); "
+                f"a lock is stale {STALE_SECONDS:.0f} s after the last heartbeat"
+                for id in kept
+            )
+        )
+    print(f"Removed {len(locked)} locks. Run the command again to continue those cells.")
+    return 0
+
+
+def reset_cell(folder: Path, liveness: LivenessCheck) -> bool:
     """Delete everything in a cell's folder except its lock; return False if the cell is being trained."""
-    with CellLock(folder) as lock:
-        if not lock.acquire():
+    with CellLock(folder, liveness) as lock:
+        if not lock.acquire_or_wait():
             return False
         for path in folder.iterdir():
             if path.name == LOCK_NAME:

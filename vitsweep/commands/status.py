@@ -3,9 +3,7 @@
 Reads plan.json, records and locks; writes nothing.
 """
 
-import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 from rich.table import Table
@@ -13,12 +11,15 @@ from rich.table import Table
 from vitsweep.commands.arguments import parse_directory
 from vitsweep.errors import UserError
 from vitsweep.run.progress_table import table_console
-from vitsweep.study.locks import LOCK_NAME, STALE_SECONDS, LivenessCheck
+from vitsweep.study.locks import STALE_SECONDS, LivenessCheck, age_text, describe_owner, seconds_since_heartbeat
 from vitsweep.study.plan import require_plan
 from vitsweep.study.status import CellStatus, cell_statuses
 
 USAGE = "status DIR"
+SILENT = "no heartbeat"
+"""Shown for a cell whose owner may be dead. Clocks of two machines may differ, so no decision depends on it."""
 COLORS = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "interrupted": "yellow"}
+COLORS |= {SILENT: "yellow"}
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     found = cell_statuses(directory, plan.cells, LivenessCheck())
     console = table_console()
     console.print(make_table(found, directory, plan.study))
-    count = Counter(now.status for now in found)
+    count = Counter(shown_status(now, directory) for now in found)
     console.print(", ".join(f"{count[status]} {status}" for status in sorted(count)) + f" of {len(found)} cells")
     return 0 if count["done"] == len(found) else 1
 
@@ -42,9 +43,19 @@ def make_table(found: list[CellStatus], directory: Path, title: str) -> Table:
         table.add_column(heading, justify="left" if heading in ("cell", "status", "remarks") else "right")
     for now in found:
         table.add_row(
-            now.cell.id, now.status, *progress_columns(now), remarks(now, directory), style=COLORS.get(now.status)
+            now.cell.id,
+            shown := shown_status(now, directory),
+            *progress_columns(now),
+            remarks(now, directory),
+            style=COLORS.get(shown),
         )
     return table
+
+
+def shown_status(now: CellStatus, directory: Path) -> str:
+    """Return a cell's status, or SILENT if its lock has had no heartbeat for long by this machine's clock."""
+    is_silent = now.status == "running" and seconds_since_heartbeat(directory / now.cell.id) > STALE_SECONDS
+    return SILENT if is_silent else now.status
 
 
 def progress_columns(now: CellStatus) -> list[str]:
@@ -64,14 +75,12 @@ def progress_columns(now: CellStatus) -> list[str]:
 def remarks(now: CellStatus, directory: Path) -> str:
     """Return the process that trains a cell, or the first line of its error."""
     if now.status == "running" and now.owner is not None:
-        owner = f"process {now.owner.pid} on {now.owner.host.partition(' ')[0]}"
+        owner = describe_owner(now.owner)
         if now.record is not None and now.record.pack:
             owner += f", one of {len(now.record.pack['cells'])} cells in one pack"
-        # Information only: clocks of two machines may differ, so no decision depends on it.
-        with suppress(OSError):
-            age = time.time() - (directory / now.cell.id / LOCK_NAME).stat().st_mtime
-            if age > STALE_SECONDS:
-                owner += f", no heartbeat for {age:.0f} s; if it is dead, run the sweep's command again"
+        if shown_status(now, directory) == SILENT:
+            age = age_text(directory / now.cell.id)
+            owner += f", no heartbeat for {age}; if it is dead: python -m vitsweep reset {directory} --stale"
         return owner
     if now.record is not None and now.record.error:
         return f"{now.record.error['type']}: {now.record.error['message']}".partition("\n")[0]

@@ -143,7 +143,7 @@ def train_or_replay(directory: Path, cell: Cell) -> int:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
     before = count_attempts(folder)
     try:
-        status = train_cell(directory, cell.id)
+        status = train_cell(directory, cell.id, wait=True)
         if before and count_attempts(folder) == before and status != "busy":
             replay_done_cell(folder, cell)
     except Interrupted as event:
@@ -168,7 +168,7 @@ def count_attempts(folder: Path) -> int:
 def replay_done_cell(folder: Path, cell: Cell) -> None:
     """Log a finished cell's record to the run that W&B's agent started."""
     with CellLock(folder, LivenessCheck()) as lock:
-        if not lock.acquire():
+        if not lock.acquire_or_wait():
             return
         record = read_record(folder)
         log.info("%s is %s already; logging it to W&B again", cell.id, record.status)

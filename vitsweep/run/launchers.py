@@ -19,7 +19,7 @@ from vitsweep.run.packs import Packs
 from vitsweep.run.pool import LOOK_SECONDS, MAX_CRASHES, CrashCounter
 from vitsweep.run.progress_table import LogProgress
 from vitsweep.run.worker import record_failure
-from vitsweep.study.locks import LivenessCheck
+from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell
 from vitsweep.study.status import CellStatus, cell_status
 
@@ -55,8 +55,12 @@ class Sweep:
         return cell_status(self.directory, cell, self.liveness)
 
     def is_held(self, cell: Cell) -> bool:
-        """Return whether a process trains the cell."""
-        return self.liveness.is_held(self.directory / cell.id)
+        """Return whether a process trains the cell; remove the lock of one that is dead."""
+        folder = self.directory / cell.id
+        if self.liveness.is_held(folder) or not remove_stale_lock(folder, self.liveness):
+            self.liveness.announce(folder)
+            return True
+        return False
 
     def must_relaunch(self, cell: Cell, crashes: CrashCounter) -> bool:
         """Return whether a launched cell is not finished; record its failure after MAX_CRASHES. Call once a launch."""

@@ -23,7 +23,7 @@ from vitsweep.run.packs import Packs
 from vitsweep.run.slots import Slot, make_slots
 from vitsweep.run.worker import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, disk_message, record_failure
 from vitsweep.run.workers import ForkServer, ServerDied
-from vitsweep.study.locks import LivenessCheck
+from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell
 from vitsweep.study.status import CellStatus, cell_record, cell_status
 
@@ -56,7 +56,7 @@ class Pool:
         slots: room for cells.
         retry: whether failed cells are trained again.
         on_status: called with each new status of a cell, and about once a second with None.
-        liveness: tells whether the owner of a cell's lock is alive.
+        liveness: check of the owners of cells' locks.
         pack: auto, off or a number, as configured.
     """
 
@@ -117,7 +117,9 @@ class Pool:
             if self.is_startable(status):
                 self.start(self.packs.group_with(cell, self.waiting, lambda c: self.is_startable(self.status(c))))
                 continue
-            if status.status != "running":
+            if status.status == "running":
+                self.liveness.announce(self.directory / cell.id)
+            else:
                 self.waiting.remove(cell)
             self.on_status(status)
 
@@ -155,6 +157,8 @@ class Pool:
             with suppress(ValueError):
                 self.waiting.remove(cell)
             self.attempts[cell.id] = self.num_attempts(cell)
+            # A worker's own first look at another machine's heartbeat cannot show that it has stopped.
+            remove_stale_lock(self.directory / cell.id, self.liveness)
             self.on_status(CellStatus(cell=cell, status="running"))
         with suppress(ServerDied):  # poll() raises it too, and requeues the cells
             self.server.start(self.num_started, self.directory, [cell.id for cell in cells], self.retry, slot)

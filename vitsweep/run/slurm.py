@@ -67,14 +67,14 @@ class CellJob:
     def __call__(self) -> None:
         """Train the cell and leave the process."""
         if self.sweep is not None:
-            stop_unless(lambda: is_running(*self.sweep))
+            stop_unless(lambda: is_running(*self.sweep) is not False)
         if self.slot.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.slot.gpu
         if self.slot.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(self.slot.threads)  # torch is imported later and reads it
         self.start_log()
         try:
-            code = CODES[train_cell(self.directory, self.cell_id, retry=self.retry)]
+            code = CODES[train_cell(self.directory, self.cell_id, retry=self.retry, wait=True)]
         except NoSpace as error:
             log.error("%s", error)
             code = NO_SPACE

@@ -17,8 +17,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from vitsweep.config.convert import from_dict
-from vitsweep.errors import UserError
-from vitsweep.study.locks import CellLock, LivenessCheck
+from vitsweep.errors import LockLost, UserError
+from vitsweep.study.locks import CellLock
 from vitsweep.study.plan import Cell, new_record, read_cell
 from vitsweep.study.record import Record, error_info, write_record
 from vitsweep.study.status import FAILURES, CellStatus, cell_record, idle_status
@@ -40,22 +40,22 @@ class NoSpace(UserError):  # noqa: N818 - an event rather than a mistake
     """A full or read-only disk: the cell is not to blame, and every other one would end the same way."""
 
 
-def train_cell(directory: Path, cell_id: str, liveness: LivenessCheck | None = None, retry: bool = False) -> str:
+def train_cell(directory: Path, cell_id: str, retry: bool = False, wait: bool = False) -> str:
     """Train one cell and return its outcome; see train_cells."""
-    return train_cells(directory, [cell_id], liveness, retry)[cell_id]
+    return train_cells(directory, [cell_id], retry, wait=wait)[cell_id]
 
 
 def train_cells(
-    directory: Path, cell_ids: list[str], liveness: LivenessCheck | None = None, retry: bool = False, num_jobs: int = 1
+    directory: Path, cell_ids: list[str], retry: bool = False, num_jobs: int = 1, wait: bool = False
 ) -> dict[str, str]:
     """Train cells of the plan in `directory`, several as one pack, except those that are done or locked.
 
     Args:
         directory: the sweep's.
         cell_ids: the cells' ids in plan.json; several must share a program (packs.py).
-        liveness: tells whether the owner of a cell's lock is alive.
         retry: whether failed cells are trained again, from the start.
         num_jobs: number of jobs that share the device's memory, this one included.
+        wait: whether to wait for a heartbeat of a lock's owner that cannot be seen from here; a sweep does so itself.
 
     Returns:
         id -> done, failed, diverged, refused (the record's error says what the user must change), busy (another
@@ -70,8 +70,8 @@ def train_cells(
     try:
         with ExitStack() as locks:
             for cell_id in cell_ids:
-                lock = locks.enter_context(CellLock(directory / cell_id, liveness))
-                found = claim_cell(directory, cell_id, lock, retry)
+                lock = locks.enter_context(CellLock(directory / cell_id))
+                found = claim_cell(directory, cell_id, lock, retry, wait)
                 if isinstance(found, str):
                     outcomes[cell_id] = found
                 else:
@@ -88,10 +88,10 @@ def train_cells(
         raise
 
 
-def claim_cell(directory: Path, cell_id: str, lock: CellLock, retry: bool) -> Record | str:
+def claim_cell(directory: Path, cell_id: str, lock: CellLock, retry: bool, wait: bool) -> Record | str:
     """Acquire the cell's lock and return its new record, or its outcome if it is not to be trained here."""
     plan, cell = read_cell(directory, cell_id)
-    if not lock.acquire():
+    if not (lock.acquire_or_wait() if wait else lock.acquire()):
         return "busy"
     before = idle_status(cell, cell_record(directory, cell))
     if not before.is_wanted(retry):
@@ -132,7 +132,7 @@ def train_together(records: dict[str, Record], directory: Path, release: Callabl
 
         try:
             run_cell(*cells[0])
-        except (UserError, SystemExit) as error:
+        except (UserError, SystemExit) as error:  # LockLost, too
             errors = [error]
     elif cells:
         from vitsweep.train.pack import run_pack
@@ -155,6 +155,9 @@ def train_together(records: dict[str, Record], directory: Path, release: Callabl
 
 def finish(record: Record, folder: Path, error: BaseException | None) -> str:
     """Complete the record of a cell whose training raised `error` and return its outcome."""
+    if isinstance(error, LockLost):
+        log.error("%s seed %d: %s", record.arm, record.seed, error)
+        return "busy"
     if isinstance(error, UserError):
         log.error("%s seed %d refused: %s", record.arm, record.seed, error)
         return "refused"
@@ -209,14 +212,14 @@ def main(arguments: list[str]) -> int:
     words = [word for word in arguments if word != "--retry"]
     if len(words) < 2:
         raise UserError("usage: python -m vitsweep cell DIR CELL ... [--retry]")
-    return run(Path(words[0]).absolute(), words[1:], retry="--retry" in arguments)
+    return run(Path(words[0]).absolute(), words[1:], retry="--retry" in arguments, wait=True)
 
 
-def run(directory: Path, cell_ids: list[str], retry: bool = False, num_jobs: int = 1) -> int:
+def run(directory: Path, cell_ids: list[str], retry: bool = False, num_jobs: int = 1, wait: bool = False) -> int:
     """Train the cells as a process's only work: set up logging and return the exit code; see train_cells."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, force=True)
     try:
-        outcomes = train_cells(directory, cell_ids, retry=retry, num_jobs=num_jobs).values()
+        outcomes = train_cells(directory, cell_ids, retry, num_jobs, wait).values()
         return CODES[max(outcomes, key=list(CODES).index)]
     except Interrupted as event:
         log.info("%s", event)

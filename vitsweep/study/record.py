@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsweep.errors import RecordError
-from vitsweep.files import finite, write_atomically, write_json
+from vitsweep.files import check_writable, finite, write_atomically, write_json
 from vitsweep.paths import PACKAGE_DIR
 
 SCHEMA = 1
@@ -145,7 +145,12 @@ def read_record(directory: Path) -> Record:
 
 
 def append_row(directory: Path, row: dict[str, Any]) -> None:
-    """Append one epoch's row to metrics.jsonl."""
+    """Append one epoch's row to metrics.jsonl.
+
+    Raises:
+        LockLost: another process has taken the cell over.
+    """
+    check_writable(directory)
     with open(directory / METRICS_NAME, "a", encoding="utf-8") as stream:
         stream.write(json.dumps(finite(row)) + "\n")
 

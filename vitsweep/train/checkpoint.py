@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitsweep.config.convert import from_dict, to_dict
 from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
-from vitsweep.files import write_atomically
+from vitsweep.files import check_writable, write_atomically
 from vitsweep.model.build import make_model
 from vitsweep.study.record import EPOCHS_FOLDER, epoch_checkpoints, read_record
 
@@ -59,6 +59,7 @@ def save_epoch(directory: Path, epoch: int, model: nn.Module, config: Config) ->
 
 def drop_epochs(directory: Path, last_epoch: int) -> None:
     """Remove the weights of epochs after `last_epoch`, which are trained again."""
+    check_writable(directory)
     for epoch, path in epoch_checkpoints(directory).items():
         if epoch > last_epoch:
             path.unlink()
@@ -88,4 +89,5 @@ def load_state(directory: Path, config_hash: str) -> dict[str, Any] | None:
 
 def drop_state(directory: Path) -> None:
     """Remove state.pt."""
+    check_writable(directory)
     (directory / STATE_NAME).unlink(missing_ok=True)

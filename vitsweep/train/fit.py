@@ -21,7 +21,8 @@ from torch import Tensor
 
 from vitsweep.config.schema import Config
 from vitsweep.data.load import Data, load_data
-from vitsweep.errors import NonFiniteLoss, UserError
+from vitsweep.errors import LockLost, NonFiniteLoss, UserError
+from vitsweep.files import check_writable
 from vitsweep.model.cost import flops_per_image
 from vitsweep.study.record import (
     Record,
@@ -126,6 +127,8 @@ def run_attempt(
     try:
         yield from fit(config, record, directory, tracker, stop, save_record, load)
         end: tuple = ("done",)
+    except LockLost:  # the record is another process's now
+        raise
     except Interrupted as error:
         end = ("interrupted", error)
     except UserError as error:
@@ -175,7 +178,7 @@ def fit(
 
     def save_if_due() -> None:
         if stop.requested or time.monotonic() - saved_at >= config.checkpoint_seconds:
-            save()
+            save()  # raises LockLost, too
         if stop.requested:
             raise Interrupted(stop.requested)
 
@@ -244,6 +247,7 @@ def fit(
     save_predictions(directory, setup.data.test, final_test, best_test)
     record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}
     record.peak_gib = peak_gib(setup.device)
+    check_writable(directory)
     for name, path, caption in draw_pictures(config, directory, setup):
         tracker.image(name, path, caption)
 
