@@ -1,4 +1,4 @@
-"""Atomic writes, each allowed by its directory's guard: a reader sees the old file or the new one, never a part of it."""
+"""Atomic writes, each allowed by its directory's guard: a reader sees the old file or the new one, no part of it."""
 
 import json
 import math
