@@ -18,7 +18,7 @@ TORCH_ROOMS = {"model", "data", "train"}
 LIGHT = [
     "vitsweep.cli",
     "vitsweep.commands.plan",
-    "vitsweep.run.board",
+    "vitsweep.run.progress_table",
     "vitsweep.run.hydra_task",
     "vitsweep.config.composer",
     "vitsweep.study.power",

@@ -60,6 +60,31 @@ def test_wheel_runs_a_sweep_from_another_folder(installed, tmp_path, tiny):
     assert (tmp_path / "outputs/seed/report/index.html").exists()
 
 
+def test_entry_point_gives_the_sweeper_in_any_program(installed, tmp_path):
+    code = (
+        "from importlib.metadata import distributions\n"
+        f"(ours,) = distributions(name='vitsweep', path=[{str(installed)!r}])\n"
+        "(point,) = ours.entry_points.select(group='hydra.plugins')\n"
+        "loaded = point.load()\n"
+        "print(loaded.__module__, loaded.__qualname__)"
+    )
+    done = run([sys.executable, "-W", "error", "-c", code], tmp_path, installed)
+    assert done.stdout.split() == ["hydra_plugins.vitsweep_sweeper", "VitsweepSweeper"], done.stderr
+
+
+def test_sweeper_is_found_beside_another_plugin(tmp_path):
+    (tmp_path / "site/hydra_plugins").mkdir(parents=True)
+    (tmp_path / "site/hydra_plugins/neighbor.py").write_text(
+        "from hydra.core.config_store import ConfigStore\n"
+        "ConfigStore.instance().store(group='hydra/launcher', name='neighbor', node={'_target_': 'neighbor'})\n"
+    )
+    done = run([sys.executable, str(ROOT / "run.py"), "--info", "config"], tmp_path, tmp_path / "site")
+    assert done.returncode == 0, done.stderr
+    done = run([sys.executable, str(ROOT / "run.py"), "--hydra-help"], tmp_path, tmp_path / "site")
+    groups = {line.split(": ")[0]: line.split(": ")[1] for line in done.stdout.splitlines() if ": " in line}
+    assert "neighbor" in groups["hydra/launcher"] and "vitsweep" in groups["hydra/sweeper"]
+
+
 def test_checkout_runs_from_another_folder(tmp_path, tiny):
     done = run([sys.executable, str(ROOT / "run.py"), *tiny], tmp_path)
     assert done.returncode == 0, done.stderr

@@ -12,10 +12,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from vitsweep.config.convert import config_hash, from_omegaconf, to_dict
-from vitsweep.config.hydra import register
+from vitsweep.config.convert import config_hash, from_omegaconf, refuse_configured_study, to_dict
+from vitsweep.config.hydra import main_options, register
 from vitsweep.config.messages import user_message
-from vitsweep.config.overrides import short_key, single_name
+from vitsweep.config.overrides import short_key, single_name, with_run_mode
 from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.paths import conf_dir
@@ -75,7 +75,12 @@ def remove_empty_output(directory: Path) -> None:
 
 
 def single_cell(config: Config) -> tuple[Config, Record]:
-    """Make the record of a run without a sweep; return it with the configuration."""
+    """Make the record of a run without a sweep; return it with the configuration.
+
+    Raises:
+        ConfigError: a configuration file chooses a study.
+    """
+    refuse_configured_study(config)
     overrides = list(HydraConfig.get().overrides.task)
     record = Record(
         study="single",
@@ -151,7 +156,8 @@ def main() -> int:
     set_wait_policy()
     register()
     task = Task()
-    run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)
+    sys.argv[1:] = with_run_mode(sys.argv[1:])
+    run = hydra.main(config_path=str(conf_dir()), config_name="config", **main_options())(task)
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them and exiting
     try:

@@ -23,7 +23,7 @@ from hydra import initialize_config_dir  # noqa: E402 - after the line above, as
 from hydra.core.global_hydra import GlobalHydra  # noqa: E402
 
 from vitsweep.config.composer import Composer  # noqa: E402
-from vitsweep.config.hydra import register  # noqa: E402
+from vitsweep.config.hydra import VERSION_BASE, register  # noqa: E402
 from vitsweep.paths import conf_dir  # noqa: E402
 from vitsweep.study.planner import build_plan  # noqa: E402
 from vitsweep.study.record import read_record  # noqa: E402
@@ -62,7 +62,7 @@ def finished(folder: Path) -> float:
     done = dataclasses.asdict(read_record(next((folder / "one").rglob("record.json")).parent))
     directory, many = folder / "many", ["recipe.lr=range(0.001,0.1005,0.001)", "seed=range(0,10)"]
     register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         composer = Composer(GlobalHydra.instance().config_loader(), "config")
         plan = build_plan([word for word in TINY if word[0] not in "-~"] + many, composer)
     for cell in plan.cells:

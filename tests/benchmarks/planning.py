@@ -34,11 +34,11 @@ began = time.perf_counter()
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from vitsweep.config.composer import Composer
-from vitsweep.config.hydra import register
+from vitsweep.config.hydra import VERSION_BASE, register
 from vitsweep.paths import conf_dir
 from vitsweep.study.planner import build_plan
 register()
-with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
     plan = build_plan(sys.argv[1:], Composer(GlobalHydra.instance().config_loader(), "config"))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 seconds = time.perf_counter() - began
@@ -49,10 +49,10 @@ COMPOSE = """
 import sys, time
 from hydra import compose, initialize_config_dir
 from vitsweep.config.convert import from_omegaconf
-from vitsweep.config.hydra import register
+from vitsweep.config.hydra import VERSION_BASE, register
 from vitsweep.paths import conf_dir
 register()
-with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
     began = time.perf_counter()
     for number in range(20):
         from_omegaconf(compose("config", ["model/patch_size=p8", f"recipe.lr={number + 1}", f"seed={number}"]))

@@ -17,7 +17,7 @@ from omegaconf import open_dict
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import from_omegaconf, to_dict
-from vitsweep.config.hydra import register
+from vitsweep.config.hydra import VERSION_BASE, register
 from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
 
@@ -62,7 +62,7 @@ class Counting:
 def hydra_of(folder: Path) -> Hydra:
     """Hydra with a folder of configurations, kept beyond its context: it costs 100 ms to make."""
     register()
-    with initialize_config_dir(str(folder), version_base="1.3"):
+    with initialize_config_dir(str(folder), **VERSION_BASE):
         return GlobalHydra.instance().hydra
 
 

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
 from vitsweep.config.composer import Composer
-from vitsweep.config.hydra import register
+from vitsweep.config.hydra import VERSION_BASE, register
 from vitsweep.config.messages import did_you_mean, known_keys, user_message
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.paths import conf_dir
@@ -70,7 +70,7 @@ MESSAGES = {
 @pytest.fixture(scope="module")
 def composer() -> Composer:
     register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         return Composer(GlobalHydra.instance().config_loader(), "config")
 
 
@@ -132,7 +132,7 @@ def test_error_in_the_disk_names_the_file_and_the_remedy(number, text):
 def test_error_in_an_option_in_a_file_names_the_file(tmp_path):
     (tmp_path / "config.yaml").write_text("defaults: [vitsweep_schema, _self_]\nrecipe: {epochs: many}\n")
     register()
-    with initialize_config_dir(str(tmp_path), version_base="1.3"), pytest.raises(ConfigError) as refusal:
+    with initialize_config_dir(str(tmp_path), **VERSION_BASE), pytest.raises(ConfigError) as refusal:
         Composer(GlobalHydra.instance().config_loader(), "config")([])
     assert refusal.value.errors == ["config.yaml: recipe.epochs=many  must be an integer"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from vitsweep.config.convert import config_hash, flatten, from_dict, from_omegaconf, to_dict
-from vitsweep.config.hydra import register
+from vitsweep.config.hydra import VERSION_BASE, register
 from vitsweep.config.overrides import yaml_text
 from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
@@ -50,7 +50,7 @@ def reproduce_command(record: Record) -> str:
 def compose_config(overrides: list[str]) -> Config:
     """Return the configuration that Hydra composes from the overrides now."""
     register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         return from_omegaconf(compose("config", overrides))
 
 

@@ -15,12 +15,11 @@ from omegaconf import OmegaConf
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import config_hash
-from vitsweep.config.overrides import affects_result, override_key, override_value, short_key
+from vitsweep.config.overrides import affects_result, is_study_override, override_key, override_value, short_key
 from vitsweep.errors import ConfigError
 from vitsweep.study.arms import compose_all, named_arms
 from vitsweep.study.design import ArmSpec
 from vitsweep.study.plan import Cell, Plan, make_plan
-from vitsweep.study.planner import is_study_override
 
 PLAIN_TEXT = re.compile(r"[A-Za-z][\w./-]*")
 NOT_TEXT = (

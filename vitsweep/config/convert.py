@@ -38,6 +38,17 @@ def validate(config: Config) -> Config:
     return config
 
 
+def refuse_configured_study(config: Config) -> None:
+    """Raise if a configuration file chooses a study, which decides before composition whether this is a sweep.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if config.study is not None:
+        name = config.study.name or "NAME"
+        raise ConfigError([f"study={name}  is chosen in a configuration file; remove it there and pass study={name}"])
+
+
 def from_omegaconf(config: DictConfig) -> Config:
     """Convert Hydra's composition and validate it; keys that Config does not have are ignored.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
@@ -16,19 +17,35 @@ from vitsweep.errors import ConfigError
 from vitsweep.paths import add_plugin_path, conf_dir
 
 SCHEMA = "vitsweep_schema"
+IS_HYDRA_13 = hydra.__version__.startswith("1.3.")
+VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_HYDRA_13 else {}  # 1.4 deprecates the argument
+
+
+def main_options() -> dict[str, Any]:
+    """Return the arguments of `hydra.main` that differ between Hydra 1.3 and 1.4.
+
+    A configuration names callbacks, launchers and log handlers, and is as trusted as the code; 1.4 asks for that word.
+    """
+    if IS_HYDRA_13:
+        return VERSION_BASE
+    from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
+
+    return {"execution_whitelist": UNSAFE_DISABLE_EXECUTION_CHECKS}
 
 
 def register() -> None:
     """Register schema, resolvers and plugin folder with Hydra and OmegaConf; a second call changes nothing."""
     add_plugin_path()
-    ConfigStore.instance().store(name=SCHEMA, node=Config, provider="vitsweep")
+    store = ConfigStore.instance()
+    if f"{SCHEMA}.yaml" not in store.list(""):  # Hydra 1.4 warns of a second registration
+        store.store(name=SCHEMA, node=Config, provider="vitsweep")
     resolvers: dict[str, Any] = {
         "vitsweep.run_dir": lambda overrides: str(Path("outputs/single", single_name(list(overrides)))),
         "vitsweep.sweep_dir": lambda name, overrides: str(Path("outputs", name or sweep_name(list(overrides)))),
-        "vitsweep.mode": lambda name: "MULTIRUN" if name else None,
     }
+    register_resolver: Any = OmegaConf.register_new_resolver if IS_HYDRA_13 else OmegaConf.register_resolver
     for name, function in resolvers.items():
-        OmegaConf.register_new_resolver(name, function, replace=True)
+        register_resolver(name, function, replace=True)
 
 
 def make_loader(config_dir: str | None) -> ConfigLoader:

@@ -129,7 +129,7 @@ HYDRA_MESSAGES = {
 def _hydra_message(error: BaseException, overrides: Sequence[str]) -> str:
     text = re.sub(r"\s*See https?://\S+ for details", "", str(error))
     if isinstance(error, OverrideParseException):
-        problem = " ".join(text.split("\n", 1)[-1].split(" expecting ")[0].split())
+        problem = " ".join(text.split(f"'{error.override}'\n", 1)[-1].split(" expecting ")[0].split())
         problem = "it has no =" if "missing EQUAL" in problem else problem
         return f"{error.override}  cannot be parsed ({problem}); an override is key=value, special characters in quotes"
     if isinstance(error, MissingConfigException):

@@ -56,6 +56,23 @@ def affects_result(override: str) -> bool:
     return re.split(r"[./]", key)[0] not in NO_RESULT_KEYS and key not in NO_RESULT_DATA_KEYS
 
 
+def is_study_override(override: str) -> bool:
+    """Return True if an override chooses or changes the study itself: `study=NAME`, `study.seeds=10`."""
+    return re.split(r"[./]", override_key(override))[0] == "study"
+
+
+def with_run_mode(arguments: list[str]) -> list[str]:
+    """Insert `hydra.mode=MULTIRUN` before the override that chooses a study; return the command line.
+
+    A study is a sweep. The configuration cannot say so: Hydra 1.4 reads the mode before it composes.
+    """
+    asked = {"-m", "--multirun", "-c", "--cfg"} & set(arguments)
+    if asked or any(override_key(a) == "hydra.mode" for a in arguments):
+        return arguments
+    chosen = [i for i, a in enumerate(arguments) if is_study_override(a) and "=" in a and a != "study=null"]
+    return arguments if not chosen else [*arguments[: chosen[0]], "hydra.mode=MULTIRUN", *arguments[chosen[0] :]]
+
+
 def single_name(overrides: list[str]) -> str:
     """Return the name of a single run: its overrides, or `baseline`."""
     parts = [f"{short_key(o)}={override_value(o)}" for o in overrides if affects_result(o)]

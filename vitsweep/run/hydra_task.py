@@ -13,7 +13,7 @@ from pathlib import Path
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vitsweep.run.pool import Pool
 from vitsweep.run.slots import Slot
@@ -42,6 +42,7 @@ class CellLoader(ConfigLoaderImpl):
         (override,) = sweep_overrides
         cell_ids = override.partition("=")[2]
         config = copy.deepcopy(master_config)
+        OmegaConf.set_readonly(config.hydra, False)  # Hydra 1.4 locks it, and its launchers expect it open
         with open_dict(config):
             config[CELL_KEY] = cell_ids
             config.hydra.sweep.subdir = cell_ids.partition(SEPARATOR)[0]

@@ -1,5 +1,6 @@
 """Start of a sweep's cells through Hydra's launchers: basic, joblib and any other that Hydra knows."""
 
+import dataclasses
 import logging
 import threading
 import time
@@ -73,7 +74,7 @@ class Sweep:
 
 def make_launcher(sweep: Sweep, task: CellTask) -> Launcher:
     """Return the configured launcher; its jobs read their cell from plan.json instead of composing it."""
-    context = HydraContext(config_loader=CellLoader(sweep.context.config_loader), callbacks=sweep.context.callbacks)
+    context = dataclasses.replace(sweep.context, config_loader=CellLoader(sweep.context.config_loader))
     return Plugins.instance().instantiate_launcher(config=sweep.config, task_function=task, hydra_context=context)
 
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, read_write
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.schema import SweepConfig
@@ -125,7 +125,7 @@ def remove_stale_locks(directory: Path, statuses: list[CellStatus], liveness: Li
 
 def make_absolute(config: DictConfig, directory: Path) -> None:
     """Make the sweep directory and PYTHONPATH absolute; workers may start in another folder, without our sys.path."""
-    with open_dict(config):
+    with read_write(config.hydra):
         config.hydra.sweep.dir = str(directory)
     paths = [worker_environment()["PYTHONPATH"], str(PACKAGE_DIR / "_plugins")]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(os.pathsep.join(paths).split(os.pathsep)))

@@ -11,7 +11,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from vitsweep.config.composer import Composer
-from vitsweep.config.overrides import override_key, override_value, short_key, sweep_name, yaml_text
+from vitsweep.config.convert import refuse_configured_study
+from vitsweep.config.overrides import is_study_override, override_key, override_value, short_key, sweep_name, yaml_text
 from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.files import remove_temporaries
@@ -68,11 +69,6 @@ def split_overrides(
     return fixed, factors, seeds
 
 
-def is_study_override(override: str) -> bool:
-    """Return whether an override chooses or changes the study itself: `study=NAME`, `study.seeds=10`."""
-    return re.split(r"[./]", override_key(override))[0] == "study"
-
-
 def override_seeds(levels: list[str]) -> list[int]:
     """Parse the seeds of `seed=0`, `seed=1`, ...
 
@@ -95,6 +91,7 @@ def plain_plan(
     combinations = [(" ".join(levels), levels) for levels in itertools.product(*factors.values())]
     refuse(shadow_errors(fixed, combinations, composer))
     arms = sweep_arms(fixed, factors, composer)
+    refuse_configured_study(arms[0].config)
     labels = {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
     return make_plan(sweep_name(overrides), "grid", fixed, arms, seeds or [arms[0].config.seed], labels)
 
