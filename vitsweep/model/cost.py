@@ -2,9 +2,10 @@
 
 from vitsweep.config.model_schema import DROPOUT_PLACES, ModelConfig
 from vitsweep.config.schema import RecipeConfig
-from vitsweep.model.resnet_shapes import resnet_activations, resnet_flops, resnet_parameters
+from vitsweep.model.resnet_shapes import convolutions, resnet_activations, resnet_flops, resnet_parameters
 
 FP32_BYTES = 4
+MAX_EVALUATION_BATCH = 512
 
 
 def count_parameters(model: ModelConfig) -> int:
@@ -62,13 +63,43 @@ def activation_bytes(model: ModelConfig, batch_size: int) -> int:
     return FP32_BYTES * batch_size * (image + drops["embedding"] * tokens * width + blocks)
 
 
+def evaluation_bytes(model: ModelConfig, batch_size: int) -> int:
+    """Return the bytes of the activations that are alive at a time in a forward pass without gradients, in fp32.
+
+    Per token of a block: 8 numbers per channel (residual stream, norm, queries, keys and values and their copies) and
+    scores and attention weights of each head, or in the MLP 4 per channel and 2 per hidden channel. The last block has
+    one query. Of a resnet: input and outputs of a basic block.
+    """
+    image = 3 * model.num_channels * model.image_size**2  # pixels, normalized pixels, patches
+    if model.name == "resnet":
+        return FP32_BYTES * batch_size * (image + 4 * max(each.outputs * each.side**2 for each in convolutions(model)))
+    width, tokens = model.hidden_size, num_tokens(model)
+    last = tokens * (6 * width + 2 * model.num_attention_heads)
+    attention = tokens * (8 * width + 2 * model.num_attention_heads * tokens)
+    mlp = tokens * (4 * width + 2 * model.intermediate_size)
+    return FP32_BYTES * batch_size * (image + (max(attention, mlp) if model.num_hidden_layers > 1 else last))
+
+
+def evaluation_batch(model: ModelConfig, batch_size: int) -> int:
+    """Return the number of images to score at a time: at most MAX_EVALUATION_BATCH, in the memory of a training step.
+
+    Args:
+        batch_size: that of training. As many images always fit: a training step has the same pass, and saves more.
+    """
+    fitting = activation_bytes(model, batch_size) // evaluation_bytes(model, 1)
+    return min(MAX_EVALUATION_BATCH, max(batch_size, fitting))
+
+
 def training_bytes(model: ModelConfig, recipe: RecipeConfig, batch_size: int) -> int:
-    """Return the bytes of weights, gradients, optimizer state and saved activations in fp32.
+    """Return the bytes of weights, gradients, optimizer state and activations in fp32.
+
+    Activations are those saved by a step or, if more, those of scoring evaluation_batch images.
 
     On the CPU a process uses up to twice as much (plus torch itself): gradients of activations, and fragmentation.
     """
     state = 2 + optimizer_moments(recipe)
-    return state * FP32_BYTES * count_parameters(model) + activation_bytes(model, batch_size)
+    scoring = evaluation_bytes(model, evaluation_batch(model, batch_size))
+    return state * FP32_BYTES * count_parameters(model) + max(activation_bytes(model, batch_size), scoring)
 
 
 def optimizer_moments(recipe: RecipeConfig) -> int:

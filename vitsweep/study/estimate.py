@@ -47,7 +47,7 @@ class ArmCost:
     """Steps in an epoch; None likewise."""
     epochs: int
     memory_bytes: int
-    """Memory while training, in fp32; see cost.training_bytes."""
+    """Memory while training and scoring, in fp32; see cost.training_bytes."""
     disk_bytes: int
     """Size of the checkpoints of a finished cell."""
     state_bytes: int

@@ -30,7 +30,7 @@ class Scores:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: ImageSet, data: Data, precision: str, batch_size: int = 512) -> Scores:
+def evaluate(model: nn.Module, images: ImageSet, data: Data, precision: str, batch_size: int) -> Scores:
     """Score `images` in eval mode without a host sync between batches; restore the model's training mode."""
     was_training = model.training
     model.eval()
@@ -51,9 +51,10 @@ def evaluate(model: nn.Module, images: ImageSet, data: Data, precision: str, bat
     )
 
 
-def score(model: nn.Module, data: Data, precision: str) -> tuple[dict[str, float], Scores]:
+def score(model: nn.Module, data: Data, precision: str, batch_size: int) -> tuple[dict[str, float], Scores]:
     """Return loss and accuracy on train, val and test as the record names them, and the scores of the test set."""
-    found = {name: evaluate(model, getattr(data, name), data, precision) for name in ("train", "val", "test")}
+    splits = ("train", "val", "test")
+    found = {name: evaluate(model, getattr(data, name), data, precision, batch_size) for name in splits}
     metrics = {f"{name}/{key}": getattr(scores, key) for name, scores in found.items() for key in ("loss", "accuracy")}
     return metrics, found["test"]
 

@@ -209,7 +209,7 @@ def fit(
                 raise NonFiniteLoss(f"the training loss became {loss_sum} in epoch {epoch}")
 
             # 3. Validate, keep the best weights, write and log the row.
-            val = evaluate(setup.model, setup.data.val, setup.data, setup.precision)
+            val = evaluate(setup.model, setup.data.val, setup.data, setup.precision, setup.evaluation_batch)
             if val.loss < progress.best_loss:
                 weights = {name: tensor.detach().clone() for name, tensor in setup.model.state_dict().items()}
                 progress.best_epoch, progress.best_loss, progress.best_weights = epoch, val.loss, weights
@@ -237,12 +237,12 @@ def fit(
 
     # 4. Score the last and the best model once on every split, test included; save both.
     record.images_per_second = median([s for s in speeds if s] or [0.0]) or None
-    final, final_test = score(setup.model, setup.data, setup.precision)
+    final, final_test = score(setup.model, setup.data, setup.precision, setup.evaluation_batch)
     save_model(directory / "last.safetensors", setup.model.state_dict(), config)
     best, best_test = final, final_test
     if progress.best_epoch != progress.epoch and progress.best_weights:
         setup.model.load_state_dict(progress.best_weights)
-        best, best_test = score(setup.model, setup.data, setup.precision)
+        best, best_test = score(setup.model, setup.data, setup.precision, setup.evaluation_batch)
     save_model(directory / "best.safetensors", setup.model.state_dict(), config)
     save_predictions(directory, setup.data.test, final_test, best_test)
     record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}

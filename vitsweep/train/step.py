@@ -18,6 +18,7 @@ from vitsweep.data.counts import batch_and_steps
 from vitsweep.data.load import Data, load_data
 from vitsweep.errors import NonFiniteLoss
 from vitsweep.model.build import make_model
+from vitsweep.model.cost import MAX_EVALUATION_BATCH, evaluation_batch
 from vitsweep.seeding import derive_seed, make_generator, seed_everything
 from vitsweep.train.device import compile_network, keep_freed_memory, pick_device, pick_kernels, pick_precision
 from vitsweep.train.optim import Schedule, make_optimizer
@@ -37,6 +38,16 @@ class Setup:
     schedule: Schedule
     batch_size: int
     steps_per_epoch: int
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Number of images to score at a time, within the memory of a training step.
+
+        On the CPU tensors of the same sizes as in training, since the C library reuses freed blocks of those.
+        """
+        if self.device.type == "cpu":
+            return min(MAX_EVALUATION_BATCH, self.batch_size)
+        return evaluation_batch(self.model.config, self.batch_size)
 
 
 @dataclass(kw_only=True)

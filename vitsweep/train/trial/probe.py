@@ -90,9 +90,9 @@ def time_shape(config: Config, device: torch.device) -> ProbeResult:
     setup, val = wanted.setup, wanted.setup.data.val
     seconds_of_steps(wanted, WARMUP_STEPS)
     step_seconds = seconds_of_steps(wanted, NUM_STEPS) / NUM_STEPS
-    evaluate(setup.model, val, setup.data, setup.precision)
+    evaluate(setup.model, val, setup.data, setup.precision, setup.evaluation_batch)
     began = time.perf_counter()
-    evaluate(setup.model, val, setup.data, setup.precision)
+    evaluate(setup.model, val, setup.data, setup.precision, setup.evaluation_batch)
     return ProbeResult(
         device=device_name(device),
         step_seconds=step_seconds,
