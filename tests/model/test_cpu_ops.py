@@ -68,6 +68,21 @@ def test_attend_agrees_with_torchs_fused_kernel_in_bf16():
     assert_agree(lambda q, k, v: attend(q, k, v, 0.0), F.scaled_dot_product_attention, inputs, rtol=0.05, atol=0.05)
 
 
+def rms_error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    return (found.double() - exact).square().mean().sqrt().item()
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_attend_in_bf16_is_as_exact_as_torchs_fused_kernel(autocast):
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 4, 33, 16) for _ in range(3))
+    inputs = [(9 * q).bfloat16(), k.bfloat16(), v.bfloat16()]  # scores with a standard deviation of 9
+    exact = F.scaled_dot_product_attention(*(tensor.double() for tensor in inputs))
+    fused = rms_error(F.scaled_dot_product_attention(*inputs), exact)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        assert rms_error(attend(*inputs, 0.0), exact) < 2 * fused
+
+
 @pytest.mark.parametrize("rate", [0.2, 0.7])
 def test_attend_with_dropout_agrees_with_the_formula_under_the_same_mask(rate):
     num_dropped = round(rate * LEVELS)

@@ -89,3 +89,16 @@ def test_attention_agrees_with_torchs_fused_kernel():
     attention = Attention(32, 4, bias=True, probs_dropout=0.0, output_dropout=0.0).eval()
     q, k, v = torch.randn(3, 2, 4, 9, 8).unbind(0)
     torch.testing.assert_close(attention.dot_product_attention(q, k, v), F.scaled_dot_product_attention(q, k, v))
+
+
+def test_attention_with_a_mask_in_bf16_has_scores_in_fp32():
+    """As in a pack, where the dropout masks of the attention are given."""
+    torch.manual_seed(0)
+    layer = Attention(32, 2, bias=True, probs_dropout=0.1, output_dropout=0.0)
+    layer.probs_dropout.mask = layer.probs_dropout.scale = torch.ones(1)
+    q, k, v = (torch.randn(2, 2, 33, 16).bfloat16() for _ in range(3))
+    exact = F.scaled_dot_product_attention((9 * q).double(), k.double(), v.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        error = layer.dot_product_attention(9 * q, k, v).double() - exact
+    fused = F.scaled_dot_product_attention(9 * q, k, v).double() - exact
+    assert error.square().mean() < 4 * fused.square().mean()

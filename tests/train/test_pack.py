@@ -3,6 +3,7 @@
 Kinds: agrees with the same cell trained alone, obeys a property, survives.
 """
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -93,6 +94,16 @@ def test_cell_of_a_pack_equals_the_same_cell_alone(tmp_path, study):
         assert distance(alone / str(number), together / str(number)) < 1e-4
         for one, other in zip(curve(alone / str(number)), curve(together / str(number)), strict=True):
             assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_cell_of_a_bf16_pack_trains_as_alone(tmp_path):
+    """Also where the CPU has no bf16 kernels; rounding differs between the two."""
+    configs = [dataclasses.replace(make_config(seed=seed), precision="bf16") for seed in (0, 1)]
+    alone, together = trained_alone(tmp_path / "alone", configs), trained_together(tmp_path / "together", configs)
+    for number in range(len(configs)):
+        for one, other in zip(curve(alone / str(number)), curve(together / str(number)), strict=True):
+            assert one == pytest.approx(other, abs=0.03)
+    assert read_record(alone / "0").precision == "bf16"
 
 
 def test_cells_of_a_pack_that_differ_in_their_seed_become_different_models(tmp_path):

@@ -92,14 +92,15 @@ class Attention(nn.Module):
                 return F.scaled_dot_product_attention(q_BNLE, k_BNLE, v_BNLE, dropout_p=rate)
         # With a hook or a mask: fused kernels neither return the probabilities nor take a mask of them.
         scale = q_BNLE.shape[-1] ** -0.5
-        if self.attention_hook is None:
+        if self.attention_hook is None and q_BNLE.device.type == "cuda":  # scores in bf16 use the tensor cores
             prob_BNLL = ((q_BNLE * scale) @ k_BNLE.transpose(-2, -1)).softmax(-1)
         else:
-            # The hook gets the tensor that the output is computed from, so that gradients exist; scores and softmax in
-            # at least fp32, as in the fused kernels, also under autocast.
+            # Scores and softmax in at least fp32, as in the fused kernels, also under autocast.
             wide = torch.promote_types(q_BNLE.dtype, torch.float32)
             with torch.autocast(q_BNLE.device.type, enabled=False):
                 prob_BNLL = ((q_BNLE.to(wide) * scale) @ k_BNLE.to(wide).transpose(-2, -1)).softmax(-1)
+        if self.attention_hook is not None:
+            # The tensor that the output is computed from, so that gradients exist.
             self.attention_hook(prob_BNLL)
         return self.probs_dropout(prob_BNLL.to(v_BNLE.dtype)) @ v_BNLE
 
