@@ -20,6 +20,7 @@ ON_LAST_AND_BEST = "scored with the last and the best weights"
 MAX_ERROR = 1.0
 """Percent points: a larger standard error of a validation accuracy is a problem of Health."""
 MAX_NAMED, MAX_VALUES = 10, 4
+NUMERIC = ("torch", "torchvision", "numpy")
 STATUS_TEXT = {
     "planned": "not started",
     "running": "running, or killed without a word",
@@ -110,6 +111,9 @@ def _mixed_code(selection: Selection) -> list[str]:
 def _mixed_machines(selection: Selection) -> list[str]:
     started = _started(selection.cells)
     found = {name: sorted(set(started[name]) - {""}) for name in ("device", "precision")}
+    versions = [record.versions for record in started["record"]]
+    for name in NUMERIC:  # the same seed gives other numbers under another version
+        found[f"{name} version"] = sorted({version[name] for version in versions if version.get(name)})
     return [f"The runs differ in {name}: {', '.join(v)}." for name, v in found.items() if len(v) > 1]
 
 

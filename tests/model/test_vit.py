@@ -12,6 +12,7 @@ from vitsweep.config.schema import ModelConfig
 from vitsweep.model.cost import count_parameters, flops_per_image
 from vitsweep.model.patchify import conv_to_linear
 from vitsweep.model.vit import ViT, capture_attention
+from vitsweep.seeding import make_generator
 
 SMALL = ModelConfig(patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
 NO_DROPOUT = {"hidden_dropout_prob": 0.0}
@@ -174,3 +175,11 @@ def test_capture_changes_no_logit():
     with capture_attention(model):
         watched = model(images())
     torch.testing.assert_close(plain, watched)  # the last block answers all tokens when watched
+
+
+def test_matrices_start_normal_whatever_torch_draws_for_a_truncated_normal(monkeypatch):
+    monkeypatch.setattr(torch.nn.init, "trunc_normal_", None)  # its numbers differ between torch versions
+    found = dict(ViT(ModelConfig(), seed=5).named_parameters())
+    for name in ("class_token", "head.weight", "blocks.0.mlp.hidden.weight"):
+        expected = 0.02 * torch.randn(found[name].shape, generator=make_generator(5, "init", name))
+        torch.testing.assert_close(found[name].data, expected)

@@ -106,3 +106,19 @@ def test_methods_name_both_families_and_the_verdicts_of_claims(tmp_path):
 
 def test_methods_of_one_seed_promise_no_sign_flip_p(tmp_path):
     assert "the sign-flip p cannot be below" not in words_of(tmp_path, 1)
+
+
+@pytest.mark.parametrize("name", ["torch", "torchvision", "numpy"])
+def test_runs_of_different_versions_are_named(tmp_path, name):
+    make_sweep(tmp_path, {"baseline": [0.8, 0.7]})
+    old = make_record("baseline", 1, 0.7)
+    old.versions = old.versions | {name: "0.1.0"}
+    new = make_record("baseline", 0, 0.8)
+    new.versions = new.versions | {name: "2.14.1"}
+    for record in (old, new):
+        make_cell(tmp_path, record)
+    assert f"The runs differ in {name} version: 0.1.0, 2.14.1." in health(select(load(tmp_path)))
+
+
+def test_runs_of_one_version_are_not_named(tmp_path):
+    assert "differ in" not in health(select(load(make_sweep(tmp_path, {"baseline": [0.8, 0.7]}))))

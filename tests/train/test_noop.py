@@ -214,7 +214,7 @@ def test_learning_rates_are_those_of_the_schedule(recipe):
     schedule, wanted = Schedule(optimizer, config, 4), []
     for _ in range(6):
         for _ in range(4):
-            wanted.append(schedule.lr)
+            wanted.append(schedule.next_lr)
             optimizer.step()
             schedule.after_step()
         schedule.after_epoch(1.0)

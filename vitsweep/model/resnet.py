@@ -78,6 +78,6 @@ def initialize(model: ResNet, seed: int) -> None:
         if parameter.dim() == 4:
             nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu", generator=generator)
         elif name == "head.weight":
-            nn.init.trunc_normal_(parameter, std=HEAD_STD, generator=generator)
+            nn.init.normal_(parameter, std=HEAD_STD, generator=generator)
         else:
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)

@@ -18,7 +18,9 @@ from vitsweep.model.patchify import make_patchify
 from vitsweep.seeding import make_generator
 
 NORM_EPS = 1e-6  # timm's; PyTorch's own default is 1e-5
-INIT_STD = 0.02  # truncated normal of every matrix, as in timm and the ViT paper's code
+# Of the normal distribution of every matrix, as in timm and the ViT paper's code; these truncate it at +-2, that is 100
+# standard deviations. nn.init.trunc_normal_ draws other numbers in other torch versions, normal_ the same.
+INIT_STD = 0.02
 
 
 class ViT(nn.Module):
@@ -95,7 +97,7 @@ def make_block(config: ModelConfig) -> Block:
 def initialize(model: nn.Module, seed: int) -> None:
     """Initialize each parameter from the random stream of its name.
 
-    Matrices, class token and positions: truncated normal, std 0.02; biases 0; norms 1 and 0. The convolution of
+    Matrices, class token and positions: normal, std 0.02; biases 0; norms 1 and 0. The convolution of
     `patchify_method=conv` keeps the uniform initialization of nn.Conv2d (Kaiming with a = sqrt(5), that is
     +-1/sqrt(inputs), weight and bias): its only difference from `linear`.
     """
@@ -110,7 +112,7 @@ def initialize(model: nn.Module, seed: int) -> None:
         elif name.endswith("bias"):
             parameter.zero_()
         else:
-            nn.init.trunc_normal_(parameter, std=INIT_STD, generator=generator)
+            nn.init.normal_(parameter, std=INIT_STD, generator=generator)
 
 
 @contextmanager

@@ -44,33 +44,41 @@ class Schedule:
         self.warmup_steps = round(recipe.warmup_epochs * steps_per_epoch)
         self.by_step = LambdaLR(optimizer, lambda step: lr_multiplier(recipe, step, steps_per_epoch))
         self.moves_every_step = recipe.schedule == "cosine"
+        self.lr = float(recipe.lr)
+        """Learning rate of the last step; before the first, the recipe's."""
         self.by_epoch = None
         if recipe.schedule == "plateau":
             self.by_epoch = ReduceLROnPlateau(optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience)
 
     @property
-    def lr(self) -> float:
+    def next_lr(self) -> float:
         """Learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
-        """Advance by one step, for plateau only during warm-up: later LambdaLR would undo its reductions."""
+        """Advance by one step; under plateau the rate changes by step only during warm-up."""
+        self.lr = self.next_lr
         if self.moves_every_step or self.by_step.last_epoch < self.warmup_steps:
             self.by_step.step()
 
     def after_epoch(self, val_loss: float) -> None:
-        """Pass the epoch's validation loss to plateau."""
-        if self.by_epoch is not None:
-            self.by_epoch.step(val_loss)
+        """Pass the epoch's validation loss to plateau, whose reduction also scales the rest of a warm-up."""
+        if self.by_epoch is None:
+            return
+        before = self.next_lr
+        self.by_epoch.step(val_loss)
+        self.by_step.base_lrs = [lr * self.next_lr / before for lr in self.by_step.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that resuming needs (tensors and plain values)."""
         # The lambda holds the recipe, which a resumed run has anyway.
         by_step = {k: v for k, v in self.by_step.state_dict().items() if k != "lr_lambdas"}
-        return {"by_step": by_step, "by_epoch": self.by_epoch.state_dict() if self.by_epoch else None}
+        by_epoch = self.by_epoch.state_dict() if self.by_epoch else None
+        return {"by_step": by_step, "by_epoch": by_epoch, "lr": self.lr}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state that `state_dict` returned."""
+        self.lr = state.get("lr", self.lr)  # absent in states of earlier versions
         self.by_step.load_state_dict(state["by_step"] | {"lr_lambdas": [None]})
         if self.by_epoch is not None:
             self.by_epoch.load_state_dict(state["by_epoch"])

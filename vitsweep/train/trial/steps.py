@@ -125,7 +125,7 @@ def learning_rates(recipe: RecipeConfig, steps: int) -> Iterator[float]:
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")  # nothing is optimized here
         for _ in range(recipe.epochs):
             for _ in range(steps):
-                yield schedule.lr
+                yield schedule.next_lr
                 schedule.after_step()
             schedule.after_epoch(1.0)
 
