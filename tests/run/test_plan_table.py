@@ -81,11 +81,9 @@ def test_activation_bytes_are_what_autograd_keeps(changes):
 PEAK = r"""
 import re, torch
 from torch.nn import functional as F
-from vitsweep.config import ModelConfig, RecipeConfig
-from vitsweep.optim import make_optimizer
-from vitsweep.plan import write_plan
-from vitsweep.planner import plan_of
-from vitsweep.vit import ViT
+from vitsweep.config.schema import ModelConfig, RecipeConfig
+from vitsweep.model.vit import ViT
+from vitsweep.train.optim import make_optimizer
 torch.set_num_threads(1)
 
 def peak(batch_size, **values):
