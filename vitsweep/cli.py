@@ -21,7 +21,7 @@ from vitsweep.errors import RecordError
 from vitsweep.paths import conf_dir
 from vitsweep.run.worker import train_cell
 from vitsweep.study.locks import CellLock
-from vitsweep.study.record import Record, read_record
+from vitsweep.study.record import KEPT, Record, code_identity, read_record
 from vitsweep.train.stop import Interrupted
 
 log = logging.getLogger(__name__)
@@ -116,8 +116,9 @@ def train_alone(config: Config, record: Record, directory: Path) -> str:
         log.info("%s seed %d is done already: %s", record.arm, record.seed, directory)
         return "done"
     if earlier is not None:
-        for name in ("started", "attempts", "time_seconds", "wandb"):
+        for name in KEPT:
             setattr(record, name, getattr(earlier, name))
+    code_identity()  # of the code as it is imported now, not when the images have been read
     from vitsweep.train.fit import run_cell
 
     return run_cell(config, record, directory).status

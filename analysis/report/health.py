@@ -100,11 +100,16 @@ def _seeds_without_a_pair(selection: Selection) -> list[str]:
 
 
 def _mixed_code(selection: Selection) -> list[str]:
-    codes = [record.code for record in _started(selection.cells)["record"]]
+    records = _started(selection.cells)["record"]
+    codes = [code for record in records for code in (record.code, *record.code.get("before", []))]
     commits = sorted({str(code.get("commit", ""))[:8] for code in codes} - {""})
     lines = [f"The runs come from {len(commits)} commits: {', '.join(commits)}."] if len(commits) > 1 else []
     if any(code.get("dirty") for code in codes):
         lines.append("Some runs come from a checkout with uncommitted changes.")
+    if continued := sum("before" in record.code for record in records):
+        lines.append(f"{continued} of the runs were interrupted and continued by another version of the code.")
+    if continued := sum("before" in record.pack for record in records):
+        lines.append(f"{continued} of the runs were continued from another pack; they repeat to rounding only.")
     return lines
 
 

@@ -20,6 +20,7 @@ from vitsweep.run.slots import Slot, make_slots, visible_gpus
 from vitsweep.run.worker import NoSpace
 from vitsweep.study.locks import LOCK_NAME, LivenessCheck, Owner, is_running
 from vitsweep.study.plan import Plan
+from vitsweep.study.record import code_identity
 from vitsweep.study.status import CellStatus, cell_statuses
 
 FAKE = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_workers.py"))
@@ -356,3 +357,14 @@ def test_cell_of_a_dead_container_is_taken_over_by_one_worker(tmp_path, caplog):
         assert pool.num_started == 1
     assert statuses(tmp_path, plan) == ["done"]
     assert sum("waiting up to 2 s for its next heartbeat" in text for text in caplog.messages) == 1
+
+
+def test_fork_server_knows_its_code_before_it_forks(monkeypatch):
+    found = []
+    monkeypatch.setattr(workers, "PRELOAD", ())
+    monkeypatch.setattr(workers, "Connection", lambda handle: handle)
+    monkeypatch.setattr(workers, "serve", lambda connection: found.append(code_identity.cache_info().currsize))
+    monkeypatch.setattr(sys, "argv", ["workers", "3"])
+    code_identity.cache_clear()
+    workers.main()
+    assert found == [1]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,13 +17,17 @@ import safetensors.torch
 import torch
 
 import vitsweep
+from tests.support.make_cells import make_config
+from vitsweep.config.convert import config_hash, to_dict
 from vitsweep.config.schema import Config
-from vitsweep.errors import RecordError
+from vitsweep.errors import LockLost, RecordError
 from vitsweep.model.vit import ViT
 from vitsweep.study.locks import CellLock
-from vitsweep.study.record import epoch_checkpoints, read_record, read_rows
+from vitsweep.study.record import KEPT, Record, epoch_checkpoints, read_record, read_rows
+from vitsweep.train import fit
 from vitsweep.train.checkpoint import drop_epochs, load_state, save_state
-from vitsweep.train.fit import draw_pictures
+from vitsweep.train.fit import draw_pictures, run_cell
+from vitsweep.train.stop import Interrupted
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 40  # enough for a signal to arrive in the middle
@@ -240,9 +245,101 @@ def test_state_of_another_configuration_is_not_resumed(tmp_path):
     assert load_state(tmp_path, "mine") is None
 
 
-def test_torn_state_is_not_resumed(tmp_path):
+def test_torn_state_is_not_resumed(tmp_path, caplog):
     (tmp_path / "state.pt").write_bytes(b"PK torn")
     assert load_state(tmp_path, "mine") is None
+    assert "state.pt cannot be read" in caplog.text and "training from the start" in caplog.text
+
+
+def attempt(folder: Path, config: Config, stop_at: int | None = None) -> Record:
+    """Train a cell, or stop it after the state of an epoch was saved; as the commands do, from its earlier record."""
+    record = Record(config=to_dict(config), config_hash=config_hash(config))
+    if folder.exists():
+        for name in KEPT:
+            setattr(record, name, getattr(read_record(folder), name))
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted) if stop_at else nullcontext():
+        real = fit.append_row
+
+        def stop(directory: Path, row: dict) -> None:
+            if row["epoch"] == stop_at:
+                raise Interrupted
+            real(directory, row)
+
+        patch.setattr(fit, "append_row", stop)
+        run_cell(config, record, folder)
+    return read_record(folder)
+
+
+def small() -> Config:
+    """A cell that saves its state after every step."""
+    config = make_config()
+    config.recipe.epochs, config.recipe.batch_size, config.checkpoint_seconds = 4, 30, 0
+    config.tracker.name, config.precision, config.device = "none", "fp32", "cpu"
+    return config
+
+
+def test_resumed_cell_keeps_its_number_of_threads(tmp_path):
+    torch.set_num_threads(2)
+    whole = attempt(tmp_path / "whole", small())
+    attempt(tmp_path / "broken", small(), stop_at=3)
+    torch.set_num_threads(1)
+    record = attempt(tmp_path / "broken", small())
+    assert (whole.threads, record.threads, record.attempts, torch.get_num_threads()) == (2, 2, 2, 1)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    assert attempt(tmp_path / "new", small()).threads == 1
+
+
+def test_record_keeps_the_code_and_the_packs_that_a_cell_was_continued_from(tmp_path, monkeypatch):
+    codes = [{"version": "1", "commit": commit, "dirty": False} for commit in "aabc"]
+    for place, code in enumerate(codes):
+        monkeypatch.setattr(fit, "code_identity", lambda code=code: dict(code))
+        record = attempt(tmp_path / "cell", small(), stop_at=place + 2 if place < 3 else None)
+        assert record.code["commit"] == code["commit"] and record.pack == {}
+    assert [code["commit"] for code in record.code["before"]] == ["a", "b"]
+
+
+def test_history_of_code_that_was_thrown_away_is_not_kept(tmp_path, monkeypatch):
+    for commit in "ab":
+        monkeypatch.setattr(fit, "code_identity", lambda commit=commit: {"commit": commit})
+        record = attempt(tmp_path / "cell", small(), stop_at=2 if commit == "a" else None)
+        (tmp_path / "cell" / "state.pt").unlink(missing_ok=True)
+    assert record.code == {"commit": "b"}
+
+
+def test_state_whose_rows_are_lost_is_not_continued(tmp_path, caplog):
+    attempt(tmp_path / "cell", small(), stop_at=4)
+    path = tmp_path / "cell" / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    attempt(tmp_path / "cell", small())
+    assert "metrics.jsonl lacks rows of epochs 1 to 3; training from the start" in caplog.text
+    assert [row["epoch"] for row in read_rows(tmp_path / "cell")] == [1, 2, 3, 4]
+
+
+def test_state_of_other_images_is_not_continued_in_silence(tmp_path, caplog):
+    attempt(tmp_path / "cell", small(), stop_at=3)
+    state = torch.load(tmp_path / "cell" / "state.pt", weights_only=True)
+    save_state(tmp_path / "cell", state | {"data_fingerprint": "other"})
+    attempt(tmp_path / "cell", small())
+    assert "the images are not those of the saved state; training from the start" in caplog.text
+
+
+def test_cell_that_lost_its_lock_leaves_its_record_to_the_next_owner(tmp_path, monkeypatch):
+    folder = tmp_path / "cell"
+    with CellLock(folder) as lock:
+        lock.acquire()
+        real = fit.evaluate
+
+        def lose(*given):
+            lock.path.unlink(missing_ok=True)
+            (folder / "record.json").write_text("done by another process")
+            return real(*given)
+
+        monkeypatch.setattr(fit, "evaluate", lose)
+        with pytest.raises(LockLost):
+            run_cell(small(), Record(config=to_dict(small())), folder)
+    assert (folder / "record.json").read_text() == "done by another process"
+    assert not read_rows(folder) and not (folder / "last.safetensors").exists()
 
 
 def test_pictures_are_drawn_by_our_analysis_also_beside_a_folder_of_that_name(tmp_path, monkeypatch):

@@ -225,6 +225,19 @@ def test_record_says_with_whom_a_cell_was_trained(tmp_path):
     assert record.status == "done" and record.params > 0 and record.peak_gib > 0
 
 
+def test_record_keeps_the_packs_that_a_cell_was_continued_from(tmp_path, monkeypatch):
+    configs = [make_config(seed=0), make_config(seed=1)]
+    with monkeypatch.context() as patch:
+        stopping(patch, after=13)
+        with pytest.raises(Interrupted):
+            trained_together(tmp_path, configs)
+    (config, record, folder), _ = make_cells(tmp_path, configs)
+    record.pack = read_record(folder).pack
+    assert run_cell(config, record, folder).pack == {
+        "before": [{"cells": ["baseline seed=0", "baseline seed=1"], "place": 0}]
+    }
+
+
 def test_speed_of_a_cell_is_the_pace_of_its_pack(tmp_path, monkeypatch):
     """Every step is said to take two seconds: 18 images of each of three cells in two seconds."""
     clock = iter(range(0, 10**6, 2))

@@ -76,7 +76,7 @@ def remarks(now: CellStatus, directory: Path) -> str:
     """Return the process that trains a cell, or the first line of its error."""
     if now.status == "running" and now.owner is not None:
         owner = describe_owner(now.owner)
-        if now.record is not None and now.record.pack:
+        if now.record is not None and "cells" in now.record.pack:
             owner += f", one of {len(now.record.pack['cells'])} cells in one pack"
         if shown_status(now, directory) == SILENT:
             age = age_text(directory / now.cell.id)

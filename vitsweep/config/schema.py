@@ -181,7 +181,7 @@ class StudyConfig:
 
 @dataclass(kw_only=True)
 class SweepConfig:
-    """Settings of the execution of a study's cells; none can change a result."""
+    """Settings of the execution of a study's cells; none changes a result, except that `jobs` changes its rounding."""
 
     dry_run: bool = False
     """Print the plan and stop."""
@@ -194,7 +194,8 @@ class SweepConfig:
     isolate: str = "process"
     """process: one process per cell, so that a crash ends one cell only; none: all cells in this process."""
     jobs: str = "auto"
-    """Number of cells at a time on this machine, or auto: one per GPU, one without a GPU."""
+    """Number of cells at a time on this machine, or auto: one per GPU, one without a GPU. They share the CPU's threads,
+    whose number decides the last bits of sums on the CPU."""
 
     def errors(self) -> list[str]:
         """Return one message for each broken rule."""

@@ -20,7 +20,7 @@ from vitsweep.config.convert import from_dict
 from vitsweep.errors import LockLost, UserError
 from vitsweep.study.locks import CellLock
 from vitsweep.study.plan import Cell, new_record, read_cell
-from vitsweep.study.record import Record, error_info, write_record
+from vitsweep.study.record import Record, code_identity, error_info, write_record
 from vitsweep.study.status import FAILURES, CellStatus, cell_record, idle_status
 from vitsweep.train.stop import Interrupted
 
@@ -65,6 +65,7 @@ def train_cells(
         Interrupted: after a signal; the states are saved.
         NoSpace: the disk is full; the cells can continue later.
     """
+    code_identity()  # of the code as this process imports it; a commit made later did not run
     outcomes: dict[str, str] = {}
     ready: dict[str, tuple[CellLock, Record]] = {}
     try:

@@ -25,6 +25,7 @@ from typing import NoReturn
 from vitsweep.paths import PACKAGE_DIR
 from vitsweep.run import worker
 from vitsweep.run.slots import Slot
+from vitsweep.study.record import code_identity
 
 PRELOAD = ("vitsweep.train.fit", "torch._dynamo")  # any optimizer imports the second, which takes two seconds
 COMMAND = (sys.executable, "-m", "vitsweep.run.workers")
@@ -193,6 +194,7 @@ def main() -> None:
     """Run the fork server; `python -m vitsweep.run.workers FD`, started by ForkServer alone."""
     for name in PRELOAD:
         importlib.import_module(name)
+    code_identity()  # workers inherit it with the code: a commit made during the sweep did not run
     serve(Connection(int(sys.argv[1])))
 
 

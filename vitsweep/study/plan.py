@@ -13,7 +13,7 @@ from vitsweep.config.schema import DEFAULT_ROPE
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
 from vitsweep.study.arms import PLACEBO, PLACEBO_SEED_OFFSET, Arm, arm_changes, differences
-from vitsweep.study.record import PLAN_NAME, Record, read_record
+from vitsweep.study.record import KEPT, PLAN_NAME, Record, read_record
 
 PLAN_SCHEMA = 1
 CELLS_PATTERN = "*/seed=*"  # matches the directories of a sweep's cells
@@ -289,6 +289,6 @@ def new_record(plan: Plan, cell: Cell, earlier: Record | None) -> Record:
         claims_hash=plan.claims_hash,
     )
     if earlier is not None:
-        for name in ("started", "attempts", "time_seconds", "wandb", "claims_hash"):
+        for name in (*KEPT, "claims_hash"):
             setattr(record, name, getattr(earlier, name))
     return record

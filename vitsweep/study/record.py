@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -70,7 +71,7 @@ class Record:
     num_images: dict[str, int] = field(default_factory=dict)
     """Images used in train, val and test."""
     code: dict[str, Any] = field(default_factory=dict)
-    """version, git commit, dirty."""
+    """version, git commit, dirty; `before`: those of earlier attempts that the cell was continued from."""
     versions: dict[str, str] = field(default_factory=dict)
     """Python and the libraries that can change a result."""
     device: str = ""
@@ -78,9 +79,10 @@ class Record:
     precision: str = ""
     """bf16 or fp32, as used."""
     threads: int = 0
-    """CPU threads of torch."""
+    """CPU threads of torch; a cell that is continued alone keeps its number, which decides the last bits of sums."""
     pack: dict[str, Any] = field(default_factory=dict)
-    """Cells trained as one program with this one: `cells` (`arm seed=n`), this one's `place` from 0; empty: alone."""
+    """Cells trained as one program with this one: `cells` (`arm seed=n`), this one's `place` from 0; none: alone.
+    `before`: packs of the earlier attempts that the cell was continued from, oldest first; {} stands for alone."""
     params: int = 0
     """Trainable parameters."""
     flops_per_image: int = 0
@@ -106,6 +108,22 @@ class Record:
     """type, message and traceback of the exception that ended the cell."""
     wandb: list[dict[str, str]] = field(default_factory=list)
     """id, url and mode of each W&B run."""
+
+
+KEPT = ("started", "attempts", "time_seconds", "wandb", "device", "threads", "code", "pack")
+"""Fields that a new attempt takes from the record of the one before."""
+
+
+def with_history(now: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Return `now` with a list `before` of the earlier values, oldest first; the last one only if it differs."""
+    last = {key: value for key, value in earlier.items() if key != "before"}
+    before = earlier.get("before", []) + ([last] if last != now else [])
+    return now | ({"before": before} if before else {})
+
+
+def without_history(now: dict[str, Any]) -> dict[str, Any]:
+    """Return a value of with_history without its list `before`."""
+    return {key: value for key, value in now.items() if key != "before"}
 
 
 def write_record(directory: Path, record: Record) -> None:
@@ -155,13 +173,21 @@ def append_row(directory: Path, row: dict[str, Any]) -> None:
         stream.write(json.dumps(finite(row)) + "\n")
 
 
+def sync_rows(directory: Path) -> None:
+    """Sync metrics.jsonl to disk, so that no saved state is ahead of its rows."""
+    path = directory / METRICS_NAME
+    if path.exists():
+        with open(path, "ab") as stream:
+            os.fsync(stream.fileno())
+
+
 def read_rows(directory: Path) -> list[dict[str, Any]]:
     """Read the epoch rows of a cell; an incomplete last line (the writer was killed) is left out."""
     path = Path(directory) / METRICS_NAME
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from vitsweep.errors import RecordError
 from vitsweep.files import check_writable, write_atomically
 from vitsweep.model.build import make_model
 from vitsweep.study.record import EPOCHS_FOLDER, epoch_checkpoints, read_record
+
+log = logging.getLogger(__name__)
 
 STATE_NAME = "state.pt"
 
@@ -73,7 +76,7 @@ def save_state(directory: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(directory: Path, config_hash: str) -> dict[str, Any] | None:
-    """Return the saved state of this configuration, or None to train from the start.
+    """Return the saved state of this configuration, or None to train from the start; log why a state is not used.
 
     Loaded with `weights_only`, so a foreign file cannot execute code.
     """
@@ -82,9 +85,14 @@ def load_state(directory: Path, config_hash: str) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torn or foreign: torch raises many types, and training from the start is right for all
+    except Exception as error:  # torn or foreign: torch raises many types, and training from the start is right for all
+        reason = f"{error}".strip().partition("\n")[0]
+        log.warning("%s cannot be read (%s: %s); training from the start", path, type(error).__name__, reason)
         return None
-    return state if state.get("config_hash") == config_hash else None
+    if not isinstance(state, dict) or state.get("config_hash") != config_hash:
+        log.warning("%s belongs to another configuration; training from the start", path)
+        return None
+    return state
 
 
 def drop_state(directory: Path) -> None:

@@ -4,14 +4,15 @@ fit() is a generator: it yields each Step and is sent its result, so the same lo
 (run_steps) and several that are trained as one program (pack.py).
 
 Order, augmentation and dropout are drawn from streams named after the seed, the epoch and the step, so a cell that was
-killed and resumed ends with the weights of an undisturbed one.
+killed and resumed alone ends with the weights of an undisturbed one (on one machine, with the same number of threads).
 """
 
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -25,6 +26,7 @@ from vitsweep.errors import LockLost, NonFiniteLoss, UserError
 from vitsweep.files import check_writable
 from vitsweep.model.cost import flops_per_image
 from vitsweep.study.record import (
+    METRICS_NAME,
     Record,
     append_row,
     code_identity,
@@ -32,10 +34,22 @@ from vitsweep.study.record import (
     error_info,
     library_versions,
     now,
+    read_rows,
+    sync_rows,
+    with_history,
+    without_history,
     write_record,
 )
 from vitsweep.tracking.tracker import Tracker, make_tracker
-from vitsweep.train.checkpoint import drop_epochs, drop_state, load_state, save_epoch, save_model, save_state
+from vitsweep.train.checkpoint import (
+    STATE_NAME,
+    drop_epochs,
+    drop_state,
+    load_state,
+    save_epoch,
+    save_model,
+    save_state,
+)
 from vitsweep.train.device import device_name, peak_gib
 from vitsweep.train.evaluate import evaluate, save_predictions, score
 from vitsweep.train.progress import make_progress
@@ -62,6 +76,11 @@ class TrainingProgress:
     best_weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     """Weights after that epoch."""
 
+    @property
+    def is_start(self) -> bool:
+        """Whether no step has been taken."""
+        return self.epoch == self.step == 0
+
 
 def run_cell(config: Config, record: Record, directory: Path) -> Record:
     """Train one cell and write its record, also if training fails.
@@ -77,9 +96,29 @@ def run_cell(config: Config, record: Record, directory: Path) -> Record:
         Interrupted: a signal requested a stop; the record's status is `interrupted` and the state is saved.
         UserError: the data or the device are not available; the record's status is `failed`.
     """
-    with StopSignals() as stop:
+    record.pack = with_history({}, record.pack)
+    with StopSignals() as stop, threads_of_start(record, directory):
         run_steps(run_attempt(config, record, directory, stop))
     return record
+
+
+@contextmanager
+def threads_of_start(record: Record, directory: Path) -> Iterator[None]:
+    """Train with as many CPU threads as the saved state, if any: their number decides the last bits of sums."""
+    threads = torch.get_num_threads()
+    if changes_threads(record, directory):
+        log.info("%s seed %d continues with %d threads, as it began", record.arm, record.seed, record.threads)
+        torch.set_num_threads(record.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def changes_threads(record: Record, directory: Path) -> bool:
+    """Return whether a cell has a saved state that was trained on the CPU with another number of threads."""
+    is_other = record.device == "cpu" and record.threads not in (0, torch.get_num_threads())
+    return is_other and (directory / STATE_NAME).exists()
 
 
 def run_steps(training: Training) -> None:
@@ -160,8 +199,13 @@ def fit(
     """Train the model of `config`, write checkpoints and predictions, fill in the record; see run_cell."""
     # 1. Prepare, and resume from a saved state if there is one.
     setup = prepare(config, load)
+    earlier_code = record.code
     describe_setup(record, setup)
     progress = resume(setup, directory, record)
+    if progress.is_start:
+        record.pack = without_history(record.pack)
+    else:
+        record.code = with_history(record.code, earlier_code)
     speeds = [row["images_per_second"] for row in drop_rows_after(directory, progress.epoch)]
     drop_epochs(directory, progress.epoch)
     tracker.start(record, directory)
@@ -171,6 +215,7 @@ def fit(
 
     def save() -> None:
         nonlocal saved_at
+        sync_rows(directory)
         save_state(directory, training_state(setup, progress, record))
         record.epoch = progress.epoch
         save_record("running")
@@ -184,7 +229,7 @@ def fit(
 
     arm = record.arm if len(record.arm) <= 40 else f"{record.arm[:37]}..."
     title, epochs = f"{arm} seed {record.seed}", config.recipe.epochs
-    display = make_progress(title, epochs, setup.steps_per_epoch, progress.epoch, as_lines=bool(record.pack))
+    display = make_progress(title, epochs, setup.steps_per_epoch, progress.epoch, as_lines="cells" in record.pack)
     with display, stop.deferring():
         for epoch in range(progress.epoch + 1, epochs + 1):
             # 2. Train for an epoch.
@@ -235,6 +280,8 @@ def fit(
             record.epoch = epoch
             save_if_due()
 
+    sync_rows(directory)
+
     # 4. Score the last and the best model once on every split, test included; save both.
     record.images_per_second = median([s for s in speeds if s] or [0.0]) or None
     final, final_test = score(setup.model, setup.data, setup.precision, setup.evaluation_batch)
@@ -268,7 +315,15 @@ def training_state(setup: Setup, progress: TrainingProgress, record: Record) -> 
 def resume(setup: Setup, directory: Path, record: Record) -> TrainingProgress:
     """Load the saved state and return its progress; return the start if there is no matching state."""
     state = load_state(directory, record.config_hash)
-    if state is None or state["data_fingerprint"] != setup.data.fingerprint:
+    if state is None:
+        return TrainingProgress()
+    if state["data_fingerprint"] != setup.data.fingerprint:
+        log.warning("the images are not those of the saved state; training from the start")
+        return TrainingProgress()
+    last_epoch = state["progress"]["epoch"]
+    epochs = [row["epoch"] for row in read_rows(directory)]
+    if epochs[:last_epoch] != list(range(1, last_epoch + 1)):
+        log.warning("%s lacks rows of epochs 1 to %d; training from the start", METRICS_NAME, last_epoch)
         return TrainingProgress()
     if state["precision"] != setup.precision:
         log.warning("precision was %s and is now %s", state["precision"], setup.precision)

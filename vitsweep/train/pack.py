@@ -3,7 +3,8 @@
 Each cell is trained by fit.py as it would be alone, with its own model, optimizer, schedule, random streams, record
 and saved state; only the passes are shared. There the cells' weights are stacked along a leading model dimension and
 the model's forward runs under torch.func.vmap; gradients flow back through the stacking to each cell's weights.
-So a cell can start, end, diverge or resume at any time without effect on the others.
+So a cell can start, end, diverge or resume at any time without effect on the others, apart from rounding: the passes of
+another number of cells sum in another order, so a cell that was killed in a pack does not end with the same bits.
 
 Dropout masks are drawn outside of the passes (pack_dropout.py).
 """
@@ -27,9 +28,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vitsweep.config.schema import Config
 from vitsweep.data.load import load_data
-from vitsweep.study.record import Record
+from vitsweep.study.record import Record, with_history
 from vitsweep.train.device import compile_static, pick_device
-from vitsweep.train.fit import run_attempt
+from vitsweep.train.fit import changes_threads, run_attempt
 from vitsweep.train.pack_dropout import PackDropout, Place, draw_masks, find_places, make_pack_dropout
 from vitsweep.train.step import Step, Training, batch_totals, should_compile, train_step, training_batch, update_weights
 from vitsweep.train.stop import Interrupted, StopSignals
@@ -82,11 +83,14 @@ def run_pack(
     load = cache(lambda: load_data(cells[0][0]).to(pick_device(cells[0][0].device)))  # once for all cells
     packed = PackedStep(len(cells))
     names = [f"{record.arm} seed={record.seed}" for _, record, _ in cells]
+    num_threads = torch.get_num_threads()
     log.info("%d cells in one program: %s", len(cells), ", ".join(names))
     members = []
     with StopSignals() as stop:
         for place, (config, record, directory) in enumerate(cells):
-            record.pack = {"cells": names, "place": place}
+            record.pack = with_history({"cells": names, "place": place}, record.pack)
+            if changes_threads(record, directory):
+                log.warning("%s began with %d threads, its pack has %d", names[place], record.threads, num_threads)
             training = run_attempt(config, record, directory, stop, lambda _: load())
             members.append(Member(training=training, release=partial(release, place)))
             members[-1].resume(None)
