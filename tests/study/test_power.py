@@ -11,6 +11,8 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.power import TTestPower
 
+from tests.support.make_records import make_record
+from vitsweep.study.estimate import measured_spread
 from vitsweep.study.power import (
     detectable_effect,
     equivalence_power,
@@ -57,6 +59,32 @@ def test_seeds_needed_is_the_inverse_of_detectable_effect(n):
     effect = detectable_effect(n, 0.3, 6)
     assert seeds_needed(effect * 1.001, 0.3, 6) == n
     assert seeds_needed(effect * 0.999, 0.3, 6) == n + 1
+
+
+@pytest.mark.parametrize("arms", [1, 6, 60, 1000])
+@pytest.mark.parametrize("n", [2, 3, 5, 30, 287, 3000])
+def test_seeds_needed_is_the_inverse_up_to_a_thousand_arms(n, arms):
+    effect = detectable_effect(n, 1.0, arms)
+    assert seeds_needed(effect * 1.0001, 1.0, arms) == n
+
+
+def test_seeds_needed_where_the_lower_tail_of_nctdtr_is_not_a_number_agrees_with_integration():
+    def integrated(n: int) -> float:
+        bound, shift = scipy_stats.t.isf(0.025 / 60, n - 1), 0.25 * math.sqrt(n)
+        s = np.linspace(0.5, 1.6, 100_001)
+        tails = scipy_stats.norm.sf(bound * s - shift) + scipy_stats.norm.cdf(-bound * s - shift)
+        return float(np.trapezoid(tails * scipy_stats.chi2.pdf(s**2 * (n - 1), n - 1) * 2 * s * (n - 1), s))
+
+    n = int(seeds_needed(0.25, 1.0, 60))
+    assert integrated(n) >= 0.8 > integrated(n - 1)
+
+
+def test_finished_record_without_a_metric_is_left_out_of_the_spread():
+    cells = {"baseline": [0.80, 0.81, None], "patch_size=8": [0.75, 0.77, 0.76]}
+    records = [make_record(arm, seed, a) for arm, values in cells.items() for seed, a in enumerate(values)]
+    records[0].metrics["best"] = None
+    spread, source = measured_spread(records)
+    assert spread == pytest.approx(math.sqrt(0.5)) and source.startswith("of 2 paired differences")
 
 
 def test_seeds_needed_for_nothing_is_infinite():

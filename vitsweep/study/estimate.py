@@ -194,7 +194,8 @@ def measured_spread(records: list[Record]) -> tuple[float, str] | None:
 
     Without pairs (the baseline alone was run) the spread between seeds counts, as if pairing gained nothing.
     """
-    accuracy = {(r.arm, r.seed): 100 * r.metrics["final"]["test/accuracy"] for r in records}
+    known = {(r.arm, r.seed): (r.metrics.get("final") or {}).get("test/accuracy") for r in records}
+    accuracy = {cell: 100 * value for cell, value in known.items() if value is not None}
     baseline = next((r.arm for r in records if r.role == "baseline"), None)
     arms = list(dict.fromkeys(r.arm for r in records))
     pairs = [

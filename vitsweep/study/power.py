@@ -93,10 +93,8 @@ def _power_at(noncentrality: float, n: int, alpha: float) -> float:
     from scipy import special
 
     bound = special.stdtrit(n - 1, 1 - alpha / 2)
-    # nctdtr is the noncentral t's distribution function; the lower tail hardly matters but costs nothing.
-    upper = 1 - special.nctdtr(n - 1, noncentrality, bound)
-    lower = special.nctdtr(n - 1, noncentrality, -bound) if noncentrality < 5 else 0.0
-    return float(upper + lower)
+    # Both tails at once, as the square of t is noncentral F; nctdtr of the lower tail is NaN for some arguments.
+    return float(1 - special.ncfdtr(1, n - 1, noncentrality**2, bound**2))
 
 
 def _fewest(enough) -> float:
