@@ -1,4 +1,4 @@
-"""analysis: read records, judge, draw, write reports. `python -m analysis` in a checkout, vitsweep.analysis anywhere.
+"""analysis: read records, judge, draw, write reports. The command is `python -m vitsweep.analysis`.
 
 Everything imports it as vitsweep.analysis, so that a folder `analysis` of the user's cannot take its place.
 """

@@ -34,7 +34,8 @@ class ReportAtTheEnd(Callback):
 
             log.info("Report: %s", make_report(directory))
         except Exception as error:  # noqa: BLE001 - see the top of this file
-            log.warning("No report (%s: %s). Try: python -m analysis report %s", type(error).__name__, error, directory)
+            command = f"python -m vitsweep.analysis report {directory}"
+            log.warning("No report (%s: %s). Try: %s", type(error).__name__, error, command)
 
 
 def is_up_to_date(directory: Path) -> bool:

@@ -28,7 +28,8 @@ def publish(directory: str | Path, destination: str | Path) -> Path:
     directory, destination = Path(directory), Path(destination)
     report, cells = directory / REPORT_NAME, cell_directories(directory) if directory.is_dir() else []
     if not cells or not (report / "index.html").exists():
-        raise RecordError(f"{directory}  holds no report; make it with `python -m analysis report {directory}`")
+        command = f"python -m vitsweep.analysis report {directory}"
+        raise RecordError(f"{directory}  holds no report; make it with `{command}`")
     if destination.exists() and any(destination.iterdir()):
         raise RecordError(f"{destination}  is not empty; give a new folder, or remove it first")
     for cell in cells:

@@ -40,7 +40,7 @@ def verify(directory: str | Path) -> list[str]:
     directory = Path(directory)
     report = directory / REPORT_NAME
     if not (report / RESULTS_NAME).exists():
-        raise RecordError(f"{report}  holds no report; make it with `python -m analysis report {directory}`")
+        raise RecordError(f"{report}  holds no report; make it with `python -m vitsweep.analysis report {directory}`")
     options, gallery, loaded = report_options(report), read_gallery(report), load(directory)
     judgement = judge(loaded, options["metric"], saved_measures(gallery, loaded))
     differences = [*judgement.problems, *missing_seeds(judgement), *missing_arms(judgement, report)]

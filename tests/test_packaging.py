@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,11 +13,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
+def dist(tmp_path_factory) -> Path:
+    """A folder with the source distribution, and the wheel that is built from it."""
     out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    (built,) = out.glob("*.whl")
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(dist) -> Path:
+    (built,) = dist.glob("*.whl")
     return built
 
 
@@ -40,6 +47,16 @@ def test_wheel_has_every_config_file_and_no_tests(wheel):
     assert ours <= set(names)
     assert "vitsweep/run/sweep.py" in names
     assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_source_distribution_has_what_the_tests_read(dist):
+    (archive,) = dist.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
+    folders = (".ci", "analysis", "conf", "docs", "tests", "vitsweep")
+    files = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
+    ours = {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
+    assert ours | {"run.py", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= names
 
 
 def test_wheel_has_the_analysis_templates(wheel):
@@ -72,14 +89,15 @@ def test_entry_point_gives_the_sweeper_in_any_program(installed, tmp_path):
     assert done.stdout.split() == ["hydra_plugins.vitsweep_sweeper", "VitsweepSweeper"], done.stderr
 
 
-def test_sweeper_is_found_beside_another_plugin(tmp_path):
+@pytest.mark.parametrize("names", [["neighbor.py"], ["neighbor.py", "__init__.py"]], ids=["namespace", "package"])
+def test_sweeper_is_found_beside_another_plugin(tmp_path, names):
     (tmp_path / "site/hydra_plugins").mkdir(parents=True)
+    for name in names:
+        (tmp_path / "site/hydra_plugins" / name).touch()
     (tmp_path / "site/hydra_plugins/neighbor.py").write_text(
         "from hydra.core.config_store import ConfigStore\n"
         "ConfigStore.instance().store(group='hydra/launcher', name='neighbor', node={'_target_': 'neighbor'})\n"
     )
-    done = run([sys.executable, str(ROOT / "run.py"), "--info", "config"], tmp_path, tmp_path / "site")
-    assert done.returncode == 0, done.stderr
     done = run([sys.executable, str(ROOT / "run.py"), "--hydra-help"], tmp_path, tmp_path / "site")
     groups = {line.split(": ")[0]: line.split(": ")[1] for line in done.stdout.splitlines() if ": " in line}
     assert "neighbor" in groups["hydra/launcher"] and "vitsweep" in groups["hydra/sweeper"]
@@ -89,6 +107,31 @@ def test_checkout_runs_from_another_folder(tmp_path, tiny):
     done = run([sys.executable, str(ROOT / "run.py"), *tiny], tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("outputs/single/*/record.json"))
+
+
+@pytest.fixture
+def crowded(tmp_path) -> Path:
+    """A working folder of a user whose own modules and folders have our names and print when they are imported."""
+    for name in ("analysis", "tests", "conf"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"print('imported: {name}')\n")
+    (tmp_path / "conf/config.yaml").write_text("mine: true\n")
+    (tmp_path / "run.py").write_text("print('imported: run')\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", ["checkout", "wheel"])
+def test_users_own_analysis_tests_and_conf_do_no_harm(crowded, installed, tiny, place):
+    path = installed if place == "wheel" else ROOT
+    for command in (
+        ["-m", "vitsweep", "run", "-m", "seed=0,1", *tiny],
+        ["-m", "vitsweep.analysis", "report", "outputs/seed", "--gallery", "none"],
+        ["-m", "vitsweep.analysis", "verify", "outputs/seed"],
+    ):
+        done = run([sys.executable, *command], crowded, path)
+        assert done.returncode == 0, done.stderr
+        assert "imported:" not in done.stdout + done.stderr
+    assert (crowded / "outputs/seed/report/index.html").exists()
 
 
 def test_help_needs_neither_torch_nor_wandb(tmp_path):

@@ -178,7 +178,7 @@ def test_report_itself_follows_the_records_whatever_they_say(sweep):
 def test_verify_without_a_report_is_refused(tmp_path, capsys):
     make_sweep(tmp_path, ARMS)
     assert main(["verify", str(tmp_path)]) == 2
-    assert "holds no report; make it with `python -m analysis report" in capsys.readouterr().err
+    assert "holds no report; make it with `python -m vitsweep.analysis report" in capsys.readouterr().err
 
 
 def test_published_directory_verifies(sweep, tmp_path):

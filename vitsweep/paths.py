@@ -1,6 +1,7 @@
 """Locations of the project's own files, in a checkout, an editable install or a wheel."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 PACKAGE_DIR = Path(__file__).resolve().parent
@@ -21,8 +22,12 @@ def conf_dir() -> Path:
 def add_plugin_path() -> None:
     """Append the folder that holds `hydra_plugins` to sys.path, so that Hydra finds the sweeper.
 
-    Hydra 1.3 scans `hydra_plugins.__path__`, which editable installs hide; one path entry works in every install.
+    Hydra 1.3 scans `hydra_plugins.__path__`, which editable installs hide; one path entry works in every install. The
+    folder is also added to a `hydra_plugins` with an `__init__.py`, which other plugins may bring.
     """
     folder = str(PACKAGE_DIR / "_plugins")
     if folder not in sys.path:
         sys.path.append(folder)
+    plugins = import_module("hydra_plugins")
+    if str(PACKAGE_DIR / "_plugins/hydra_plugins") not in plugins.__path__:
+        plugins.__path__.append(str(PACKAGE_DIR / "_plugins/hydra_plugins"))

@@ -1,4 +1,4 @@
-"""`python -m analysis gallery`: rollouts of chosen cells and images, beyond the report's panels."""
+"""`python -m vitsweep.analysis gallery`: rollouts of chosen cells and images, beyond the report's panels."""
 
 import argparse
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ JUDGED_IMAGES = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `python -m analysis gallery`."""
+    """Add the options of `python -m vitsweep.analysis gallery`."""
     parser.add_argument("directory", nargs="+", help="a sweep's or a cell's directory")
     parser.add_argument("--images", default="7", help="a number, ids=3,17, class=cat:16, disagree:16 or wrong:16")
     parser.add_argument("--arms", nargs="+", help="arms to show, the one to compare with first (default: all)")

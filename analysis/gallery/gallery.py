@@ -86,12 +86,13 @@ def limit_cells(cells: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Return at most MAX_ARMS arms and MAX_CELLS cells; append a note about those left out."""
     arms = list(dict.fromkeys(cells["arm"]))
     if len(arms) > MAX_ARMS:
-        notes.append(f"{len(arms) - MAX_ARMS} of {len(arms)} arms are left out; see python -m analysis gallery.")
+        left_out = f"{len(arms) - MAX_ARMS} of {len(arms)} arms are left out"
+        notes.append(f"{left_out}; see python -m vitsweep.analysis gallery.")
         cells = cells[cells["arm"].isin(arms[:MAX_ARMS])]
     seeds_per_arm = max(1, MAX_CELLS // max(1, cells["arm"].nunique()))
     number = cells.groupby("arm", sort=False).cumcount()
     if (number >= seeds_per_arm).any():
-        notes.append(f"The first {seeds_per_arm} seeds of each arm are shown; see python -m analysis gallery.")
+        notes.append(f"The first {seeds_per_arm} seeds of each arm are shown; see python -m vitsweep.analysis gallery.")
     return cells[number < seeds_per_arm]
 
 

@@ -109,7 +109,7 @@ def chain(B: int = CHUNK, depth: int = 8, T: int = 65, rounds: int = 400) -> Non
 
 
 def gallery(num_arms: int, num_seeds: int, num_images: int) -> None:
-    """Time `python -m analysis gallery` with sheet and difference over a sweep of starting models, seconds."""
+    """Time `python -m vitsweep.analysis gallery` with sheet and difference over a sweep of starting models, seconds."""
     with tempfile.TemporaryDirectory() as folder:
         write_sweep(Path(folder), num_arms, num_seeds)
         arguments = ["gallery", folder, "--images", str(num_images), "--view", "sheet", "difference"]

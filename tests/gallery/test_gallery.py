@@ -233,7 +233,7 @@ def test_report_shows_no_more_arms_than_it_can_wait_for(sweep):
     notes = []
     kept = limit_cells(pd.concat(frames, ignore_index=True), notes)
     assert kept["arm"].nunique() == MAX_ARMS
-    assert notes == [f"3 of {MAX_ARMS + 3} arms are left out; see python -m analysis gallery."]
+    assert notes == [f"3 of {MAX_ARMS + 3} arms are left out; see python -m vitsweep.analysis gallery."]
 
 
 def test_command_draws_every_view_with_words_and_numbers(sweep, tmp_path, capsys):

@@ -354,7 +354,7 @@ def test_callback_survives_a_report_that_fails_and_names_the_command(tmp_path, c
     monkeypatch.setattr(report, "make_report", fail)
     directory = make_sweep(tmp_path, ARMS, epochs=1)
     ReportAtTheEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(directory)}}}))
-    assert f"No report (OSError: no space left). Try: python -m analysis report {directory}" in caplog.text
+    assert f"No report (OSError: no space left). Try: python -m vitsweep.analysis report {directory}" in caplog.text
 
 
 def test_callback_writes_no_report_of_a_dry_run(tmp_path):

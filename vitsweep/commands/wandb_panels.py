@@ -17,7 +17,7 @@ OUTCOMES = ("final/test/accuracy", "best/test/accuracy")
 EXPLORED = "final/val/accuracy"  # exploration of factors uses validation data, never test data
 PICTURES = ("rollout", "training")
 WIDTH, HEIGHT = 12, 8  # panel size in a report's grid, which is 24 wide
-NO_VERDICTS = "There is no report yet. `python -m analysis report` makes it; run this command again afterwards."
+NO_VERDICTS = "There is no report yet. `python -m vitsweep.analysis report` makes it; then run this command again."
 
 
 @dataclass(kw_only=True)

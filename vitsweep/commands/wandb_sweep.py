@@ -36,7 +36,7 @@ HEADER = """\
 # A W&B sweep of {study}: {size}.
 # why: agents on any machines train the cells; they land in {directory}, beside those of a local run
 # command: wandb sweep {out}      then, as often as there are devices, the `wandb agent ...` that it prints
-# expected: a run a cell; afterwards: python -m analysis report {directory}
+# expected: a run a cell; afterwards: python -m vitsweep.analysis report {directory}
 """
 
 
