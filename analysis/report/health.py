@@ -290,7 +290,8 @@ def _validation(cells: pd.DataFrame) -> str:
     sources = {(record.config.get("data") or {}).get("val", "") for record in cells["record"]} - {""}
     if "test" in sources:
         return ON_TEST
-    return "held out of the training images" if sources else ""
+    words = {"split": "held out of the training images", "folder": "images of the folder val/"}
+    return "; ".join(words[source] for source in sorted(sources) if source in words)
 
 
 def _image_counts(images: dict) -> str:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +140,19 @@ def test_load_cache_puts_a_disordered_one_into_order(tmp_path, path, images):
     rewrite(path, mixed)
     assert not np.array_equal(load_file(path)["image_NCHW"], images.image_NCHW)
     assert_same(load_cache(tmp_path, "kind", "signature"), images)
+
+
+def test_load_cache_removes_what_killed_processes_left(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead, alive = process.pid, os.getppid()
+    left = tmp_path / f".vitsweep-cifar10-32x32x3.safetensors.{dead}-0a1b2c3d"
+    download = tmp_path / f".download-{dead}-abcd_123"
+    written = tmp_path / f".vitsweep-cifar10-32x32x3.safetensors.{alive}-0a1b2c3d"
+    own = tmp_path / ".notes.safetensors.mine"
+    for path in (left, written, own):
+        path.write_bytes(b"half")
+    download.mkdir()
+    (download / "cifar-10-python.tar.gz").write_bytes(b"half")
+    assert load_cache(tmp_path, "cifar10-32x32x3", None) is None
+    assert sorted(tmp_path.iterdir()) == sorted([written, own])

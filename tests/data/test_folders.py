@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.datasets.folder import default_loader
 
 from tests.support.make_images import make_pixels, write_folders
-from vitsweep.data.folders import find_folders, read_image
+from vitsweep.data.folders import count_images, find_folders, read_image
 from vitsweep.data.images import Images, Source
 from vitsweep.errors import DataError
 
@@ -170,3 +170,72 @@ def test_read_gives_the_images_in_the_order_of_their_names_whatever_the_threads(
     pixels = make_pixels(300, 1, ["a", "b"], size=4)  # several tasks
     found: Images = find(write_folders(tmp_path, pixels), size=4).read()
     assert np.array_equal(found.image_NCHW[:300].transpose(0, 2, 3, 1), pixels["train"]["a"])
+
+
+def test_read_image_refuses_pixels_of_unknown_range(tmp_path):
+    for number, (dtype, kind) in enumerate([(np.float32, "floating-point"), (np.int32, "signed or 32-bit integer")]):
+        path = tmp_path / f"{number}.tiff"
+        Image.fromarray(np.arange(4, dtype=dtype).reshape(2, 2)).save(path)
+        with pytest.raises(DataError, match=rf"{number}\.tiff  has {kind} pixels.*; convert it to 8 or 16 bits"):
+            read_image(path, 2, 3, resize=False)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_find_folders_refuses_12_bit_pixels_in_16_bit_files(root, suffix):
+    shades = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    for split in ("train", "test"):
+        Image.fromarray(shades).save(root / split / f"cat/deep.{suffix}")
+    with pytest.raises(DataError, match=r"train/cat/deep\.\w+  and all other 16-bit images \(2\) are nearly black"):
+        find(root).read()
+    Image.fromarray(shades * 16).save(root / f"test/cat/deep.{suffix}")  # the whole range: the other is a dark picture
+    assert len(find(root).read().label_N) == 12
+
+
+@pytest.mark.parametrize("name", ["a.avif", "b.HEIC", "more/c.jp2"])
+def test_find_folders_refuses_images_of_other_formats(root, name):
+    path = root / "train/cat" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    assert refused(root).startswith(f"{path}  is of a format that is not read; allowed: .bmp .gif")
+
+
+def test_find_folders_refuses_images_in_no_class_folder(root):
+    path = root / "train/cat/00000.png"
+    path.rename(root / "train/lost.png")
+    assert refused(root).startswith(f"{root}/train/lost.png  lies in no class folder; move it to {root}/train/<class>/")
+
+
+@pytest.mark.parametrize("name", ["train/cat/z.png", "train/cat/more", "test/fox"])
+def test_find_folders_names_a_broken_link_and_goes_on_without_it(root, name):
+    (root / name).symlink_to("/no/such/place")
+    assert refused(root) == (
+        f"{root / name}  is a link to /no/such/place, which does not exist; mend or remove the link"
+    )
+    (root / name).unlink()
+    assert len(find(root).read().label_N) == 10
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_find_folders_refuses_validation_images_that_are_not_used(root, name):
+    write_folders(root, {name: make_pixels(2, 0, ["cat", "dog"], size=8)["train"]})
+    assert refused(root).startswith(f"data.val=split  does not use the images in {root}/{name}/; ")
+    assert "data.val=folder" in refused(root)
+
+
+def test_find_folders_reads_validation_images_of_their_own(root):
+    val = make_pixels(2, 0, ["cat", "dog"], size=8, seed=1)["train"]
+    write_folders(root, {"val": val})
+    found = find_folders(root, image_size=8, num_channels=3, resize=True, val="folder").read()
+    assert (found.num_train, found.num_val, len(found.label_N)) == (6, 4, 14)
+    assert np.array_equal(found.image_NCHW[6:8].transpose(0, 2, 3, 1), val["cat"])
+
+
+def test_find_folders_needs_the_validation_images_asked_for(root):
+    with pytest.raises(DataError, match="has no val/"):
+        find_folders(root, image_size=8, num_channels=3, resize=True, val="folder")
+
+
+def test_count_images_counts_training_images(root):
+    (root / "train/cat/00000.png").unlink()
+    assert count_images(root, "split") == {"cat": 2, "dog": 3}
+    assert count_images(root / "train", "split") is None

@@ -22,7 +22,8 @@ from tests.support.make_images import (
     write_archive,
     write_folders,
 )
-from vitsweep.config.schema import DataConfig
+from vitsweep.config.convert import validate
+from vitsweep.config.schema import Config, DataConfig, ModelConfig
 from vitsweep.data.load import Data, channel_statistics, load_data, shares, stratified_split
 from vitsweep.errors import DataError
 
@@ -268,3 +269,20 @@ def test_load_data_knows_the_cifar10_in_vitsweep_data(tmp_path):
         if entry.suffix != ".safetensors":
             (tmp_path / entry.name).symlink_to(entry)
     assert_is_cifar10(load_data(make_config(tmp_path, download=False)))
+
+
+def test_load_data_validates_on_the_images_of_val(tmp_path):
+    pixels = make_pixels(4, 3, ["cat", "dog"], size=8)
+    write_folders(tmp_path, pixels | {"val": make_pixels(2, 0, ["cat", "dog"], size=8, seed=1)["train"]})
+    config = validate(
+        Config(
+            data=DataConfig(name="image_folder", root=str(tmp_path), val="folder"),
+            model=ModelConfig(num_classes=2, image_size=8),
+        )
+    )
+    first, cached = load_data(config), load_data(config)
+    for data in (first, cached):
+        assert (len(data.train), len(data.val), len(data.test)) == (8, 4, 6)
+        assert data.val.label_N.tolist() == [0, 0, 1, 1] and data.val.id_N.tolist() == [0, 1, 2, 3]
+        assert data.test.id_N.tolist() == list(range(6))
+    assert torch.equal(first.val.image_NCHW, cached.val.image_NCHW) and first.fingerprint == cached.fingerprint

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.make_images import make_pixels, write_folders
 from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig
 from vitsweep.errors import ConfigError
 from vitsweep.model import build as models
@@ -321,3 +322,19 @@ def test_noop_detector_accepts_fifteen_arms_of_the_starting_model_with_two_block
     arms = {key: starting(key) for key in [key for key in ACTING if "image_folder" not in key][:15]}
     findings = inspect_arms(starting(""), arms)
     assert not any(found.is_noop or found.unexpected for found in findings)
+
+
+def test_noop_check_counts_the_images_of_a_folder(tmp_path):
+    write_folders(tmp_path, make_pixels(20, 2, ["cat", "dog"], size=8))
+    base = f"data.name=image_folder data.root={tmp_path} model.num_classes=2"
+    assert inspect("data.train_limit=36", base).is_noop  # 4 of 40 are held out, so these are all
+    assert "length" in inspect("data.train_limit=12", base).effects
+    with pytest.raises(ConfigError, match=r"data.train_limit=37  is more than there are: 36 training images"):
+        inspect("data.train_limit=37", base)
+
+
+def test_noop_check_names_a_broken_link_before_anything_is_trained(tmp_path):
+    write_folders(tmp_path, make_pixels(20, 2, ["cat", "dog"], size=8))
+    (tmp_path / "train/cat/z.png").symlink_to("/no/such/file.png")
+    with pytest.raises(ConfigError, match=r"z\.png  is a link to /no/such/file\.png, which does not exist"):
+        inspect("data.train_limit=12", f"data.name=image_folder data.root={tmp_path} model.num_classes=2")

@@ -19,7 +19,7 @@ from vitsweep.config.checks import (
 from vitsweep.config.model_schema import ModelConfig
 
 DATA_SETS = ("cifar10", "image_folder", "shapes")
-VALIDATION_SOURCES = ("split", "test")
+VALIDATION_SOURCES = ("folder", "split", "test")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau")
 TRACKERS = ("none", "wandb")
@@ -43,7 +43,8 @@ class DataConfig:
     download: bool = True
     """Permission to download CIFAR-10 when it is not found under root."""
     val: str = "split"
-    """Source of validation images: split (held out of training) or test (published practice, marked in the report)."""
+    """Source of validation images: split (held out of training), folder (ROOT/val/ of an image_folder) or test
+    (published practice, marked in the report)."""
     val_fraction: float = 0.1
     """Fraction of the training images held out for validation, equal in every class."""
     split_seed: int = 0
@@ -61,6 +62,8 @@ class DataConfig:
         found += check("data", self, ["val_fraction"], lambda v: 0 < v < 1, "must lie in (0, 1)")
         limit_rule = "must be at least 1, or null for all images"
         found += check("data", self, ["train_limit"], lambda v: v is None or v >= 1, limit_rule)
+        if self.val == "folder" and self.name != "image_folder":
+            found.append(f"data.val=folder  needs a folder val/, which data={self.name} has not; use data=image_folder")
         if self.name == "image_folder" and not self.root:
             found.append("data.root=null  must name the folder that holds train/<class>/ and test/<class>/")
         if self.name == "cifar10" and not self.root:

@@ -7,7 +7,11 @@ logged and rebuilt.
 import hashlib
 import json
 import logging
+import os
+import re
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +49,7 @@ def load_cache(root: Path, name: str, signature: str | None) -> Images | None:
             KNOWN_FINGERPRINTS is accepted.
     """
     for path in cache_paths(root, name):
+        remove_abandoned(path.parent)
         if not path.is_file():
             continue
         try:
@@ -52,6 +57,32 @@ def load_cache(root: Path, name: str, signature: str | None) -> Images | None:
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             log.warning("cache %s is not used and will be made anew: %s", path, error)
     return None
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the partial caches and downloads of killed processes from a folder.
+
+    A process of another machine may seem dead: it then loses its partial cache and uses the next of cache_paths.
+    """
+    for path in (*folder.glob(".*.safetensors.*-????????"), *folder.glob(".download-*-*")):
+        number = re.search(r"(\d+)-\w{8}$", path.name)
+        if number is None or is_alive(int(number[1])):
+            continue
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def is_alive(pid: int) -> bool:
+    """Return True if another process of this machine has this id; this one is not writing while it reads."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        pass
+    return True
 
 
 def save_cache(root: Path, name: str, signature: str, images: Images) -> None:
@@ -63,6 +94,7 @@ def save_cache(root: Path, name: str, signature: str, images: Images) -> None:
             "signature": signature,
             "fingerprint": images.fingerprint,
             "num_train": str(images.num_train),
+            "num_val": str(images.num_val),
             "classes": json.dumps(images.classes),
         },
     )
@@ -97,6 +129,7 @@ def _read(path: Path, signature: str | None) -> Images:
             image_NCHW=file.get_tensor("image_NCHW").numpy(),
             label_N=file.get_tensor("label_N").numpy(),
             num_train=int(metadata["num_train"]),
+            num_val=int(metadata.get("num_val", 0)),
             classes=json.loads(metadata["classes"]),
         )
     if images.image_NCHW.dtype != np.uint8 or images.image_NCHW.ndim != 4 or images.label_N.dtype != np.int64:

@@ -1,5 +1,6 @@
 """Official CIFAR-10: cifar-10-python.tar.gz or its folder of pickled batches, downloaded and read by torchvision."""
 
+import os
 import socket
 import tarfile
 import tempfile
@@ -49,7 +50,7 @@ def download_archive(folder: Path) -> Path:
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torchvision waits for minutes behind a firewall that drops packets
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as partial:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".download-{os.getpid()}-") as partial:
             download_url(CIFAR10.url, partial, ARCHIVE, CIFAR10.tgz_md5)
             return (Path(partial) / ARCHIVE).rename(folder / ARCHIVE)
     finally:

@@ -30,6 +30,8 @@ class Images:
     """Number of training images, which come first; the others are test images."""
     classes: list[str]
     """Class names, sorted."""
+    num_val: int = 0
+    """Number of validation images after those: of a folder val/ (data.val=folder); 0: they are held out of training."""
     box_N4: np.ndarray | None = None
     """int64 box of the figure that defines the class, in pixels, bottom and right exclusive; None if unknown."""
     fingerprint: str = ""
@@ -51,8 +53,10 @@ class Source:
 def to_canonical_order(images: Images) -> Images:
     """Return the images in canonical order, with their fingerprint; equal images keep their order."""
     digest_N4 = hash_pixels(images.image_NCHW)
-    is_test_N = np.arange(len(images.label_N)) >= images.num_train
-    keys = (*digest_N4.T[::-1], images.label_N, is_test_N)  # np.lexsort: the last key counts first
+    split_N = np.searchsorted(
+        [images.num_train, images.num_train + images.num_val], np.arange(len(images.label_N)), "right"
+    )
+    keys = (*digest_N4.T[::-1], images.label_N, split_N)  # np.lexsort: the last key counts first
     order_N = np.lexsort(keys)
     fingerprint = hash_content(images, images.label_N[order_N], digest_N4[order_N])
     if np.array_equal(order_N, np.arange(len(order_N))):  # images from the cache are not copied
@@ -85,6 +89,8 @@ def hash_content(images: Images, label_N: np.ndarray, digest_N4: np.ndarray) -> 
         "classes": images.classes,
         "num_train": images.num_train,
     }
+    if images.num_val:  # otherwise absent, as in earlier versions
+        header["num_val"] = images.num_val
     content = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     content.update(label_N.astype("<i8").tobytes())
     content.update(digest_N4.tobytes())

@@ -30,7 +30,7 @@ class ImageSet:
     label_N: torch.Tensor
     """int64 index into `Data.classes`."""
     id_N: torch.Tensor
-    """int64 position in the canonical order of the original training or test images."""
+    """int64 position in the canonical order of the original training, validation or test images."""
     box_N4: torch.Tensor | None = None
     """int64 box of the figure that defines the class, pixels, bottom and right exclusive; None unless data=shapes."""
 
@@ -54,7 +54,7 @@ class Data:
 
     train: ImageSet
     val: ImageSet
-    """Held out of the training images; with data.val=test the test set itself."""
+    """Held out of the training images; with data.val=folder those of val/, with data.val=test the test set itself."""
     test: ImageSet
     classes: list[str]
     """Class names by index."""
@@ -88,10 +88,15 @@ def load_data(config: Config) -> Data:
     _check_classes(images, config)
     train_N, val_N = stratified_split(images.label_N[: images.num_train], images.classes, data)
     mean, std = channel_statistics(images.image_NCHW[: images.num_train])
-    test = _take(images, np.arange(images.num_train, len(images.label_N)))
+    first_test = images.num_train + images.num_val
+    test = _take(images, np.arange(first_test, len(images.label_N)), first_test)
+    if data.val == "folder":
+        val = _take(images, np.arange(images.num_train, first_test), images.num_train)
+    else:
+        val = test if data.val == "test" else _take(images, val_N)
     return Data(
         train=_take(images, train_N),
-        val=test if data.val == "test" else _take(images, val_N),
+        val=val,
         test=test,
         classes=images.classes,
         fingerprint=images.fingerprint,
@@ -110,7 +115,7 @@ def stratified_split(label_N: np.ndarray, classes: list[str], config: DataConfig
         config: provides `val`, `val_fraction`, `split_seed` and `train_limit`.
 
     Returns:
-        Sorted positions of the training and of the validation images (none with data.val=test).
+        Sorted positions of the training and of the validation images (none unless data.val=split).
 
     Raises:
         DataError: a class has no image in one of them, or train_limit exceeds the number of training images.
@@ -190,9 +195,8 @@ def _check_classes(images: Images, config: Config) -> None:
     )
 
 
-def _take(images: Images, position_N: np.ndarray) -> ImageSet:
-    """Copy the images at these positions of the data set."""
-    first = images.num_train if len(position_N) and position_N[0] >= images.num_train else 0
+def _take(images: Images, position_N: np.ndarray, first: int = 0) -> ImageSet:
+    """Copy the images at these positions of the data set; their ids count from `first`."""
     return ImageSet(
         image_NCHW=torch.from_numpy(images.image_NCHW[position_N]),
         label_N=torch.from_numpy(images.label_N[position_N]),

@@ -31,8 +31,8 @@ def read_images(config: DataConfig, image_size: int, num_channels: int) -> Image
         DataError: images are missing, damaged or of another size.
     """
     root = _get_root(config)
-    name = f"{config.name}-{image_size}x{image_size}x{num_channels}"
-    source = find_source(config.name, root, image_size, num_channels)
+    name = f"{config.name}-{image_size}x{image_size}x{num_channels}{'-val' if config.val == 'folder' else ''}"
+    source = find_source(config.name, root, image_size, num_channels, config.val)
     images = load_cache(root, name, source.signature if source else None)
     if images is not None:
         return images
@@ -46,17 +46,20 @@ def read_images(config: DataConfig, image_size: int, num_channels: int) -> Image
     return images
 
 
-def find_source(name: str, root: Path, image_size: int, num_channels: int) -> Source | None:
+def find_source(name: str, root: Path, image_size: int, num_channels: int, val: str = "split") -> Source | None:
     """Return the files to read under `root`, or None if CIFAR-10 must be downloaded.
+
+    Args:
+        val: `data.val`.
 
     Raises:
         DataError: class folders are incomplete, or missing for data=image_folder.
     """
     if name == "cifar10":
         # The user cache has the download if `root` was not writable.
-        folders = {"image_size": image_size, "num_channels": num_channels, "resize": False}
+        folders = {"image_size": image_size, "num_channels": num_channels, "resize": False, "val": val}
         return find_cifar10(root) or find_folders(root, **folders) or find_cifar10(user_cache_dir())
-    source = find_folders(root, image_size=image_size, num_channels=num_channels, resize=True)
+    source = find_folders(root, image_size=image_size, num_channels=num_channels, resize=True, val=val)
     if source is None:
         raise DataError(
             f"data.root={root}  has no images; put them into {root}/train/<class>/ and {root}/test/<class>/, "

@@ -9,12 +9,14 @@ linear layer on 128 images is trained instead.
 import hashlib
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vitsweep.config.schema import Config, RecipeConfig
+from vitsweep.data.folders import count_images
 from vitsweep.data.load import Data, ImageSet, stratified_split
 from vitsweep.errors import DataError
 from vitsweep.model.build import make_model
@@ -24,7 +26,7 @@ from vitsweep.train.optim import Schedule, lr_multiplier, make_optimizer
 from vitsweep.train.step import Setup, Step, should_compile, train_step, training_batch
 
 NUM_IMAGES = 128  # for augmentation: two images might both keep their side by chance
-CLASS_SIZE = 5000  # training images of each class of CIFAR-10, and the assumption for a folder, which is not read
+CLASS_SIZE = 5000  # training images of each class of CIFAR-10, and the assumption for a folder that is not there
 STEP_LR = 0.1  # large, so that rounding does not swallow a small weight decay
 SCALES = (1.0, 1e4)  # of the logits in two consecutive steps: clipping acts on one of them whatever its norm
 NOISE = 0.02  # standard deviation of a linear layer's weights
@@ -133,7 +135,7 @@ def learning_rates(recipe: RecipeConfig, steps: int) -> Iterator[float]:
 def split_digest(config: Config) -> tuple[dict[str, str], int]:
     """Return a digest of the images of train, val and test, and the number of training images.
 
-    No image is read; a folder is assumed to be as large as CIFAR-10.
+    No image is read; those of a folder are counted.
 
     Raises:
         DataError: the images cannot be divided as the configuration asks.
@@ -142,14 +144,20 @@ def split_digest(config: Config) -> tuple[dict[str, str], int]:
     source, num_images = data.name, CLASS_SIZE * len(classes)
     if data.name == "shapes":  # drawn from these
         source, num_images = f"shapes {data.shapes_train} {data.shapes_test} {data.split_seed}", data.shapes_train
+    label_N = np.sort(np.arange(num_images) % len(classes))
+    counts = count_images(Path(data.root), data.val) if data.name == "image_folder" else None
+    if counts is not None:
+        classes, label_N = list(counts), np.repeat(np.arange(len(counts)), list(counts.values()))
     try:
-        train_N, val_N = stratified_split(np.sort(np.arange(num_images) % len(classes)), classes, data)
+        train_N, val_N = stratified_split(label_N, classes, data)
     except DataError:
-        if data.name != "image_folder":
+        if data.name != "image_folder" or counts is not None:
             raise
-        return dict.fromkeys(("train", "val", "test"), repr(data)), num_images  # the real folder may be larger
+        return dict.fromkeys(("train", "val", "test"), repr(data)), num_images  # its size is not known
     digests = {name: digest(source, chosen_N) for name, chosen_N in (("train", train_N), ("val", val_N))}
     digests["test"] = f"{source} test"
+    if data.val == "folder":
+        digests["val"] = f"{source} val"
     return digests | ({"val": digests["test"]} if data.val == "test" else {}), len(train_N)
 
 
