@@ -1,9 +1,11 @@
 """`python -m vitsweep COMMAND`: dispatch to the modules of the commands."""
 
+import signal
 import sys
 from importlib import import_module
 
 from vitsweep.errors import UserError
+from vitsweep.files import protect_output
 
 COMMANDS = {
     "run": ("vitsweep.cli", "OVERRIDES ...", "train one cell or, with -m, a sweep (as `vitsweep` and run.py do)"),
@@ -26,6 +28,7 @@ WANDB_COMMANDS = {
 
 def main() -> int:
     """Run one command and return its exit code: 2, with a one-line message, for an error in the input."""
+    protect_output()
     name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     if name not in COMMANDS:
         return usage(0 if name in ("-h", "--help") else 2)
@@ -38,6 +41,14 @@ def main() -> int:
         return command.main() if name == "run" else command.main(rest)
     except UserError as error:
         print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as event:  # Interrupted, too
+        print(f"\n{str(event) or 'stopped'}; run the same command again to continue", file=sys.stderr)
+        return 128 + getattr(event, "signum", signal.SIGINT)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{error.filename}  {error.strerror}; check that path and its permissions", file=sys.stderr)
         return 2
 
 

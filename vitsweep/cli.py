@@ -18,6 +18,7 @@ from vitsweep.config.messages import user_message
 from vitsweep.config.overrides import short_key, single_name, with_run_mode
 from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
+from vitsweep.files import protect_output
 from vitsweep.paths import conf_dir
 from vitsweep.run.worker import train_cell
 from vitsweep.study.locks import CellLock
@@ -154,6 +155,7 @@ def set_wait_policy() -> None:
 
 def main() -> int:
     """Run the console command; return 0 if all is done, 1 if a cell failed, 2 if the input has an error."""
+    protect_output()
     set_wait_policy()
     register()
     task = Task()

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,51 @@ def remove_temporaries(directory: Path) -> None:
     for path in directory.glob(".*.*-????????"):
         if path.name.rpartition(".")[2].partition("-")[0].isdigit():
             path.unlink(missing_ok=True)
+
+
+class PipeOutput:
+    """Standard output that drops what nothing reads any more: a closed pipe (`| head -1`) ends no training.
+
+    Args:
+        stream: the stream to write to.
+    """
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text; return its length."""
+        try:
+            return self.stream.write(text)
+        except BrokenPipeError:
+            self.drop()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            self.drop()
+
+    def drop(self) -> None:
+        """Let all further output go nowhere."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.stream.fileno())
+        os.close(null)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def protect_output() -> None:
+    """Open standard streams that the caller has closed (`>&-`), and keep a closed pipe from ending the command."""
+    for handle, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(handle, "w" if handle else "r", closefd=False))  # noqa: SIM115
+    if sys.stdout is sys.__stdout__ or sys.__stdout__ is None:
+        sys.stdout = PipeOutput(sys.stdout)

@@ -1,15 +1,18 @@
 """`vitsweep extend`: adds seeds beside the old cells, trains the missing cells; refuses other words."""
 
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+import vitsweep.__main__
 from tests.support.made_plans import made_plan, made_record
 from vitsweep.commands import extend
 from vitsweep.errors import ConfigError
 from vitsweep.run import workers
 from vitsweep.study.plan import PLACEBO_SEED_OFFSET, read_plan, write_plan
+from vitsweep.train.stop import Interrupted
 
 
 def test_extend_freezes_more_replicates_beside_the_old_ones(study):
@@ -58,3 +61,31 @@ def test_extend_trains_what_is_missing(tmp_path, monkeypatch, capsys, metrics):
 def test_extend_refuses_what_is_no_number_of_seeds(study, word):
     with pytest.raises(ConfigError, match="must be a number of seeds, or a list"):
         extend.main([str(study[0]), word, "--plan"])
+
+
+def test_extend_with_nothing_to_train_prints_the_table(tmp_path, metrics, capsys):
+    plan = made_plan(tmp_path, ["a"], [0])
+    made_record(tmp_path, plan, plan.cells[0], "done", metrics=metrics)
+    assert extend.main([str(tmp_path), "seeds=1"]) == 0
+    assert "0 cells added, 1 in all" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (Interrupted(signal.SIGTERM), 143, "stopped by SIGTERM; run the same command again"),
+        (KeyboardInterrupt(), 130, "stopped; run the same command again"),
+        (PermissionError(13, "Permission denied", "/study/plan.json"), 2, "/study/plan.json  Permission denied; check"),
+        (OSError(30, "Read-only file system", "/study"), 2, "/study  Read-only file system; check"),
+    ],
+)
+@pytest.mark.parametrize("command", ["extend", "status", "reset", "prune"])
+def test_end_of_a_command_from_outside_is_one_sentence(monkeypatch, capsys, command, error, code, message):
+    def end(arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(f"vitsweep.commands.{command}.main", end)
+    monkeypatch.setattr(sys, "argv", ["vitsweep", command, "study"])
+    assert vitsweep.__main__.main() == code
+    err = capsys.readouterr().err
+    assert message in err and "Traceback" not in err

@@ -217,6 +217,39 @@ def test_cell_whose_machine_died_is_taken_over_in_the_sweeps_own_process(sweep, 
     assert list(SWEEP.rglob(LOCK_NAME)) == []
 
 
+def test_damaged_cell_is_named_and_the_others_are_trained(sweep, training):
+    training.ends |= dict.fromkeys(ALL, Interrupted())
+    sweep()
+    training.ends.clear()
+    training.ran.clear()
+    folder = SWEEP / read_plan(SWEEP).cells[0].id
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_bytes(b"\xff\xfe")
+    code, _, err = sweep()
+    assert code == 2 and "record.json  is not a record" in err and "Traceback" not in err
+    assert training.ran == ALL[1:]
+    assert (folder / "record.json").read_bytes() == b"\xff\xfe"
+
+
+def test_cell_that_lacked_a_file_is_tried_again_and_one_that_failed_by_itself_is_named(sweep, training):
+    training.ends["baseline", 0] = FileNotFoundError(2, "No such file or directory", "/images/z.png")
+    training.ends["lr=0.002", 0] = RuntimeError("the fan fell off")
+    code, out, err = sweep()
+    assert code == 1 and "failed: 1 of 4 cells; sweep.retry=failed trains them again" in out + err
+    training.ends.clear()
+    training.ran.clear()
+    assert sweep()[0] == 1
+    assert training.ran == ALL[:1]
+    assert statuses() == ["done", "failed", "done", "done"]
+
+
+def test_sweep_directory_that_is_a_file_is_refused_in_one_sentence(sweep):
+    SWEEP.parent.mkdir(parents=True, exist_ok=True)
+    SWEEP.write_text("")
+    code, _, err = sweep()
+    assert code == 2 and "cannot be written (Not a directory); choose another" in err and "Traceback" not in err
+
+
 def test_stale_lock_of_a_finished_cell_is_removed(sweep, training):
     sweep()
     folder = SWEEP / read_plan(SWEEP).cells[0].id

@@ -20,7 +20,7 @@ from vitsweep.run.worker import LOG_FORMAT
 from vitsweep.study.design import study_seeds
 from vitsweep.study.locks import LivenessCheck, exclusive_access
 from vitsweep.study.plan import Cell, CellId, Plan, note_added_seeds, plan_hash, require_plan, write_plan
-from vitsweep.study.status import cell_statuses
+from vitsweep.study.status import FAILURES, cell_statuses
 from vitsweep.train.stop import StopSignals
 
 USAGE = "extend DIR seeds=10 | seeds=[5,6,7] [--plan]"
@@ -88,8 +88,11 @@ def train_missing(directory: Path, plan: Plan) -> int:
     settings, liveness = SweepConfig(**plan.cells[0].config["sweep"]), LivenessCheck()
     before = cell_statuses(directory, plan.cells, liveness)
     todo = [now.cell for now in before if now.is_wanted(retry=False)]
-    with StopSignals(), make_progress(before, directory) as progress:
-        run_in_processes(directory, todo, settings, progress.update, liveness)
+    if todo:
+        with StopSignals(), make_progress(before, directory) as progress:
+            run_in_processes(directory, todo, settings, progress.update, liveness)
     after = cell_statuses(directory, plan.cells, liveness)
     table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
+    if any(now.status in FAILURES and now.cell not in todo for now in after):
+        print(f"Cells that failed before are left; python -m vitsweep reset {directory} --failed, then extend again")
     return 0 if all(now.status == "done" for now in after) else 1

@@ -20,6 +20,7 @@ from vitsweep.paths import conf_dir
 
 ALL_KEYS = "see --cfg job for all keys"
 UNWRITABLE = (28, 30)  # errno: no space left on device, read-only file system
+UNUSABLE = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 def user_message(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
@@ -43,7 +44,7 @@ def user_message(error: BaseException, overrides: Sequence[str] = ()) -> str | N
         return _omegaconf_message(with_key[0], str(error))
     if isinstance(error, HydraException) or (isinstance(error, ValueError) and _is_raised_in_hydra(error)):
         return _hydra_message(error, overrides)
-    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno in UNWRITABLE):
+    if isinstance(error, UNUSABLE) or (isinstance(error, OSError) and error.errno in UNWRITABLE):
         remedy = "choose another hydra.run.dir or hydra.sweep.dir"
         return f"{error.filename}  cannot be written ({error.strerror}); {remedy}"
     return None

@@ -25,7 +25,7 @@ from vitsweep.run.worker import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, disk_mes
 from vitsweep.run.workers import ForkServer, ServerDied
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell
-from vitsweep.study.status import CellStatus, cell_record, cell_status
+from vitsweep.study.status import CellStatus, cell_status
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class Pool:
 
     def num_attempts(self, cell: Cell) -> int:
         """Return how often the cell's training has been started, according to its record."""
-        record = cell_record(self.directory, cell)
+        record = self.status(cell).record
         return record.attempts if record else 0
 
     def is_untouched(self, cell: Cell) -> bool:

@@ -18,7 +18,7 @@ from vitsweep.run.workers import worker_environment
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
 from vitsweep.study.planner import build_plan, freeze_plan
-from vitsweep.study.status import CellStatus, cell_statuses
+from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 from vitsweep.train.stop import StopSignals
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,11 @@ def run_sweep(config: DictConfig, context: HydraContext, task: TaskFunction, ove
     after = cell_statuses(directory, plan.cells, liveness) if todo else before
     remove_stale_locks(directory, after, liveness)
     print_summary(after, merged, directory)
+    if left := sum(status.status in FAILURES and not status.has_outside_cause for status in after):
+        log.warning("failed: %d of %d cells; sweep.retry=failed trains them again", left, len(after))
     task.exit_code = 0 if all(status.status == "done" for status in after) else 1
     for status in after:
-        if status.refusal and status.cell in todo:
+        if status.refusal and (status.cell in todo or status.is_damaged):
             task.refuse(status.refusal)
     return [status.status for status in after]
 

@@ -98,7 +98,7 @@ def claim_cell(directory: Path, cell_id: str, lock: CellLock, retry: bool, wait:
     if not before.is_wanted(retry):
         lock.release()
         return before.status
-    if before.status in FAILURES and not before.refusal:
+    if before.status in FAILURES and not before.has_outside_cause:
         from vitsweep.train.checkpoint import drop_state
 
         drop_state(directory / cell.id)

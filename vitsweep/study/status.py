@@ -1,5 +1,6 @@
 """Status of each planned cell, from its record and lock."""
 
+import builtins
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from vitsweep.study.record import Record, read_record
 FAILURES = ("failed", "diverged")
 REFUSALS = ("ConfigError", "DataError", "RecordError", "UserError")
 """Types of error that do not depend on the cell: it is tried again once the user has corrected them."""
+SYSTEM_ERRORS = tuple(
+    name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError)
+)
+"""Types of error of the operating system: a missing file, a broken link, a missing permission."""
 
 
 @dataclass(kw_only=True)
@@ -25,6 +30,8 @@ class CellStatus:
     """Process that holds the lock, alive or dead."""
     is_locked: bool = False
     """True if there is a lock in the directory, of a live or a dead owner."""
+    is_damaged: bool = False
+    """True if the directory holds another cell or a record that cannot be read; `record` then holds that error only."""
 
     @property
     def refusal(self) -> str:
@@ -33,12 +40,36 @@ class CellStatus:
             return self.record.error["message"]
         return ""
 
+    @property
+    def has_outside_cause(self) -> bool:
+        """Return whether the cell failed for want of something outside of it, so that it is tried again."""
+        error = self.record.error if self.status == "failed" and self.record else None
+        is_system = error is not None and error["type"] in SYSTEM_ERRORS and "[Errno" in error["message"]
+        return is_system or bool(self.refusal)
+
     def is_wanted(self, retry: bool) -> bool:
         """Return whether the cell is still to be trained; `retry` includes those that failed."""
-        return self.status != "done" and (retry or self.status not in FAILURES or bool(self.refusal))
+        if self.is_damaged or self.status == "done":
+            return False
+        return retry or self.status not in FAILURES or self.has_outside_cause
 
 
 def cell_status(directory: Path, cell: Cell, liveness: LivenessCheck) -> CellStatus:
+    """Return the status of a cell; `failed` if its directory holds another cell or a damaged record."""
+    try:
+        return read_status(directory, cell, liveness)
+    except RecordError as error:
+        record = new_record_of_cell(cell)
+        record.status, record.error = "failed", {"type": "RecordError", "message": str(error), "traceback": ""}
+        return CellStatus(cell=cell, status="failed", record=record, is_damaged=True)
+
+
+def new_record_of_cell(cell: Cell) -> Record:
+    """Return a record that names the cell and holds no result."""
+    return Record(role=cell.role, arm=cell.arm, levels=cell.levels, seed=cell.seed, config_hash=cell.config_hash)
+
+
+def read_status(directory: Path, cell: Cell, liveness: LivenessCheck) -> CellStatus:
     """Return the status of a cell.
 
     Raises:
@@ -67,20 +98,8 @@ def idle_status(cell: Cell, record: Record | None) -> CellStatus:
 
 
 def cell_statuses(directory: Path, cells: list[Cell], liveness: LivenessCheck) -> list[CellStatus]:
-    """Return the status of each cell.
-
-    Raises:
-        RecordError: directories hold other cells; all of them in one message.
-    """
-    found, errors = [], []
-    for cell in cells:
-        try:
-            found.append(cell_status(directory, cell, liveness))
-        except RecordError as error:
-            errors.append(str(error))
-    if errors:
-        raise RecordError("\n".join(errors))
-    return found
+    """Return the status of each cell."""
+    return [cell_status(directory, cell, liveness) for cell in cells]
 
 
 def cell_record(directory: Path, cell: Cell) -> Record | None:
