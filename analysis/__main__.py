@@ -7,18 +7,25 @@ import argparse
 import sys
 
 from vitsweep.errors import UserError
+from vitsweep.files import protect_output
 
 WANDB_FORM = "wandb:ENTITY/PROJECT?group=STUDY"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    protect_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser(with_gallery=arguments[:1] == ["gallery"]).parse_args(arguments)
     try:
         return options.run(options)
     except UserError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{error.filename}  {error.strerror}; check that path and its permissions", file=sys.stderr)
         return 2
 
 

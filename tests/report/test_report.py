@@ -11,6 +11,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -360,3 +361,15 @@ def test_callback_survives_a_report_that_fails_and_names_the_command(tmp_path, c
 def test_callback_writes_no_report_of_a_dry_run(tmp_path):
     ReportAtTheEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
     assert not (tmp_path / "report").exists()
+
+
+def test_file_in_place_of_the_report_is_refused_in_one_sentence(tmp_path, monkeypatch, capsys):
+    def refuse(options) -> int:
+        raise NotADirectoryError(20, "Not a directory", "/study/report/figures")
+
+    options = SimpleNamespace(run=refuse)
+    monkeypatch.setattr(
+        "vitsweep.analysis.__main__.parser", lambda with_gallery: SimpleNamespace(parse_args=lambda words: options)
+    )
+    assert main(["report", str(tmp_path)]) == 2
+    assert "/study/report/figures  Not a directory; check that path" in capsys.readouterr().err

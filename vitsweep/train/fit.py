@@ -78,7 +78,7 @@ class TrainingProgress:
 
     @property
     def is_start(self) -> bool:
-        """Whether no step has been taken."""
+        """Return whether no step has been taken."""
         return self.epoch == self.step == 0
 
 
