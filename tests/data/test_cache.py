@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_load_cache_puts_a_disordered_one_into_order(tmp_path, path, images):
     assert_same(load_cache(tmp_path, "kind", "signature"), images)
 
 
-def test_load_cache_removes_what_killed_processes_left(tmp_path):
+def test_load_cache_removes_what_killed_processes_left(tmp_path, monkeypatch):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     dead, alive = process.pid, os.getppid()
@@ -150,9 +151,13 @@ def test_load_cache_removes_what_killed_processes_left(tmp_path):
     download = tmp_path / f".download-{dead}-abcd_123"
     written = tmp_path / f".vitsweep-cifar10-32x32x3.safetensors.{alive}-0a1b2c3d"
     own = tmp_path / ".notes.safetensors.mine"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    extracted = tmp_path / f"tmp/.vitsweep-cifar10-{dead}-abcd_123"
+    extracted.mkdir(parents=True)
     for path in (left, written, own):
         path.write_bytes(b"half")
     download.mkdir()
     (download / "cifar-10-python.tar.gz").write_bytes(b"half")
     assert load_cache(tmp_path, "cifar10-32x32x3", None) is None
-    assert sorted(tmp_path.iterdir()) == sorted([written, own])
+    assert sorted(tmp_path.iterdir()) == sorted([written, own, tmp_path / "tmp"])
+    assert not extracted.exists()

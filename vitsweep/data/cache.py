@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,7 @@ def load_cache(root: Path, name: str, signature: str | None) -> Images | None:
         signature: signature of the source files; None if they no longer exist: then only a data set in
             KNOWN_FINGERPRINTS is accepted.
     """
+    remove_abandoned(Path(tempfile.gettempdir()))
     for path in cache_paths(root, name):
         remove_abandoned(path.parent)
         if not path.is_file():
@@ -60,11 +62,15 @@ def load_cache(root: Path, name: str, signature: str | None) -> Images | None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the partial caches and downloads of killed processes from a folder.
+    """Remove the partial caches, downloads and extracted archives of killed processes from a folder.
 
     A process of another machine may seem dead: it then loses its partial cache and uses the next of cache_paths.
     """
-    for path in (*folder.glob(".*.safetensors.*-????????"), *folder.glob(".download-*-*")):
+    for path in (
+        *folder.glob(".*.safetensors.*-????????"),
+        *folder.glob(".download-*-*"),
+        *folder.glob(".vitsweep-cifar10-*-*"),
+    ):
         number = re.search(r"(\d+)-\w{8}$", path.name)
         if number is None or is_alive(int(number[1])):
             continue

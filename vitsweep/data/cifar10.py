@@ -75,7 +75,7 @@ def _make_source(description: str, files: list[Path], read: Callable[[], Images]
 
 
 def _read_archive(archive: Path) -> Images:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=f".vitsweep-cifar10-{os.getpid()}-") as folder:
         with tarfile.open(archive, "r:gz") as tar:
             tar.extractall(folder, filter="data")
         return _read_batches(Path(folder) / FOLDER)
