@@ -441,17 +441,15 @@ def test_command_that_plans_refuses_in_the_same_words(written, folder):
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        (
-            "name: mine\nfactors:\n  a: [model.bias=false\nseeds: 3\n",
-            "line 4, column 6: expected ',' or ']', but got ':'",
-        ),
-        ("name: mine\nfactors:\n\ta: [x=1]\n", "line 3, column 1: found character '\\t' that cannot start any token"),
+        ("name: mine\nfactors:\n  a: [model.bias=false\nseeds: 3\n", "line 4, column 6: .*expected ',' or '\\]'.*"),
+        ("name: mine\nfactors:\n\ta: [x=1]\n", "line 3, column 1: found character .*that cannot start any token"),
         ("name: mine\nname: yours\n", "line 2, column 1: found duplicate key name"),
-        ("name: a: b\n", "line 1, column 8: mapping values are not allowed here"),
+        ("name: a: b\n", "line 1, column 8: mapping values are not allowed .*"),
     ],
 )
 def test_yaml_fault_names_file_line_and_column(refusal, folder, text, sentence):
-    assert refusal(text=text) == [f"{folder}/study/mine.yaml, {sentence}; correct the YAML there"]
+    (message,) = refusal(text=text)  # Hydra 1.4 reads with libyaml, whose words differ a little
+    assert re.fullmatch(f"{re.escape(str(folder))}/study/mine.yaml, {sentence}; correct the YAML there", message)
 
 
 def test_study_file_that_is_a_list_is_refused(refusal):

@@ -137,7 +137,9 @@ def _hydra_message(error: BaseException, overrides: Sequence[str]) -> str:
         return _missing_file_message(error, text)
     if text.startswith("Config group override must be a string"):
         return "\n".join(message for override in overrides if (message := _option_message(override))) or text
-    if match := re.match(r"In '([^']+)': ConfigTypeError[\s\S]*Cannot merge", text):
+    if match := re.match(
+        r"In '([^']+)': (?:ConfigTypeError[\s\S]*Cannot merge|ValidationError[\s\S]*list is not a subclass)", text
+    ):
         return _merge_message(match[1], overrides)
     for pattern, message in HYDRA_MESSAGES.items():
         if match := re.match(pattern, text):
