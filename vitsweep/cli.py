@@ -10,18 +10,23 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from vitsweep.config.command_line import check_words, order_words
+from vitsweep.config.composer import Composer
 from vitsweep.config.convert import config_hash, from_omegaconf, refuse_configured_study, to_dict
-from vitsweep.config.hydra import main_options, register
+from vitsweep.config.hydra import main_options, make_loader, register
 from vitsweep.config.messages import user_message
-from vitsweep.config.overrides import short_key, single_name, with_run_mode
+from vitsweep.config.overrides import is_study_override, short_key, single_name, with_run_mode
 from vitsweep.config.schema import Config
-from vitsweep.errors import RecordError
+from vitsweep.errors import ConfigError, RecordError, UserError
 from vitsweep.files import protect_output
 from vitsweep.paths import conf_dir
 from vitsweep.run.worker import train_cell
+from vitsweep.study.arms import Arm
 from vitsweep.study.locks import CellLock
+from vitsweep.study.plan import make_plan
 from vitsweep.study.record import KEPT, Record, code_identity, read_record
 from vitsweep.train.stop import Interrupted
 
@@ -48,7 +53,11 @@ class Task:
             if "cell" in composed:
                 retry = composed.sweep.retry == "failed"
                 return train_cell(Path(HydraConfig.get().sweep.dir), composed.cell, retry=retry)
-            config, record = single_cell(from_omegaconf(composed))
+            config, record = single_cell(from_omegaconf(composed, HydraConfig.instance().cfg))
+            if config.sweep.dry_run or config.sweep.probe:
+                print_cell(config, record)
+                remove_empty_output(directory)
+                return "planned"
             status = train(config, record, directory)
         except Exception as error:
             message = user_message(error)
@@ -75,12 +84,23 @@ def remove_empty_output(directory: Path) -> None:
         directory.rmdir()
 
 
+def print_cell(config: Config, record: Record) -> None:
+    """Print the plan of a run without a sweep, which sweep.dry_run and sweep.probe ask for; nothing is trained."""
+    from vitsweep.run.plan_table import print_plan
+
+    arm = Arm(name=record.arm, role="baseline", levels={}, overrides=[], config=config)
+    print_plan(make_plan("single", "one cell", record.overrides, [arm], [config.seed], {}), probe=config.sweep.probe)
+    print("nothing was trained; leave sweep.dry_run and sweep.probe out to train this cell")
+
+
 def single_cell(config: Config) -> tuple[Config, Record]:
     """Make the record of a run without a sweep; return it with the configuration.
 
     Raises:
-        ConfigError: a configuration file chooses a study.
+        ConfigError: a study is chosen, which a single run would ignore.
     """
+    if config.study is not None and any(is_study_override(o) for o in HydraConfig.get().overrides.task):
+        raise ConfigError(["study=...  is planned by -m and vitsweep's sweeper; leave hydra.mode out"])
     refuse_configured_study(config)
     overrides = list(HydraConfig.get().overrides.task)
     record = Record(
@@ -158,8 +178,22 @@ def main() -> int:
     protect_output()
     set_wait_policy()
     register()
+    try:
+        words = with_run_mode(order_words(sys.argv[1:]))
+        check_words(words)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    before, sys.argv = sys.argv, [sys.argv[0], *words]
+    try:
+        return run_hydra(words)
+    finally:
+        sys.argv = before
+
+
+def run_hydra(words: list[str]) -> int:
+    """Let Hydra compose the words of sys.argv and train; return the exit code (see main)."""
     task = Task()
-    sys.argv[1:] = with_run_mode(sys.argv[1:])
     run = hydra.main(config_path=str(conf_dir()), config_name="config", **main_options())(task)
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them and exiting
@@ -172,10 +206,10 @@ def main() -> int:
         print("\nstopped; run the same command again to resume", file=sys.stderr)
         return 130
     except Exception as error:
-        message = user_message(error, sys.argv[1:])
+        message = user_message(error, words)
         if wants_traceback or message is None:
             raise
-        print(message, file=sys.stderr)
+        print("\n".join(dict.fromkeys([message, *other_errors(error, words)])), file=sys.stderr)
         return REFUSED
     finally:
         if not wants_traceback:
@@ -183,3 +217,16 @@ def main() -> int:
     for message in task.errors:
         print(message, file=sys.stderr)
     return task.exit_code
+
+
+def other_errors(error: Exception, words: list[str]) -> list[str]:
+    """Return why each override cannot be composed by itself, if Hydra refused them all for its first error."""
+    overrides = [word for word in words if not word.startswith("-")]
+    if isinstance(error, UserError) or not isinstance(error, HydraException) or len(overrides) < 2:
+        return []
+    config_dir = next((word.partition("=")[2] for word in words if word.startswith("--config-dir=")), None)
+    try:
+        composer = Composer(make_loader(config_dir), "config")
+    except UserError:
+        return []
+    return [message for override in overrides for message in composer.errors_alone(override)]

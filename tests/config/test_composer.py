@@ -114,8 +114,8 @@ def test_composer_agrees_with_hydra(composer, hydra, number):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["+extra=1"],
-        ["+extra={a: 1}", "model/depth=l4"],
+        ["+width=64", "model.hidden_size=${width}"],
+        ["+extra={a: 96}", "model/depth=l4", "model.intermediate_size=${extra.a}"],
         ["~model/depth"],
         ["~tracker", "recipe=quick"],
         ["~extra", "+extra=1"][::-1],
@@ -154,6 +154,9 @@ def test_composers_configurations_do_not_share_their_parts(composer):
         (["model.patch_size=5"], "model.patch_size=5  does not divide"),
         (["recipe=slow", "model/depth=l4"], "recipe=slow  is unknown; allowed: augmented, quick, readme"),
         (["model.depth=4"], "model.depth  is unknown"),
+        (["+extra=1"], "extra  is unknown"),
+        (["+model/foo=1"], "model/foo  is unknown"),
+        (["+lr=0.5"], "lr  is unknown; did you mean recipe.lr?"),
     ],
 )
 def test_composer_refuses_what_hydra_refuses(composer, overrides, message):
@@ -207,3 +210,19 @@ def test_composer_agrees_with_hydra_where_options_depend_on_one_another(
             foreign_composer(overrides)
     else:
         assert to_dict(foreign_composer(overrides)) == expected
+
+
+def test_several_errors_are_all_reported(composer):
+    with pytest.raises(ConfigError) as refusal:
+        composer(["model.patch_size=big", "recipe.lr=fast", "foo=1", "seed=1"])
+    assert refusal.value.errors == [
+        "model.patch_size=big  must be an integer",
+        "recipe.lr=fast  must be a number",
+        "foo  is unknown; see --cfg job for all keys",
+    ]
+
+
+def test_several_overrides_that_break_a_rule_by_themselves_are_all_reported(composer):
+    with pytest.raises(ConfigError) as refusal:
+        composer(["model.bias=2", "~seed", "model.hidden_size=(", "recipe.lr=1"])
+    assert [error.split()[0] for error in refusal.value.errors] == ["model.bias=2", "~seed", "model.hidden_size=("]

@@ -159,7 +159,7 @@ def test_plan_crosses_every_seed_with_every_arm_seeds_outermost(plan):
 
 
 def test_plan_survives_json(plan):
-    made = plan(claims=[{"arm": "bias=false", "effect": "none"}], published={"baseline": 76.12}, placebo=True)
+    made = plan(claims=[{"arm": "bias=false", "claim": "none"}], published={"baseline": 76.12}, placebo=True)
     assert json.loads(json.dumps(made.cells[0].config)) == made.cells[0].config
     assert made.claims_hash and made.published == {"baseline": 76.12}
 
@@ -353,10 +353,6 @@ REFUSED = {
         "study.seeds=[-1]  must be a list of integers in 0 .. 2**32 - 1, or their number",
     ),
     "seeds none": ({"seeds": 0}, "study.seeds=0  must be a list of integers in 0 .. 2**32 - 1, or their number"),
-    "name missing": (
-        {"name": ""},
-        "study.name=''  must be letters, digits, . _ or -; it names the directory",
-    ),
     "name of a path": (
         {"name": "../x"},
         "study.name='../x'  must be letters, digits, . _ or -; it names the directory",
@@ -405,13 +401,31 @@ REFUSED = {
     ),
     "unknown entry": (
         {"factor": {"a": ["model.bias=false"]}},
-        "study/mine.yaml: study.factor  is unknown; did you mean study.factors?; see --cfg job for all keys",
+        "study/mine.yaml: study.factor  is unknown; did you mean study.factors?; allowed: arms, baseline, claims, "
+        "design, exclude, factors, name, placebo, published, resolution, rope, seeds",
     ),
     "wrong kind of entry": (
         {"baseline": {"model.bias": False}},
         'study/mine.yaml: study.baseline={"model.bias": false}  must be a list',
     ),
-    "text for a list": ({"baseline": "model.bias=false"}, "study/mine.yaml: study.baseline  must be a list"),
+    "text for a list": (
+        {"baseline": "model.bias=false"},
+        "study/mine.yaml: study.baseline=model.bias=false  must be a list",
+    ),
+    "number for a switch": ({"placebo": 7}, "study/mine.yaml: study.placebo=7  must be true or false"),
+    "number of seeds": ({"seeds": 1_000_000_000}, "study.seeds=1000000000  must be at most 10000"),
+    "seed beside a placebo": (
+        {"seeds": [4294967295], "placebo": True},
+        "study.seeds=4294967295  must be at most 4293967292 beside placebo: true",
+    ),
+    "seed that a placebo has": (
+        {"seeds": [0, 1_000_003], "placebo": True},
+        "study.seeds=0  has the placebo of seed 0 train as seed 1000003, another replicate; drop one of them",
+    ),
+    "grid too large": (
+        {"design": "grid", "factors": {f"f{i}": ["recipe.lr=1", "recipe.lr=2"] for i in range(10)}},
+        "study.design=grid  makes 59049 arms x 1 seeds; a study has at most 50000 cells: sweep less",
+    ),
     "list for a mapping": (
         {"factors": ["model.bias=false"]},
         'study/mine.yaml: study.factors=["model.bias=false"]  must be a mapping',
@@ -424,6 +438,45 @@ REFUSED = {
 def test_study_is_refused_with_key_rule_and_remedy(refusal, case):
     entries, sentence = REFUSED[case]
     assert refusal(**entries) == [sentence]
+
+
+def test_all_errors_of_a_file_are_reported_at_once(refusal):
+    entries = {"name": "a/b", "design": "best", "rope": -1.0, "seeds": [-1], "baseline": ["seed=3"]}
+    keys = [sentence.partition("=")[0] for sentence in refusal(**entries)]
+    assert keys == ["study.name", "study.rope", "study.baseline", "study.seeds", "study.design"]
+
+
+def test_wrong_name_does_not_hide_a_wrong_level(refusal):
+    sentences = refusal(name="a/b", factors={"a": ["model.patch_sise=8"]})
+    assert [s.split()[0] for s in sentences] == ["study.name='a/b'", "model.patch_sise"]
+
+
+@pytest.mark.parametrize("name", [{}, {"name": ""}])
+def test_study_without_a_name_is_named_after_its_file(folder, composer, written, name):
+    written(text=yaml.safe_dump({"factors": THREE, "seeds": 2} | name))
+    assert build_plan(["study=mine"], composer).study == "mine"
+
+
+def test_study_without_a_name_is_run_in_a_directory_of_its_file(folder, written, vitsweep_main):
+    written(text=yaml.safe_dump({"factors": THREE, "seeds": 2}))
+    code, out, _ = vitsweep_main("study=mine", "sweep.dry_run=true", "--config-dir", str(folder))
+    assert code == 0 and "mine: 4 arms x 2 seeds = 8 cells" in out and "outputs/mine" in out
+
+
+@pytest.mark.parametrize("text", ["# nothing\n", "{}\n"])
+def test_empty_study_file_is_refused(refusal, text):
+    assert refusal(text=text) == [
+        "study/mine.yaml  must be a mapping (name: ..., factors: ..., design: ..., seeds: ...), not nothing"
+    ]
+
+
+def test_aliases_that_grow_without_end_are_refused(refusal):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    text = "name: mine\nfactors:\n" + "".join(f"  {line}\n" for line in lines)
+    assert refusal(text=text) == [
+        "study/mine.yaml  repeats its aliases (*name) to more than 1000000 entries; write it without them"
+    ]
 
 
 def test_all_faults_of_all_cells_are_told_at_once(refusal):
@@ -507,6 +560,68 @@ def test_study_file_that_is_no_text_is_refused(folder, composer):
 def test_command_line_beside_a_study_is_refused_with_both_named(refusal, overrides, sentence):
     factors = {"lr": ["recipe.lr=2e-3"], "patch": ["model/patch_size=p8"]}
     assert refusal(*overrides, factors=factors) == [sentence]
+
+
+@pytest.mark.parametrize("second", ["model.hidden_size=32,64", "model.hidden_size=32", "++model.hidden_size=32,64"])
+def test_second_value_after_a_sweep_of_one_key_is_refused(composer, second):
+    with pytest.raises(ConfigError) as refused:
+        build_plan(["model.hidden_size=64,128", second], composer)
+    assert refused.value.errors == [
+        f"{second}  comes after a sweep of model.hidden_size and would undo it; drop one of them"
+    ]
+
+
+def test_second_value_after_swept_seeds_is_refused(composer):
+    with pytest.raises(ConfigError, match=r"^seed=5  comes after a sweep of seed and would undo it"):
+        build_plan(["seed=0,1", "seed=5"], composer)
+
+
+@pytest.mark.parametrize(
+    "override, sentence",
+    [
+        ("seed=range(0,100000000)", "has more than 10000 values; write fewer"),
+        ("recipe.lr=range(0,1,1e-9)", "has more than 10000 values; write fewer"),
+        ("model.hidden_size=range(8,4)", "has no value; write at least one"),
+        ("model.hidden_size=glob(*)", "matches no option; glob() is for config groups, e.g. model/depth=glob(*)"),
+        ("model/depth=glob(x*)", "matches no option; glob() is for config groups, e.g. model/depth=glob(*)"),
+    ],
+)
+def test_sweep_without_values_or_without_end_is_refused(composer, override, sentence):
+    with pytest.raises(ConfigError) as refused:
+        build_plan([override], composer)
+    assert refused.value.errors == [f"{override}  {sentence}"]
+
+
+def test_sweep_of_more_cells_than_a_study_has_is_refused(composer):
+    words = ["recipe.lr=range(1,1001)", "recipe.epochs=range(1,1001)"]
+    with pytest.raises(ConfigError, match="makes 1000000 arms x 1 seeds; a study has at most 50000 cells: sweep less"):
+        build_plan(words, composer)
+
+
+@pytest.mark.parametrize("word", ["study.design=grid", "+study.factors.x=['model.bias=false']", "study.name=x"])
+def test_change_of_a_study_without_a_study_is_refused(composer, word):
+    with pytest.raises(ConfigError) as refused:
+        build_plan([word], composer)
+    assert refused.value.errors == [
+        f"{word}  changes a study, but none is chosen; add study=NAME, a file in conf/study"
+    ]
+
+
+def test_factors_with_one_last_word_keep_their_whole_names(composer):
+    words = ["model.name=vit,resnet", "data.name=shapes,cifar10", "data.root=x"]
+    made = build_plan(words, composer)
+    assert made.factors == {"model.name": ["vit", "resnet"], "data.name": ["shapes", "cifar10"]}
+    assert made.study == "model.name+data.name"
+    assert [row["levels"] for row in made.arms if row["arm"].startswith("model.name=resnet")] == [
+        {"model.name": "resnet", "data.name": "shapes"},
+        {"model.name": "resnet", "data.name": "cifar10"},
+    ]
+    assert len({row["arm"] for row in made.arms}) == 4
+
+
+def test_swept_key_with_the_last_word_of_a_factor_keeps_its_whole_name(plan):
+    made = plan("recipe.lr=1e-3,2e-3", factors={"lr": ["model.bias=false"]})
+    assert made.factors == {"lr": ["false"], "recipe.lr": ["0.001", "0.002"]}
 
 
 def test_sweep_takes_the_place_of_an_earlier_value(composer):

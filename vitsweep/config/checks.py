@@ -19,6 +19,12 @@ def check(group: str, config: Any, names: Sequence[str], is_valid: Callable[[Any
     return [f"{prefix}{n}={getattr(config, n)}  {rule}" for n in names if not is_valid(getattr(config, n))]
 
 
+def within(low: int, high: int, group: str, config: Any, names: Sequence[str]) -> list[str]:
+    """Require integers from `low` to `high`."""
+    too_small = at_least(low, group, config, names)
+    return too_small + check(group, config, names, lambda value: value <= high, f"must be at most {high}")
+
+
 def at_least(bound: int, group: str, config: Any, names: Sequence[str]) -> list[str]:
     """Require integers of at least `bound`."""
     return check(group, config, names, lambda value: value >= bound, f"must be at least {bound}")
@@ -46,4 +52,5 @@ def is_word_or_count(word: str, *words: str) -> bool:
 
 def divisors(number: int) -> str:
     """Return the divisors of `number`, ascending, separated by commas."""
-    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return ", ".join(map(str, sorted({*small, *(number // d for d in small)})))

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -23,9 +24,11 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import ValueNode
 
 from vitsweep.config.convert import flatten, from_omegaconf, validate
+from vitsweep.config.file_rules import chosen_file_errors
 from vitsweep.config.hydra import SCHEMA
 from vitsweep.config.messages import user_errors
-from vitsweep.config.overrides import override_key
+from vitsweep.config.override_rules import override_errors, value_errors
+from vitsweep.config.overrides import override_key, yaml_text
 from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError
 
@@ -47,6 +50,8 @@ class Composer:
         self.search_path = [o for o in hydra_overrides if override_key(o) == "hydra.searchpath"]
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
+        self.checked: dict[str, list[str]] = {}
+        self.alone: dict[str, list[str]] = {}
         self.groups: dict[str, bool] = {}
         self.files: dict[str, Any] = {}
         self.merged: dict[tuple[tuple[str, Any], ...], Config | None] = {}
@@ -59,18 +64,63 @@ class Composer:
             ConfigError: it cannot be composed, or breaks a rule.
         """
         with user_errors(overrides):
-            parsed = [self.parse(o) for o in overrides]
+            parsed = self.parse_all(overrides)
             refuse_sweeps(parsed)
             try:
                 config = self._merge(parsed)
             except (HydraException, OmegaConfBaseException):
                 config = None  # Hydra reports the error below
-            if config is not None:
-                return validate(config)
-            composed = self._load(overrides)
-            with open_dict(composed):
-                del composed["hydra"]
-            return from_omegaconf(composed)
+        if config is not None:
+            return validate(config)
+        try:
+            with user_errors(overrides):
+                return self._compose(overrides)
+        except ConfigError as error:
+            errors = list(error.errors)
+        if len(overrides) > 1:  # outside of `except`: there every further error would have this one as its context
+            errors += [message for override in overrides for message in self.errors_alone(override)]
+        raise ConfigError(list(dict.fromkeys(errors)))
+
+    def _compose(self, overrides: list[str]) -> Config:
+        """Compose with Hydra."""
+        composed = self._load(overrides)
+        ours = copy.copy(composed)
+        with open_dict(ours):
+            del ours["hydra"]
+        return from_omegaconf(ours, composed)
+
+    def errors_alone(self, override: str) -> list[str]:
+        """Return why Hydra cannot compose an override even by itself; of several it reports the first only."""
+        if override not in self.alone:
+            self.alone[override] = []
+            try:
+                with user_errors([override]):
+                    if "${" not in override and not self.parse(override).is_sweep_override():  # ${} may need others
+                        self._load([override])
+            except ConfigError as error:
+                self.alone[override] = error.errors
+        return self.alone[override]
+
+    def parse_all(self, overrides: Sequence[str]) -> list[Override]:
+        """Parse overrides and check each by itself.
+
+        Raises:
+            ConfigError: some cannot be parsed or break a rule; all of them are named.
+        """
+        errors: list[str] = []
+        parsed: list[Override] = []
+        for override in overrides:
+            try:
+                with user_errors([override]):
+                    parsed.append(self.parse(override))
+                if override not in self.checked:
+                    self.checked[override] = override_errors(parsed[-1])
+                errors += self.checked[override]
+            except ConfigError as error:
+                errors += error.errors
+        if errors:
+            raise ConfigError(list(dict.fromkeys(errors)))
+        return parsed
 
     def parse(self, override: str) -> Override:
         """Parse one override with Hydra's parser."""
@@ -86,18 +136,31 @@ class Composer:
         return self.groups[key]
 
     def load_study(self, overrides: list[str]) -> StudyConfig | None:
-        """Compose the study of `study=NAME` and `study.key=value`; None without any.
+        """Compose the study of `study=NAME` and `study.key=value`; None without any. Its name is the file's by default.
 
         Raises:
-            ConfigError: the file has unknown keys, or values of the wrong type.
+            ConfigError: the file is empty, has unknown keys, or values of the wrong type.
         """
         if not overrides:
             return None
-        folders = [source.path for source in self.loader.get_sources() if source.scheme() == "file"]
+        folders = self.folders()
         with user_errors([*overrides, *(f"--config-dir={folder}" for folder in folders)]):
-            refuse_sweeps([self.parse(o) for o in overrides])
+            refuse_sweeps(self.parse_all(overrides))
+            if errors := chosen_file_errors(overrides, self.config_name, folders):
+                raise ConfigError(errors)
             composed = self._load(overrides)
-            return None if composed.study is None else OmegaConf.to_object(composed.study)
+            option = str(composed.hydra.runtime.choices.get("study") or "")
+            if composed.study is None:
+                if option:
+                    raise ConfigError([f"study={option}  is an empty file; write factors: ..., seeds: ... there"])
+                return None
+            study = OmegaConf.to_object(composed.study)
+            study.name = study.name or option.rpartition("/")[2]
+            return study
+
+    def folders(self) -> list[Path]:
+        """Return the folders that configurations are read from, in Hydra's order."""
+        return [Path(source.path) for source in self.loader.get_sources() if source.scheme() == "file"]
 
     def option_values(self, choice: str) -> dict[str, Any]:
         """Return dotted key -> value of what the file of a group's option sets."""
@@ -108,9 +171,9 @@ class Composer:
         """Expand a swept override to single ones: `a=1,2` -> [`a=1`, `a=2`]; None if it is not swept.
 
         Raises:
-            ConfigError: a kind of sweep that has no list of values, such as interval().
+            ConfigError: no values, too many, or a kind of sweep that has no list of them, such as interval().
         """
-        parsed = self.parse(override)
+        (parsed,) = self.parse_all([override])
         if not parsed.is_sweep_override():
             return None
         if not parsed.is_discrete_sweep():
@@ -186,6 +249,8 @@ class Composer:
                 value = OmegaConf.create({"value": value})["value"]
             if (key, value) == ("study", None):
                 continue
+            if errors := value_errors(key, value, f"{key}={yaml_text(value)}"):
+                raise ConfigError(errors)
             if not isinstance(node, ValueNode) or not is_plain(value):
                 return None
             setattr(getattr(config, group) if group else config, name, node.validate_and_convert(value))

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vitsweep.config.model_schema import DROPOUT_PLACES, RESNET_FIELDS
 from vitsweep.config.schema import Config
+from vitsweep.config.suggestions import unknown_key
 from vitsweep.errors import ConfigError
 
 TYPE_NAMES = {
@@ -49,15 +51,28 @@ def refuse_configured_study(config: Config) -> None:
         raise ConfigError([f"study={name}  is chosen in a configuration file; remove it there and pass study={name}"])
 
 
-def from_omegaconf(config: DictConfig) -> Config:
-    """Convert Hydra's composition and validate it; keys that Config does not have are ignored.
+def from_omegaconf(config: DictConfig, whole: DictConfig | None = None) -> Config:
+    """Convert Hydra's composition and validate it.
+
+    Args:
+        config: the composition without Hydra's own part.
+        whole: the composition with it; an added key that an interpolation there reads is no error.
 
     Raises:
-        ConfigError: values that break a rule.
+        ConfigError: values that break a rule, or keys that Config does not have and nothing reads.
     """
     names = {f.name for f in dataclasses.fields(Config)}
-    plain = {k: v for k, v in OmegaConf.to_container(config, resolve=True).items() if k in names}
+    if errors := _unread_errors([str(key) for key in config if key not in names], config if whole is None else whole):
+        raise ConfigError(errors)
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain = {k: v for k, v in plain.items() if k in names}
     return validate(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain)))
+
+
+def _unread_errors(keys: list[str], config: DictConfig) -> list[str]:
+    """Return a message for each key at the top that no interpolation of the configuration reads."""
+    text = OmegaConf.to_yaml(config) if keys else ""
+    return [unknown_key(key) for key in keys if not re.search(rf"\$\{{{re.escape(key)}[.}}\[]", text)]
 
 
 def from_dict(values: dict[str, Any]) -> Config:

@@ -1,5 +1,6 @@
 """Registration of the schema with Hydra, and Hydra's configuration loader."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,17 @@ def register() -> None:
         store.store(name=SCHEMA, node=Config, provider="vitsweep")
     resolvers: dict[str, Any] = {
         "vitsweep.run_dir": lambda overrides: str(Path("outputs/single", single_name(list(overrides)))),
-        "vitsweep.sweep_dir": lambda name, overrides: str(Path("outputs", name or sweep_name(list(overrides)))),
+        "vitsweep.sweep_dir": sweep_dir,
     }
     register_resolver: Any = OmegaConf.register_new_resolver if IS_HYDRA_13 else OmegaConf.register_resolver
     for name, function in resolvers.items():
         register_resolver(name, function, replace=True)
+
+
+def sweep_dir(name: str | None, overrides: Sequence[str], option: str | None = None) -> str:
+    """Return the directory of a sweep: named by its study, else by the study's file, else by the swept keys."""
+    file = str(option or "").rpartition("/")[2]
+    return str(Path("outputs", name or file or sweep_name(list(overrides))))
 
 
 def make_loader(config_dir: str | None) -> ConfigLoader:

@@ -1,24 +1,22 @@
 """One-line messages for the errors of Hydra, OmegaConf and YAML, in the form `key=value  rule  what to do`."""
 
-import dataclasses
-import difflib
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from vitsweep.config.convert import TYPE_NAMES, describe_type
-from vitsweep.config.overrides import yaml_text
-from vitsweep.config.schema import Config, StudyConfig
+from vitsweep.config.convert import describe_type
+from vitsweep.config.file_rules import study_file_errors
+from vitsweep.config.suggestions import ALL_KEYS, did_you_mean, unknown_key
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.paths import conf_dir
 
-ALL_KEYS = "see --cfg job for all keys"
 UNWRITABLE = (28, 30)  # errno: no space left on device, read-only file system
 UNUSABLE = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
@@ -44,6 +42,8 @@ def user_message(error: BaseException, overrides: Sequence[str] = ()) -> str | N
         return _omegaconf_message(with_key[0], str(error))
     if isinstance(error, HydraException) or (isinstance(error, ValueError) and _is_raised_in_hydra(error)):
         return _hydra_message(error, overrides)
+    if isinstance(error, Exception) and _is_raised_in_hydra(error):
+        return _unforeseen_message(error, overrides)
     if isinstance(error, UNUSABLE) or (isinstance(error, OSError) and error.errno in UNWRITABLE):
         remedy = "choose another hydra.run.dir or hydra.sweep.dir"
         return f"{error.filename}  cannot be written ({error.strerror}); {remedy}"
@@ -76,7 +76,18 @@ def _is_raised_in_hydra(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and "hydra" in trace.tb_frame.f_globals.get("__name__", "").split(".")[0]
+    package = trace.tb_frame.f_globals.get("__name__", "").split(".")[0] if trace is not None else ""
+    return package in ("hydra", "omegaconf", "antlr4")
+
+
+def _unforeseen_message(error: Exception, overrides: Sequence[str]) -> str:
+    """Return the message for an error that Hydra did not mean to raise, such as an AssertionError."""
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    for key, override in zip(keys, overrides, strict=True):
+        if re.split("[./]", key)[0] == "study" and ("study" not in keys or key == "study"):
+            return f"{override}  changes a study, but none is chosen; add study=NAME, a file in conf/study"
+    text = " ".join(str(error).split())[:200]
+    return f"Hydra cannot read this ({type(error).__name__}: {text}); HYDRA_FULL_ERROR=1 shows where"
 
 
 def _yaml_message(error: yaml.YAMLError) -> str:
@@ -95,6 +106,10 @@ def _omegaconf_message(error: OmegaConfBaseException, context: str) -> str:
         return f"{prefix}{key}  refers to {match[1]}, which is unknown; {ALL_KEYS}"
     if match := re.search(r"Environment variable '([^']*)' not found", text):
         return f"{prefix}{key}  needs the environment variable {match[1]}; set it, or give {key} a value"
+    if key == "_dummy_":  # Hydra's name for an interpolation in place of an option
+        return _interpolated_option_message(context)
+    if "Missing mandatory value" in text or "is missing" in text.lower():
+        return f"{prefix}{key}  has no value (???); give it one: {key}=..."
     if match := re.search(r"Unsupported interpolation type (.*)", text):
         return f"{prefix}{key}  uses the resolver {match[1]}, which is unknown; give {key} a value"
     if "does not support deletion" in text:
@@ -106,7 +121,7 @@ def _omegaconf_message(error: OmegaConfBaseException, context: str) -> str:
     if "is not in struct" in text:
         return f"{prefix}{key}  does not exist yet; put a + before it to add it"
     if re.search(r"Key '.*' not in", text):
-        return f"{prefix}{key}  is unknown{did_you_mean(key)}; {ALL_KEYS}"
+        return f"{prefix}{unknown_key(key)}"
     return f"{prefix}{key}  {text}"
 
 
@@ -132,7 +147,8 @@ def _hydra_message(error: BaseException, overrides: Sequence[str]) -> str:
     if isinstance(error, OverrideParseException):
         problem = " ".join(text.split(f"'{error.override}'\n", 1)[-1].split(" expecting ")[0].split())
         problem = "it has no =" if "missing EQUAL" in problem else problem
-        return f"{error.override}  cannot be parsed ({problem}); an override is key=value, special characters in quotes"
+        remedy = _quoted(error.override) or "an override is key=value, special characters in quotes"
+        return f"{error.override}  cannot be parsed ({problem}); {remedy}"
     if isinstance(error, MissingConfigException):
         return _missing_file_message(error, text)
     if text.startswith("Config group override must be a string"):
@@ -147,10 +163,47 @@ def _hydra_message(error: BaseException, overrides: Sequence[str]) -> str:
     return " ".join(text.split())
 
 
+def _quoted(override: str) -> str:
+    """Return how to write an override whose value needs quotes, for a shell; empty if they do not help."""
+    key, _, value = override.partition("=")
+    quoted = f"{key}='" + value.replace("'", "\\'") + "'"
+    try:
+        parsed = OverridesParser.create().parse_overrides([quoted])[0].value() if value else None
+    except HydraException:
+        return ""
+    takes_text = describe_type(key.lstrip("+")).startswith("a text") or key.startswith("hydra.")
+    if parsed != value or not takes_text:
+        return ""
+    return "quote its value: " + (shlex.quote(quoted) if re.search(r'["$`\\!]', quoted) else f'"{quoted}"')
+
+
+def _interpolated_option_message(context: str) -> str:
+    match = re.search(r"'?(\$\{[^'}]*\})", context)
+    where = f"{match[1]}" if match else "an interpolation"
+    return f"{where}  cannot choose from a config group here; write the option's name"
+
+
+PLUGINS = {
+    "hydra/launcher=joblib": "pip install 'vitsweep[joblib]'",
+    "hydra/launcher=submitit_local": "pip install 'vitsweep[slurm]'",
+    "hydra/launcher=submitit_slurm": "pip install 'vitsweep[slurm]'",
+    "hydra/launcher=ray": "pip install hydra-ray-launcher",
+    "hydra/launcher=ray_aws": "pip install hydra-ray-launcher",
+    "hydra/launcher=rq": "pip install hydra-rq-launcher",
+    "hydra/hydra_logging=colorlog": "pip install hydra-colorlog",
+    "hydra/job_logging=colorlog": "pip install hydra-colorlog",
+}
+"""Option of Hydra -> command that installs the plugin that brings it."""
+
+
 def _missing_file_message(error: MissingConfigException, text: str) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     if "primary config" in text or not group:
         return f"--config-name={error.missing_cfg_file}  does not exist; leave it out for config.yaml"
+    if group == "hydra/sweeper":
+        return f"{group}={option}  would train without a plan; vitsweep has its own sweeper: leave hydra/sweeper out"
+    if f"{group}={option}" in PLUGINS:
+        return f"{group}={option}  needs a plugin that is not installed; {PLUGINS[f'{group}={option}']}"
     options = error.options
     allowed = f"; allowed: {', '.join(sorted(options))}" if options else "; no such config group has options"
     return f"{group}={option}  is unknown{allowed}"
@@ -159,7 +212,7 @@ def _missing_file_message(error: MissingConfigException, text: str) -> str:
 def _merge_message(name: str, overrides: Sequence[str]) -> str:
     """Read a file again, since OmegaConf names no key when a list is in place of a mapping."""
     path = _path_of(name, overrides)
-    found = validate_study_file(yaml.safe_load(path.read_text(encoding="utf-8")), f"{name}.yaml") if path else []
+    found = study_file_errors(yaml.safe_load(path.read_text(encoding="utf-8")), f"{name}.yaml") if path else []
     if found and name.startswith("study/"):
         return "\n".join(found)
     return f"{name}.yaml  has a list in place of a mapping, or the reverse; compare it with files in conf/"
@@ -196,48 +249,3 @@ def _path_of(name: str, arguments: Sequence[str]) -> Path | None:
         if option in ("--config-dir", "-cd"):
             folders.append(Path(folder or "".join(arguments[place + 1 : place + 2])))
     return next((path for folder in folders if (path := folder / f"{name}.yaml").is_file()), None)
-
-
-def validate_study_file(content: Any, file: str) -> list[str]:
-    """Return one message for each entry of a study file that is unknown or has the wrong type.
-
-    Args:
-        content: the parsed YAML.
-        file: the file's name in the messages.
-    """
-    if not isinstance(content, dict):
-        kind = TYPE_NAMES.get(type(content), "nothing")
-        return [f"{file}  must be a mapping (name: ..., factors: ..., design: ..., seeds: ...), not {kind}"]
-    allowed = [f.name for f in dataclasses.fields(StudyConfig)]
-    found = []
-    for name, value in content.items():
-        key = f"study.{name}"
-        wanted = {"a list": list, "a mapping": dict}.get(describe_type(key))
-        if name not in allowed:
-            found.append(f"{file}: {key}  is unknown{did_you_mean(key)}; allowed: {', '.join(sorted(allowed))}")
-        elif wanted and not isinstance(value, wanted) and not str(value).startswith("${"):
-            found.append(f"{file}: {key}={yaml_text(value)}  must be {describe_type(key)}")
-    return found
-
-
-def did_you_mean(key: str) -> str:
-    """Return `; did you mean ...?` with the key or group most similar to an unknown one; empty if none is."""
-    last = re.split(r"[./]", key)[-1]
-    separator = "/" if "/" in key else "."
-    known = sorted(known_keys(), key=lambda k: separator not in k)  # the user's own spelling first
-    same_last = [k for k in known if re.split(r"[./]", k)[-1] == last and k != key]
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-    parts = {re.split(r"[./]", k)[-1]: k for k in reversed(known)}
-    close_last = [parts[word] for word in difflib.get_close_matches(last, parts, n=1, cutoff=0.8)]
-    found = [k for k in (*same_last[:1], *close, *close_last) if k != key]
-    return f"; did you mean {found[0]}?" if found else ""
-
-
-def known_keys() -> list[str]:
-    """Return all keys of the configuration, with dots, and all config groups, with slashes."""
-    keys = []
-    for field in dataclasses.fields(Config):
-        kind = StudyConfig if field.name == "study" else field.type
-        inner = [f"{field.name}.{f.name}" for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-        keys += inner or [field.name]
-    return keys + [path.relative_to(conf_dir()).as_posix() for path in sorted(conf_dir().rglob("*")) if path.is_dir()]

@@ -3,13 +3,14 @@
 import dataclasses
 from dataclasses import dataclass
 
-from vitsweep.config.checks import at_least, check, divisors, in_unit_interval, one_of
+from vitsweep.config.checks import check, divisors, in_unit_interval, one_of, within
 
 NETWORKS = ("resnet", "vit")
 PATCHIFY_METHODS = ("conv", "linear")
 RESNET_FIELDS = ("name", "image_size", "num_classes", "num_channels", "hidden_size", "num_hidden_layers")
 DROPOUT_PLACES = ("embedding", "attention_probs", "attention_output", "mlp_hidden", "mlp_output", "head")
 SIZES = ("image_size", "patch_size", "num_channels", "hidden_size")
+MAX_SIZE = 1_000_000
 COUNTS = ("num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
@@ -69,9 +70,11 @@ class ModelConfig:
 
     def errors(self) -> list[str]:
         """Return one message for each broken rule."""
-        found = at_least(1, "model", self, SIZES + COUNTS)
-        found += at_least(2, "model", self, ["num_classes"])
+        found = within(1, MAX_SIZE, "model", self, SIZES + COUNTS)
+        found += within(2, MAX_SIZE, "model", self, ["num_classes"])
         found += one_of(NETWORKS, "model", self, "name")
+        if found:  # the rules below divide by these
+            return found
         return found + (self._resnet_errors() if self.name == "resnet" else self._vit_errors())
 
     def _vit_errors(self) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 SLUG_LENGTH = 80
@@ -45,6 +46,23 @@ def short_key(override: str) -> str:
     return re.split(r"[./]", override_key(override))[-1]
 
 
+def factor_names(keys: Iterable[str], taken: Collection[str] = ()) -> dict[str, str]:
+    """Return key -> the name of its factor: the last word, or the whole key where that is not unique.
+
+    Args:
+        keys: keys of overrides, `model.name` and `data.name`.
+        taken: names of other factors.
+    """
+    keys = list(dict.fromkeys(keys))
+    short = [short_key(key) for key in keys]
+    return {k: k if short.count(s) > 1 or s in taken else s for k, s in zip(keys, short, strict=True)}
+
+
+def level_names(overrides: Iterable[str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return factor -> level of overrides, by the factor_names of their keys."""
+    return {names[override_key(o)]: override_value(o) for o in overrides}
+
+
 def override_value(override: str) -> str:
     """Return the value of an override: `model.patch_size=4` -> `4`."""
     return override.partition("=")[2]
@@ -66,7 +84,7 @@ def with_run_mode(arguments: list[str]) -> list[str]:
 
     A study is a sweep. The configuration cannot say so: Hydra 1.4 reads the mode before it composes.
     """
-    asked = {"-m", "--multirun", "-c", "--cfg"} & set(arguments)
+    asked = {"-m", "--multirun", "-c", "--cfg"} & {a.partition("=")[0] for a in arguments}
     if asked or any(override_key(a) == "hydra.mode" for a in arguments):
         return arguments
     chosen = [i for i, a in enumerate(arguments) if is_study_override(a) and "=" in a and a != "study=null"]
@@ -75,13 +93,15 @@ def with_run_mode(arguments: list[str]) -> list[str]:
 
 def single_name(overrides: list[str]) -> str:
     """Return the name of a single run: its overrides, or `baseline`."""
-    parts = [f"{short_key(o)}={override_value(o)}" for o in overrides if affects_result(o)]
+    named = [o for o in overrides if affects_result(o)]
+    names = factor_names(map(override_key, named))
+    parts = [f"{names[override_key(o)]}={override_value(o)}" for o in named]
     return slug("+".join(parts)) if parts else "baseline"
 
 
 def sweep_name(overrides: list[str]) -> str:
     """Return the name of a sweep without a study file: its swept keys."""
-    keys = [short_key(o) for o in overrides if is_swept(o) and affects_result(o)]
+    keys = list(factor_names(override_key(o) for o in overrides if is_swept(o) and affects_result(o)).values())
     factors = [key for key in keys if key != "seed"]
     return slug("+".join(factors or keys)) if keys else single_name(overrides)
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitsweep.config.checks import (
-    at_least,
     check,
     in_unit_interval,
     is_finite_and_not_negative,
     is_word_or_count,
     one_of,
+    within,
 )
 from vitsweep.config.model_schema import ModelConfig
 
@@ -30,6 +30,7 @@ RETRIES = ("failed", "none")
 ISOLATIONS = ("none", "process")
 SWITCHES = ("auto", "off", "on")
 DEFAULT_ROPE = 0.5  # percent points
+MAX_IMAGES = 10_000_000
 
 
 @dataclass(kw_only=True)
@@ -69,8 +70,8 @@ class DataConfig:
         if self.name == "cifar10" and not self.root:
             found.append("data.root=null  must name the folder where CIFAR-10 is, or where it is to be put")
         if self.name == "shapes":
-            found += at_least(20, "data", self, ["shapes_train", "shapes_test"])
-        return found
+            found += within(20, MAX_IMAGES, "data", self, ["shapes_train", "shapes_test"])
+        return found + check("data", self, ["split_seed"], lambda v: 0 <= v < 2**32, "must lie in 0 .. 2**32 - 1")
 
 
 @dataclass(kw_only=True)
@@ -108,7 +109,7 @@ class RecipeConfig:
 
     def errors(self) -> list[str]:
         """Return one message for each broken rule."""
-        found = at_least(1, "recipe", self, ["epochs", "batch_size"])
+        found = within(1, MAX_IMAGES, "recipe", self, ["epochs", "batch_size"])
         found += one_of(OPTIMIZERS, "recipe", self, "optimizer") + one_of(SCHEDULES, "recipe", self, "schedule")
         found += check("recipe", self, ["lr"], lambda v: 0 < v < math.inf, "must be a positive number")
         not_negative = ["weight_decay", "warmup_epochs", "plateau_patience", "crop_padding"]
@@ -149,7 +150,7 @@ class TrackerConfig:
         found = one_of(TRACKERS, "tracker", self, "name") + one_of(TRACKER_MODES, "tracker", self, "mode")
         if set(self.project) & set("/\\#?%:") or not 0 < len(self.project) <= 128:
             found.append(f"tracker.project={self.project}  must have 1 to 128 characters and none of / \\ # ? % :")
-        return found + check("tracker", self, ["patience_seconds"], lambda v: not v < 0.5, "must be at least 0.5")
+        return found + check("tracker", self, ["patience_seconds"], lambda v: v >= 0.5, "must be at least 0.5")
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from vitsweep.config.overrides import override_key
 from vitsweep.config.schema import SweepConfig
 from vitsweep.run.hydra_task import CELL_KEY, SEPARATOR, CellLoader, CellTask
 from vitsweep.run.packs import Packs
@@ -27,6 +29,23 @@ from vitsweep.study.status import CellStatus, cell_status
 log = logging.getLogger(__name__)
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+SLURM = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+NOT_READ_BY_CELLS = ("hydra.job.chdir", "hydra.job.env_set", "hydra.job.env_copy", "hydra.output_subdir")
+
+
+def launch_errors(config: DictConfig) -> list[str]:
+    """Return a message for a launcher that this machine lacks, and for each setting of Hydra that cells do not read."""
+    target = config.hydra.launcher._target_
+    if target == SLURM and shutil.which("sbatch") is None:
+        where = "start on a machine of the cluster, or use hydra/launcher=submitit_local"
+        return [f"hydra/launcher=submitit_slurm  needs Slurm's sbatch, which is not on PATH; {where}"]
+    return [
+        f"{override}  is not read by the cells of a sweep; leave it out, or set it in the shell"
+        for override in config.hydra.overrides.hydra
+        if target == BASIC and override_key(override).startswith(NOT_READ_BY_CELLS)
+    ]
 
 
 @dataclass

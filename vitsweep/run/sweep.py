@@ -10,14 +10,14 @@ from omegaconf import DictConfig, read_write
 from vitsweep.config.composer import Composer
 from vitsweep.config.schema import SweepConfig
 from vitsweep.paths import PACKAGE_DIR
-from vitsweep.run.launchers import BASIC, Sweep, run_through_hydra
+from vitsweep.run.launchers import BASIC, Sweep, launch_errors, run_through_hydra
 from vitsweep.run.packs import packing_note
 from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.workers import worker_environment
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
-from vitsweep.study.planner import build_plan, freeze_plan
+from vitsweep.study.planner import build_plan, freeze_plan, refuse
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 from vitsweep.train.stop import StopSignals
 
@@ -35,6 +35,7 @@ def run_sweep(config: DictConfig, context: HydraContext, task: TaskFunction, ove
     """
     directory = Path(config.hydra.sweep.dir).absolute()
     composer = Composer(context.config_loader, config.hydra.job.config_name, list(config.hydra.overrides.hydra))
+    refuse(launch_errors(config))
     plan = build_plan(overrides, composer)
     settings = SweepConfig(**plan.cells[0].config["sweep"])
     if settings.dry_run or settings.probe:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitsweep.config.convert import config_hash
-from vitsweep.config.overrides import override_value, short_key, slug, yaml_text
+from vitsweep.config.overrides import factor_names, level_names, slug, yaml_text
 from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.study.design import ArmSpec, Factors
@@ -50,8 +50,9 @@ def sweep_arms(base: list[str], factors: dict[str, list[str]], compose: Compose)
     Raises:
         ConfigError: cells break a rule (all of them are named), or two arms resolve equal.
     """
+    names = factor_names(factors)
     specs = [
-        ArmSpec(levels={short_key(o): override_value(o) for o in combination}, overrides=combination)
+        ArmSpec(levels=level_names(combination, names), overrides=combination)
         for combination in itertools.product(*factors.values())
     ]
     configs = compose_all([[*base, *spec.overrides] for spec in specs], compose)
@@ -226,7 +227,8 @@ def arm_changes(baseline: Config, config: Config) -> dict[str, Any]:
 def arm_name(baseline: Config, config: Config, levels: dict[str, str]) -> str:
     """Return the arm's slug: the leaves that differ, or, when they are many (a group was chosen), its levels."""
     changed = arm_changes(baseline, config)
-    parts = {key.rpartition(".")[2]: yaml_text(value) for key, value in changed.items()}
+    names = factor_names(changed)
+    parts = {names[key]: yaml_text(value) for key, value in changed.items()}
     if len(parts) > 2 or not parts or "model.name" in changed:
         parts = levels
     return slug("+".join(f"{key}={value}" for key, value in parts.items()))

@@ -15,6 +15,7 @@ from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
 
 NUM_SEEDS = 2**32  # seeds are smaller than this
+MAX_SEEDS = 10_000  # replicates of one study
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -265,6 +266,8 @@ def study_seeds(seeds: Any) -> list[int]:
     Raises:
         ConfigError: no integers, none at all, or one twice.
     """
+    if is_integer(seeds) and seeds > MAX_SEEDS:
+        raise ConfigError([f"study.seeds={seeds}  must be at most {MAX_SEEDS}"])
     found = list(range(seeds)) if is_integer(seeds) else seeds
     if not isinstance(found, list) or not found or not all(is_integer(s) and 0 <= s < NUM_SEEDS for s in found):
         raise ConfigError(

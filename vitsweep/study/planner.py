@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,34 @@ from omegaconf import OmegaConf
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import refuse_configured_study
-from vitsweep.config.overrides import is_study_override, override_key, override_value, short_key, sweep_name, yaml_text
+from vitsweep.config.overrides import (
+    factor_names,
+    is_study_override,
+    level_names,
+    override_key,
+    override_value,
+    sweep_name,
+    yaml_text,
+)
 from vitsweep.config.schema import StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.files import remove_temporaries
-from vitsweep.study.arms import Arm, named_arms, refuse_equal_arms, study_arms, sweep_arms
-from vitsweep.study.design import NUM_SEEDS, ArmSpec, aliases, arm_specs, parse_factors, study_seeds
+from vitsweep.study.arms import Arm, compose_all, named_arms, refuse_equal_arms, study_arms, sweep_arms
+from vitsweep.study.claims import claims_errors
+from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors, aliases, arm_specs, parse_factors, study_seeds
 from vitsweep.study.locks import exclusive_access
 from vitsweep.study.plan import Plan, claims_hash, extend_plan, make_plan, plan_hash, read_plan, write_plan
-from vitsweep.study.rules import duplicate_key_errors, level_errors, study_errors, written_levels
+from vitsweep.study.rules import (
+    design_size_errors,
+    duplicate_key_errors,
+    level_errors,
+    placebo_seed_errors,
+    size_errors,
+    study_errors,
+    written_levels,
+)
+
+MAX_ALONE = 100  # levels of a factor that are composed one by one beside other errors
 
 
 def build_plan(overrides: list[str], composer: Composer) -> Plan:
@@ -33,8 +53,10 @@ def build_plan(overrides: list[str], composer: Composer) -> Plan:
     Raises:
         ConfigError: anything that would make a cell impossible or pointless, all of it in one message.
     """
+    composer.parse_all(overrides)
     fixed, factors, seeds = split_overrides(overrides, composer)
     study = composer.load_study([o for o in overrides if is_study_override(o)])
+    refuse(size_errors(" ".join(overrides), math.prod(map(len, factors.values())), len(seeds or [0])))
     if study is None:
         return plain_plan(overrides, fixed, factors, seeds, composer)
     return study_plan(study, fixed, factors, seeds, composer)
@@ -45,20 +67,24 @@ def split_overrides(
 ) -> tuple[list[str], dict[str, list[str]], list[int] | None]:
     """Split into overrides of all arms, swept ones as key -> single overrides, and seeds (None if not given).
 
-    The last override of a key counts, as in Hydra, but a single value after a sweep of the key is an error.
+    The last override of a key counts, as in Hydra, but a second one after a sweep of the key is an error.
 
     Raises:
-        ConfigError: a value is given after a sweep of the same key.
+        ConfigError: a value or a sweep is given after a sweep of the same key.
     """
     fixed: list[str] = []
     factors: dict[str, list[str]] = {}
     seeds = None
+    swept: set[str] = set()
+    errors = []
     for override in overrides:
         if is_study_override(override):
             continue
         levels, key = composer.sweep_values(override), override_key(override)
-        if levels is None and key in factors:
-            raise ConfigError([f"{override}  comes after a sweep of {key} and would undo it; drop one of them"])
+        if key in swept:
+            errors.append(f"{override}  comes after a sweep of {key} and would undo it; drop one of them")
+        if levels is not None:
+            swept.add(key)
         if key == "seed":
             seeds = override_seeds(levels or [override])
         elif levels is None:
@@ -66,6 +92,7 @@ def split_overrides(
         else:
             fixed = [other for other in fixed if override_key(other) != key]
             factors[key] = levels
+    refuse(errors)
     return fixed, factors, seeds
 
 
@@ -76,7 +103,7 @@ def override_seeds(levels: list[str]) -> list[int]:
         ConfigError: one is no seed, or comes twice.
     """
     texts = [override_value(level) for level in levels]
-    if not all(re.fullmatch(r"\d+", text) and int(text) < NUM_SEEDS for text in texts):
+    if not all(re.fullmatch(r"[0-9]+", text) and int(text) < NUM_SEEDS for text in texts):
         raise ConfigError([f"seed={','.join(texts)}  must be integers in 0 .. 2**32 - 1"])
     if len({int(text) for text in texts}) < len(texts):
         raise ConfigError([f"seed={','.join(texts)}  names a seed twice; each seed is one replicate"])
@@ -92,7 +119,8 @@ def plain_plan(
     refuse(shadow_errors(fixed, combinations, composer))
     arms = sweep_arms(fixed, factors, composer)
     refuse_configured_study(arms[0].config)
-    labels = {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
+    names = factor_names(factors)
+    labels = {names[key]: [override_value(level) for level in levels] for key, levels in factors.items()}
     return make_plan(sweep_name(overrides), "grid", fixed, arms, seeds or [arms[0].config.seed], labels)
 
 
@@ -101,16 +129,15 @@ def study_plan(
 ) -> Plan:
     """Build the plan of a study file; other overrides act on all arms, swept ones multiply the study."""
     ours = {override_key(o) for o in fixed} | set(factors)
-    refuse(study_errors(study))
-    levels = parse_factors(study)
-    written = written_levels(study, levels)
-    refuse(level_errors(written, ours))
+    base = [o for o in study.baseline if override_key(o) not in ours] + fixed
+    levels, seeds = checked_factors(study, base, ours, seeds, composer)
     specs = arm_specs(study, levels)
+    versions = [list(version) for version in itertools.product(*factors.values())]
+    refuse(size_errors(f"study={study.name}", len(specs) * len(versions), len(seeds)))
     if study.design != "path":  # there a later step may well change what an earlier one has set
         refuse(duplicate_key_errors(specs))
+    written = written_levels(study, levels)
     written += [(f"arm {arm_label(spec)}", spec.overrides) for spec in specs if len(spec.levels) > 1]
-    base = [o for o in study.baseline if override_key(o) not in ours] + fixed
-    versions = [list(version) for version in itertools.product(*factors.values())]
     arms: list[Arm] = []
     notes: list[str] = []
     for version in versions:
@@ -119,22 +146,68 @@ def study_plan(
         found, remarks = study_arms(base + version, study, levels, specs, composer)
         arms += [dataclasses.replace(arm, overrides=version + arm.overrides) for arm in found]
         notes += [note for note in remarks if note not in notes]
+    names = swept_names(factors, study, arms)
     if len(versions) > 1:
-        arms = multiplied(arms)
+        arms = multiplied(arms, names)
     labels = {name: [arm.levels[name] for arm in arms if name in arm.levels] for name in study.factors}
     labels = {name: list(dict.fromkeys(found)) for name, found in labels.items()}
-    labels |= {short_key(key): [override_value(level) for level in levels] for key, levels in factors.items()}
-    plan = make_plan(study.name, study.design, base, arms, seeds or study_seeds(study.seeds), labels)
-    if study.design == "fraction":
-        names = list(study.factors)
-        notes += [f"cannot be told apart: {row}" for row in aliases(len(names), study.resolution, names)]
-    names = {arm.name for arm in arms}
-    notes += [f"study.published names {arm}, which is not an arm" for arm in study.published if arm not in names]
-    plan.notes, plan.rope, plan.published = notes, study.rope, plain(study.published)
-    plan.claims = plain(study.claims)
+    labels |= {names[key]: [override_value(level) for level in swept] for key, swept in factors.items()}
+    plan = make_plan(study.name, study.design, base, arms, seeds, labels)
+    plan.notes = notes + study_notes(study, plan)
+    plan.rope, plan.published, plan.claims = study.rope, plain(study.published), plain(study.claims)
+    refuse(claims_errors(plan.claims, plan.arms, plan.cells[0].config))
     plan.claims_hash = claims_hash(plan.claims, plan.rope)
     plan.plan_hash = plan_hash(plan)
     return plan
+
+
+def checked_factors(
+    study: StudyConfig, base: list[str], ours: set[str], seeds: list[int] | None, composer: Composer
+) -> tuple[Factors, list[int]]:
+    """Return the factors and seeds of a study, checked.
+
+    Args:
+        study: the file's content.
+        base: overrides of all arms.
+        ours: keys that the command line sets.
+        seeds: those of the command line, if any.
+        composer: composes and types.
+
+    Raises:
+        ConfigError: with the errors of names, numbers, claims, seeds, factors and single levels, all together.
+    """
+    errors = study_errors(study)
+    levels: Factors = {}
+    try:
+        seeds = seeds or study_seeds(study.seeds)
+        errors += placebo_seed_errors(seeds) if study.placebo else []
+    except ConfigError as error:
+        errors += error.errors
+    try:
+        levels = parse_factors(study)
+        errors += level_errors(written_levels(study, levels), ours)
+        errors += design_size_errors(study, levels)
+    except ConfigError as error:
+        errors += error.errors
+    if errors:  # add those of single levels
+        alone = [base, *([*base, *level.overrides] for found in levels.values() for level in found[:MAX_ALONE])]
+        try:
+            compose_all(alone, composer)
+        except ConfigError as error:
+            errors += error.errors
+    refuse(errors)
+    assert seeds is not None
+    return levels, seeds
+
+
+def study_notes(study: StudyConfig, plan: Plan) -> list[str]:
+    """Return notes: what a fraction confounds, and published values that belong to no arm."""
+    notes = []
+    if study.design == "fraction":
+        names = list(study.factors)
+        notes += [f"cannot be told apart: {row}" for row in aliases(len(names), study.resolution, names)]
+    known = {row["arm"] for row in plan.arms}
+    return notes + [f"study.published names {arm}, which is not an arm" for arm in study.published if arm not in known]
 
 
 def freeze_plan(directory: Path, plan: Plan) -> Plan:
@@ -168,18 +241,24 @@ def refuse(errors: list[str]) -> None:
         raise ConfigError(list(dict.fromkeys(errors)))
 
 
-def multiplied(arms: list[Arm]) -> list[Arm]:
+def multiplied(arms: list[Arm], names: dict[str, str]) -> list[Arm]:
     """Merge the arms of all versions of a study, named against the first version's baseline."""
     placebos = [arm for arm in arms if arm.role == "placebo"][:1]
     others = [arm for arm in arms if arm.role != "placebo"]
-    specs = [ArmSpec(levels=arm.levels | swept_levels(arm), overrides=tuple(arm.overrides)) for arm in others]
+    specs = [
+        ArmSpec(levels=arm.levels | level_names(arm.overrides, names), overrides=tuple(arm.overrides)) for arm in others
+    ]
     refuse_equal_arms(specs, [arm.config for arm in others])
     return named_arms(specs, [arm.config for arm in others]) + placebos
 
 
-def swept_levels(arm: Arm) -> dict[str, str]:
-    """Return factor -> level of an arm's overrides, which begin with those swept on the command line."""
-    return {short_key(o): override_value(o) for o in arm.overrides}
+def swept_names(factors: dict[str, list[str]], study: StudyConfig, arms: list[Arm]) -> dict[str, str]:
+    """Return key -> name of its factor, for the keys that the command line sweeps and that the study's levels set.
+
+    A swept key whose last word is a factor of the study keeps its whole name.
+    """
+    own = factor_names([*factors, *(override_key(o) for arm in arms for o in arm.overrides)])
+    return own | {key: key for key in factors if own[key] in study.factors}
 
 
 def shadow_errors(base: list[str], levels: list[tuple[str, tuple[str, ...]]], composer: Composer) -> list[str]:
@@ -209,6 +288,8 @@ def plain(values: Any) -> Any:
 def plan_and_directory(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
     """Build the plan of these overrides; return it with the sweep's directory."""
     hydras = [override for override in overrides if re.split(r"[./]", override_key(override))[0] == "hydra"]
-    plan = build_plan([o for o in overrides if o not in hydras], Composer(loader, config_name, hydras))
+    composer = Composer(loader, config_name, hydras)
+    composer.parse_all(overrides)
+    plan = build_plan([o for o in overrides if o not in hydras], composer)
     composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
     return plan, Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()

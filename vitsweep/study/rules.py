@@ -5,8 +5,11 @@ import re
 
 from vitsweep.config.overrides import affects_result, override_key, yaml_text
 from vitsweep.config.schema import StudyConfig
-from vitsweep.study.design import ArmSpec, Factors
+from vitsweep.study.arms import PLACEBO_SEED_OFFSET
+from vitsweep.study.claims import claims_form_errors
+from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors
 
+MAX_CELLS = 50_000
 TAKEN = ("baseline", "placebo")  # names of arms that every study has or may have
 NOT_IN_STUDIES = ("hydra", "study", "sweep")
 
@@ -33,7 +36,41 @@ def study_errors(study: StudyConfig) -> list[str]:
             )
     for override in study.baseline:
         found += misplaced_errors("study.baseline", override)
-    return found
+    return found + claims_form_errors(study.claims)
+
+
+def size_errors(what: str, num_arms: int, num_seeds: int) -> list[str]:
+    """Return a message if a plan would have more than MAX_CELLS cells."""
+    if num_arms * num_seeds <= MAX_CELLS:
+        return []
+    return [f"{what}  makes {num_arms} arms x {num_seeds} seeds; a study has at most {MAX_CELLS} cells: sweep less"]
+
+
+def design_size_errors(study: StudyConfig, factors: Factors) -> list[str]:
+    """Return a message if a design combines its levels to more than MAX_CELLS arms."""
+    counts = [len(levels) for levels in factors.values()]
+    if study.design == "grid":
+        num_arms = math.prod(count + 1 for count in counts)
+    elif study.design == "pairs":
+        num_arms = 1 + sum(counts) + (sum(counts) ** 2 - sum(count**2 for count in counts)) // 2
+    else:
+        num_arms = 1 + sum(counts)
+    return size_errors(f"study.design={study.design}", num_arms, 1)
+
+
+def placebo_seed_errors(seeds: list[int]) -> list[str]:
+    """Return a message if the placebo, whose streams have another seed, cannot be made for some seeds.
+
+    It trains with seed + PLACEBO_SEED_OFFSET, which must be a seed, and no other replicate's.
+    """
+    last = NUM_SEEDS - 1 - PLACEBO_SEED_OFFSET
+    found = [f"study.seeds={seed}  must be at most {last} beside placebo: true" for seed in seeds if seed > last]
+    return found + [
+        f"study.seeds={seed}  has the placebo of seed {seed} train as seed {seed + PLACEBO_SEED_OFFSET}, another "
+        "replicate; drop one of them"
+        for seed in seeds
+        if seed + PLACEBO_SEED_OFFSET in set(seeds)
+    ]
 
 
 def written_levels(study: StudyConfig, factors: Factors) -> list[tuple[str, tuple[str, ...]]]:

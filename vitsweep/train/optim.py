@@ -7,11 +7,17 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from vitsweep.config.schema import RecipeConfig
+from vitsweep.config.checks import one_of
+from vitsweep.config.schema import OPTIMIZERS, SCHEDULES, RecipeConfig
+from vitsweep.errors import ConfigError
 
 
 def make_optimizer(model: nn.Module, recipe: RecipeConfig) -> torch.optim.Optimizer:
-    """Return AdamW or SGD with weight decay on matrices and kernels only, by dimensions (nanoGPT, model.py)."""
+    """Return AdamW or SGD with weight decay on matrices and kernels only, by dimensions (nanoGPT, model.py).
+
+    Raises:
+        ConfigError: the recipe names another optimizer.
+    """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     decayed = [p for name, p in trained.items() if p.dim() >= 2 and name not in ("class_token", "position_1TD")]
     chosen = {id(p) for p in decayed}
@@ -21,12 +27,20 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig) -> torch.optim.Optimi
     ]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
-    nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    if recipe.optimizer == "sgd":
+        nesterov = recipe.momentum > 0
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    raise ConfigError(one_of(OPTIMIZERS, "recipe", recipe, "optimizer"))
 
 
 def lr_multiplier(recipe: RecipeConfig, step: int, steps_per_epoch: int) -> float:
-    """Return the factor of `recipe.lr` at a step, counted from 0; plateau's own factor comes on top."""
+    """Return the factor of `recipe.lr` at a step, counted from 0; plateau's own factor comes on top.
+
+    Raises:
+        ConfigError: the recipe names another schedule than SCHEDULES.
+    """
+    if recipe.schedule not in SCHEDULES:
+        raise ConfigError(one_of(SCHEDULES, "recipe", recipe, "schedule"))
     warmup_steps = round(recipe.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
         return (step + 1) / warmup_steps

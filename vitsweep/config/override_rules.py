@@ -1,0 +1,134 @@
+"""Rules of single overrides that Hydra does not check: settings that it would accept and that nothing would read.
+
+Hydra and OmegaConf turn 4 into true, ignore `???`, add any key after a +, and accept settings of their own that
+vitsweep's sweeper does not read. Each of these is refused with one message.
+"""
+
+import math
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from hydra.conf import HydraConf
+from hydra.core.override_parser.types import Glob, Override
+from omegaconf import OmegaConf
+
+from vitsweep.config.convert import describe_type
+from vitsweep.config.overrides import yaml_text
+from vitsweep.config.suggestions import known_keys
+
+GROUPS = ("model", "data", "recipe", "tracker")
+MAX_LEVELS = 10_000  # values of one sweep
+NOT_READ = {
+    "hydra.sweep.subdir": "is not read: a cell's folder is <arm>-<hash>/seed=<n> in hydra.sweep.dir; leave it out",
+    "hydra.sweeper": "is not read: write the sweep on the command line (-m model.patch_size=4,8) or in a study file",
+    "hydra.job.num": "is counted by Hydra; leave it out",
+    "hydra.job.override_dirname": "is made by Hydra; leave it out",
+    "hydra.overrides": "is made by Hydra; leave it out",
+    "hydra.runtime": "is made by Hydra; leave it out",
+}
+
+
+def override_errors(override: Override) -> list[str]:
+    """Return a message for each rule that one parsed override breaks."""
+    key, line = override.key_or_group, str(override.input_line)
+    if override.is_delete():
+        return _deletion_errors(key)
+    if override.is_hydra_override():
+        return _hydra_errors(override)
+    if override.is_sweep_override():
+        return sweep_length_errors(override)
+    return value_errors(key, override.value(), line)
+
+
+def value_errors(key: str, value: Any, line: str) -> list[str]:
+    """Return a message for a value that OmegaConf would convert or ignore without a word.
+
+    Args:
+        key: dotted key or config group.
+        value: plain, as Hydra or YAML parses it.
+        line: the override as written.
+    """
+    if value == "???":
+        return [f"{line}  gives no value: ??? marks a missing one; write a value"]
+    if ("/" in key or key in (*GROUPS, "study")) and isinstance(value, str) and "${" in value:
+        return [f"{line}  must be the name of an option, not an interpolation"]
+    if key in GROUPS and value in ({}, []):
+        return [f"{line}  sets nothing; choose an option, or leave it out"]
+    if isinstance(value, dict) and key in (*GROUPS, "sweep"):
+        inner = {f"{key}.{name}": entry for name, entry in value.items()}
+        return [m for name, entry in inner.items() for m in value_errors(name, entry, f"{name}={yaml_text(entry)}")]
+    wanted = describe_type(key)
+    if wanted == "true or false" and isinstance(value, int | float) and value not in (0, 1):
+        return [f"{line}  must be true or false"]
+    if wanted.startswith("a text") and value == "None":
+        empty = "null" if wanted.endswith("null") else "a text"
+        return [f"{line}  is Python's None; write {empty}"]
+    return []
+
+
+def sweep_length_errors(override: Override) -> list[str]:
+    """Return a message for a sweep without values, or with more than MAX_LEVELS."""
+    if not override.is_discrete_sweep():
+        return []
+    if override.config_loader is None and isinstance(override.value(), Glob):
+        return []  # its options are not known here
+    count = num_values(override)
+    if count == 0 and override.input_line and "glob(" in override.input_line:
+        return [f"{override.input_line}  matches no option; glob() is for config groups, e.g. model/depth=glob(*)"]
+    if count == 0:
+        return [f"{override.input_line}  has no value; write at least one"]
+    if count > MAX_LEVELS:
+        return [f"{override.input_line}  has more than {MAX_LEVELS} values; write fewer"]
+    return []
+
+
+def num_values(override: Override) -> float:
+    """Return the number of values of a discrete sweep, infinite for a range that does not end; builds no list."""
+    if override.is_range_sweep():
+        sweep: Any = override.value()
+        if sweep.step == 0:
+            return math.inf
+        return max(0, math.ceil((float(sweep.stop) - float(sweep.start)) / float(sweep.step)))
+    return sum(1 for _ in override.sweep_iterator())
+
+
+def _deletion_errors(key: str) -> list[str]:
+    if key in ("study", "sweep"):
+        return [f"~{key}  cannot be deleted; leave {key}=... out instead"]
+    if key in known_keys() and "/" not in key and key not in GROUPS:
+        value = "null" if describe_type(key).endswith("null") else "..."
+        return [f"~{key}  cannot be deleted; give it a value: {key}={value}"]
+    return []
+
+
+def _hydra_errors(override: Override) -> list[str]:
+    key, line, value = override.key_or_group, override.input_line, override.value()
+    for prefix, rule in NOT_READ.items():
+        if key == prefix or key.startswith(f"{prefix}."):
+            return [f"{line}  {rule}"]
+    if override.is_sweep_override():
+        return [f"{line}  names several values where one belongs; give one"]
+    if key == "hydra/sweeper" and value != "vitsweep":
+        return [f"{line}  would train without a plan; vitsweep has its own sweeper: leave hydra/sweeper out"]
+    if value == "???":
+        return [f"{line}  gives no value: ??? marks a missing one; write a value"]
+    if key in ("hydra.run.dir", "hydra.sweep.dir") and not (isinstance(value, str | int | float) and str(value)):
+        return [f"{line}  must be a folder"]
+    if key == "hydra.verbose" and not isinstance(value, bool | str | list):
+        return [f"{line}  must be true, false, or the names of loggers: [name,name]"]
+    if "." in key and not _is_hydra_key(key):
+        return [f"{line}  is no setting of Hydra; see --cfg hydra for all of them"]
+    return []
+
+
+def _is_hydra_key(key: str) -> bool:
+    """Return True unless Hydra's own schema lacks the key; what plugins add below an open node is not checked."""
+    node: Any = OmegaConf.structured(HydraConf)
+    for name in key.split(".")[1:]:
+        kind = OmegaConf.get_type(node) if OmegaConf.is_dict(node) else None
+        if kind is None or not is_dataclass(kind):
+            return True
+        if name not in {field.name for field in fields(kind)}:
+            return False
+        node = None if OmegaConf.is_missing(node, name) else node._get_node(name)
+    return True
