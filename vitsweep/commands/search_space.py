@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import config_hash
-from vitsweep.config.overrides import affects_result, is_study_override, override_key, override_value, short_key
+from vitsweep.config.overrides import affects_result, factor_names, is_study_override, level_names, override_key
 from vitsweep.errors import ConfigError
 from vitsweep.study.arms import compose_all, named_arms
 from vitsweep.study.design import ArmSpec
@@ -152,12 +152,13 @@ def point_plan(name: str, fixed: list[str], point: list[str], seed: int, compose
         point: overrides that W&B chose, without the seed.
         seed: the replicate.
     """
-    levels = {short_key(o): override_value(o) for o in point}
+    names = factor_names(map(override_key, point))
+    levels = level_names(point, names)
     specs = [ArmSpec(levels={}, overrides=()), ArmSpec(levels=levels, overrides=tuple(point))]
     configs = compose_all([[*fixed, *spec.overrides] for spec in specs], composer)
     if config_hash(configs[0]) == config_hash(configs[1]):
         specs, configs = specs[:1], configs[:1]
-    factors = {short_key(o): [override_value(o)] for o in point}
+    factors = {factor: [level] for factor, level in levels.items()}
     return make_plan(name, "list", fixed, named_arms(specs, configs), [seed], factors)
 
 
