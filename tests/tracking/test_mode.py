@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_wandb_server import FakeWandb
+from tests.support.odd_servers import drip, greet, raw_server
 from tests.support.wandb_fixtures import no_account  # noqa: F401
 from vitsweep.tracking.mode import find_mode, has_key, is_reachable
 
@@ -98,6 +99,19 @@ def test_a_silent_server_is_waited_for_no_longer_than_asked(server_in_mood):
     began = time.monotonic()
     assert not is_reachable(0.5)
     assert 0.4 < time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("answer", [drip, greet], ids=lambda answer: answer.__name__)
+def test_a_server_without_a_whole_http_answer_counts_as_gone(monkeypatch, answer):
+    with raw_server(answer) as url:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        assert not is_reachable(1.0)
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "http://[bad", "http://a b", "http://nowhere.invalid:port"])
+def test_an_invalid_address_counts_as_gone_and_has_no_key(monkeypatch, url):
+    monkeypatch.setenv("WANDB_BASE_URL", url)
+    assert not is_reachable(1.0) and not has_key()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

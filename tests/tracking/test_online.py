@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_wandb_server import KEY
+from tests.support.odd_servers import drip, greet, raw_server
 from tests.support.wandb_cells import PIXEL, ended, make_record, make_row, run_cell
 from tests.support.wandb_fixtures import no_account, own_server, private_names  # noqa: F401
 from vitsweep.config.schema import TrackerConfig
@@ -221,6 +223,19 @@ def test_a_black_hole_costs_seconds(server, tmp_path, warm):
     server.mood.silent.set()
     seconds, tracker = timed_cell(tmp_path / "cell")
     assert 1.5 < seconds < 5 and tracker.runs[0]["mode"] == "offline"
+
+
+@pytest.mark.parametrize("answer", [drip, greet], ids=lambda answer: answer.__name__)
+def test_a_server_without_a_whole_http_answer_means_offline(server, tmp_path, monkeypatch, caplog, answer):
+    with raw_server(answer) as url:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        tracker = run_cell(tmp_path / "cell", make_record(), mode="online")
+    assert tracker.runs[0]["mode"] == "offline"
+    assert re.match("the W&B server does not answer, so this cell is tracked offline; send it", warnings(caplog)[0])
+    assert len(warnings(caplog)) == 1
+    release_service()
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    assert sync(tmp_path) == 0 and [run.state for run in server.runs.values()] == ["finished"]
 
 
 def test_a_server_that_dies_under_way_costs_seconds_and_no_row(server, tmp_path, warm, caplog):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_wandb_server import KEY, FakeWandb
+from tests.support.odd_servers import greet, raw_server
 from tests.support.wandb_cells import make_record, make_row, run_cell
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.config.schema import TrackerConfig
@@ -285,6 +286,14 @@ def test_a_server_that_is_gone_is_reported_in_seconds(server, study, capsys):
     assert sync(study) == 1
     assert time.monotonic() - began < 5
     assert set(lines(capsys).values()) == {"FAILED"}
+
+
+def test_a_server_that_speaks_no_http_is_one_line_a_run(server, study, monkeypatch, capsys):
+    with raw_server(greet) as url:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        assert sync(study / "arm/seed=0") == 1
+    line = f"FAILED   seed=0  done  the W&B server does not answer ({url}); check WANDB_BASE_URL"
+    assert capsys.readouterr().out == line + "\n"
 
 
 def test_sync_without_a_key_says_what_to_do(study):

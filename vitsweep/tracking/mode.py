@@ -14,6 +14,8 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vitsweep.tracking.client import run_with_timeout
+
 DEFAULT_URL = "https://api.forge.coreweave.com"  # of wandb 0.31
 DEFAULT_HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")  # wandb accepts a netrc entry of either
 TOO_BUSY = 429
@@ -41,32 +43,44 @@ def has_key() -> bool:
 
 
 def is_reachable(seconds: float) -> bool:
-    """Return False if the server certainly does not answer; retry while it returns 429 or 5xx.
+    """Return False if the server does not answer as an HTTP server does; retry while it returns 429 or 5xx.
 
     A certificate that this Python does not know, or a proxy set for wandb only, counts as reachable.
 
     Args:
-        seconds: longest wait.
+        seconds: longest wait, for a slow name server or a server that sends its answer byte by byte too.
     """
     settings = read_settings()
     if any(os.environ.get(f"WANDB_{name.upper()}") or settings.get(name) for name in ("http_proxy", "https_proxy")):
         return True
-    url = server_url()
-    deadline = time.monotonic() + seconds
+    # The timeout of urlopen bounds each read of a socket, not the whole request.
+    return run_with_timeout(seconds, lambda: request_health(f"{server_url()}/healthz", time.monotonic() + seconds))
+
+
+def request_health(url: str, deadline: float) -> None:
+    """Send requests until one is answered.
+
+    Raises:
+        OSError: there was no answer until the deadline (time.monotonic()).
+        HTTPException: the answer is not HTTP.
+        ValueError: the URL is invalid.
+    """
     while (left := deadline - time.monotonic()) > 0:
         try:
-            urllib.request.urlopen(f"{url}/healthz", timeout=left).close()
-            return True
+            urllib.request.urlopen(url, timeout=left).close()
+            return
         except urllib.error.HTTPError as answer:
             answer.close()
             if answer.code != TOO_BUSY and answer.code < 500:
-                return True
+                return
         except urllib.error.URLError as error:
-            return isinstance(error.reason, ssl.SSLError)
+            if isinstance(error.reason, ssl.SSLError):
+                return
+            raise
         except OSError:  # broken connection, or no answer in time
             pass
         time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
-    return False
+    raise TimeoutError(url)
 
 
 def server_url() -> str:
@@ -77,7 +91,10 @@ def server_url() -> str:
 
 def server_hosts() -> tuple[str, ...]:
     """Return the host names (with port, if any) under which netrc may hold the key."""
-    host = urlsplit(server_url()).netloc
+    try:
+        host = urlsplit(server_url()).netloc
+    except ValueError:  # a bracket without its pair
+        return ()
     return DEFAULT_HOSTS if host in DEFAULT_HOSTS else (host,)
 
 
