@@ -11,8 +11,9 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from vitsweep.study.plan import CELLS_PATTERN
-from vitsweep.study.record import PLAN_NAME, RECORD_NAME
+from vitsweep.study.record import PLAN_NAME
+
+from .records.report_files import PAGE_NAME, REPORT_NAME, is_current
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +22,12 @@ class ReportAtTheEnd(Callback):
     """Callback that writes `<sweep dir>/report` when a multirun has ended."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the report unless it is up to date or, after a dry run, there is no plan."""
+        """Write the report unless it is current or, after a dry run, there is no plan."""
         directory = Path(str(config.hydra.sweep.dir))
         if not (directory / PLAN_NAME).exists():
             return
-        if is_up_to_date(directory):
-            log.info("Report: %s (nothing new)", directory / "report/index.html")
+        if is_current(directory / REPORT_NAME, directory):
+            log.info("Report: %s (nothing new)", directory / REPORT_NAME / PAGE_NAME)
             return
         try:
             # Imported here: pandas and matplotlib take seconds, which a job's process must not pay for.
@@ -36,13 +37,3 @@ class ReportAtTheEnd(Callback):
         except Exception as error:  # noqa: BLE001 - see the top of this file
             command = f"python -m vitsweep.analysis report {directory}"
             log.warning("No report (%s: %s). Try: %s", type(error).__name__, error, command)
-
-
-def is_up_to_date(directory: Path) -> bool:
-    """Return True if the report was written after the plan and every record."""
-    page = directory / "report" / "index.html"
-    if not page.exists():
-        return False
-    written = page.stat().st_mtime
-    records = (directory / PLAN_NAME, *directory.glob(f"{CELLS_PATTERN}/{RECORD_NAME}"))
-    return all(record.stat().st_mtime < written for record in records)

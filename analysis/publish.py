@@ -14,9 +14,10 @@ from vitsweep.study.record import METRICS_NAME, PLAN_NAME, RECORD_NAME, read_rec
 from vitsweep.tracking.privacy import without_paths
 
 from .records.load import cell_directories, read_plan
-from .report.report import REPORT_NAME, make_report, read_gallery, write_gallery
+from .records.report_files import EXAMPLES_NAME, REPORT_NAME
+from .report.report import make_report, read_gallery, write_gallery
 from .report.results import report_options
-from .statistics.examples import EXAMPLES_NAME, published_bytes
+from .statistics.examples import published_bytes
 
 
 def publish(directory: str | Path, destination: str | Path) -> Path:

@@ -12,9 +12,6 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first: a cluster's node has no screen
-
 LIGHT = {
     "paper": "#ffffff",
     "ink": "#1a1d21",
@@ -97,7 +94,7 @@ def theme(name: str = "light") -> Iterator[dict[str, str]]:
         # Arm names are the user's: a dollar sign must not start mathematics.
         "text.parse_math": False,
     }
-    with plt.rc_context(settings):
+    with matplotlib.rc_context(settings):
         yield color
 
 

@@ -19,8 +19,9 @@ import numpy as np
 from vitsweep.errors import RecordError
 
 from .records.load import load
-from .report.report import GALLERY_NAME, REPORT_NAME, read_gallery, report_judgement, saved_measures
-from .report.results import RESULTS_NAME, input_hashes, report_options
+from .records.report_files import FILES_NAME, GALLERY_NAME, REPORT_NAME, RESULTS_NAME
+from .report.report import read_gallery, report_judgement, saved_measures
+from .report.results import input_hashes, report_options
 from .statistics.examples import TOLERANCE, read_correct
 from .statistics.judgement import Judgement, judge
 
@@ -124,7 +125,7 @@ def changed_files(report: Path, fresh: Path) -> list[str]:
     """Return files of the two reports that differ in more than rounding, with their first differences."""
     lines = []
     names = {p.relative_to(r).as_posix() for r in (report, fresh) for p in r.rglob("*") if p.suffix in COMPARE}
-    for name in sorted(names - {GALLERY_NAME}):
+    for name in sorted(names - {GALLERY_NAME, FILES_NAME}):
         if not (report / name).exists():
             lines.append(f"{name} is missing from the report.")
         elif not (fresh / name).exists():

@@ -16,6 +16,7 @@ from vitsweep.errors import RecordError
 from vitsweep.study.plan import read_plan_values
 from vitsweep.study.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
 
+from .report_files import SKIPPED_FOLDERS
 from .wandb_runs import WandbCells, fetch_cells, is_wandb_source, read_run_files
 
 HISTORY_NAMES = (
@@ -35,7 +36,6 @@ PLAIN_FIELDS = (
 PLAN_KEYS = {"study", "plan_hash", "arms", "cells"}
 PLANNED_KEYS = ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")
 UNPLANNED = "the cells are reported as a plain sweep."
-SKIPPED_FOLDERS = {"report", "wandb", "__pycache__"}
 
 
 @dataclass(kw_only=True)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import Collection
 from matplotlib.colors import is_color_like, to_rgba
 from matplotlib.figure import Figure as Canvas
@@ -55,17 +55,16 @@ def save_figure(figure: Figure, directory: Path) -> str:
 def render(figure: Figure) -> dict[str, bytes]:
     """Draw the figure and return its files: `svg` and `png` in the light theme, `dark png` in the dark one."""
     with theme("light") as color:
-        canvas = plt.figure(figsize=figure.size, layout="constrained")
-        try:
-            figure.draw(canvas, color)
-            # The layout is computed once: computing it again for each file takes longer than drawing.
-            canvas.get_layout_engine().execute(canvas)
-            canvas.set_layout_engine(None)
-            files = {kind: _file_bytes(canvas, kind) for kind in ("svg", "png")}
-            darken(canvas)
-            return files | {"dark png": _file_bytes(canvas, "png")}
-        finally:
-            plt.close(canvas)
+        # Not pyplot: it loads the backend that the environment names, which may need a screen or a notebook.
+        canvas = Canvas(figsize=figure.size, layout="constrained")
+        FigureCanvasAgg(canvas)
+        figure.draw(canvas, color)
+        # The layout is computed once: computing it again for each file takes longer than drawing.
+        canvas.get_layout_engine().execute(canvas)
+        canvas.set_layout_engine(None)
+        files = {kind: _file_bytes(canvas, kind) for kind in ("svg", "png")}
+        darken(canvas)
+        return files | {"dark png": _file_bytes(canvas, "png")}
 
 
 def darken(canvas: Canvas) -> None:

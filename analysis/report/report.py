@@ -6,7 +6,7 @@ cell's rollout measures, so that a report can be made again without checkpoints 
 """
 
 import json
-import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from vitsweep.study.record import METRIC_NAMES
 
 from ..attention.measures import COLUMNS
 from ..records.load import StudyRecords, load
+from ..records.report_files import GALLERY_NAME, PAGE_NAME, REPORT_NAME, RESULTS_NAME, digest_inputs, move_report
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from ..records.wandb_runs import is_wandb_source, report_folder
 from ..statistics.judgement import Judgement, judge
@@ -25,12 +26,10 @@ from .figures import save_figure
 from .health import data_names
 from .health import signature as make_signature
 from .page import Bullets, Page, PictureItem, Text, to_html, to_markdown
-from .results import RESULTS_NAME, results_json
+from .results import results_json
 from .sections import Parts, make_parts
 from .tables import frame_csv
 
-REPORT_NAME = "report"
-GALLERY_NAME = "gallery.json"
 NO_CHECKPOINTS = "W&B has no checkpoints, so there is no rollout gallery."
 NOT_ASKED = "The rollout gallery was not asked for."
 
@@ -52,18 +51,25 @@ def make_report(
         sort: order of the comparison table: planned, or effect.
 
     Raises:
-        RecordError: a directory does not exist, or there is no such metric.
+        RecordError: a directory does not exist, there is no such metric, or `out` holds other files of that name.
     """
     check_metric(metric, gallery)
     source = str(directories[0])
     first = report_folder(source) if is_wandb_source(source) else Path(source) / REPORT_NAME
     saved = read_gallery(first) if gallery == "keep" else None
+    inputs = digest_inputs(*(d for d in directories if not is_wandb_source(str(d))))
     loaded = load(*directories)
     if loaded.is_copy and saved is None:
         saved, gallery = {"panels": [], "notes": [NO_CHECKPOINTS]}, "keep"
     measures, notes = _make_measures(loaded) if gallery == "make" else (saved_measures(saved, loaded), [])
     judgement = judge(loaded, metric, measures)
-    return report_judgement(judgement, Path(out) if out else first, saved, gallery == "make", sort, notes)
+    folder = Path(out) if out else first
+    folder.mkdir(parents=True, exist_ok=True)
+    # Beside the report, so that moving into place is renaming.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as fresh:
+        report_judgement(judgement, Path(fresh), saved, gallery == "make", sort, notes)
+        move_report(Path(fresh), folder, inputs)
+    return folder / PAGE_NAME
 
 
 def check_metric(metric: str, gallery: str) -> None:
@@ -78,20 +84,21 @@ def check_metric(metric: str, gallery: str) -> None:
 def report_judgement(
     judgement: Judgement, folder: Path, saved: dict | None, draw_gallery: bool, sort: str, notes: Sequence[str] = ()
 ) -> Path:
-    """Write the report of a judgement into `folder` and return the path of its index.html.
+    """Write the report of a judgement into an empty folder and return the path of its index.html.
 
     Args:
         saved: gallery to show, from read_gallery; None to make one or, without `draw_gallery`, to show none.
         notes: sentences about the rollout measures.
     """
-    _make_empty(folder)
+    for name in ("figures", "tables"):
+        (folder / name).mkdir()
     gallery = saved or _make_gallery(judgement.selection, folder, draw_gallery)
     gallery["notes"] = list(dict.fromkeys([*gallery["notes"], *notes]))
     gallery["measures"] = _measure_rows(judgement.selection.cells)
     write_gallery(gallery, folder)
     parts = make_parts(judgement, sort, _gallery_items(gallery, folder))
     write_report(judgement, parts, folder, sort)
-    return folder / "index.html"
+    return folder / PAGE_NAME
 
 
 def write_report(judgement: Judgement, parts: Parts, folder: Path, sort: str) -> None:
@@ -105,8 +112,7 @@ def write_report(judgement: Judgement, parts: Parts, folder: Path, sort: str) ->
     for table in parts.tables:
         texts |= {f"tables/{table.name}.csv": table.csv(), f"tables/{table.name}.tex": table.latex()}
     texts |= {"report.md": to_markdown(page, folder), RESULTS_NAME: results_json(judgement, signature, sort)}
-    # The page is written last: if it exists, so does everything else.
-    for name, text in (texts | {"index.html": to_html(page)}).items():
+    for name, text in (texts | {PAGE_NAME: to_html(page)}).items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -199,13 +205,6 @@ def _gallery_items(gallery: dict, folder: Path) -> list:
     if len(notes) == 1:
         return [*items, Text(text=notes[0])]
     return [*items, Bullets(lines=notes)] if notes else items
-
-
-def _make_empty(folder: Path) -> None:
-    # Files of an earlier report about other arms must not lie beside the new one.
-    for name in ("figures", "tables"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir(parents=True)
 
 
 def _title(selection: Selection) -> str:

@@ -10,10 +10,10 @@ import pandas as pd
 from vitsweep.files import finite
 from vitsweep.study.record import RECORD_NAME
 
+from ..records.report_files import RESULTS_NAME
 from ..records.selection import Selection
 from ..statistics.judgement import Judgement
 
-RESULTS_NAME = "results.json"
 RESULTS_SCHEMA = 1
 
 

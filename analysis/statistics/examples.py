@@ -18,10 +18,10 @@ from scipy import special
 
 from vitsweep.study.record import PREDICTIONS_NAME
 
+from ..records.report_files import EXAMPLES_NAME
 from ..records.selection import Selection
 from . import paired as stats
 
-EXAMPLES_NAME = "examples.npz"
 DRAWS = 2000
 CHUNK = 250
 TOLERANCE = 1e-6

@@ -6,6 +6,7 @@ Kinds: determinism (bytes), properties (one row an arm, nothing remote, escaping
 import csv
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -202,6 +203,18 @@ def test_report_without_gallery_imports_no_torch(sweep, tmp_path):
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_backend_of_a_notebook_that_is_not_installed_here_costs_nothing(tmp_path):
+    directory = make_sweep(tmp_path, {"baseline": [0.8, 0.81]}, epochs=2)
+    code = (
+        "import sys; from vitsweep.analysis.__main__ import main;"
+        f"assert main(['report', {str(directory)!r}, '--gallery', 'none']) == 0;"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    environment = os.environ | {"MPLBACKEND": "module://of_a_notebook.backend_inline"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+    assert (directory / "report/figures/curves.png").exists()
+
+
 def test_missing_directory_is_refused_in_one_sentence(tmp_path, capsys):
     assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert "is not a directory; give a sweep's or a cell's directory" in capsys.readouterr().err
@@ -228,12 +241,74 @@ def test_arms_can_be_sorted_by_effect(undrawn, tmp_path):
 
 
 def test_stale_files_of_an_earlier_report_are_removed(undrawn, tmp_path):
-    directory = make_sweep(tmp_path, ARMS)
-    stale = directory / "report/tables/claims.csv"
-    stale.parent.mkdir(parents=True)
-    stale.write_text("old")
+    directory = make_sweep(tmp_path, ARMS, images=50)
     page_of(directory)
-    assert not stale.exists()
+    assert (directory / "report/tables/images.csv").exists()
+    for path in directory.glob("*/*/predictions.npz"):
+        path.unlink()
+    page_of(directory)
+    assert not (directory / "report/tables/images.csv").exists()
+
+
+def test_report_removes_and_overwrites_only_files_that_a_report_wrote(undrawn, tmp_path, capsys):
+    directory, paper = make_sweep(tmp_path / "sweep", ARMS), tmp_path / "paper"
+    (paper / "figures").mkdir(parents=True)
+    (paper / "figures/own.pdf").write_text("mine")
+    for _ in range(2):
+        page_of(directory, out=paper)
+    assert (paper / "figures/own.pdf").read_text() == "mine"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "index.html").write_text("mine")
+    assert main(["report", str(directory), "--gallery", "none", "--out", str(other)]) == 2
+    assert "index.html  was not written by a report; choose another folder" in capsys.readouterr().err
+    assert [p.name for p in other.iterdir()] == ["index.html"] and (other / "index.html").read_text() == "mine"
+
+
+def at_the_end(directory: Path) -> None:
+    ReportAtTheEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(directory)}}}))
+
+
+@pytest.fixture
+def current(undrawn, tmp_path, monkeypatch) -> Path:
+    """A sweep with a report at its end, in an environment without a gallery."""
+    monkeypatch.setitem(sys.modules, "vitsweep.analysis.gallery.gallery", None)
+    directory = make_sweep(tmp_path, ARMS, epochs=1)
+    at_the_end(directory)
+    return directory
+
+
+def test_report_at_the_end_is_current_until_a_record_changes_whatever_the_clock_says(current):
+    page, record = current / "report/index.html", next(current.glob("patch*/seed=0/record.json"))
+    before = page.stat().st_mtime_ns
+    at_the_end(current)
+    assert page.stat().st_mtime_ns == before
+    values = json.loads(record.read_text())
+    values["metrics"]["final"]["test/accuracy"] = 0.123
+    write_json(record, values)
+    os.utime(record, (0, 0))
+    at_the_end(current)
+    assert "| 12.30 |" in (current / "report/report.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["report.md", "tables/arms.csv", "files.json"])
+def test_torn_report_is_made_again(current, name):
+    path = current / "report" / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    at_the_end(current)
+    assert path.read_bytes() == whole
+
+
+def test_report_that_cannot_be_written_leaves_the_old_one(current, monkeypatch):
+    def fail(*arguments):
+        raise OSError("no space left")
+
+    before = {p: p.read_bytes() for p in current.rglob("*") if p.is_file()}
+    monkeypatch.setattr(report, "to_html", fail)
+    with pytest.raises(OSError, match="no space left"):
+        make_report(current, gallery="none")
+    assert before == {p: p.read_bytes() for p in current.rglob("*") if p.is_file()}
 
 
 # Odd folders: each gives a sentence and never a wrong table.
