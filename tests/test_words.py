@@ -13,6 +13,8 @@ BANNED = (
     "hears?|heard|wish(?:es)?|somebody|nobody|let_go|take_back|give_way|clear_away|conclude|kept_measures|afterwards_of|"
     "science|typed_config|counts_as_science|why_alone|with_company|say_packs|look_through|hindrance|turn_down"
 )
+KEPT = ("told apart", "cannot be told", "nothing tells whether", "for somebody who would have stopped")
+"""Phrases of reports: published ones hold them word for word."""
 WORD = re.compile(rf"\b(?:{BANNED})\b", re.IGNORECASE)
 OPENING = re.compile(r"(?:What|Whether|Where|How|Which)\b")
 SOURCES = python_files("vitsweep", "analysis")
@@ -25,10 +27,21 @@ def documented(tree: ast.AST) -> list[tuple[int, str]]:
     return [(getattr(node, "lineno", 1), ast.get_docstring(node) or "") for node in nodes]
 
 
+def without_kept(line: str) -> str:
+    """Return the line without the phrases of KEPT."""
+    for phrase in KEPT:
+        line = line.replace(phrase, "")
+    return line
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_source_uses_the_fields_words(path: Path):
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-    found = [f"{path.relative_to(ROOT)}:{number}: {hit[0]}" for number, line in lines if (hit := WORD.search(line))]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {hit[0]}"
+        for number, line in lines
+        if (hit := WORD.search(without_kept(line)))
+    ]
     assert not found
 
 

@@ -110,7 +110,7 @@ def variance_prior(variance: np.ndarray, freedom: int) -> tuple[float, float]:
     """Estimate degrees of freedom and value of the variance that all patches share (Smyth 2004, section 6.2).
 
     Deviation from the source: how much the true variances scatter is put one standard error higher than estimated. A
-    few hundred patches cannot tell equal variances from unequal ones, and taking them for equal would mark the
+    few hundred patches cannot separate equal variances from unequal ones, and taking them for equal would mark the
     noisiest.
     """
     logs = np.log(np.maximum(variance.ravel(), 1e-12))

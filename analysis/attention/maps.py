@@ -158,7 +158,7 @@ def alpha_hooks(model: nn.Module) -> Iterator[list[Tensor]]:
     """Yield a list that each forward pass fills with every block's calibrated residual weights, (B, T).
 
     The last block may answer only the tokens that the head reads; the others carry no mass there, so its first
-    token's weight standing for all of them changes nothing.
+    token's weight in place of all of them changes nothing.
     """
     seen: list[Tensor] = []
     streams: list[Tensor] = []

@@ -166,7 +166,7 @@ def _check_settings(fusion: str, keep: float) -> None:
 
 
 def _check_mass(row_BRT: Tensor, dtype: torch.dtype) -> None:
-    # Mass is kept exactly when the rows that carried it sum to 1: one cheap sum tells wrong attention.
+    # Mass is kept exactly when the rows that carried it sum to 1: one cheap sum detects wrong attention.
     tolerance = min(1e3 * torch.finfo(dtype).eps, 0.05)
     mass_BR = row_BRT.sum(-1)
     if mass_BR.isnan().any():

@@ -39,7 +39,7 @@ MEASURE_NOTES = {
     "num_hidden_layers": "Arms have different numbers of blocks: a rollout through fewer of them leaves more on the "
     "class token and less mixed, whatever the attention, so prefix mass and mixing also measure the depth.",
 }
-"""Field of the model -> what not to conclude about rollout measures where arms differ in it."""
+"""Field of the model -> limits of conclusions about rollout measures where arms differ in it."""
 
 
 def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned") -> Table:

@@ -59,8 +59,7 @@ REFUSED = {
     "model=${foo}": "model=${foo}  must be the name of an option, not an interpolation",
     "data.root=/a(1)/b": "data.root=/a(1)/b  cannot be parsed (mismatched input '('); quote its value: "
     "\"data.root='/a(1)/b'\"",
-    "data.root=/a=b": "data.root=/a=b  cannot be parsed (mismatched input '='); quote its value: "
-    "\"data.root='/a=b'\"",
+    "data.root=/a=b": "data.root=/a=b  cannot be parsed (mismatched input '='); quote its value: \"data.root='/a=b'\"",
     "hydra.verbose=2": "hydra.verbose=2  must be true, false, or the names of loggers: [name,name]",
     "hydra.sweep.dir=null": "hydra.sweep.dir=null  must be a folder",
     "hydra.run.dir=???": "hydra.run.dir=???  gives no value",

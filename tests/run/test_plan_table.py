@@ -26,6 +26,7 @@ from vitsweep.data.load import stratified_split
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.model.cost import activation_bytes, checkpoint_bytes, training_bytes
 from vitsweep.model.vit import ViT
+from vitsweep.run.plan_table import describe_power
 from vitsweep.study.estimate import (
     PUBLISHED_RUNS,
     PUBLISHED_SPREAD,
@@ -189,7 +190,7 @@ def test_power_of_the_claims_is_told_beside_that_of_the_arms():
     one = Power(num_seeds=5, num_compared=12, spread=0.5, source="", num_claims=3)
     assert one.effect_of_claims == sight(5, 3, 0.5).effect < one.effect == sight(5, 12, 0.5).effect
     sizes = f"{one.effect_of_claims:.2f} points after Holm over 3 claims, {one.effect:.2f} points after Holm over 12"
-    assert sizes in price.sight_sentence(one)
+    assert sizes in describe_power(one)
 
 
 def test_chance_of_equivalence_falls_with_the_family_and_the_spread():
@@ -325,7 +326,7 @@ def test_plan_refuses_a_directory_with_another_baseline(capsys, tmp_path):
         (["study=nothing"], "study=nothing  is unknown"),
         (["model.patch_size=5,7"], "model.patch_size=5  does not divide"),
         (["seed=0,1", "--config-dir", "nowhere"], "--config-dir=nowhere  is not a folder; name one that holds"),
-        (["model.patch_size"], "model.patch_size  cannot be read"),
+        (["model.patch_size"], "model.patch_size  cannot be parsed"),
     ],
 )
 def test_plan_refuses_with_the_right_words(arguments, sentence):

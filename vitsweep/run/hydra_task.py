@@ -1,4 +1,4 @@
-"""What Hydra's launchers get: a config loader that composes nothing, and the task that trains a cell.
+"""Arguments of Hydra's launchers: a config loader that composes nothing, and the task that trains a cell.
 
 Hydra's launchers compose each job again, in the worker, from the YAML files as they are then. Here a job's
 configuration holds only the cell's id, and the cell is read from plan.json. This module lies in the package, not beside

@@ -62,12 +62,12 @@ class Sweep:
 
     @property
     def retry(self) -> bool:
-        """Whether failed cells are trained again."""
+        """Return whether failed cells are trained again."""
         return self.settings.retry == "failed"
 
     @property
     def is_basic(self) -> bool:
-        """Whether cells run on this machine without a launcher plugin; only then are packs trained."""
+        """Return whether cells run on this machine without a launcher plugin; only then are packs trained."""
         return self.config.hydra.launcher._target_ == BASIC
 
     def status(self, cell: Cell) -> CellStatus:
@@ -134,7 +134,7 @@ def run_through_hydra(sweep: Sweep, cells: list[Cell]) -> None:
 
 
 def launch_all(launcher: Launcher, cells: list[Cell], number: int) -> None:
-    """Launch each cell as a job; log what a launcher raises when a worker died, since the records tell the outcome."""
+    """Launch each cell as a job; log what a launcher raises when a worker died, since the records hold the outcome."""
     try:
         launcher.launch([job_overrides([cell]) for cell in cells], initial_job_idx=number)
     except Exception as error:

@@ -132,7 +132,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def free_machine_bytes(meminfo: Path) -> int:
-    """Return the available memory by the kernel, or 16 GiB where it does not tell (macOS)."""
+    """Return the available memory by the kernel, or 16 GiB where it reports none (macOS)."""
     if not meminfo.exists():
         return 2**34
     return int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"))[1]) * 1024

@@ -80,7 +80,7 @@ class Plan:
     published: dict[str, float] = field(default_factory=dict)
     plan_hash: str = ""
     claims_before: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Earlier claims_hash -> its claims, so that a report can tell which are unchanged."""
+    """Earlier claims_hash -> its claims, from which a report sees which are unchanged."""
     seeds_before: list[int] = field(default_factory=list)
     """Number of seeds before each addition of seeds that was made when results were already there."""
 

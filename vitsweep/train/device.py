@@ -80,7 +80,7 @@ def pick_kernels(device: torch.device, *, deterministic: bool) -> None:
 def keep_freed_memory() -> None:
     """Make glibc keep freed memory for the next step, which needs as much again; do nothing with other C libraries.
 
-    By default glibc returns each large activation to the kernel and faults it in again, page by page, in every step
+    By default glibc returns each large activation to the kernel and maps it again, page by page, in every step
     (docs/results/speed/log.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
