@@ -15,7 +15,7 @@ HOST = r"(?:[\w.-]+@[\w.-]+:)?"  # of scp and git
 # A path starts neither inside a word (train/loss) nor after a URL's colon, a closing bracket or `+` (`+/-`).
 START = r"(?<![\w./\\<>)\]}+~-])(?<!:(?=//))"
 LETTER = r"(?:(?!:\s)[^\s,;'\"()\[\]{}<>])"
-# Up to three more words, if a slash follows them: `/home/alice smith/data`, `/home/o'brien/data`, `/srv/[a]/b`.
+# Up to three more words, if a slash follows them: `/home/Your Name/data`, `/home/o'brien/data`, `/srv/[a]/b`.
 WORD = r"[^\s/\\:;='\"()\[\]{}<>]+"
 SEPARATOR = r"(?:[,;'()\[\]{}][ ]?|[ ][(\[{']?)"
 MORE = rf"(?:{SEPARATOR}(?:{WORD}[ '()\[\]{{}}]){{0,2}}{WORD}[)\]}}]?[/\\]|[)\]}}'][/\\]){LETTER}*"
