@@ -6,6 +6,7 @@ and `verify` work on it; one bit per test image is kept of the predictions, whic
 
 import dataclasses
 import shutil
+import sys
 from pathlib import Path
 
 from vitsweep.errors import RecordError
@@ -17,7 +18,7 @@ from .records.load import cell_directories, read_plan
 from .records.report_files import EXAMPLES_NAME, REPORT_NAME
 from .report.report import make_report, read_gallery, write_gallery
 from .report.results import report_options
-from .statistics.examples import published_bytes
+from .statistics.examples import UNREADABLE, published_bytes
 
 
 def publish(directory: str | Path, destination: str | Path) -> Path:
@@ -53,5 +54,7 @@ def _publish_cell(cell: Path, destination: Path) -> None:
         shutil.copyfile(cell / METRICS_NAME, destination / METRICS_NAME)
     try:
         write_atomically(destination / EXAMPLES_NAME, published_bytes(cell))
-    except FileNotFoundError:
-        return  # a cell without predictions
+    except UNREADABLE as error:
+        if not isinstance(error, FileNotFoundError):  # a cell without predictions
+            name = f"{cell.parent.name}/{cell.name}"
+            print(f"{name}  has predictions that cannot be read ({error}); published without", file=sys.stderr)

@@ -1,12 +1,13 @@
 """Recompute every number of a report from its records and list the differences.
 
 The report of a sweep directory, or of a published one, is made again in a temporary folder and compared: numbers in CSV
-and JSON with a relative tolerance of 1e-9, texts exactly, pictures not at all (fonts differ between machines; the
-numbers behind each figure are in its CSV). The gallery's own numbers and each cell's rollout measures need the models,
-so they are taken from the report.
+and JSON with a relative tolerance of 1e-9, texts exactly, those inside SVG too; of pictures nothing else (machines
+place letters differently; the numbers behind each figure are in its CSV). The gallery's own numbers and each cell's
+rollout measures need the models, so they are taken from the report.
 """
 
 import csv
+import html
 import json
 import math
 import re
@@ -22,11 +23,11 @@ from .records.load import load
 from .records.report_files import FILES_NAME, GALLERY_NAME, REPORT_NAME, RESULTS_NAME
 from .report.report import read_gallery, report_judgement, saved_measures
 from .report.results import input_hashes, report_options
-from .statistics.examples import TOLERANCE, read_correct
+from .statistics.examples import TOLERANCE, UNREADABLE, read_correct
 from .statistics.judgement import Judgement, judge
 
 RELATIVE_TOLERANCE = 1e-9
-ENDED = ("done", "failed", "diverged")
+ENDED = ("done", "failed", "diverged", "unreadable")
 """Statuses that a report accounts for; a planned cell with another one is a missing seed."""
 MAX_LINES = 3
 """Differences listed per file; the others are counted."""
@@ -45,7 +46,7 @@ def verify(directory: str | Path) -> list[str]:
     options, gallery, loaded = report_options(report), read_gallery(report), load(directory)
     judgement = judge(loaded, options["metric"], saved_measures(gallery, loaded))
     differences = [*judgement.problems, *missing_seeds(judgement), *missing_arms(judgement, report)]
-    differences += [*changed_records(judgement, report), *wrong_predictions(judgement), *wrong_epochs(judgement)]
+    differences += [*changed_records(judgement, report), *wrong_predictions(judgement)]
     with tempfile.TemporaryDirectory() as fresh:
         report_judgement(judgement, Path(fresh), gallery, False, options["sort"])
         differences += changed_files(report, Path(fresh))
@@ -100,7 +101,7 @@ def wrong_predictions(judgement: Judgement) -> list[str]:
         for when in ("final", "best"):
             try:
                 accuracy = read_correct(Path(cell["directory"]), when)[2].mean()
-            except (OSError, ValueError, KeyError):
+            except UNREADABLE:
                 continue
             stated = cell[f"{when}/test/accuracy"]
             if not abs(stated - accuracy) <= TOLERANCE:
@@ -109,16 +110,6 @@ def wrong_predictions(judgement: Judgement) -> list[str]:
                     f"{100 * accuracy:.4f} %."
                 )
     return lines
-
-
-def wrong_epochs(judgement: Judgement) -> list[str]:
-    """Return finished cells whose metrics.jsonl has another number of epochs than their record."""
-    counts = judgement.selection.history.groupby("cell").size()
-    return [
-        f"{cell} states {epoch} epochs, its metrics.jsonl has {counts.get(cell, 0)}."
-        for cell, epoch in judgement.selection.done()[["cell", "epoch"]].itertuples(index=False)
-        if counts.get(cell, 0) != epoch
-    ]
 
 
 def changed_files(report: Path, fresh: Path) -> list[str]:
@@ -169,6 +160,7 @@ COMPARE = {
     ".md": _compare_text,
     ".html": _compare_text,
     ".tex": _compare_text,
+    ".svg": _compare_text,
 }
 
 
@@ -201,8 +193,16 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _without_pictures(text: str) -> str:
-    text = re.sub(r"<svg.*?</svg>", "<svg>", text, flags=re.DOTALL)
+    """Reduce each SVG to its elements and texts, and drop PNGs."""
+    text = re.sub(r"<svg.*?</svg>", lambda match: f"<svg>{_svg_words(match.group())}</svg>", text, flags=re.DOTALL)
     return re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]*", "data:", text)
+
+
+def _svg_words(svg: str) -> str:
+    """Return the kinds of elements of an SVG and its texts and titles, one a line, in their order."""
+    kinds = " ".join(sorted(set(re.findall(r"<([A-Za-z][\w:-]*)", svg))))
+    words = re.split(r"<[^>]*>", re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL))
+    return "\n".join([kinds, *(html.unescape(word.strip()) for word in words if word.strip())])
 
 
 def _around_difference(one: str, other: str) -> tuple[str, str]:

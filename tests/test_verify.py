@@ -17,16 +17,24 @@ from vitsweep.analysis.report.report import make_report
 from vitsweep.analysis.verify import verify
 
 from tests.support.make_records import make_cell, make_record, make_sweep
+from vitsweep.config.convert import config_hash, to_dict
+from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.study.record import read_record, write_record
 
 ARMS = {"baseline": [0.80, 0.81, 0.80], "patch_size=8": [0.75, 0.755, 0.75]}
 
 
+def write_empty(figure, folder: Path) -> str:
+    """Write an empty picture in place of a drawn one."""
+    (folder / f"{figure.name}.svg").write_text("<svg></svg>")
+    return "<svg></svg>"
+
+
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """Pictures are not what is verified, and drawing them takes most of the time."""
-    monkeypatch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
+    monkeypatch.setattr(report, "save_figure", write_empty)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +42,7 @@ def untouched(tmp_path_factory) -> Path:
     """A sweep with its report, made once."""
     directory = make_sweep(tmp_path_factory.mktemp("untouched"), ARMS, epochs=10, images=2000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
+        patch.setattr(report, "save_figure", write_empty)
         make_report(directory, gallery="none")
     return directory
 
@@ -169,10 +177,93 @@ def test_missing_and_foreign_files_are_found(sweep):
     )
 
 
-def test_report_itself_follows_the_records_whatever_they_say(sweep):
+def test_predictions_that_one_run_lacks_are_named(sweep):
     (cell_of(sweep) / "predictions.npz").unlink()
     make_report(sweep, gallery="none")
-    assert verify(sweep) == []
+    assert verify(sweep) == [
+        f"There are no predictions of {cell_of(sweep).relative_to(sweep)}; other runs have theirs."
+    ]
+
+
+@pytest.mark.parametrize("keep", [0, 1000])
+def test_truncated_predictions_cost_their_part_only(sweep, tmp_path, capsys, keep):
+    path = cell_of(sweep) / "predictions.npz"
+    path.write_bytes(path.read_bytes()[:keep])
+    make_report(sweep, gallery="none")
+    (difference,) = verify(sweep)
+    assert difference.startswith(f"The predictions of {cell_of(sweep).relative_to(sweep)} are not readable (")
+    assert main(["publish", str(sweep), str(tmp_path / "out")]) == 0
+    assert "has predictions that cannot be read" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*/*/examples.npz"))) == 5
+
+
+def change_json(path: Path, *keys: str | int, to: object) -> None:
+    values = part = json.loads(path.read_text())
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = to
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        (("metrics", "final", "val/accuracy"), 0.99, "final val/accuracy 0.99, the last row of metrics.jsonl has 0.7"),
+        (("metrics", "final", "val/loss"), 0.1, "final val/loss 0.1, the last row of metrics.jsonl has"),
+        (("metrics", "best", "epoch"), 1, "best epoch 1, the lowest validation loss is at epoch"),
+        (("metrics", "final", "train/accuracy"), 1.5, "final/train/accuracy 1.5 is no accuracy"),
+        (("seed",), 7, "its record is of patch_size=8, seed 7, whose directory is"),
+        (("arm",), "other", "its record is of other, seed 0, whose directory is"),
+    ],
+)
+def test_record_that_contradicts_itself_its_epochs_or_its_path_is_found(sweep, keys, value, words):
+    change_json(cell_of(sweep) / "record.json", *keys, to=value)
+    make_report(sweep, gallery="none")
+    assert any(words in difference for difference in verify(sweep))
+    assert words in (sweep / "report/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"claims": [{"claim": "all helps", "arm": "patch_size=8"}]}, "claims_hash"), ({"rope": 5.0}, "claims_hash")],
+)
+def test_claims_and_rope_that_were_rewritten_in_the_plan_are_found(sweep, change, words):
+    plan = json.loads((sweep / "plan.json").read_text())
+    (sweep / "plan.json").write_text(json.dumps(plan | change))
+    text = make_report(sweep, gallery="none").read_text()
+    assert "The claims or the ROPE were changed after the first run started" in text or "No claim stands" in text
+    assert any(f"{words} is not that of its claims and ROPE" in difference for difference in verify(sweep))
+
+
+def test_plan_that_was_rewritten_is_found(sweep):
+    change_json(sweep / "plan.json", "arms", 1, "role", to="placebo")
+    make_report(sweep, gallery="none")
+    assert "plan.json: plan_hash is not that of its content; it was changed by hand." in verify(sweep)
+
+
+def test_configuration_that_is_not_that_of_its_hash_is_found(tmp_path):
+    config = Config()
+    record = make_record("baseline", 0, 0.8, config=to_dict(config), config_hash=config_hash(config))
+    path = make_cell(tmp_path, record) / "record.json"
+    make_report(tmp_path, gallery="none")
+    assert verify(tmp_path) == []
+    change_json(path, "config", "recipe", "lr", to=0.5)
+    make_report(tmp_path, gallery="none")
+    assert verify(tmp_path) == [f"{path.parent.relative_to(tmp_path)}: config_hash is not that of its configuration."]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("index.html", "</svg>", "<h1>All arms help</h1></svg>"),
+        ("index.html", "</svg>", "<text>99 %</text></svg>"),
+        ("figures/effects.svg", "</svg>", "<title>99 %</title></svg>"),
+    ],
+)
+def test_text_inside_a_picture_is_verified(sweep, name, old, new):
+    replace(sweep / "report" / name, old, new)
+    differences = verify(sweep)
+    assert differences and all(difference.startswith(f"{name}: ") for difference in differences)
 
 
 def test_verify_without_a_report_is_refused(tmp_path, capsys):

@@ -1,7 +1,8 @@
 """Read records on disk or in W&B into tidy frames: `cells`, one row a cell, and `history`, one row an epoch.
 
 Nothing found on disk is fatal: a damaged, foreign or too new record is left out and named in `problems`. A planned cell
-that was never started is a row with status `planned`, so unfinished work is visible.
+that was never started is a row with status `planned`, so unfinished work is visible; one whose record is left out is
+`unreadable`.
 Numbers stay in the record's units (accuracy a fraction of 1); tables turn them into percent points.
 """
 
@@ -16,6 +17,7 @@ from vitsweep.errors import RecordError
 from vitsweep.study.plan import read_plan_values
 from vitsweep.study.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
 
+from .consistency import cell_contradictions, plan_contradictions
 from .report_files import SKIPPED_FOLDERS
 from .wandb_runs import WandbCells, fetch_cells, is_wandb_source, read_run_files
 
@@ -70,6 +72,7 @@ def load(*directories: str | Path) -> StudyRecords:
             raise RecordError(f"{directory}  is not a directory; give a sweep's or a cell's directory")
         prefix = f"{directory.name}/" if len(directories) > 1 else ""
         plan = None if is_wandb_source(source) else read_plan(directory, problems)
+        problems += plan_contradictions(directory) if plan else []
         found = [] if is_wandb_source(source) else _read_cells(directory, prefix, history, problems)
         wandb_cells = fetch_cells(source) if is_wandb_source(source) else (None if found else read_run_files(directory))
         if wandb_cells:
@@ -78,6 +81,7 @@ def load(*directories: str | Path) -> StudyRecords:
         plans += [plan] if plan else []
         rows += found + _planned(directory, prefix, plan, {row["cell"] for row in found})
     cells, epochs = _cell_frame(rows), _history_frame(history)
+    problems += cell_contradictions(cells, epochs)
     return StudyRecords(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy)
 
 
@@ -163,14 +167,16 @@ def _epoch_rows(folder: Path, cell: str, record: Record, problems: list[str]) ->
 
 
 def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -> list[dict]:
-    """Rows for the cells that the plan lists and that have no record."""
+    """Rows for the cells that the plan lists and that have no readable record, as `planned` or `unreadable`."""
     rows = []
     for planned in plan["cells"] if plan else []:
         cell = prefix + planned["id"]
         if cell in found:
             continue
         known = {key: planned[key] for key in PLANNED_KEYS}
-        record = Record(study=plan["study"], plan_hash=plan["plan_hash"], **known)
+        # A record that cannot be read is named in the problems, and is no cell that did not start.
+        status = "unreadable" if (directory / planned["id"] / RECORD_NAME).exists() else "planned"
+        record = Record(study=plan["study"], plan_hash=plan["plan_hash"], status=status, **known)
         rows.append(_cell_row(directory / planned["id"], cell, record))
     return rows
 

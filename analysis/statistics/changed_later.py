@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from vitsweep.study.plan import claims_hash
+
+from ..records.consistency import NOT_STARTED
 from ..records.selection import Selection
 from . import paired as stats
 
@@ -17,12 +20,20 @@ NULL_STUDIES = 100_000
 
 
 def earlier_hashes(selection: Selection) -> list[str]:
-    """Return the claims hashes of the study's started runs other than the plan's own; [] without a plan."""
-    if selection.plan is None:
+    """Return the claims hashes of the study's started runs other than that of the plan's claims; [] without a plan.
+
+    The hash is computed from the claims and the ROPE as they stand, not taken from the plan.
+    """
+    plan = selection.plan
+    if plan is None:
         return []
-    cells = selection.cells
-    started = cells[(cells["status"] != "planned") & (cells["study"] == selection.study)]
-    return sorted(set(started["claims_hash"]) - {selection.plan.get("claims_hash", "")})
+    planned = {(cell["arm"], cell["config_hash"], cell["seed"]) for cell in plan["cells"]}
+    own = [
+        row.claims_hash
+        for row in selection.cells[~selection.cells["status"].isin(NOT_STARTED)].itertuples()
+        if row.study == selection.study or (row.arm, row.config_hash, row.seed) in planned
+    ]
+    return sorted(set(own) - {claims_hash(plan.get("claims") or [], selection.rope)})
 
 
 def changed_claims(selection: Selection) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ with Satterthwaite's degrees of freedom. Arrays: S seeds, N images, D draws.
 
 import io
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from . import paired as stats
 DRAWS = 2000
 CHUNK = 250
 TOLERANCE = 1e-6
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+"""Exceptions of numpy for a file of predictions that is truncated, damaged or another one."""
 MAX_LISTED = 8
 
 
@@ -53,13 +57,14 @@ class Examples:
 
 def read_examples(selection: Selection) -> Examples | None:
     """Read the predictions of all finished cells, naming those left out; None when no cell has any."""
-    found, problems = None, []
+    found, problems, absent = None, [], []
     for _, cell in selection.done().iterrows():
         try:
             id_N, label_N, correct_N = read_correct(Path(cell["directory"]))
         except FileNotFoundError:
+            absent.append(cell["cell"])
             continue
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             problems.append(f"The predictions of {cell['cell']} are not readable ({error}) and left out.")
             continue
         if found is None:
@@ -69,7 +74,11 @@ def read_examples(selection: Selection) -> Examples | None:
             continue
         found.correct[cell["cell"]] = correct_N
         problems += accuracy_mismatch(cell, correct_N)
-    return found
+    if found and absent:
+        problems.append(f"There are no predictions of {', '.join(absent)}; other runs have theirs.")
+    # Predictions that cannot be read are named, also when no other cell has any.
+    nothing = Examples(id_N=np.empty(0, int), label_N=np.empty(0, int), correct={}, problems=problems)
+    return found or (nothing if problems else None)
 
 
 def accuracy_mismatch(cell: pd.Series, correct_N: np.ndarray) -> list[str]:
@@ -90,14 +99,15 @@ def read_correct(directory: Path, when: str = "final") -> tuple[np.ndarray, np.n
     """
     if not (directory / PREDICTIONS_NAME).exists():
         return _read_published(directory, when)
-    with np.load(directory / PREDICTIONS_NAME) as arrays:
+    # Opened here: numpy leaves a truncated file open.
+    with open(directory / PREDICTIONS_NAME, "rb") as stream, np.load(stream) as arrays:
         id_N, label_N, class_N = (arrays[name] for name in ("id", "label", f"{when}_class"))
     order_N = np.argsort(id_N, kind="stable")
     return id_N[order_N], label_N[order_N], (class_N == label_N)[order_N]
 
 
 def _read_published(directory: Path, when: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    with np.load(directory / EXAMPLES_NAME) as arrays:
+    with open(directory / EXAMPLES_NAME, "rb") as stream, np.load(stream) as arrays:
         step_N, label_N, bits = (arrays[name] for name in ("id_step", "label", f"{when}_correct"))
     id_N = np.cumsum(step_N, dtype=np.int64)
     return id_N, label_N.astype(np.int64), np.unpackbits(bits)[: len(id_N)].astype(bool)

@@ -70,11 +70,10 @@ def with_validation(tmp_path, number: int):
 
 def test_few_validation_images_are_named_with_their_standard_error(tmp_path):
     selection = with_validation(tmp_path, 222)
-    error = 100 * binom.std(222, selection.cells["final/val/accuracy"].iloc[0]) / 222
-    assert (
-        f"only 222 validation images: a validation accuracy near 30 % has a standard error of {error:.1f} points"
-        in (health(selection))
-    )
+    share = selection.cells["final/val/accuracy"].iloc[0]
+    error = 100 * binom.std(222, share) / 222
+    near = f"a validation accuracy near {100 * share:.0f} % has a standard error of {error:.1f} points"
+    assert f"only 222 validation images: {near}" in health(selection)
 
 
 def test_many_validation_images_are_no_worry(tmp_path):

@@ -361,6 +361,15 @@ def test_record_of_a_newer_schema_is_named(undrawn, tmp_path):
     assert arms_csv(directory)[1]["n"] == "2"
 
 
+def test_record_of_a_newer_schema_is_counted_once(undrawn, tmp_path):
+    directory = make_sweep(tmp_path, ARMS)
+    path = next(directory.glob("patch*/seed=2/record.json"))
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    text = page_of(directory).text
+    assert "has schema=2, this version reads 1" in text and "5 of 6 runs finished (1 unreadable)" in text
+    assert "not started" not in text and "Interim" not in text
+
+
 def test_failed_arms_count_in_the_family(undrawn, tmp_path):
     make_sweep(tmp_path, ARMS, plan=None)
     before = float((page_of(tmp_path), arms_csv(tmp_path)[1])[1]["p_holm"])

@@ -3,6 +3,8 @@
 Kinds: reference (a simulation of its own with scipy's t test), properties, the right words.
 """
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats as known
@@ -16,6 +18,7 @@ from vitsweep.analysis.statistics.changed_later import (
 )
 
 from tests.support.make_records import make_cell, make_record, make_sweep
+from vitsweep.study.plan import claims_hash
 
 CLAIM = {"claim": "patch 4 beats patch 8", "arm": "baseline", "than": "patch_size=8"}
 OTHER = {"claim": "added later", "arm": "patch_size=8"}
@@ -28,8 +31,19 @@ def with_hash(tmp_path, before: str, status="done", **plan):
 
 
 def test_claims_of_the_hash_that_the_cells_carry_are_unchanged(tmp_path):
-    selection = with_hash(tmp_path, "new")
+    selection = with_hash(tmp_path, claims_hash([CLAIM], 0.5))
     assert changed_claims(selection) == [] and earlier_hashes(selection) == []
+
+
+@pytest.mark.parametrize("change", [{"claims": [OTHER]}, {"rope": 2.0}, {"study": "renamed"}])
+def test_claims_rewritten_under_the_hash_that_the_cells_carry_are_changed(tmp_path, change):
+    stated = claims_hash([CLAIM], 0.5)
+    sweep = make_sweep(tmp_path, {"baseline": [0.8]}, plan={"claims": [CLAIM]})
+    plan = json.loads((sweep / "plan.json").read_text())
+    assert plan["claims_hash"] == stated
+    (sweep / "plan.json").write_text(json.dumps(plan | {"claims": [OTHER]} | change))
+    selection = select(load(sweep))
+    assert changed_claims(selection) == selection.claims and earlier_hashes(selection) == [stated]
 
 
 def test_claims_of_another_hash_than_the_cells_carry_are_changed(tmp_path):
@@ -54,7 +68,7 @@ def test_planned_cells_do_not_make_a_claim_changed(tmp_path):
 
 
 def test_cells_of_another_study_do_not_make_a_claim_changed(tmp_path):
-    sweep = make_sweep(tmp_path, {"baseline": [0.8]}, plan={"claims": [CLAIM], "claims_hash": ""})
+    sweep = make_sweep(tmp_path, {"baseline": [0.8]}, plan={"claims": [CLAIM]})
     make_cell(sweep, make_record("patch_size=8", 0, 0.7, study="other", claims_hash="theirs"))
     make_cell(sweep, make_record("baseline", 1, 0.8, study="other", claims_hash="theirs"))
     assert earlier_hashes(select(load(sweep))) == []

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vitsweep.files import finite, write_json
-from vitsweep.study.plan import CellId
+from vitsweep.study.plan import Cell, CellId, Plan, claims_hash, plan_hash
 from vitsweep.study.record import Record, write_record
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -74,10 +74,11 @@ def make_cell(sweep: Path, record: Record, *, epochs: int = 10, images: int = 0)
     """Write one cell's directory; `images` test predictions if there are to be any."""
     directory = sweep / cell_id(record)
     directory.mkdir(parents=True, exist_ok=True)
-    write_record(directory, record)
     accuracy = (record.metrics.get("final") or {}).get("test/accuracy") or 0.5
-    rows = [json.dumps(finite(row)) + "\n" for row in make_rows(epochs, accuracy, record.seed)]
-    (directory / "metrics.jsonl").write_text("".join(rows))
+    rows = make_rows(epochs, accuracy, record.seed)
+    record = _with_epochs(record, rows)
+    write_record(directory, record)
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(finite(row)) + "\n" for row in rows))
     if images:
         np.savez_compressed(directory / "predictions.npz", **make_predictions(record, images))
     return directory
@@ -90,11 +91,20 @@ def make_sweep(sweep: Path, accuracies: dict[str, list[float | None]], **options
         options: `plan` (keys of plan.json to set; None for no plan), `epochs`, `images`.
     """
     plan = options.pop("plan", {})
-    records = [make_record(arm, seed, a) for arm, values in accuracies.items() for seed, a in enumerate(values)]
+    known = plan or {}
+    stated = claims_hash(known.get("claims", []), known.get("rope", 0.5))
+    # A hash of its own in `plan` means that the claims, or their absence, are newer than these cells.
+    if "claims_hash" in known:
+        stated = "" if stated else "e" * 64
+    records = [
+        make_record(arm, seed, accuracy, claims_hash=stated)
+        for arm, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
     for record in records:
         make_cell(sweep, record, **options)
     if plan is not None:
-        write_json(sweep / "plan.json", make_plan(records) | plan)
+        write_json(sweep / "plan.json", with_hashes(make_plan(records) | plan))
     return sweep
 
 
@@ -122,6 +132,12 @@ def make_plan(records: list[Record]) -> dict[str, Any]:
         "seeds": sorted({r.seed for r in records}),
         "cells": [{"id": cell_id(r)} | {k: getattr(r, k) for k in keys} for r in records],
     }
+
+
+def with_hashes(plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan with the hashes of its content."""
+    plan = plan | {"claims_hash": claims_hash(plan["claims"], plan["rope"])}
+    return plan | {"plan_hash": plan_hash(Plan(**plan | {"cells": [Cell(**cell) for cell in plan["cells"]]}))}
 
 
 def cell_id(record: Record) -> str:
@@ -169,6 +185,19 @@ def make_predictions(record: Record, images: int) -> dict[str, np.ndarray]:
         found[f"{when}_class"] = np.where(correct_N, label_N, (label_N + 1) % len(CLASSES))
         found[f"{when}_probability"] = np.where(correct_N, 0.9, 0.4).astype(np.float32)
     return found
+
+
+def _with_epochs(record: Record, rows: list[dict[str, Any]]) -> Record:
+    """The finished record with what its epochs say: their number, the last one, the one of the lowest loss."""
+    if record.status != "done" or not rows or not record.metrics:
+        return record
+    best = min(rows, key=lambda row: row["val/loss"])
+    final = record.metrics["final"] | {name: rows[-1][name] for name in ("val/loss", "val/accuracy")}
+    return dataclasses.replace(
+        record,
+        epoch=len(rows),
+        metrics={"final": final, "best": record.metrics["best"] | {"epoch": best["epoch"]}},
+    )
 
 
 def _metrics(accuracy: float | None) -> dict[str, float | None]:

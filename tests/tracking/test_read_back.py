@@ -13,7 +13,7 @@ from vitsweep.analysis.__main__ import main as analysis
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.wandb_runs import parse_source, report_folder
 
-from tests.support.make_records import make_cell, make_plan, make_record
+from tests.support.make_records import make_cell, make_plan, make_record, with_hashes
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import RecordError
@@ -37,7 +37,7 @@ def sweep(tmp_path: Path) -> Path:
         "dropout=none": (0.79, None, None),
     }
     records = [make_record(arm, seed, a) for arm, values in accuracies.items() for seed, a in enumerate(values)]
-    plan = make_plan(records) | {"published": {"baseline": 81.5}, "rope": 0.25}
+    plan = with_hashes(make_plan(records) | {"published": {"baseline": 81.5}, "rope": 0.25})
     records[-2:] = [
         dataclasses.replace(records[-2], status="failed", metrics={}, error=ERROR),
         dataclasses.replace(records[-1], status="diverged", metrics={}, epoch=3),
