@@ -33,6 +33,7 @@ from vitsweep.study.record import read_record, write_record
 from vitsweep.tracking.client import make_settings
 from vitsweep.tracking.pieces import replay, tracker_config
 from vitsweep.tracking.privacy import without_paths
+from vitsweep.tracking.temporary import own_temporary_folder
 from vitsweep.train.stop import Interrupted
 
 log = logging.getLogger(__name__)
@@ -105,9 +106,9 @@ def skip_invalid(error: ConfigError) -> int:
     """End W&B's run of an invalid point as failed; return 0, so that the agent continues with the next point."""
     print(f"{error}\nskipped this point of the search", file=sys.stderr)
     if "WANDB_SWEEP_ID" in os.environ:
-        import wandb
-
-        with suppress(wandb.errors.Error):
+        with own_temporary_folder():  # wandb makes a folder as soon as it is imported
+            import wandb
+        with suppress(wandb.errors.Error), own_temporary_folder():
             run = wandb.init(settings=make_settings(REFUSAL_SECONDS, share_host=False))
             run.summary["error"] = without_paths(str(error))
             run.finish(exit_code=REFUSED)

@@ -19,6 +19,7 @@ from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
 from vitsweep.study.planner import build_plan, freeze_plan, refuse
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
+from vitsweep.tracking.temporary import remove_stale_folders
 from vitsweep.train.stop import StopSignals
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ def run_sweep(config: DictConfig, context: HydraContext, task: TaskFunction, ove
         except KeyboardInterrupt:  # workers may have been killed
             remove_stale_locks(directory, cell_statuses(directory, plan.cells, liveness), liveness)
             raise
+        finally:
+            remove_stale_folders()
     after = cell_statuses(directory, plan.cells, liveness) if todo else before
     remove_stale_locks(directory, after, liveness)
     print_summary(after, merged, directory)

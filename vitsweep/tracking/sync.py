@@ -140,6 +140,7 @@ def sync_with_retries(command: list[str], folder: Path, seconds: float) -> tuple
     """Run `wandb sync`, again if its helper did not start; return its output and the logged error of each run file."""
     for _ in range(TRIES):
         with tempfile.TemporaryDirectory() as scratch:
+            Path(scratch, "wandb").mkdir()  # else the command's log would stay in the system's temporary folder
             output = run_wandb_sync(command, folder, Path(scratch), seconds)
             errors = read_sync_errors(Path(scratch))
         if not last_line(output).startswith(TOO_SOON):
@@ -171,11 +172,12 @@ def run_wandb_sync(command: list[str], folder: Path, scratch: Path, seconds: flo
 
 
 def sync_environment(scratch: Path) -> dict[str, str]:
-    """Return the environment of `wandb sync`: logs in `scratch`, bounded retries, no name of this machine."""
+    """Return the environment of `wandb sync`: its files in `scratch`, bounded retries, no name of this machine."""
     # Without WANDB_SERVICE it starts its own helper, which opens files relative to the right folder.
     inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     settings = {
         "WANDB_DIR": str(scratch),
+        "TMPDIR": str(scratch),
         "WANDB_BASE_URL": server_url(),
         "WANDB_HOST": "",
         "WANDB_PROGRAM": "",

@@ -29,6 +29,7 @@ from vitsweep.tracking.client import (
 from vitsweep.tracking.mode import find_mode, has_key, is_reachable
 from vitsweep.tracking.privacy import without_paths
 from vitsweep.tracking.run import exit_code, history_row, prediction_tables, run_arguments, run_summary
+from vitsweep.tracking.temporary import own_temporary_folder
 
 if TYPE_CHECKING:
     import wandb
@@ -152,7 +153,8 @@ class WandbTracker(Tracker):
         rows = read_rows(self._directory)
         try:
             timeout = OFFLINE_TIMEOUT_SECONDS if mode == "offline" else left
-            self._run = self._open(record, mode, timeout, resuming=bool(rows))
+            with own_temporary_folder():
+                self._run = self._open(record, mode, timeout, resuming=bool(rows))
         except Exception as error:
             if mode == "offline":
                 raise
@@ -160,7 +162,8 @@ class WandbTracker(Tracker):
                 "W&B refuses this run (%s), so it is tracked offline; %s", describe_error(error), self._sync_hint("it")
             )
             mode = "offline"
-            self._run = self._open_again(record, left)
+            with own_temporary_folder():
+                self._run = self._open_again(record, left)
         if self._run is None:
             return
         self.runs = [{"id": self._run.id, "url": self._run.url if mode == "online" else "", "mode": mode}]
