@@ -22,14 +22,14 @@ def mark(name):
     marks[name] = time.time() - began
 from vitsweep.cli import set_wait_policy
 set_wait_policy()
-from vitsweep.config import from_dict
+from vitsweep.config.convert import from_dict
 config = from_dict({"data": {"name": sys.argv[2]}})
 mark("configuration")
-from vitsweep.step import epoch_order, prepare, train_step
-from vitsweep.train import Progress, state_of
+from vitsweep.train.step import epoch_order, prepare, train_step
+from vitsweep.train.fit import TrainingProgress, training_state
 from vitsweep.study.record import Record
 mark("torch imported")
-from vitsweep.data import load_data
+from vitsweep.data.load import load_data
 started = time.time()
 load_data(config)
 load_seconds = time.time() - started
@@ -44,9 +44,9 @@ started = time.time()
 train_step(setup, config, index_B, 1, 1).tolist()
 marks["a further step"] = time.time() - started
 from pathlib import Path
-from vitsweep.checkpoint import save_state
+from vitsweep.train.checkpoint import save_state
 started = time.time()
-save_state(Path(sys.argv[3]), state_of(setup, Progress(), Record()))
+save_state(Path(sys.argv[3]), training_state(setup, TrainingProgress(), Record()))
 marks["a saved state"] = time.time() - started
 marks["data from the cache"] = load_seconds
 print(json.dumps(marks))
