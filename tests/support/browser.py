@@ -7,8 +7,10 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ class Browser:
     """One browser with one page; use it as a context manager."""
 
     def __init__(self):
-        self._home = tempfile.TemporaryDirectory()
+        # The browser's helper processes may write to their profile for a moment after it has ended.
+        self._home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._number = 0
         self._session: str | None = None
         self.messages: list[str] = []
@@ -42,7 +45,10 @@ class Browser:
         # The browser reads file descriptor 3 and writes 4; the shell puts the pipes there.
         command = f"exec {find()} {flags} about:blank 3<&{to_browser} 4>&{from_browser}"
         self._process = subprocess.Popen(
-            ["bash", "-c", command], pass_fds=(to_browser, from_browser), stderr=subprocess.DEVNULL
+            ["bash", "-c", command],
+            pass_fds=(to_browser, from_browser),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         os.close(to_browser)
         os.close(from_browser)
@@ -56,6 +62,8 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait(timeout=20)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         os.close(self._write)
         os.close(self._read)
         self._home.cleanup()
