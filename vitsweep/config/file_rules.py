@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
 from vitsweep.config.convert import TYPE_NAMES, describe_type, flatten
@@ -54,8 +53,8 @@ def file_errors(path: Path, name: str) -> list[str]:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is not None and num_nodes(root, {}) > MAX_NODES:
             return [f"{name}.yaml  repeats its aliases (*name) to more than {MAX_NODES} entries; write it without them"]
-        content = yaml.load(text, Loader=get_yaml_loader())
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError):
+        content = _content(text, root)
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
         return []  # Hydra reports it
     if name.startswith("study/") and "@package" not in text:
         return study_file_errors(content, f"{name}.yaml")
@@ -67,6 +66,13 @@ def file_errors(path: Path, name: str) -> list[str]:
     values = {key: value for key, value in content.items() if key != "defaults"}
     leaves = flatten(values, f"{package}." if package else "")
     return [f"{name}.yaml: {m}" for key, value in leaves.items() for m in leaf_errors(key, value)]
+
+
+def _content(text: str, root: yaml.Node | None) -> Any:
+    """Return the values of a YAML text as Hydra reads them: 1e-3 is a float, and a key stands once."""
+    if isinstance(root, yaml.CollectionNode):
+        return OmegaConf.to_container(OmegaConf.create(text))
+    return root.value if isinstance(root, yaml.ScalarNode) else None
 
 
 def num_nodes(node: yaml.Node, known: dict[int, int]) -> int:

@@ -145,7 +145,9 @@ HYDRA_MESSAGES = {
 def _hydra_message(error: BaseException, overrides: Sequence[str]) -> str:
     text = re.sub(r"\s*See https?://\S+ for details", "", str(error))
     if isinstance(error, OverrideParseException):
-        problem = " ".join(text.split(f"'{error.override}'\n", 1)[-1].split(" expecting ")[0].split())
+        heading = r"(?:Error (?:parsing override|when parsing index).*?['\"]\]?\.?\n)+"  # one or two lines in Hydra 1.4
+        problem = re.sub(rf"^{heading}", "", text, flags=re.DOTALL)
+        problem = " ".join(problem.split(" expecting ")[0].split())
         problem = "it has no =" if "missing EQUAL" in problem else problem
         remedy = _quoted(error.override) or "an override is key=value, special characters in quotes"
         return f"{error.override}  cannot be parsed ({problem}); {remedy}"
