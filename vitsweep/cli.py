@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -53,7 +54,8 @@ class Task:
             if "cell" in composed:
                 retry = composed.sweep.retry == "failed"
                 return train_cell(Path(HydraConfig.get().sweep.dir), composed.cell, retry=retry)
-            config, record = single_cell(from_omegaconf(composed, HydraConfig.instance().cfg))
+            whole: Any = HydraConfig.instance().cfg  # annotated as HydraConf, holds the whole composition
+            config, record = single_cell(from_omegaconf(composed, whole))
             if config.sweep.dry_run or config.sweep.probe:
                 print_cell(config, record)
                 remove_empty_output(directory)

@@ -43,8 +43,9 @@ def order_words(words: Sequence[str]) -> list[str]:
 def to_override(word: str, options: Sequence[str]) -> str:
     """Return `--key=value` as `key=value` unless it is one of Hydra's options; other words unchanged."""
     match = re.fullmatch(r"--([A-Za-z_][^=]*)(=.*)", word, re.DOTALL)
-    is_option = match is None or any(option.startswith(f"--{match[1]}") for option in options)
-    return word if is_option else f"{match[1]}{match[2]}"
+    if match is None or any(option.startswith(f"--{match[1]}") for option in options):
+        return word
+    return f"{match[1]}{match[2]}"
 
 
 def replace_none(override: str) -> str:
@@ -92,8 +93,9 @@ def check_words(words: Sequence[str]) -> None:
         except ConfigError as error:
             errors += error.errors
             continue
-        if override.key_or_group == "hydra.searchpath" and isinstance(override.value(), list):
-            folders += [Path(str(text).removeprefix("file://")) for text in override.value()]
+        value = override.value()
+        if override.key_or_group == "hydra.searchpath" and isinstance(value, list):
+            folders += [Path(str(text).removeprefix("file://")) for text in value]
     folders.append(Path(namespace.config_path or conf_dir()))
     errors += chosen_file_errors(namespace.overrides, namespace.config_name, folders)
     if errors:

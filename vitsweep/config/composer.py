@@ -11,7 +11,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ConfigDefault, GroupDefault
@@ -130,7 +130,9 @@ class Composer:
 
     def is_group(self, override: str) -> bool:
         """Return True if the override chooses from a config group, False if it sets a value."""
-        key = self.parse(override).key_or_group
+        return self._has_options(self.parse(override).key_or_group)
+
+    def _has_options(self, key: str) -> bool:
         if key not in self.groups:
             self.groups[key] = bool(self.loader.get_group_options(key))
         return self.groups[key]
@@ -154,7 +156,7 @@ class Composer:
                 if option:
                     raise ConfigError([f"study={option}  is an empty file; write factors: ..., seeds: ... there"])
                 return None
-            study = OmegaConf.to_object(composed.study)
+            study = cast(StudyConfig, OmegaConf.to_object(composed.study))
             study.name = study.name or option.rpartition("/")[2]
             return study
 
@@ -186,8 +188,8 @@ class Composer:
 
     def _merge(self, overrides: list[Override]) -> Config | None:
         """Merge the files of the choices and the values; None if only Hydra knows the result."""
-        choices = [(o.key_or_group, o.value()) for o in overrides if self.is_group(o.input_line)]
-        values = [(o.key_or_group, o.value()) for o in overrides if not self.is_group(o.input_line)]
+        choices = [(o.key_or_group, o.value()) for o in overrides if self._has_options(o.key_or_group)]
+        values = [(o.key_or_group, o.value()) for o in overrides if not self._has_options(o.key_or_group)]
         is_changing = all(o.type == OverrideType.CHANGE and o.package is None for o in overrides)
         if not is_changing or not all(isinstance(option, str) for _, option in choices):
             return None
@@ -207,11 +209,11 @@ class Composer:
         for place, default in enumerate(primary.defaults_list):
             if isinstance(default, ConfigDefault) and default.package is None:
                 if is_self(default):
-                    found += flatten(OmegaConf.to_container(primary.config)).items()
+                    found += flatten(cast(dict[str, Any], OmegaConf.to_container(primary.config))).items()
                 elif default.path != SCHEMA or place > 0:
                     return None
                 continue
-            group = default.group.lstrip("/") if isinstance(default, GroupDefault) else ""
+            group = (default.group or "").lstrip("/") if isinstance(default, GroupDefault) else ""
             if group.startswith("hydra/"):
                 continue
             option = rest.pop(group, default.value) if group else None
@@ -227,7 +229,7 @@ class Composer:
     def _file(self, path: str) -> Any:
         """Return Hydra's reading of one configuration file, None if there is no such file."""
         if path not in self.files:
-            self.files[path] = self.loader.repository.load_config(path)
+            self.files[path] = self.loader.repository.load_config(path)  # type: ignore[attr-defined]  # only the interface lacks it
         return self.files[path]
 
     def _file_values(self, group: str, option: str) -> dict[str, Any]:
@@ -236,7 +238,8 @@ class Composer:
             return {}
         package = file.header.get("package") or "_group_"
         package = package.replace("_group_", group.replace("/", ".")).replace("_name_", option)
-        return flatten(OmegaConf.to_container(file.config), "" if package == "_global_" else f"{package}.")
+        values = cast(dict[str, Any], OmegaConf.to_container(file.config))
+        return flatten(values, "" if package == "_global_" else f"{package}.")
 
     def _with_values(self, start: Config, values: Iterable[tuple[str, Any]]) -> Config | None:
         """Return a copy of `start` with values, converted by OmegaConf; None if one is not plain or has no such key."""

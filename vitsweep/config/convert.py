@@ -7,7 +7,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -64,9 +64,9 @@ def from_omegaconf(config: DictConfig, whole: DictConfig | None = None) -> Confi
     names = {f.name for f in dataclasses.fields(Config)}
     if errors := _unread_errors([str(key) for key in config if key not in names], config if whole is None else whole):
         raise ConfigError(errors)
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     plain = {k: v for k, v in plain.items() if k in names}
-    return validate(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain)))
+    return validate(cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))))
 
 
 def _unread_errors(keys: list[str], config: DictConfig) -> list[str]:
@@ -97,7 +97,7 @@ def _build(kind: type, values: dict[str, Any], prefix: str, errors: list[str]) -
         types = _types(kind).get(name)
         if types is None:
             errors.append(f"{key}  is unknown; it may come from a newer version of vitsweep")
-        elif dataclasses.is_dataclass(types[0]) and isinstance(value, dict):
+        elif _is_group(types[0]) and isinstance(value, dict):
             converted[name] = _build(types[0], value, f"{key}.", errors)
         elif Any in types or type(value) in types:
             converted[name] = copy.deepcopy(value) if isinstance(value, list | dict) else value
@@ -106,6 +106,11 @@ def _build(kind: type, values: dict[str, Any], prefix: str, errors: list[str]) -
         else:
             errors.append(f"{key}={json.dumps(value)}  must be {describe_type(key)}")
     return kind(**converted)
+
+
+def _is_group(kind: Any) -> bool:
+    """Return True for the dataclass of a group, such as ModelConfig."""
+    return dataclasses.is_dataclass(kind)
 
 
 @cache
@@ -122,10 +127,8 @@ def describe_type(key: str) -> str:
     """Describe the type of a dotted key's value, e.g. "an integer or null"; empty for an unknown key."""
     kinds: tuple[Any, ...] = (Config,)
     for name in key.split("."):
-        kinds = _types(kinds[0]).get(name, ()) if kinds and dataclasses.is_dataclass(kinds[0]) else ()
-    words = [
-        TYPE_NAMES.get(kind, "a mapping") for kind in kinds if kind in TYPE_NAMES or dataclasses.is_dataclass(kind)
-    ]
+        kinds = _types(kinds[0]).get(name, ()) if kinds and _is_group(kinds[0]) else ()
+    words = [TYPE_NAMES.get(kind, "a mapping") for kind in kinds if kind in TYPE_NAMES or _is_group(kind)]
     return " or ".join(words[:1] + ["null"] * (type(None) in kinds))
 
 

@@ -8,6 +8,7 @@ import hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -29,7 +30,7 @@ def main_options() -> dict[str, Any]:
     """
     if IS_HYDRA_13:
         return VERSION_BASE
-    from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
+    from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS  # type: ignore[attr-defined]  # new in 1.4
 
     return {"execution_whitelist": UNSAFE_DISABLE_EXECUTION_CHECKS}
 
@@ -67,7 +68,7 @@ def make_loader(config_dir: str | None) -> ConfigLoader:
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
             raise ConfigError([f"--config-dir={config_dir}  is not a folder; name one that holds study/<name>.yaml"])
-        search_path.append("command-line", f"file://{folder}", anchor="main")
+        search_path.append("command-line", f"file://{folder}", anchor=SearchPathQuery("main", None))
     GlobalHydra.instance().clear()
     try:
         return Hydra.create_main_hydra2(task_name="plan", config_search_path=search_path).config_loader

@@ -1,7 +1,9 @@
 """Settings of the network, `model` in the configuration, and their rules."""
 
 import dataclasses
+import operator
 from dataclasses import dataclass
+from functools import partial
 
 from vitsweep.config.checks import check, divisors, in_unit_interval, one_of, within
 
@@ -96,10 +98,11 @@ class ModelConfig:
     def _resnet_errors(self) -> list[str]:
         found = []
         for name, divisor in (("hidden_size", 8), ("num_hidden_layers", 4)):
-            rule = f"must be divisible by {divisor} for model=resnet"
-            found += check("model", self, [name], lambda value, by=divisor: value <= 0 or value % by == 0, rule)
+            value = getattr(self, name)
+            if value > 0 and value % divisor:
+                found.append(f"model.{name}={value}  must be divisible by {divisor} for model=resnet")
         for unused in (field for field in dataclasses.fields(self) if field.name not in RESNET_FIELDS):
             default = "null" if unused.default is None else unused.default
             rule = f"is not read by model=resnet; leave it out, or set it back to {default} beside model=resnet"
-            found += check("model", self, [unused.name], lambda value, own=unused.default: value == own, rule)
+            found += check("model", self, [unused.name], partial(operator.eq, unused.default), rule)
         return found

@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,11 @@ def find_cifar10(root: Path) -> Source | None:
     """Return the archive under `root`, else the extracted batches under `root` or in it, else None."""
     archive = root / ARCHIVE
     if archive.is_file():  # before the batches: an interrupted extraction leaves some of them
-        return _make_source(f"the archive {archive}", [archive], lambda: _read_archive(archive))
+        return _make_source(f"the archive {archive}", [archive], partial(_read_archive, archive))
     for folder in (root / FOLDER, root):
         if (folder / "data_batch_1").is_file():
             files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-            return _make_source(f"the batches in {folder}", files, lambda folder=folder: _read_batches(folder))
+            return _make_source(f"the batches in {folder}", files, partial(_read_batches, folder))
     return None
 
 

@@ -78,7 +78,7 @@ def hash_facts(facts: list) -> str:
 def hash_pixels(image_NCHW: np.ndarray) -> np.ndarray:
     """Return the SHA-256 of each image's pixels as four big-endian uint64, shape (N, 4), which sort like digests."""
     rows = np.ascontiguousarray(image_NCHW).reshape(len(image_NCHW), -1)
-    return np.frombuffer(b"".join(hashlib.sha256(row).digest() for row in rows), dtype=">u8").reshape(-1, 4)
+    return np.frombuffer(b"".join(hashlib.sha256(row.data).digest() for row in rows), dtype=">u8").reshape(-1, 4)
 
 
 def hash_content(images: Images, label_N: np.ndarray, digest_N4: np.ndarray) -> str:

@@ -57,8 +57,11 @@ def find_source(name: str, root: Path, image_size: int, num_channels: int, val: 
     """
     if name == "cifar10":
         # The user cache has the download if `root` was not writable.
-        folders = {"image_size": image_size, "num_channels": num_channels, "resize": False, "val": val}
-        return find_cifar10(root) or find_folders(root, **folders) or find_cifar10(user_cache_dir())
+        return (
+            find_cifar10(root)
+            or find_folders(root, image_size=image_size, num_channels=num_channels, resize=False, val=val)
+            or find_cifar10(user_cache_dir())
+        )
     source = find_folders(root, image_size=image_size, num_channels=num_channels, resize=True, val=val)
     if source is None:
         raise DataError(
@@ -83,7 +86,9 @@ def _download_cifar10(config: DataConfig, root: Path) -> Source:
         archive = download_archive(folder)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise DataError(_missing_message(root, f"the download failed ({error})")) from error
-    return find_cifar10(archive.parent)
+    source = find_cifar10(archive.parent)
+    assert source is not None, f"{archive} has just been downloaded"
+    return source
 
 
 def _missing_message(root: Path, reason: str) -> str:

@@ -4,7 +4,7 @@ from vitsweep.config.schema import Config
 from vitsweep.model.resnet import ResNet
 from vitsweep.model.vit import ViT
 
-MODEL_CLASSES = {"resnet": ResNet, "vit": ViT}
+MODEL_CLASSES: dict[str, type[ResNet] | type[ViT]] = {"resnet": ResNet, "vit": ViT}
 
 
 def make_model(config: Config) -> ResNet | ViT:

@@ -31,8 +31,8 @@ def draw_levels(count: int, generator: torch.Generator | None = None) -> Tensor:
         return words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
     # numpy's generator takes half of torch's time; torch's generator seeds it.
     seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))
-    words = np.random.PCG64DXSM(seed).random_raw((count + 3) // 4)
-    return torch.from_numpy(words.view(np.int16))[:count]
+    raw = np.random.PCG64DXSM(seed).random_raw((count + 3) // 4)
+    return torch.from_numpy(raw.view(np.int16))[:count]
 
 
 def levels_to_mask(level: Tensor, num_dropped: int | Tensor) -> Tensor:
@@ -46,7 +46,8 @@ def levels_to_mask(level: Tensor, num_dropped: int | Tensor) -> Tensor:
     first_dropped = LEVELS // 2 - num_dropped
     if isinstance(first_dropped, Tensor):
         first_dropped = first_dropped.to(level.dtype)
-    return level.clamp_(first_dropped - 1, first_dropped).sub_(first_dropped)
+    # torch's stubs take two integers or two tensors, not the union.
+    return level.clamp_(first_dropped - 1, first_dropped).sub_(first_dropped)  # type: ignore[arg-type]
 
 
 def random_mask(x: Tensor, num_dropped: int) -> Tensor:
@@ -149,7 +150,7 @@ class _Attend(torch.autograd.Function):
         ctx.scale, ctx.keep_scale = q.shape[-1] ** -0.5, LEVELS / (LEVELS - num_dropped)
         prob = attention_probs(q, k, ctx.scale)
         keep = random_mask(prob, num_dropped) if num_dropped else None
-        kept = apply_mask(prob, keep) if num_dropped else prob
+        kept = prob if keep is None else apply_mask(prob, keep)
         ctx.save_for_backward(q, k, v, prob, keep)
         return torch.baddbmm(v.new_empty(1), kept, v, beta=0, alpha=ctx.keep_scale).view(q_BNLE.shape)
 

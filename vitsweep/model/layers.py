@@ -4,6 +4,8 @@ On the CPU they use cpu_ops; torch's own dropout is slow there, since `bernoulli
 Shapes: B batch, L tokens, D width, N heads, E = D / N, F hidden width of the MLP.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +22,9 @@ class Dropout(nn.Module):
     Args:
         rate: share of elements dropped, in [0, 1).
     """
+
+    mask: Tensor | None
+    scale: Tensor  # set with `mask`
 
     def __init__(self, rate: float):
         super().__init__()
@@ -59,7 +64,7 @@ class Attention(nn.Module):
         self.probs_dropout = Dropout(probs_dropout)
         self.projection = Linear(hidden_size, hidden_size, bias=bias)
         self.output_dropout = Dropout(output_dropout)
-        self.attention_hook = None
+        self.attention_hook: Callable[[Tensor], None] | None = None
 
     def forward(self, token_BLD: Tensor, num_queries: int | None = None) -> Tensor:
         """Return the attention output (B, L, D), or that of the first `num_queries` tokens."""

@@ -132,7 +132,7 @@ def capture_attention(model: ViT, reduce: Callable[[Tensor], Tensor] | None = No
     if not model.has_attention:
         raise ConfigError([f"model={model.config.name}  has no attention; allowed: model=vit"])
     captured: list[Tensor] = []
-    attentions: list[Attention] = [block.attention for block in model.blocks]
+    attentions: list[Attention] = [module for module in model.blocks.modules() if isinstance(module, Attention)]
     modes = [(module, module.training) for module in model.modules()]
     clear_hook = model.register_forward_pre_hook(lambda *_: captured.clear())
     model.eval()

@@ -232,7 +232,7 @@ def aliases(num_factors: int, resolution: int, names: list[str]) -> list[str]:
     """Return the main effects and pairs that a fraction cannot separate, as `a:b = c:d`; each set once."""
     words = defining_words(generators(num_factors, resolution))
     effects = [frozenset(e) for n in (1, 2) for e in itertools.combinations(range(num_factors), n)]
-    sets = {}
+    sets: dict[frozenset[frozenset[int]], str] = {}
     for effect in effects:
         same = [other for other in effects if other == effect or (other ^ effect) in words]
         if len(same) > 1:
