@@ -27,7 +27,7 @@ from .statistics.examples import TOLERANCE, UNREADABLE, read_correct
 from .statistics.judgement import Judgement, judge
 
 RELATIVE_TOLERANCE = 1e-9
-ENDED = ("done", "failed", "diverged", "unreadable")
+ENDED = ("done", "failed", "diverged", "unreadable", "left out")
 """Statuses that a report accounts for; a planned cell with another one is a missing seed."""
 MAX_LINES = 3
 """Differences listed per file; the others are counted."""
@@ -84,7 +84,7 @@ def missing_arms(judgement: Judgement, report: Path) -> list[str]:
     planned = [arm["arm"] for arm in selection.plan["arms"]] if selection.plan else []
     lines = [f"Arm {arm} was started and is not in the report." for arm in dict.fromkeys(started) if arm not in shown]
     lines += [f"Arm {arm} is planned and has no cell." for arm in planned if arm not in selection.arms]
-    return lines + [note for note in selection.notes if "left out" in note]
+    return lines + [note for note in selection.notes if "eft out" in note or note in selection.alarms]
 
 
 def changed_records(judgement: Judgement, report: Path) -> list[str]:

@@ -16,8 +16,8 @@ from vitsweep.study.plan import CellId, claims_hash, plan_hash, read_plan
 from vitsweep.study.record import METRIC_NAMES
 
 TOLERANCE = 1e-6
-NOT_STARTED = ("planned", "unreadable")
-"""Statuses of rows that come from the plan, since the cell has no record that can be read."""
+NOT_STARTED = ("planned", "unreadable", "left out")
+"""Statuses of rows that come from the plan, since the cell has no record that can be read or compared."""
 LAST_ROW = ("val/loss", "val/accuracy")
 """Metrics that a record's `final` repeats from the last row of metrics.jsonl."""
 

@@ -52,7 +52,7 @@ class StudyRecords:
     problems: list[str]
     """A sentence for each thing that could not be read or does not belong."""
     plans: list[dict[str, Any]] = field(default_factory=list)
-    """The plan.json of each directory that has one."""
+    """The plan.json of each directory that has one; ids of its cells as in `cells`."""
     is_copy: bool = False
     """True if some of it comes from W&B, which has no predictions and no checkpoints."""
 
@@ -78,9 +78,9 @@ def load(*directories: str | Path) -> StudyRecords:
         if wandb_cells:
             found, plan, is_copy = _wandb_rows(wandb_cells, directory, prefix, history), plan or wandb_cells.plan, True
             problems += wandb_cells.problems
-        plans += [plan] if plan else []
         rows += found + _planned(directory, prefix, plan, {row["cell"] for row in found})
-    cells, epochs = _cell_frame(rows), _history_frame(history)
+        plans += [plan | {"cells": [c | {"id": prefix + c["id"]} for c in plan["cells"]]}] if plan else []
+    cells, epochs = cell_frame(rows), _history_frame(history)
     problems += cell_contradictions(cells, epochs)
     return StudyRecords(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy)
 
@@ -89,7 +89,7 @@ def _wandb_rows(wandb_cells: WandbCells, directory: Path, prefix: str, history: 
     """Rows for the cells that W&B has; the directory of such a cell does not exist."""
     for cell, record, epochs in wandb_cells.cells:
         history += [row | {"cell": prefix + cell, "arm": record.arm, "seed": record.seed} for row in epochs]
-    return [_cell_row(directory / cell, prefix + cell, record) for cell, record, _ in wandb_cells.cells]
+    return [cell_row(directory / cell, prefix + cell, record) for cell, record, _ in wandb_cells.cells]
 
 
 def read_plan(directory: Path, problems: list[str]) -> dict[str, Any] | None:
@@ -133,7 +133,7 @@ def _read_cells(directory: Path, prefix: str, history: list[dict], problems: lis
         cell = prefix + (relative if relative != "." else "cell")
         try:
             record = read_record(folder)
-            row = _cell_row(folder, cell, record)
+            row = cell_row(folder, cell, record)
         except (RecordError, OSError, TypeError, AttributeError) as error:
             problems.append(_left_out(cell, folder, error))
             continue
@@ -147,7 +147,8 @@ def _left_out(cell: str, folder: Path, error: Exception) -> str:
     return f"Left out {cell}: its {RECORD_NAME} {text}."
 
 
-def _cell_row(folder: Path, cell: str, record: Record) -> dict[str, Any]:
+def cell_row(folder: Path, cell: str, record: Record) -> dict[str, Any]:
+    """Return the row of StudyRecords.cells for a record."""
     row: dict[str, Any] = {"directory": str(folder), "cell": cell}
     row |= {name: getattr(record, name) for name in PLAIN_FIELDS}
     for when in ("final", "best"):
@@ -177,11 +178,12 @@ def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -
         # A record that cannot be read is named in the problems, and is no cell that did not start.
         status = "unreadable" if (directory / planned["id"] / RECORD_NAME).exists() else "planned"
         record = Record(study=plan["study"], plan_hash=plan["plan_hash"], status=status, **known)
-        rows.append(_cell_row(directory / planned["id"], cell, record))
+        rows.append(cell_row(directory / planned["id"], cell, record))
     return rows
 
 
-def _cell_frame(rows: list[dict]) -> pd.DataFrame:
+def cell_frame(rows: list[dict]) -> pd.DataFrame:
+    """Return StudyRecords.cells of rows made by cell_row."""
     numbers = [f"{when}/{name}" for when in ("final", "best") for name in METRIC_NAMES] + ["best/epoch"]
     columns = ["directory", "cell", *PLAIN_FIELDS, *numbers, "record"]
     cells = pd.DataFrame(rows, columns=columns)

@@ -11,6 +11,8 @@ import pandas as pd
 
 from vitsweep.study.arms import differences, written_settings
 
+from .comparable import LEFT_OUT, Exclusions, comparable_cells, kept_plans, merge_plans, one_data_set, with_planned
+from .consistency import NOT_STARTED
 from .load import StudyRecords
 
 DEFAULT_ROPE = 0.5
@@ -37,6 +39,12 @@ class Selection:
     """Arm -> differences of its configuration to the baseline's."""
     notes: list[str]
     """A sentence for everything left out or unexpected."""
+    alarms: list[str] = field(default_factory=list)
+    """Sentences for Findings: what the plan and the records do not share, and what is left out."""
+    planned: dict[str, dict[str, Any]] | None = None
+    """Arm -> its row in the plan or in that of a pooled study; None without a plan."""
+    lost: list[str] = field(default_factory=list)
+    """Without a plan: started arms of which every cell is left out."""
     study: str = ""
     design: str = ""
     rope: float = DEFAULT_ROPE
@@ -57,36 +65,44 @@ class Selection:
         return [arm for arm in self.arms if arm != self.baseline]
 
     def family(self) -> list[str]:
-        """Return the arms of role `arm`: those of the plan, or those that started if there is no plan.
+        """Return the arms that are tested together: those of role `arm` in the plan; without one, those that started.
 
-        Arms that did not start yet count too, else the first ones to finish would be judged as if there were no more.
+        Arms that did not start yet, that have no cell or that are left out count too: the others would be judged as if
+        there were no more.
         """
+        if self.planned is not None:
+            return [arm for arm, row in self.planned.items() if row["role"] == "arm" and arm != self.baseline]
         begun = set(self.cells.loc[self.cells["status"] != "planned", "arm"])
-        return [arm for arm in self.non_baseline() if self.roles[arm] == "arm" and (self.plan or arm in begun)]
+        return [arm for arm in self.non_baseline() if self.roles[arm] == "arm" and arm in begun] + self.lost
+
+    def unplanned(self) -> list[str]:
+        """Return arms that no plan has although there is one; they are exploratory."""
+        return [arm for arm in self.non_baseline() if self.planned is not None and arm not in self.planned]
 
 
 def select(loaded: StudyRecords) -> Selection:
     """Select the comparable part of the loaded records."""
-    notes, plan = [], _plan_of(loaded)
-    cells = _one_study(loaded.cells, plan, notes)
-    cells = _one_configuration(cells, plan, notes)
-    cells = _one_replicate(cells, notes)
-    baseline = _baseline(cells, plan, notes)
-    cells = _one_data_set(cells, baseline, notes)
+    out, plan = Exclusions(), merge_plans(loaded.plans)
+    cells = comparable_cells(loaded.cells, loaded.plans, plan, out)
+    plans = kept_plans(cells, plan, loaded.plans)
+    baseline = _baseline(cells, plan, out.notes)
+    cells = with_planned(one_data_set(cells, baseline, out), loaded.cells, plans)
     arms = _ordered_arms(cells, plan, baseline)
-    rank = {arm: number for number, arm in enumerate(arms)}
-    cells = cells.assign(_rank=cells["arm"].map(rank)).sort_values(["_rank", "seed", "cell"], kind="stable")
-    cells = cells.drop(columns="_rank").reset_index(drop=True)
-    plan = plan or {}
-    return Selection(
+    cells = _in_order(cells, arms)
+    known = cells.loc[cells["status"] != LEFT_OUT, "cell"]
+    planned = {row["arm"]: row for one in reversed(plans) for row in one["arms"]} if plan else None
+    stated, plan = _stated(cells, arms, planned or {}, out.notes), plan or {}
+    selection = Selection(
         cells=cells,
-        history=loaded.history[loaded.history["cell"].isin(cells["cell"])].reset_index(drop=True),
+        history=loaded.history[loaded.history["cell"].isin(known)].reset_index(drop=True),
         arms=arms,
         baseline=baseline,
-        roles=_roles(cells, arms, baseline),
-        levels=_levels(cells, arms, baseline),
+        roles=_roles(stated, baseline),
+        levels=_levels(cells, {arm: levels for arm, (_, levels) in stated.items()}, baseline),
         changes=_changes(cells, arms, baseline),
-        notes=notes,
+        notes=out.notes,
+        planned=planned,
+        lost=sorted(out.arms - set(arms)) if planned is None else [],
         study=str(plan.get("study") or (cells["study"].iloc[0] if len(cells) else "")),
         design=str(plan.get("design") or ""),
         rope=float(DEFAULT_ROPE if plan.get("rope") is None else plan["rope"]),
@@ -94,61 +110,46 @@ def select(loaded: StudyRecords) -> Selection:
         claims=plan.get("claims") or [],
         plan=plan or None,
     )
+    selection.alarms = _alarms(selection, {(c["arm"], c["seed"]) for one in plans for c in one["cells"]}, out)
+    return selection
+
+
+def _in_order(cells: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
+    rank = {arm: number for number, arm in enumerate(arms)}
+    cells = cells.assign(_rank=cells["arm"].map(rank)).sort_values(["_rank", "seed", "cell"], kind="stable")
+    return cells.drop(columns="_rank").reset_index(drop=True)
+
+
+def _alarms(selection: Selection, planned_runs: set[tuple[str, int]], out: Exclusions) -> list[str]:
+    """Return sentences about arms, runs and names that the plan and the records do not share, noted for Health too."""
+    lines, unplanned, planned = [], selection.unplanned(), selection.planned or {}
+    started = selection.cells[~selection.cells["status"].isin(NOT_STARTED)]
+    studies = sorted(set(started["study"]))
+    if studies and selection.study not in studies:
+        lines.append(f"The plan is of study {selection.study}, the runs are of {', '.join(studies)}.")
+    if unplanned:
+        lines.append(f"Not in the plan, so exploratory and outside the family of arms: {', '.join(unplanned)}.")
+    runs = zip(started["cell"], started["arm"], started["seed"], strict=True)
+    extra = [cell for cell, arm, seed in runs if arm in planned and (arm, seed) not in planned_runs]
+    if extra:
+        lines.append(f"{_runs(len(extra))} of planned arms not in the plan: {', '.join(extra)}.")
+    if absent := [arm for arm in planned if arm not in selection.arms]:
+        lines.append(f"Planned and without any cell, but counted in the family of arms: {', '.join(absent)}.")
+    selection.notes += lines
+    counts = [f"{_runs(len(cells))} {reason}" for reason, cells in out.cells.items()]
+    if counts:
+        rest = "; arms that lose runs by it still count in the family of arms" if planned else ""
+        lines.append(f"Left out: {', '.join(counts)} (see Health){rest}.")
+    return lines
+
+
+def _runs(number: int) -> str:
+    return f"{number} run{'' if number == 1 else 's'}"
 
 
 def arm_records(cells: pd.DataFrame) -> pd.Series:
     """Return arm -> record of its first cell."""
     return cells.drop_duplicates("arm").set_index("arm")["record"]
-
-
-def _plan_of(loaded: StudyRecords) -> dict | None:
-    """Return the plan, if all directories have the same study."""
-    studies = {plan["study"] for plan in loaded.plans}
-    return loaded.plans[0] if len(studies) == 1 else None
-
-
-def _one_study(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> pd.DataFrame:
-    """Keep the plan's study, else the largest, and others that share its baseline."""
-    counts = cells.groupby("study", sort=True).size()
-    if len(counts) < 2:
-        return cells
-    main = plan["study"] if plan and plan["study"] in counts.index else counts.idxmax()
-    hashes = cells[cells["role"] == "baseline"].groupby("study")["config_hash"].agg(set)
-    shared = {s for s in counts.index if s in hashes.index and main in hashes.index and hashes[s] == hashes[main]}
-    kept = cells["study"].isin(shared | {main})
-    for study in sorted(set(counts.index) - {main}):
-        fate = "are pooled, since the baselines are equal" if study in shared else "are left out"
-        notes.append(
-            f"More than one study lies here. This report is about {main}; the {counts[study]} cells of {study} {fate}."
-        )
-    return cells[kept]
-
-
-def _one_configuration(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> pd.DataFrame:
-    """Keep per arm the configuration that the plan names, else the most frequent one."""
-    planned = {arm["arm"]: arm.get("config_hash") for arm in plan["arms"]} if plan else {}
-    dropped = set()
-    for arm, group in cells.groupby("arm", sort=False):
-        counts = group["config_hash"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-        if len(counts) < 2:
-            continue
-        kept = planned.get(arm) if planned.get(arm) in counts.index else counts.index[0]
-        wrong = group.loc[group["config_hash"] != kept]
-        dropped |= set(wrong.index)
-        notes.append(
-            f"Arm {arm} has {len(counts)} different configurations; {len(wrong)} cells that are not "
-            f"{kept[:8]} are left out: {', '.join(wrong['cell'])}."
-        )
-    return cells.drop(index=list(dropped))
-
-
-def _one_replicate(cells: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Keep one cell for each arm and seed: a finished one if there is any, the first in path order."""
-    order = cells.assign(_late=cells["status"] != "done").sort_values(["_late", "cell"], kind="stable")
-    double = order.duplicated(["arm", "seed"])
-    for cell in order.loc[double, "cell"]:
-        notes.append(f"Left out {cell}: the same arm and seed are there twice.")
-    return cells.loc[sorted(order.index[~double])]
 
 
 def _baseline(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> str:
@@ -165,21 +166,6 @@ def _baseline(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> str:
     return arms[0]
 
 
-def _one_data_set(cells: pd.DataFrame, baseline: str, notes: list[str]) -> pd.DataFrame:
-    """Keep the cells that saw the baseline's images."""
-    known = cells[cells["data_fingerprint"].astype(bool)]
-    if known["data_fingerprint"].nunique() < 2:
-        return cells
-    first = known[known["arm"] == baseline] if (known["arm"] == baseline).any() else known
-    main = first["data_fingerprint"].value_counts().sort_index().idxmax()
-    wrong = known[known["data_fingerprint"] != main]
-    notes.append(
-        f"{len(wrong)} cells saw other images than the baseline (data fingerprint {main[:8]}) and are left "
-        f"out: {', '.join(wrong['cell'])}."
-    )
-    return cells.drop(index=wrong.index)
-
-
 def _ordered_arms(cells: pd.DataFrame, plan: dict | None, baseline: str) -> list[str]:
     found = list(dict.fromkeys(cells["arm"]))
     planned = [arm["arm"] for arm in plan["arms"]] if plan else []
@@ -187,20 +173,35 @@ def _ordered_arms(cells: pd.DataFrame, plan: dict | None, baseline: str) -> list
     return [arm for arm in dict.fromkeys(order) if arm in set(found)]
 
 
-def _roles(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, str]:
-    records = arm_records(cells)
+def _stated(
+    cells: pd.DataFrame, arms: list[str], planned: dict[str, dict], notes: list[str]
+) -> dict[str, tuple[str, dict[str, str]]]:
+    """Return arm -> role and levels, from the plan where it has the arm; note records that state other ones."""
+    records, stated = arm_records(cells), {}
+    for arm in arms:
+        record = records[arm]
+        role, levels = record.role, record.levels
+        if arm in planned:
+            role, levels = planned[arm]["role"], planned[arm]["levels"]
+            own = cells.loc[cells["arm"] == arm, ["cell", "record"]].itertuples(index=False)
+            if wrong := [cell for cell, record in own if record.role != role or record.levels != levels]:
+                notes.append(f"Role or levels are not those of the plan, which are used: {', '.join(wrong)}.")
+        stated[arm] = role, {k: str(v) for k, v in (levels or {}).items()}
+    return stated
+
+
+def _roles(stated: dict[str, tuple[str, dict]], baseline: str) -> dict[str, str]:
     # A second arm that calls itself the baseline is compared like any other.
-    roles = {arm: "placebo" if records[arm].role == "placebo" else "arm" for arm in arms}
+    roles = {arm: "placebo" if role == "placebo" else "arm" for arm, (role, _) in stated.items()}
     return roles | ({baseline: "baseline"} if baseline else {})
 
 
-def _levels(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, dict[str, str]]:
+def _levels(cells: pd.DataFrame, stated: dict[str, dict[str, str]], baseline: str) -> dict[str, dict[str, str]]:
     records = arm_records(cells)
-    stated = {arm: {k: str(v) for k, v in (records[arm].levels or {}).items()} for arm in arms}
-    factors = list(dict.fromkeys(factor for arm in arms for factor in stated[arm]))
-    configs = {arm: written_settings(records[arm].config) for arm in arms}
+    factors = list(dict.fromkeys(factor for levels in stated.values() for factor in levels))
+    configs = {arm: written_settings(records[arm].config) for arm in stated}
     baseline_levels = {factor: _baseline_level(factor, stated, configs, baseline) for factor in factors}
-    return {arm: baseline_levels | stated[arm] for arm in arms}
+    return {arm: baseline_levels | levels for arm, levels in stated.items()}
 
 
 def _baseline_level(factor: str, stated: dict[str, dict], configs: dict[str, dict], baseline: str) -> str:

@@ -70,6 +70,10 @@ def _interim(judgement: Judgement) -> list[str]:
     return [f"Interim: {finished}{so if len(selection.arms) > 1 else ''}."]
 
 
+def _alarms(judgement: Judgement) -> list[str]:
+    return judgement.selection.alarms
+
+
 def _extension(judgement: Judgement) -> list[str]:
     return [extension_sentence(judgement.selection)]
 
@@ -233,6 +237,7 @@ def _placebo(judgement: Judgement) -> list[str]:
 
 
 FINDING_RULES = (
+    (0, _alarms),
     (1, _interim),
     (1, _extension),
     (1, _baseline),
@@ -249,7 +254,7 @@ FINDING_RULES = (
     (4, _interactions),
     (5, _placebo),
 )
-"""Rank (1 is the most important) and function from a judgement to sentences, in reading order."""
+"""Rank (0 is never cut, 1 is the most important) and function from a judgement to sentences, in reading order."""
 
 
 def placebo_sentences(judgement: Judgement) -> list[str]:

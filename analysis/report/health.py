@@ -218,6 +218,8 @@ def seeds_sentence(judgement: Judgement) -> str:
 
 def _families(judgement: Judgement) -> str:
     arms = "over all arms of the plan, finished or not"
+    if judgement.selection.unplanned():
+        arms += " (of an arm that is not in the plan: as if it were one more)"
     if not (judgement.effects["family"] == "claims").any():
         return f"adjusted {arms}"
     return f"of arms that a claim is about adjusted over the claims; of all others (exploratory) {arms}"

@@ -137,8 +137,12 @@ def claim_error(claim: dict[str, Any]) -> str:
 
 
 def find_arm(name: str, selection: Selection) -> str | None:
-    """Find the arm of that slug, else the one that differs from the baseline by that `factor=level` alone."""
-    if name in selection.arms:
+    """Find the arm of that slug, else the one that differs from the baseline by that `factor=level` alone.
+
+    No claim was stated about an arm that is not in the plan.
+    """
+    unplanned = selection.unplanned()
+    if name in selection.arms and name not in unplanned:
         return name
     factor, _, level = name.partition("=")
     baseline_levels = selection.levels.get(selection.baseline, {})
@@ -146,7 +150,7 @@ def find_arm(name: str, selection: Selection) -> str | None:
         return selection.baseline
     for arm in selection.arms:
         changed = {k: v for k, v in selection.levels[arm].items() if baseline_levels.get(k) != v}
-        if changed == {factor: level} and selection.roles[arm] != "placebo":
+        if changed == {factor: level} and selection.roles[arm] != "placebo" and arm not in unplanned:
             return arm
     return None
 

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from ..records.comparable import LEFT_OUT
 from ..records.selection import DEFAULT_METRIC, Selection
 from . import paired as stats
 
@@ -66,6 +67,7 @@ def arm_effects(
     }
     adjusted, size = adjusted_p(selection, results)
     families = {arm: "arms" if claimed is None else "exploratory" for arm in results}
+    families |= dict.fromkeys(selection.unplanned(), "exploratory")
     for arm, own in (claimed or {}).items():
         within = adjusted[arm].p_equivalent if math.isnan(own.p_equivalent) else own.p_equivalent
         adjusted[arm], families[arm] = dataclasses.replace(own, p_equivalent=within), "claims"
@@ -86,12 +88,16 @@ def arm_effects(
 def adjusted_p(selection: Selection, results: dict[str, stats.PairedResult]) -> tuple[dict[str, stats.AdjustedP], int]:
     """Adjust each arm's p values over the family of arms; also return the size of that family (at least 1).
 
-    A placebo is no hypothesis, so it is no member of the family.
+    A placebo is no hypothesis, so it is no member of the family; an arm of the plan without a result is one.
     """
-    member_A = np.isin(list(results), selection.family())
-    p_A, p_equivalent_A = (np.array([getattr(r, name) for r in results.values()]) for name in ("p", "p_equivalent"))
-    adjusted = stats.adjust_family(p_A, p_equivalent_A, member_A)
-    return dict(zip(results, adjusted, strict=True)), max(int(member_A.sum()), 1)
+    names = list(dict.fromkeys([*results, *selection.family()]))
+    member_A = np.isin(names, selection.family())
+    p_A, p_equivalent_A = (
+        np.array([getattr(results[arm], name) if arm in results else math.nan for arm in names])
+        for name in ("p", "p_equivalent")
+    )
+    adjusted = dict(zip(names, stats.adjust_family(p_A, p_equivalent_A, member_A), strict=True))
+    return {arm: adjusted[arm] for arm in results}, max(int(member_A.sum()), 1)
 
 
 def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
@@ -105,7 +111,7 @@ def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
         "flops_per_image": _known(cells["flops_per_image"]),
         "time_seconds": done["time_seconds"].mean(),
         "images_per_second": done["images_per_second"].mean(),
-        "started": int((cells["status"] != "planned").sum()),
+        "started": int((~cells["status"].isin(("planned", LEFT_OUT))).sum()),
         "failed": int(cells["status"].isin(FAILURES).sum()),
         "published": selection.published.get(arm, math.nan),
     }

@@ -67,8 +67,8 @@ def _difference(change: pd.Series, name: str) -> dict[str, float]:
 
 def attention_arms(selection: Selection) -> list[str]:
     """Return the family's arms that can have a rollout: all but networks without attention."""
-    records = arm_records(selection.cells)
-    return [arm for arm in selection.family() if (records[arm].config.get("model") or {}).get("name") != "resnet"]
+    configs = {arm: record.config for arm, record in arm_records(selection.cells).items()}
+    return [arm for arm in selection.family() if (configs.get(arm, {}).get("model") or {}).get("name") != "resnet"]
 
 
 def measure_effects(selection: Selection) -> pd.DataFrame:
@@ -77,6 +77,10 @@ def measure_effects(selection: Selection) -> pd.DataFrame:
     The placebo is no hypothesis, so it is no member of the family.
     """
     frame = measure_differences(selection.done(), selection.baseline, selection.arms)
-    tested = frame["arm"].isin(attention_arms(selection)) & (frame["measure"] != UNTESTED)
-    frame["p_holm"] = stats.holm(frame["p"].to_numpy(float), tested.to_numpy())
+    family = attention_arms(selection)
+    tested = frame["arm"].isin(family) & (frame["measure"] != UNTESTED)
+    # Arms of the plan without a cell have no row, and count.
+    absent = len(set(family) - set(frame["arm"])) * len(set(frame["measure"]) - {UNTESTED})
+    p = np.append(frame["p"].to_numpy(float), np.full(absent, math.nan))
+    frame["p_holm"] = stats.holm(p, np.append(tested.to_numpy(), np.full(absent, True)))[: len(frame)]
     return frame
