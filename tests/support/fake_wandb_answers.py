@@ -60,6 +60,14 @@ class Artifact:
     files: list[str] = field(default_factory=list)
 
 
+class Refusal(Exception):  # noqa: N818 - an answer rather than a mistake of this server
+    """An error status with a message, in place of an operation's data."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
 class Answers:
     """Data of the server, and one method for each operation that the client sends."""
 
@@ -69,6 +77,8 @@ class Answers:
         self.blobs: dict[str, bytes] = {}
         self.sweeps: dict[str, dict[str, Any]] = {}
         self.views: dict[str, dict[str, Any]] = {}
+        self.deleted: set[str] = set()
+        """Ids of runs that were deleted on the web pages; the server never takes them again."""
         self.operations: list[str] = []
         self.unknown: list[str] = []
         self.url = ""
@@ -76,6 +86,11 @@ class Answers:
     def run(self, run_id: str) -> Run:
         """Return the run of that id; create it if it is new."""
         return self.runs.setdefault(run_id, Run(id=run_id))
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run as on the web pages."""
+        del self.runs[run_id]
+        self.deleted.add(run_id)
 
     def graphql(self, query: dict[str, Any], url: str) -> dict[str, Any]:
         """Answer one request; an unknown operation gets no answer, as from an old server.
@@ -103,6 +118,8 @@ class Answers:
 
     def on_upsert_bucket(self, v: dict[str, Any]) -> dict[str, Any]:
         run_id = v.get("name") or v["id"]
+        if run_id in self.deleted:
+            raise Refusal(409, f"run {run_id} was previously created and deleted; try a new run name")
         inserted = run_id not in self.runs
         run = self.run(run_id)
         run.starts += 1

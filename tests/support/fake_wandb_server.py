@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.fake_wandb_answers import Answers, Run
+from tests.support.fake_wandb_answers import Answers, Refusal, Run
 
 KEY = "f" * 40
 """API key of the right length, of no real account."""
@@ -169,18 +169,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         while self.fake.mood.silent.is_set():
             time.sleep(0.05)
         with self.fake.lock:
-            status = self.fake.mood.refusal()
+            status, value = self.fake.mood.refusal(), None
             try:
                 value = None if status is not None else self.route(body)
+            except Refusal as error:
+                value, status = {"errors": [{"message": str(error)}], "data": None}, error.status
             except Exception as error:
                 self.fake.errors.append(f"{self.path}: {error!r}")
                 status = 500
         if status == 0:  # a dead server: close the connection without an answer
             self.close_connection = True
-        elif status is not None:
-            self.write({"error": "refused by the test"}, status)
         else:
-            self.write(value)
+            self.write(value if status is None or value else {"error": "refused by the test"}, status or 200)
 
     do_GET = do_POST = do_PUT = answer  # noqa: N815 - names that http.server looks for
 

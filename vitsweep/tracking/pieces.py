@@ -10,14 +10,15 @@ from typing import Any
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.study.record import Record, read_record, read_rows
-from vitsweep.tracking.run import exit_code, run_id
+from vitsweep.tracking.deleted_runs import own_ids, read_deleted, usable_id
+from vitsweep.tracking.run import exit_code
 from vitsweep.tracking.run_file import find_run_files, read_run_file
 from vitsweep.tracking.tracker import BEST_MODEL, PICTURES_NAME, SENT_SUFFIX, WANDB_FOLDER, WandbTracker
 
 
 @dataclass(kw_only=True)
 class Piece:
-    """Newest run file of one cell; older files are from killed attempts, and the newest has all their rows."""
+    """Newest run file of one run; older files are from killed attempts, and the newest has all their rows."""
 
     cell: Path
     path: Path
@@ -31,7 +32,12 @@ class Piece:
     @property
     def id(self) -> str:
         """Id of the run."""
-        return self.path.stem.removeprefix("run-")
+        return file_id(self.path)
+
+    @property
+    def is_deleted(self) -> bool:
+        """True if the server refuses the run's id, because its run was deleted there."""
+        return self.id in read_deleted(self.cell)
 
     @property
     def marker(self) -> Path:
@@ -44,10 +50,15 @@ class Piece:
         return self.marker.exists() and not missing_part(self)
 
 
+def file_id(path: Path) -> str:
+    """Return the id of a run file's run."""
+    return path.stem.removeprefix("run-")
+
+
 def find_pieces(directory: Path) -> tuple[list[Piece], list[str]]:
     """Return the newest run file of every run under `directory`, and an error message for each unreadable record."""
     files = [path for path in find_run_files(directory) if path.parents[1].name == WANDB_FOLDER]
-    newest = {(path.parents[2], path.stem): path for path in files}
+    newest = {(path.parents[2], usable_id(path.parents[2], file_id(path))): path for path in files}
     pieces, errors = [], []
     for (cell, _), path in sorted(newest.items()):
         try:
@@ -67,7 +78,7 @@ def idle_record(record: Record) -> Record:
 def missing_part(piece: Piece) -> str:
     """Name a part of the record that the run file lacks; empty if it is complete or belongs to no record."""
     record = piece.record
-    if record is None or piece.id not in {run_id(record)} | {run["id"] for run in record.wandb}:
+    if record is None or piece.id not in own_ids(piece.cell, record):
         return ""
     content = read_run_file(piece.path)
     if content.exit_code is None:
@@ -87,14 +98,14 @@ def needs_artifact(record: Record) -> bool:
 
 
 def can_send_as_is(piece: Piece) -> bool:
-    """Return True for a complete offline run whose artifact, if any, is named from the working folder.
+    """Return True for a complete offline run whose id the server takes and whose artifact, if any, lies in the cell.
 
     Sending the original keeps the machine's load and the real times, which the record does not have. The file of an
     online run is never sent as it is: wandb would append it to the server's run, and rows would arrive twice.
     """
     if piece.record is None:
         return True
-    if not piece.path.parent.name.startswith("offline-") or missing_part(piece):
+    if piece.is_deleted or not piece.path.parent.name.startswith("offline-") or missing_part(piece):
         return False
     files = [Path(name).resolve() for name in read_run_file(piece.path).artifact_paths]
     return all(file.is_relative_to(piece.cell) and file.exists() for file in files)
@@ -102,6 +113,8 @@ def can_send_as_is(piece: Piece) -> bool:
 
 def rebuild(piece: Piece, directory: Path) -> None:
     """Write the cell's run again, offline, from its record, rows, predictions and pictures; point `piece` to it.
+
+    A deleted run is written under its next id.
 
     Args:
         piece: of a cell that has a record.
@@ -113,7 +126,8 @@ def rebuild(piece: Piece, directory: Path) -> None:
     config = dataclasses.replace(tracker_config(piece.record.config), mode="offline")
     with chdir(directory):
         replay(piece.record, piece.cell, config, piece.id)
-    newest = [path for path in find_run_files(piece.cell) if path.stem == piece.path.stem][-1]
+    wanted = usable_id(piece.cell, piece.id)
+    newest = next((path for path in reversed(find_run_files(piece.cell)) if file_id(path) == wanted), piece.path)
     if newest == piece.path:
         raise RuntimeError("the run could not be rebuilt from its record")
     piece.path = newest

@@ -1,7 +1,8 @@
 """`python -m vitsweep wandb sync DIR`: send the runs of all cells under DIR that the W&B server does not have yet.
 
 Uses W&B's own `wandb sync`, and adds what it lacks: a run that is torn or behind its record is first rebuilt from the
-record, a run whose data the server refused is not marked as sent, waits end, and the exit code is 1 after a failure.
+record, a run whose data the server refused is not marked as sent, a run that was deleted there gets a new id, waits
+end, and the exit code is 1 after a failure.
 """
 
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from vitsweep.errors import UserError
 from vitsweep.study.locks import LivenessCheck
 from vitsweep.tracking.client import describe_error, read_log_errors, release_service
+from vitsweep.tracking.deleted_runs import MAX_NEW_IDS, is_deleted, mark_deleted
 from vitsweep.tracking.mode import NO_KEY, has_key, is_reachable, server_url
 from vitsweep.tracking.pieces import Piece, can_send_as_is, find_pieces, missing_part, rebuild
 
@@ -89,6 +91,7 @@ def send_all(pieces: list[Piece], directory: Path) -> None:
         originals, rebuilt = prepare(pieces, directory)
         send(originals, Path.cwd())
         send(rebuilt, directory)
+        replace_deleted(pieces, directory)
     else:
         for piece in pieces:
             piece.error = f"the W&B server does not answer ({server_url()}); check WANDB_BASE_URL"
@@ -113,6 +116,22 @@ def prepare(pieces: list[Piece], directory: Path) -> tuple[list[Piece], list[Pie
         if part := missing_part(piece):
             piece.error = f"the run could not be rebuilt completely from its record (no {part}); run the command again"
     return originals, [piece for piece in rebuilt if not piece.error]
+
+
+def replace_deleted(pieces: list[Piece], directory: Path) -> None:
+    """Send runs whose id the server refuses, because the run of that id was deleted there, under new ids."""
+    for left in reversed(range(MAX_NEW_IDS + 1)):
+        deleted = [piece for piece in pieces if is_deleted(piece.error)]
+        for piece in deleted:
+            if piece.record is None:
+                piece.error = f"its run was deleted in W&B; use a new id: wandb sync --id NEW_ID {piece.path}"
+                continue
+            mark_deleted(piece.cell, piece.id)
+            piece.error = "" if left else "deleted in W&B under each id so far; run the command again for a new id"
+        retry = [piece for piece in deleted if not piece.error]
+        if not retry:
+            return
+        send(prepare(retry, directory)[1], directory)
 
 
 def send(pieces: list[Piece], folder: Path) -> None:
@@ -196,5 +215,5 @@ def read_sync_errors(scratch: Path) -> dict[Path, str]:
         for entry in read_log_errors(path):
             if "sync_path" in entry:
                 message = ", ".join(str(entry[key]) for key in ("msg", "status", "error") if key in entry)
-                found.setdefault(Path(entry["sync_path"]).resolve(), message)
+                found.setdefault(Path(entry["sync_path"]).resolve(), " ".join(message.split()))
     return found

@@ -26,9 +26,10 @@ from vitsweep.tracking.client import (
     release_service,
     run_with_timeout,
 )
+from vitsweep.tracking.deleted_runs import MAX_NEW_IDS, is_deleted, mark_deleted, usable_id
 from vitsweep.tracking.mode import find_mode, has_key, is_reachable
 from vitsweep.tracking.privacy import without_paths
-from vitsweep.tracking.run import exit_code, history_row, prediction_tables, run_arguments, run_summary
+from vitsweep.tracking.run import exit_code, history_row, prediction_tables, run_arguments, run_id, run_summary
 from vitsweep.tracking.temporary import own_temporary_folder
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class WandbTracker(Tracker):
         try:
             timeout = OFFLINE_TIMEOUT_SECONDS if mode == "offline" else left
             with own_temporary_folder():
-                self._run = self._open(record, mode, timeout, resuming=bool(rows))
+                self._run = self._open_usable(record, mode, timeout, resuming=bool(rows))
         except Exception as error:
             if mode == "offline":
                 raise
@@ -172,6 +173,23 @@ class WandbTracker(Tracker):
             self._run.define_metric(key, step_metric="epoch")
         for row in rows:
             self._log(row)
+
+    def _open_usable(self, record: Record, mode: str, timeout: float, *, resuming: bool) -> "wandb.Run":
+        """Open the run, under a new id if the server answers that the run of its id was deleted."""
+        for _ in range(MAX_NEW_IDS):
+            try:
+                return self._open(record, mode, timeout, resuming=resuming)
+            except Exception as error:
+                # The agent of a W&B sweep starts its run itself, under an id of its own.
+                if not is_deleted(str(error)) or "WANDB_SWEEP_ID" in os.environ:
+                    raise
+                deleted = self._own_id(record)
+                mark_deleted(self._directory, deleted)
+                log.warning("the W&B run %s of this cell was deleted in W&B, so the cell gets a new run", deleted)
+        return self._open(record, mode, timeout, resuming=resuming)
+
+    def _own_id(self, record: Record) -> str:
+        return usable_id(self._directory, self.run_id or run_id(record))
 
     def _open_again(self, record: Record, timeout: float) -> "wandb.Run | None":
         """Open a refused run offline; None if wandb's helper holds its id while another cell's run is open."""
@@ -199,7 +217,7 @@ class WandbTracker(Tracker):
 
         arguments = run_arguments(record, self.config.share_host, plan_beside(record, self._directory))
         return wandb.init(
-            **arguments | ({"id": self.run_id} if self.run_id else {}),
+            **arguments | {"id": self._own_id(record)},
             dir=self._directory,
             project=self.config.project,
             entity=self.config.entity,
