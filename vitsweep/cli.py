@@ -137,6 +137,9 @@ def train_alone(config: Config, record: Record, directory: Path) -> str:
     earlier = earlier_record(directory, record)
     if earlier is not None and earlier.status == "done":
         log.info("%s seed %d is done already: %s", record.arm, record.seed, directory)
+        from vitsweep.tracking.pieces import replay_for_agent  # late: it imports numpy
+
+        replay_for_agent(earlier, directory, config.tracker)
         return "done"
     if earlier is not None:
         for name in KEPT:

@@ -14,6 +14,7 @@ from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
 from vitsweep.commands.arguments import make_composer, make_study_parser
 from vitsweep.commands.wandb_cell import find_cell, tuned_cell
+from vitsweep.run.worker import train_cell
 from vitsweep.study.plan import read_plan
 from vitsweep.study.record import read_record
 from vitsweep.tracking.client import release_service
@@ -266,6 +267,52 @@ def test_a_finished_cell_is_logged_to_a_later_sweep_again(call, quick, server, m
     (cell,) = (c for c in read_plan(Path("outputs/patch_size")).cells if c.arm != "baseline")
     record = json.loads((Path("outputs/patch_size") / cell.id / "record.json").read_text())
     assert record["attempts"] == 1 and [run["id"] for run in record["wandb"]] == [first.id, "laterrun"]
+
+
+def as_agent(monkeypatch, run_id: str) -> None:
+    """Set the environment in which W&B's agent starts a run; each is a new process, so wandb reads it anew."""
+    release_service()
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep009")
+    monkeypatch.setenv("WANDB_RUN_ID", run_id)
+
+
+def test_a_cell_that_another_process_finished_meanwhile_is_logged_to_the_agents_run(call, quick, server, monkeypatch):
+    words = ["model.patch_size=8,16", *(o for o in quick if not o.startswith("model.patch_size")), "sweep.check=false"]
+
+    def elsewhere(*arguments, **options) -> str:
+        status = train_cell(*arguments, **options)  # not the agent's: its variables are set afterwards
+        as_agent(monkeypatch, "waitingrun")
+        return status
+
+    monkeypatch.setattr("vitsweep.commands.wandb_cell.train_cell", elsewhere)
+    content(call, *words)
+    assert call("cell", *words, "--", "model.patch_size=16", "seed=0")[0] == 0
+    first, again = server.runs.values()
+    assert again.id == "waitingrun" and again.summary["val/accuracy"] == first.summary["val/accuracy"]
+    assert again.rows() == first.rows() and again.state == "finished"
+
+
+def test_a_finished_run_that_an_agent_draws_through_run_py_is_logged_to_its_run(
+    vitsweep_main, quick, server, monkeypatch
+):
+    assert vitsweep_main(*quick)[0] == 0
+    (first,) = server.runs.values()
+    as_agent(monkeypatch, "drawnagain")
+    assert vitsweep_main(*quick)[0] == 0
+    num_requests = len(server.requests)
+    assert vitsweep_main(*quick)[0] == 0 and len(server.requests) == num_requests  # it has the result
+    first, again = server.runs.values()
+    assert (again.id, again.rows(), again.state) == ("drawnagain", first.rows(), "finished")
+    assert again.summary["best/val/accuracy"] == first.summary["best/val/accuracy"]
+    (path,) = Path("outputs/single").rglob("record.json")
+    assert [run["id"] for run in read_record(path.parent).wandb] == [first.id, "drawnagain"]
+
+
+def test_a_finished_run_that_is_not_tracked_is_not_logged_to_an_agents_run(vitsweep_main, tiny, server, monkeypatch):
+    assert vitsweep_main(*tiny)[0] == 0
+    as_agent(monkeypatch, "drawnagain")
+    assert vitsweep_main(*tiny)[0] == 0
+    assert server.runs == {}
 
 
 @pytest.mark.slow  # as many processes as cells, each of which imports torch

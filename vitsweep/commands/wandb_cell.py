@@ -29,9 +29,9 @@ from vitsweep.run.worker import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace
 from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import Cell, Plan, read_plan
 from vitsweep.study.planner import freeze_plan, override_seeds, plan_and_directory
-from vitsweep.study.record import read_record, write_record
+from vitsweep.study.record import read_record
 from vitsweep.tracking.client import make_settings
-from vitsweep.tracking.pieces import replay, tracker_config
+from vitsweep.tracking.pieces import replay_for_agent, tracker_config
 from vitsweep.tracking.privacy import without_paths
 from vitsweep.tracking.temporary import own_temporary_folder
 from vitsweep.train.stop import Interrupted
@@ -142,11 +142,10 @@ def train_or_replay(directory: Path, cell: Cell) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     handlers = [logging.FileHandler(folder / LOG_NAME), logging.StreamHandler()]
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
-    before = count_attempts(folder)
     try:
         status = train_cell(directory, cell.id, wait=True)
-        if before and count_attempts(folder) == before and status != "busy":
-            replay_done_cell(folder, cell)
+        if status != "busy":
+            replay_ended_cell(folder, cell)
     except Interrupted as event:
         log.info("%s", event)
         return 128 + event.signum
@@ -158,20 +157,8 @@ def train_or_replay(directory: Path, cell: Cell) -> int:
     return REFUSED if status == "refused" else 0
 
 
-def count_attempts(folder: Path) -> int:
-    """Return the number of times that the cell was started."""
-    try:
-        return read_record(folder).attempts
-    except FileNotFoundError:
-        return 0
-
-
-def replay_done_cell(folder: Path, cell: Cell) -> None:
-    """Log a finished cell's record to the run that W&B's agent started."""
+def replay_ended_cell(folder: Path, cell: Cell) -> None:
+    """Log the record of a cell that ended earlier, or in another process, to the run that W&B's agent started."""
     with CellLock(folder, LivenessCheck()) as lock:
-        if not lock.acquire_or_wait():
-            return
-        record = read_record(folder)
-        log.info("%s is %s already; logging it to W&B again", cell.id, record.status)
-        record.wandb += replay(record, folder, tracker_config(cell.config))
-        write_record(folder, record)
+        if lock.acquire_or_wait():
+            replay_for_agent(read_record(folder), folder, tracker_config(cell.config))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import logging
+import os
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +11,13 @@ from typing import Any
 
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import UserError
-from vitsweep.study.record import Record, read_record, read_rows
+from vitsweep.study.record import Record, read_record, read_rows, write_record
 from vitsweep.tracking.deleted_runs import own_ids, read_deleted, usable_id
 from vitsweep.tracking.run import exit_code
 from vitsweep.tracking.run_file import find_run_files, read_run_file
 from vitsweep.tracking.tracker import BEST_MODEL, PICTURES_NAME, SENT_SUFFIX, WANDB_FOLDER, WandbTracker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -148,6 +152,20 @@ def replay(record: Record, cell: Path, config: TrackerConfig, run_id: str = "") 
         tracker.image(name, path, caption)
     tracker.finish(record)
     return tracker.runs
+
+
+def replay_for_agent(record: Record, cell: Path, config: TrackerConfig) -> None:
+    """Log an ended cell to the run that the agent of a W&B sweep started, unless it has been logged there.
+
+    W&B waits for the result of every run that an agent starts, also if the cell was trained before. Updates the record
+    on disk, so the caller holds the cell's lock.
+    """
+    agent_run = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+    if agent_run is None or config.name != "wandb" or agent_run in {run["id"] for run in record.wandb}:
+        return
+    log.info("%s seed %d is %s already; logging it to W&B's run %s", record.arm, record.seed, record.status, agent_run)
+    record.wandb += replay(record, cell, config)
+    write_record(cell, record)
 
 
 def tracker_config(config: dict[str, Any]) -> TrackerConfig:
