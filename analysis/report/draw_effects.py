@@ -40,7 +40,7 @@ def draw_forest(effects: pd.DataFrame, images: pd.DataFrame, *, ax: Axes, color:
     return ax
 
 
-def draw_strip(values: pd.DataFrame, *, ax: Axes, styles: dict, color: dict) -> Axes:
+def draw_strip(values: pd.DataFrame, *, ax: Axes, styles: dict, color: dict, label: str) -> Axes:
     """Draw a dot for each run of `values` (seeds, arms), lines between equal seeds, a bar at each arm's mean."""
     place = np.arange(values.shape[1])[::-1]
     for _, row in values.iterrows():
@@ -54,11 +54,11 @@ def draw_strip(values: pd.DataFrame, *, ax: Axes, styles: dict, color: dict) -> 
     ax.set_yticks(place, values.columns)
     ax.set_ylim(-0.6, values.shape[1] - 0.4)
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("test accuracy, %")
+    ax.set_xlabel(label)
     return ax
 
 
-def draw_cost(points: pd.DataFrame, *, ax: Axes, styles: dict, color: dict, cost: str, label: str) -> Axes:
+def draw_cost(points: pd.DataFrame, *, ax: Axes, styles: dict, color: dict, cost: str) -> Axes:
     """Draw accuracy against one cost with 95 % intervals; the line joins the arms that no cheaper arm beats."""
     front = points[points["front"]].sort_values(cost)
     ax.plot(front[cost], front["mean"], color=color["s8"], linewidth=1, drawstyle="steps-post", zorder=1)
@@ -71,8 +71,6 @@ def draw_cost(points: pd.DataFrame, *, ax: Axes, styles: dict, color: dict, cost
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si_number(value)))
-    ax.set_xlabel(label)
-    ax.set_ylabel("test accuracy, %")
     return ax
 
 

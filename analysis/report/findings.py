@@ -13,10 +13,10 @@ from ..attention.measures import COLUMNS
 from ..records.selection import DEFAULT_METRIC
 from ..statistics.attrition import lost_runs, planned_seeds
 from ..statistics.changed_later import RESTATED, earlier_hashes, extension_sentence
-from ..statistics.effects import display_scale
+from ..statistics.effects import decimal_places, display_scale, metric_text, unit
 from ..statistics.factorial import additive_p, format_effect, interaction_name
 from ..statistics.judgement import Judgement, family_error, placebo_rows
-from ..text import decimals, integer, interval, p_value, signed
+from ..text import decimals, integer, p_value
 
 MAX_NAMED = 4
 MAX_SENTENCES = 10
@@ -80,8 +80,8 @@ def _extension(judgement: Judgement) -> list[str]:
 
 def _baseline(judgement: Judgement) -> list[str]:
     base, metric = judgement.effects.iloc[0], judgement.metric
-    percent = metric == DEFAULT_METRIC
-    what, places, sign, sd_unit = ("test accuracy", 2, " %", " points") if percent else (metric, 4, "", "")
+    what, places, sd_unit = metric_text(metric), decimal_places(metric), unit(metric)
+    sign = " %" if display_scale(metric) == 100.0 else ""
     name = "The baseline" if base["arm"] == "baseline" else f"The baseline, {base['arm']},"
     if not base["n"]:
         return [f"{name} has no finished run with a {what}, so no arm can be judged."]
@@ -179,7 +179,7 @@ def _missing_arms(judgement: Judgement) -> list[str]:
 
 def _new_images(judgement: Judgement) -> list[str]:
     images = judgement.images
-    if images.empty:
+    if images.empty or judgement.metric != DEFAULT_METRIC:
         return []
     merged = images.merge(judgement.effects[["arm", "verdict"]], on="arm")
     lost = merged[merged["verdict"].isin(["helps", "hurts"]) & (merged["image_low"] < 0) & (merged["image_high"] > 0)]
@@ -218,7 +218,7 @@ def _interactions(judgement: Judgement) -> list[str]:
     p, rows = additive_p(found), found.interactions
     if p < 0.05:
         row = rows.loc[rows["p_holm"].idxmin()]
-        difference = f"{signed(row['effect'])} points {interval(row['ci_low'], row['ci_high'])}"
+        difference = format_effect(row["effect"], row["ci_low"], row["ci_high"], judgement.metric)
         return [
             f"Effects do not add up: {interaction_name(row)} at {row['levels']} differ from the sum by {difference}."
         ]

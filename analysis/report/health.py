@@ -7,12 +7,13 @@ import pandas as pd
 from vitsweep.study.record import SCHEMA, package_version
 
 from ..attention.measures import COLUMNS
-from ..records.selection import Selection
+from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.changed_later import RESTATED, earlier_hashes
-from ..statistics.effects import seed_values
+from ..statistics.effects import column_name, decimal_places, display_scale, image_text, metric_text, seed_values
 from ..statistics.judgement import Judgement
 from ..text import decimals, duration, format_ranges
 from .page import Bullets, Details, KeyValues, Text
+from .study_tables import about_accuracy
 
 ALL_WELL = "Every planned run finished; nothing was left out."
 ON_TEST = "the test images (data.val=test, published practice): what was chosen on them is optimistic"
@@ -29,7 +30,7 @@ STATUS_TEXT = {
     "diverged": "diverged (loss no longer a number)",
 }
 ESTIMAND = (
-    "Estimand: the difference of mean accuracy on this test set, at these hyper-parameters, over the random "
+    "Estimand: the difference of mean {} on {}, at these hyper-parameters, over the random "
     "streams of initialisation, data order, augmentation and dropout, for this one set of training and validation "
     "images. It says nothing about other hyper-parameters, nor about other training images."
 )
@@ -54,9 +55,10 @@ MEASURED = (
 )
 
 
-def health_items(selection: Selection, problems: list[str]) -> list:
-    """Return the sentences of HEALTH_RULES after `problems`, then each failed cell with its error."""
-    lines = [*problems, *(line for rule in HEALTH_RULES for line in rule(selection))]
+def health_items(judgement: Judgement) -> list:
+    """Return the sentences of HEALTH_RULES after the problems, then each failed cell with its error."""
+    selection = judgement.selection
+    lines = [*judgement.problems, *(line for rule in HEALTH_RULES for line in rule(judgement))]
     items: list = [Bullets(lines=lines)] if lines else [Text(text=ALL_WELL)]
     for _, cell in selection.cells.iterrows():
         error = cell["record"].error
@@ -66,16 +68,16 @@ def health_items(selection: Selection, problems: list[str]) -> list:
     return items
 
 
-def _changed_claims(selection: Selection) -> list[str]:
-    return [RESTATED] if earlier_hashes(selection) else []
+def _changed_claims(judgement: Judgement) -> list[str]:
+    return [RESTATED] if earlier_hashes(judgement.selection) else []
 
 
-def _selection_notes(selection: Selection) -> list[str]:
-    return selection.notes
+def _selection_notes(judgement: Judgement) -> list[str]:
+    return judgement.selection.notes
 
 
-def _unfinished_cells(selection: Selection) -> list[str]:
-    cells, lines = selection.cells, []
+def _unfinished_cells(judgement: Judgement) -> list[str]:
+    cells, lines = judgement.selection.cells, []
     for status, words in STATUS_TEXT.items():
         names = list(cells.loc[cells["status"] == status, "cell"])
         if names:
@@ -83,11 +85,12 @@ def _unfinished_cells(selection: Selection) -> list[str]:
     return lines
 
 
-def _seeds_without_a_pair(selection: Selection) -> list[str]:
+def _seeds_without_a_pair(judgement: Judgement) -> list[str]:
     """Return a sentence for each arm whose seeds are not those of the baseline."""
+    selection = judgement.selection
     if selection.done().empty:
         return []
-    values, lines = seed_values(selection), []
+    values, lines = seed_values(selection, judgement.metric), []
     base = set(values[selection.baseline].dropna().index)
     for arm in selection.non_baseline():
         own = set(values[arm].dropna().index)
@@ -99,8 +102,8 @@ def _seeds_without_a_pair(selection: Selection) -> list[str]:
     return lines
 
 
-def _mixed_code(selection: Selection) -> list[str]:
-    records = _started(selection.cells)["record"]
+def _mixed_code(judgement: Judgement) -> list[str]:
+    records = _started(judgement.selection.cells)["record"]
     codes = [code for record in records for code in (record.code, *record.code.get("before", []))]
     commits = sorted({str(code.get("commit", ""))[:8] for code in codes} - {""})
     lines = [f"The runs come from {len(commits)} commits: {', '.join(commits)}."] if len(commits) > 1 else []
@@ -113,8 +116,8 @@ def _mixed_code(selection: Selection) -> list[str]:
     return lines
 
 
-def _mixed_machines(selection: Selection) -> list[str]:
-    started = _started(selection.cells)
+def _mixed_machines(judgement: Judgement) -> list[str]:
+    started = _started(judgement.selection.cells)
     found = {name: sorted(set(started[name]) - {""}) for name in ("device", "precision")}
     versions = [record.versions for record in started["record"]]
     for name in NUMERIC:  # the same seed gives other numbers under another version
@@ -122,19 +125,19 @@ def _mixed_machines(selection: Selection) -> list[str]:
     return [f"The runs differ in {name}: {', '.join(v)}." for name, v in found.items() if len(v) > 1]
 
 
-def _missing_accuracies(selection: Selection) -> list[str]:
-    done = selection.done()
-    names = list(done.loc[done["final/test/accuracy"].isna(), "cell"])
-    return [f"Finished without a test accuracy, so not counted: {', '.join(names)}."] if names else []
+def _missing_values(judgement: Judgement) -> list[str]:
+    done, metric = judgement.selection.done(), judgement.metric
+    names = list(done.loc[done[column_name(metric)].isna(), "cell"])
+    return [f"Finished without a {metric_text(metric)}, so not counted: {', '.join(names)}."] if names else []
 
 
-def _validation_on_test(selection: Selection) -> list[str]:
-    return [f"Validation used {ON_TEST}."] if _validation(selection.cells) == ON_TEST else []
+def _validation_on_test(judgement: Judgement) -> list[str]:
+    return [f"Validation used {ON_TEST}."] if _validation(judgement.selection.cells) == ON_TEST else []
 
 
-def _few_validation_images(selection: Selection) -> list[str]:
+def _few_validation_images(judgement: Judgement) -> list[str]:
     """Return a sentence if the standard error of a validation accuracy exceeds MAX_ERROR."""
-    done = selection.done()
+    done = judgement.selection.done()
     sizes = [record.num_images.get("val", 0) for record in done["record"]]
     share = done["final/val/accuracy"].mean()
     if not sizes or not min(sizes) or not 0 < share < 1:
@@ -156,11 +159,11 @@ HEALTH_RULES = (
     _seeds_without_a_pair,
     _mixed_code,
     _mixed_machines,
-    _missing_accuracies,
+    _missing_values,
     _validation_on_test,
     _few_validation_images,
 )
-"""Functions from a selection to sentences about what is unfinished, left out or mixed, in the order of the page."""
+"""Functions from a judgement to sentences about what is unfinished, left out or mixed, in the order of the page."""
 
 
 def methods_items(judgement: Judgement) -> list:
@@ -177,7 +180,7 @@ def protocol(selection: Selection, metric: str) -> list[tuple[str, str]]:
     moment = "of the weights with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
     pairs = [
         ("Seeds", _seeds(cells)),
-        ("Metric", f"{metric.replace('/', ' ')} {moment}; {_use_of_test(cells)}"),
+        ("Metric", f"{metric_text(metric)} {moment}; {_use_of_test(cells)}"),
         ("Design", selection.design or "plain sweep"),
         ("Data", f"{', '.join(data_names(cells))}; fingerprint {_distinct(cells['data_fingerprint'].str[:16])}"),
         ("Images", _distinct(_image_counts(record.num_images) for record in selection.done()["record"])),
@@ -192,19 +195,30 @@ def protocol(selection: Selection, metric: str) -> list[tuple[str, str]]:
 
 
 def _definitions(judgement: Judgement) -> list[str]:
-    verdict = (
-        "Verdict: helps or hurts (of a rollout measure: differs) if Holm p < 0.05; else equivalent if two one-sided t "
-        f"tests (5 %, Holm over the same family) place it within {judgement.selection.rope:g} points; else undecided, "
-        "which is not a finding of no effect."
-    )
     interval = (
         "Interval: 95 % paired t interval over shared seeds, not adjusted for the number of arms. p: paired t test; "
         f"Holm p: {_families(judgement)}; sign-flip p: every pattern of signs up to 16 seeds."
     )
-    lines = [seeds_sentence(judgement), ESTIMAND, interval, verdict, SEEDS_TO_DECIDE, NEW_IMAGES]
+    metric = judgement.metric
+    name = "accuracy" if metric == DEFAULT_METRIC else metric_text(metric)
+    lines = [seeds_sentence(judgement), ESTIMAND.format(name, image_text(metric)), interval, _verdicts(judgement)]
+    lines += [SEEDS_TO_DECIDE]
+    lines += [NEW_IMAGES + about_accuracy(metric)] if metric == DEFAULT_METRIC or len(judgement.images) else []
     lines += [CLAIM_VERDICTS] if len(judgement.claims) else []
     lines += [MEASURED] if len(judgement.measures) else []
     return lines + _detectable_effect(judgement)
+
+
+def _verdicts(judgement: Judgement) -> str:
+    differs = "helps or hurts (of a rollout measure: differs) if Holm p < 0.05"
+    if display_scale(judgement.metric) == 100.0:
+        differs += (
+            "; else equivalent if two one-sided t tests (5 %, Holm over the same family) place it within "
+            f"{judgement.selection.rope:g} points"
+        )
+    else:
+        differs += "; never equivalent, since the ROPE is one of accuracies"
+    return f"Verdict: {differs}; else undecided, which is not a finding of no effect."
 
 
 def seeds_sentence(judgement: Judgement) -> str:
@@ -221,7 +235,8 @@ def _families(judgement: Judgement) -> str:
     if judgement.selection.unplanned():
         arms += " (of an arm that is not in the plan: as if it were one more)"
     if not (judgement.effects["family"] == "claims").any():
-        return f"adjusted {arms}"
+        no_claim = f" (exploratory: no claim is about an arm's {metric_text(judgement.metric)})"
+        return f"adjusted {arms}{no_claim if judgement.selection.claims else ''}"
     return f"of arms that a claim is about adjusted over the claims; of all others (exploratory) {arms}"
 
 
@@ -229,11 +244,15 @@ def _detectable_effect(judgement: Judgement) -> list[str]:
     power = judgement.power
     if not power or math.isinf(power.effect):
         return []
-    claims = f"{decimals(power.claims_effect)} among {power.claims} claims, " if power.claims else ""
+    effect, claims_effect, sd = (
+        decimals(x, decimal_places(judgement.metric)) for x in (power.effect, power.claims_effect, power.sd)
+    )
+    claims = f"{claims_effect} among {power.claims} claims, " if power.claims else ""
+    name = "" if judgement.metric == DEFAULT_METRIC else f" on the {metric_text(judgement.metric)}"
     return [
-        f"Minimum detectable effect: {claims}{decimals(power.effect)} among {power.arms} arms (80 % power, 0.05 "
+        f"Minimum detectable effect{name}: {claims}{effect} among {power.arms} arms (80 % power, 0.05 "
         f"over that number, {power.seeds} seeds: the fewest pairs of any arm; standard deviation of the paired "
-        f"differences {decimals(power.sd)}, pooled over arms)."
+        f"differences {sd}, pooled over arms)."
     ]
 
 

@@ -21,6 +21,7 @@ from ..records.load import StudyRecords, load
 from ..records.report_files import GALLERY_NAME, PAGE_NAME, REPORT_NAME, RESULTS_NAME, digest_inputs, move_report
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from ..records.wandb_runs import is_wandb_source, report_folder
+from ..statistics.effects import metric_text
 from ..statistics.judgement import Judgement, judge
 from .figures import save_figure
 from .health import data_names
@@ -107,7 +108,9 @@ def write_report(judgement: Judgement, parts: Parts, folder: Path, sort: str) ->
     for item in (item for section in parts.sections for item in section.items if item.kind == "figure"):
         item.svg = inlined[item.figure.name]
     selection, signature = judgement.selection, make_signature(judgement)
-    page = Page(title=_title(selection), lead=_lead(selection), sections=parts.sections, signature=signature)
+    page = Page(
+        title=_title(selection), lead=_lead(selection, judgement.metric), sections=parts.sections, signature=signature
+    )
     texts = {f"figures/{figure.name}.csv": frame_csv(figure.table) for figure in parts.figures}
     for table in parts.tables:
         texts |= {f"tables/{table.name}.csv": table.csv(), f"tables/{table.name}.tex": table.latex()}
@@ -211,9 +214,10 @@ def _title(selection: Selection) -> str:
     return f"Ablation study: {selection.study}" if selection.study else "Ablation study"
 
 
-def _lead(selection: Selection) -> str:
+def _lead(selection: Selection, metric: str) -> str:
     cells, done = selection.cells, len(selection.done())
     data = ", ".join(data_names(cells)) or "no data"
     counts = [(len(selection.arms), "arm"), (cells["seed"].nunique(), "seed")]
     shown = ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
-    return f"{shown}, {done} of {len(cells)} runs finished; {data}."
+    compared = "" if metric == DEFAULT_METRIC else f" Arms are compared by {metric_text(metric)}."
+    return f"{shown}, {done} of {len(cells)} runs finished; {data}.{compared}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..attention.measures import COLUMNS, DESCRIPTIONS
 from ..statistics.curves import RULE
+from ..statistics.effects import metric_text
 from ..statistics.judgement import Judgement
 from . import study_figures, study_tables
 from .figures import Figure
@@ -14,7 +15,7 @@ from .tables import Table
 
 EXPLORATORY = (
     "Everything else is exploratory. So is the verdict on an arm, unless a claim compares just that arm with the "
-    "baseline in test accuracy at the last epoch."
+    "baseline in {} at the last epoch."
 )
 
 
@@ -43,7 +44,7 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
         Section(id="training", title="Training", items=_training(judgement, runs)),
         Section(id="images", title="Test images and classes", items=_images(judgement, runs)),
         Section(id="gallery", title="Where the models look", items=[*gallery, *_measures(judgement, runs)]),
-        Section(id="health", title="Health", items=health_items(judgement.selection, judgement.problems)),
+        Section(id="health", title="Health", items=health_items(judgement)),
         Section(id="methods", title="Methods", items=methods_items(judgement)),
         Section(id="runs", title="Runs", items=[TableItem(table=study_tables.run_table(judgement.selection))]),
     ]
@@ -63,7 +64,7 @@ def _claims(judgement: Judgement, runs: dict[str, str]) -> list:
     items: list = [TableItem(table=table)]
     if judgement.claims["changed_after_start"].any():
         items.append(Text(text="Claims marked as changed were not what they are now when the first cell started."))
-    return [*items, Text(text=EXPLORATORY)]
+    return [*items, Text(text=EXPLORATORY.format(metric_text(judgement.metric)))]
 
 
 def _comparison(judgement: Judgement, runs: dict[str, str], sort: str) -> list:

@@ -6,12 +6,14 @@ import pandas as pd
 
 from ..attention.measures import COLUMNS
 from ..gallery.draw_measures import draw_measures, figure_inches, measured_names
-from ..statistics.effects import display_scale, seed_values
+from ..records.selection import DEFAULT_METRIC
+from ..statistics.effects import display_scale, metric_text, seed_values
 from ..statistics.judgement import Judgement, pareto_front
 from ..style import arm_styles
 from ..text import interval, signed
 from . import draw_curves, draw_effects
 from .figures import Figure, arms_to_draw
+from .study_tables import about_accuracy, on_metric
 
 COSTS = {
     "params": "trainable parameters",
@@ -47,7 +49,8 @@ def forest(judgement: Judgement) -> Figure | None:
     if rows.empty:
         return None
     # One pair shows nothing of new seeds, so its interval for new images would pass for what it is not.
-    images = judgement.images
+    # They are about the test accuracy.
+    images = judgement.images if judgement.metric == DEFAULT_METRIC else judgement.images.iloc[:0]
     images = images[images["pairs"] > 1] if len(images) else images
     wide = " The thin grey line is the interval for new test images as well as new seeds." if len(images) else ""
     exact = "its 95 % t interval; filled: significant after Holm"
@@ -62,7 +65,7 @@ def forest(judgement: Judgement) -> Figure | None:
 
     return Figure(
         name="effects",
-        title="Effect of each arm on the test accuracy",
+        title=f"Effect of each arm on the {metric_text(judgement.metric)}",
         caption=f"Mean difference to the baseline on shared seeds with {exact}. "
         f"Shaded: differences below {selection.rope:g} points, which do not matter here.{wide}",
         alt=f"Effects in percent points: {'; '.join(parts)}.",
@@ -78,17 +81,19 @@ def strip(judgement: Judgement) -> Figure | None:
     if len(values) < 2:
         return None
     values = values[[arm for arm in _shown(judgement) if arm in values]]
+    name = metric_text(judgement.metric)
     spans = [f"{a} {values[a].min():.2f} to {values[a].max():.2f} %" for a in values]
 
     def draw(canvas, color):
-        draw_effects.draw_strip(values, ax=canvas.subplots(), styles=_styles(judgement, color), color=color)
+        styles = _styles(judgement, color)
+        draw_effects.draw_strip(values, ax=canvas.subplots(), styles=styles, color=color, label=f"{name}, %")
 
     return Figure(
         name="seeds",
         title="Every run",
         caption="A mark for each run, lines join runs of the same seed, the bar is the arm's mean.",
-        alt=f"Test accuracy of the runs: {'; '.join(spans)}.",
-        table=values.reset_index().melt(id_vars="seed", var_name="arm", value_name="test accuracy").dropna(),
+        alt=f"{name.capitalize()} of the runs: {'; '.join(spans)}.",
+        table=values.reset_index().melt(id_vars="seed", var_name="arm", value_name=name).dropna(),
         size=(8.5, 1.1 + 0.36 * values.shape[1]),
         draw=draw,
     )
@@ -107,14 +112,14 @@ def cost(judgement: Judgement) -> Figure | None:
         styles = _styles(judgement, color)
         axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (name, points) in zip(axes, panels.items(), strict=True):
-            draw_effects.draw_cost(points, ax=ax, styles=styles, color=color, cost=name, label=COSTS[name])
-        for ax in axes[1:]:
-            ax.set_ylabel("")
+            draw_effects.draw_cost(points, ax=ax, styles=styles, color=color, cost=name)
+            ax.set_xlabel(COSTS[name])
+        axes[0].set_ylabel(f"{metric_text(judgement.metric)}, %")
         draw_curves.add_legend(canvas, axes[0])
 
     return Figure(
         name="cost",
-        title="Accuracy against cost",
+        title=f"{_accuracy(judgement).capitalize()} against cost",
         caption="Mean of the seeds with its 95 % t interval; the line joins the arms that no arm beats at equal or "
         "lower cost. Times depend on the machine.",
         alt=f"No arm is both cheaper and better than: {'; '.join(fronts)}.",
@@ -196,12 +201,12 @@ def main_effects(judgement: Judgement) -> Figure | None:
         axes = canvas.subplots(1, len(factors), sharey=True, squeeze=False)[0]
         for ax, factor in zip(axes, factors, strict=True):
             draw_effects.draw_main(main, factor, baseline_levels[factor], ax=ax, color=color)
-        axes[0].set_ylabel("effect, percent points")
+        axes[0].set_ylabel(f"effect{on_metric(judgement.metric)}, percent points")
 
     parts = [f"{r['factor']}={r['level']} {signed(r['effect'])}" for _, r in main.iterrows()]
     return Figure(
         name="main-effects",
-        title="Main effects of the factors",
+        title=f"Main effects of the factors{on_metric(judgement.metric)}",
         caption="Each level against the baseline's level (at zero), averaged over the other factors as the design has "
         "them, with 95 % t intervals over seeds.",
         alt=f"Main effects in percent points: {'; '.join(parts)}.",
@@ -223,13 +228,14 @@ def interactions(judgement: Judgement) -> Figure | None:
         axes = canvas.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
         for ax, (one, other) in zip(axes, pairs, strict=True):
             draw_effects.draw_interaction(cells, one, other, ax=ax, color=color)
-        axes[0].set_ylabel("test accuracy, %")
+        axes[0].set_ylabel(f"{metric_text(judgement.metric)}, %")
 
     parts = [f"{r['factors']} at {r['levels']} {signed(r['effect'])}" for _, r in rows.head(6).iterrows()]
     return Figure(
         name="interactions",
         title="Do the effects add up?",
-        caption="Mean accuracy by two factors. Parallel lines: the effects add up. The table below tests it.",
+        caption=f"Mean {_accuracy(judgement)} by two factors. Parallel lines: the effects add up. The table below "
+        "tests it.",
         alt=f"Interactions in percent points: {'; '.join(parts)}.",
         table=cells,
         size=(min(9.0, 2.0 + 3.0 * len(pairs)), 3.4),
@@ -249,7 +255,8 @@ def class_figure(judgement: Judgement) -> Figure | None:
         name="classes",
         title="Effect by class",
         caption="Difference to the baseline in percent points, mean over shared seeds; blue is better. Exploratory: "
-        "intervals are in the table and are not corrected for the number of classes.",
+        "intervals are in the table and are not corrected for the number of classes."
+        f"{about_accuracy(judgement.metric)}",
         alt=f"Largest difference of a class: {largest['arm']} on {largest['class']}, "
         f"{signed(largest['delta'], 1)} points.",
         table=classes,
@@ -282,6 +289,10 @@ def measure_figure(judgement: Judgement) -> Figure | None:
         size=figure_inches(len(measured_names(table)), len(arms)),
         draw=lambda canvas, color: draw_measures(canvas, table, arms, baseline, color),
     )
+
+
+def _accuracy(judgement: Judgement) -> str:
+    return "accuracy" if judgement.metric == DEFAULT_METRIC else metric_text(judgement.metric)
 
 
 def _present(*figures: Figure | None) -> list[Figure]:

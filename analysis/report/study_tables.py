@@ -5,8 +5,8 @@ import math
 import pandas as pd
 
 from ..attention.measures import COLUMNS
-from ..records.selection import Selection
-from ..statistics.effects import display_scale
+from ..records.selection import DEFAULT_METRIC, Selection
+from ..statistics.effects import decimal_places, display_scale, image_text, metric_text
 from ..statistics.factorial import interaction_name
 from ..statistics.judgement import Judgement
 from ..statistics.measure_effects import UNTESTED, attention_arms
@@ -57,21 +57,21 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
     compared = len(frame) > 1
     base = judgement.selection.baseline or "the baseline"
     moment = "with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
-    against = f", every arm against {base}. Intervals are for this test set; effects also use the runs of {base}"
+    against = f", every arm against {base}. Intervals are for {image_text(metric)}; effects also use the runs of {base}"
     return Table(
         name="arms",
         title="Comparison of the arms",
-        caption=f"{_metric_text(metric).capitalize()} {moment}{against if compared else ''}. "
+        caption=f"{metric_text(metric).capitalize()} {moment}{against if compared else ''}. "
         "Training images were scored like test images: last weights, no dropout, no augmentation.",
         frame=frame,
-        columns=_effect_columns(metric, compared) + _cost_columns(),
+        columns=_effect_columns(metric, compared) + _cost_columns(metric),
         runs=[runs.get(arm, "") for arm in frame["arm"]],
     )
 
 
 def _effect_columns(metric: str, compared: bool) -> list[Column]:
-    in_percent, places = display_scale(metric) == 100.0, _places(metric)
-    name = _metric_text(metric) + (", %" if in_percent else "")
+    in_percent, places = display_scale(metric) == 100.0, decimal_places(metric)
+    name = metric_text(metric) + (", %" if in_percent else "")
     effect = f"effect{', points' if in_percent else ''} [95 % interval]"
     return [
         _arm_column(),
@@ -88,10 +88,11 @@ def _effect_columns(metric: str, compared: bool) -> list[Column]:
     ]
 
 
-def _cost_columns() -> list[Column]:
+def _cost_columns(metric: str) -> list[Column]:
+    on_training = f"{'' if metric == DEFAULT_METRIC else 'accuracy '}on training images, %"
     return [
         Column("failed or diverged runs", lambda r: integer(r["failed"]), "failed"),
-        Column("on training images, %", lambda r: decimals(r["train_accuracy"]), "train_accuracy"),
+        Column(on_training, lambda r: decimals(r["train_accuracy"]), "train_accuracy"),
         Column("parameters", lambda r: si_number(r["params"]), "params"),
         Column("FLOPs per image", lambda r: si_number(r["flops_per_image"]), "flops_per_image"),
         Column("time per run", lambda r: duration(r["time_seconds"]), "time_seconds"),
@@ -119,7 +120,7 @@ def claim_table(judgement: Judgement) -> Table:
 
 def main_table(judgement: Judgement) -> Table:
     """Return the main effects of the factors' levels."""
-    places = _places(judgement.metric)
+    places = decimal_places(judgement.metric)
     columns = [
         Column("factor", lambda r: r["factor"], "factor", numeric=False, keep=True),
         Column("level", lambda r: r["level"], "level", numeric=False, keep=True),
@@ -128,7 +129,10 @@ def main_table(judgement: Judgement) -> Table:
         _estimate_column("effect [95 % interval]", "effect", places=places),
         Column("p, unadjusted", lambda r: p_value(r["p"]), "p", keep=True),
     ]
-    caption = "Main effects: each level against the baseline's level, averaged over the other factors. Exploratory."
+    caption = (
+        f"Main effects{on_metric(judgement.metric)}: each level against the baseline's level, averaged over the other "
+        "factors. Exploratory."
+    )
     frame = judgement.factorial.main
     return Table(name="main-effects", title="Main effects", caption=caption, frame=frame, columns=columns)
 
@@ -139,13 +143,13 @@ def interaction_table(judgement: Judgement) -> Table:
         Column("factors", interaction_name, "factors", numeric=False, keep=True),
         Column("levels", lambda r: r["levels"], "levels", numeric=False, keep=True),
         _seeds_column(),
-        _estimate_column("interaction [95 % interval]", "effect", places=_places(judgement.metric)),
+        _estimate_column("interaction [95 % interval]", "effect", places=decimal_places(judgement.metric)),
         Column("p", lambda r: p_value(r["p"]), "p", keep=True),
         _holm_column(),
     ]
     caption = (
-        "Interactions: the effect of both levels together minus the sum of their single effects, on each seed, "
-        "with a t interval over seeds. Holm over this table."
+        f"Interactions{on_metric(judgement.metric)}: the effect of both levels together minus the sum of their single "
+        "effects, on each seed, with a t interval over seeds. Holm over this table."
     )
     frame = judgement.factorial.interactions
     return Table(name="interactions", title="Interactions", caption=caption, frame=frame, columns=columns)
@@ -205,7 +209,7 @@ def image_table(judgement: Judgement) -> Table:
     drawn = "seed x image bootstrap" if several else "bootstrap of the test images"
     caption = (
         f"Spread over test images ({drawn}), and the images that flip: gained or lost on more than half of the shared "
-        "seeds."
+        f"seeds.{about_accuracy(judgement.metric)}"
     )
     notes = [*([ONE_PAIR] if single else []), _changed_by_chance(frame)]
     return Table(name="images", title="Test images", caption=caption, frame=frame, columns=columns, notes=notes)
@@ -273,6 +277,16 @@ def run_numbers(selection: Selection) -> dict[str, str]:
 def estimate(value: float, low: float, high: float, places: int = 2) -> str:
     """Return `+0.30 [+0.10, +0.50]`, without the brackets if there is no interval."""
     return f"{signed(value, places)} {interval(low, high, places)}".strip()
+
+
+def about_accuracy(metric: str) -> str:
+    """Return the sentence that sets what is always about the test accuracy apart from a report of another metric."""
+    return "" if metric == DEFAULT_METRIC else " This is about the test accuracy at the last epoch."
+
+
+def on_metric(metric: str) -> str:
+    """Return ` on the validation accuracy`; nothing for the default metric."""
+    return "" if metric == DEFAULT_METRIC else f" on the {metric_text(metric)}"
 
 
 def measure_text(name: str) -> str:
@@ -348,12 +362,3 @@ def _model_values(selection: Selection, name: str) -> set[int]:
     done = selection.done()
     measured = done[[column for column in COLUMNS if column in done]].notna().any(axis=1)
     return {(record.config.get("model") or {}).get(name) for record in done.loc[measured, "record"]}
-
-
-def _places(metric: str) -> int:
-    return 2 if display_scale(metric) == 100.0 else 4
-
-
-def _metric_text(metric: str) -> str:
-    split, _, name = metric.partition("/")
-    return f"{ {'train': 'training', 'val': 'validation'}.get(split, split) } {name.replace('_', ' ')}".strip()

@@ -42,7 +42,7 @@ from . import paired as stats
 from .attrition import seeds_used
 from .changed_later import changed_claims
 from .curves import cell_saturation
-from .effects import differences, direction, display_scale, seed_values
+from .effects import decimal_places, differences, direction, display_scale, metric_text, seed_values
 
 COLUMNS = "claim kind arms evidence p p_holm verdict changed_after_start".split()
 KEYS = {"claim", "arm", "than", "metric", "direction", "rope", "kind", "epoch", "within", "testable", "why"}
@@ -71,7 +71,9 @@ class ClaimResult:
     arms: list[str] = field(default_factory=list)
     """All arms that the evidence uses."""
     decides_arm: str = ""
-    """The arm, if the claim is only about its effect on the baseline in the default metric."""
+    """The arm, if the claim is only about its effect on the baseline."""
+    metric: str = ""
+    """Metric of an effect."""
 
     @property
     def p(self) -> float:
@@ -79,10 +81,13 @@ class ClaimResult:
         return float(np.fmin(self.p_for, self.p_against))
 
 
-def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.AdjustedP] | None]:
+def judge_claims(
+    selection: Selection, metric: str = DEFAULT_METRIC
+) -> tuple[pd.DataFrame, dict[str, stats.AdjustedP] | None]:
     """Return the claims' table (COLUMNS), and the adjusted p of each arm that a claim compares with the baseline.
 
-    The second is None for a study without claims. Its p of equivalence is NaN for a claim with a ROPE of its own.
+    The second is None for a study without claims, and has no arm if no claim is about `metric`, that of the report. Its
+    p of equivalence is NaN for a claim with a ROPE of its own.
     """
     if not selection.claims:
         return pd.DataFrame(columns=COLUMNS), None
@@ -96,10 +101,16 @@ def judge_claims(selection: Selection) -> tuple[pd.DataFrame, dict[str, stats.Ad
     for claim, one, late, own in zip(selection.claims, judged, changed, adjusted, strict=True):
         used, word = " ".join(one.arms), _verdict(one, own)
         rows.append((one.claim, one.kind, used, f"{one.evidence}{_aside(one, word)}", one.p, own.p, word, late))
-        if one.decides_arm and not late:
+        if one.decides_arm and not late and one.metric == metric:
             is_study_rope = claim.get("rope") in (None, selection.rope)
             arms[one.decides_arm] = _smaller_p(own, arms.get(one.decides_arm, stats.AdjustedP()), is_study_rope)
     return pd.DataFrame(rows, columns=COLUMNS), arms
+
+
+def has_claims(selection: Selection, metric: str) -> bool:
+    """Return True if a claim is about an effect on this metric."""
+    effects = [claim for claim in selection.claims if (claim.get("kind") or "effect") == "effect"]
+    return any((claim.get("metric") or DEFAULT_METRIC) == metric for claim in effects)
 
 
 def judge_claim(claim: dict[str, Any], selection: Selection) -> ClaimResult:
@@ -176,7 +187,8 @@ def _judge_effect(words: str, claim: dict[str, Any], selection: Selection) -> Cl
     judged = ClaimResult(claim=words, kind="effect", evidence=_effect_evidence(results, metric, selection), arms=used)
     judged.rope = f"{rope:g} {_in_unit(metric)}"
     judged.is_small = all(max(abs(r.ci_low), abs(r.ci_high)) < rope for r in results.values())
-    if metric == DEFAULT_METRIC and len(pairs) == 1 and selection.baseline in pairs[0]:
+    judged.metric = metric
+    if len(pairs) == 1 and selection.baseline in pairs[0]:
         judged.decides_arm = next(arm for arm in pairs[0] if arm != selection.baseline)
     return _with_p(judged, list(results.values()), sign)
 
@@ -264,10 +276,9 @@ def _aside(judged: ClaimResult, verdict: str) -> str:
 
 
 def _effect_evidence(results: dict[tuple[str, str], stats.PairedResult], metric: str, selection: Selection) -> str:
-    places = 2 if display_scale(metric) == 100.0 else 4
-    parts = []
+    digits, parts = decimal_places(metric), []
     for (arm, than), r in results.items():
-        size = f"{signed(r.delta, places)} {interval(r.ci_low, r.ci_high, places)}".strip()
+        size = f"{signed(r.delta, digits)} {interval(r.ci_low, r.ci_high, digits)}".strip()
         part = f"{arm} minus {than}: {size} {_in_unit(metric)}, {seeds_used(selection, r.n, arm, than)}"
         # Of several comparisons the weakest decides, so each shows its own p.
         parts.append(f"{part}, unadjusted p {p_value(r.p)}" if len(results) > 1 and r.n > 1 else part)
@@ -275,7 +286,9 @@ def _effect_evidence(results: dict[tuple[str, str], stats.PairedResult], metric:
 
 
 def _in_unit(metric: str) -> str:
-    return "points" if display_scale(metric) == 100.0 else metric
+    if display_scale(metric) != 100.0:
+        return metric
+    return "points" if metric == DEFAULT_METRIC else f"points of {metric_text(metric)}"
 
 
 def _names(value: Any) -> list[str]:

@@ -28,6 +28,31 @@ def display_scale(metric: str) -> float:
     return 100.0 if metric.endswith("accuracy") else 1.0
 
 
+def metric_text(metric: str) -> str:
+    """Return a metric's name as it is shown: `val/accuracy` -> `validation accuracy`."""
+    split, _, name = metric.partition("/")
+    words = f"{ {'train': 'training', 'val': 'validation'}.get(split, split) } {name.replace('_', ' ')}"
+    return words.strip()
+
+
+def image_text(metric: str) -> str:
+    """Return the images that a metric is about."""
+    split = metric.partition("/")[0]
+    return {"test": "this test set", "val": "these validation images", "train": "these training images"}.get(
+        split, "these test images"
+    )
+
+
+def decimal_places(metric: str) -> int:
+    """Return the decimals that a metric is shown with: 2 for percent and percent points, else 4."""
+    return 2 if display_scale(metric) == 100.0 else 4
+
+
+def unit(metric: str) -> str:
+    """Return the unit of differences, with a space before it: percent points for accuracies, else none."""
+    return " points" if display_scale(metric) == 100.0 else ""
+
+
 def direction(metric: str) -> int:
     """Return 1 when more is better, -1 for losses, 0 for rollout measures, where neither is better."""
     return 0 if metric.startswith("rollout/") else -1 if metric.endswith("loss") else 1
@@ -62,6 +87,7 @@ def arm_effects(
     values = seed_values(selection, metric)
     rope = selection.rope if display_scale(metric) == 100.0 else math.nan
     sign, base = direction(metric), selection.baseline
+    published = selection.published if metric == DEFAULT_METRIC else {}
     results = {
         a: stats.compare_paired(differences(values, a, base).to_numpy(), rope, sign) for a in selection.non_baseline()
     }
@@ -75,6 +101,7 @@ def arm_effects(
     for arm in selection.arms:
         row = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
         row |= _own_numbers(selection, arm, values[arm].dropna().to_numpy())
+        row["published"] = published.get(arm, math.nan)
         if arm in results:
             row |= _effect(results[arm], adjusted[arm], sign) | {"family": families[arm]}
             number = adjusted[arm].size if families[arm] == "claims" else size
@@ -113,7 +140,6 @@ def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
         "images_per_second": done["images_per_second"].mean(),
         "started": int((~cells["status"].isin(("planned", LEFT_OUT))).sum()),
         "failed": int(cells["status"].isin(FAILURES).sum()),
-        "published": selection.published.get(arm, math.nan),
     }
 
 

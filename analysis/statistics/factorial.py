@@ -22,7 +22,7 @@ from .contrasts import (
     removal_contrast,
     step_contrasts,
 )
-from .effects import DEFAULT_METRIC, display_scale, seed_values
+from .effects import DEFAULT_METRIC, decimal_places, display_scale, metric_text, seed_values, unit
 
 NUMBERS = "n effect ci_low ci_high p".split()
 MAIN_COLUMNS = ["factor", "level", *NUMBERS, "mean"]
@@ -143,7 +143,7 @@ def removal_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> s
             "show that effects add up."
         )
     if display_scale(metric) != 100.0:
-        return f"Removing all changes {metric} otherwise than the single removals add up to ({much})."
+        return f"Removing all changes the {metric_text(metric)} otherwise than the single removals add up to ({much})."
     return (
         f"Removing all costs {abs(effect):.2f} points {'more' if effect < 0 else 'less'} than the single removals add "
         f"up to ({much}); which parts interact cannot be told."
@@ -164,8 +164,8 @@ def step_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
 
 def format_effect(effect: float, low: float, high: float, metric: str) -> str:
     """Format `+0.30 points [+0.10, +0.50]`."""
-    places, words = (2, " points") if display_scale(metric) == 100.0 else (4, "")
-    return f"{signed(effect, places)}{words} {interval(low, high, places)}".strip()
+    digits = decimal_places(metric)
+    return f"{signed(effect, digits)}{unit(metric)} {interval(low, high, digits)}".strip()
 
 
 def _missing(values: pd.DataFrame) -> list[str]:

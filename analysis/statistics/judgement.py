@@ -11,7 +11,7 @@ from vitsweep.study.power import detectable_effect
 from ..records.load import StudyRecords
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from . import paired as stats
-from .claims import judge_claims
+from .claims import has_claims, judge_claims
 from .curves import best_against_final, saturation
 from .effects import arm_effects, display_scale
 from .examples import Examples, class_effects, image_effects, read_examples
@@ -21,7 +21,7 @@ from .measure_effects import add_measures, measure_effects
 
 @dataclass(kw_only=True)
 class Power:
-    """Effects that the study could have found."""
+    """Effects that the study could have found, in the metric's shown unit."""
 
     seeds: int
     """Pairs of the arm that has fewest of them, of those with two or more."""
@@ -67,8 +67,8 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
     """
     selection = select(loaded)
     selection.cells = add_measures(selection.cells, measures, metric)
-    claims, claimed = judge_claims(selection)
-    effects = arm_effects(selection, metric, claimed if metric == DEFAULT_METRIC else None)
+    claims, claimed = judge_claims(selection, metric)
+    effects = arm_effects(selection, metric, claimed)
     examples = read_examples(selection)
     empty = pd.DataFrame()
     return Judgement(
@@ -77,7 +77,7 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
         problems=loaded.problems + (examples.problems if examples else []),
         effects=effects,
         claims=claims,
-        power=study_power(effects, selection, claims if metric == DEFAULT_METRIC else claims.iloc[:0]),
+        power=study_power(effects, selection, claims if has_claims(selection, metric) else claims.iloc[:0]),
         factorial=analyze_factors(selection, metric) if selection.arms else None,
         saturation=saturation(selection),
         best=best_against_final(selection) if display_scale(metric) == 100.0 else empty,

@@ -195,7 +195,7 @@ def test_forest_fills_only_significant_effects(judgement, ax):
 def test_strip_has_a_mark_for_each_run(ax):
     values = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
     styles = style.arm_styles(["a", "b"], "a", style.LIGHT)
-    draw_effects.draw_strip(values, ax=ax, styles=styles, color=style.LIGHT)
+    draw_effects.draw_strip(values, ax=ax, styles=styles, color=style.LIGHT, label="test accuracy, %")
     marks = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() not in ("None", "")]
     assert marks == [[1.0, 2.0], [3.0]]
 

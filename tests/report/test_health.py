@@ -31,8 +31,9 @@ def methods(selection) -> dict[str, str]:
     return dict(protocol(selection, "test/accuracy"))
 
 
-def health(selection) -> str:
-    return " ".join(line for item in health_items(selection, []) if item.kind == "bullets" for line in item.lines)
+def health(directory) -> str:
+    items = health_items(judge(load(directory)))
+    return " ".join(line for item in items if item.kind == "bullets" for line in item.lines)
 
 
 def test_seeds_tell_what_is_planned_from_what_is_there(half):
@@ -65,15 +66,15 @@ def test_tables_cite_finished_runs_alone(half):
 def with_validation(tmp_path, number: int):
     images = {"train": 1800, "val": number, "test": 10000}
     make_cell(tmp_path, make_record("baseline", 0, 0.3, num_images=images))
-    return select(load(tmp_path))
+    return tmp_path
 
 
 def test_few_validation_images_are_named_with_their_standard_error(tmp_path):
-    selection = with_validation(tmp_path, 222)
-    share = selection.cells["final/val/accuracy"].iloc[0]
+    with_validation(tmp_path, 222)
+    share = load(tmp_path).cells["final/val/accuracy"].iloc[0]
     error = 100 * binom.std(222, share) / 222
     near = f"a validation accuracy near {100 * share:.0f} % has a standard error of {error:.1f} points"
-    assert f"only 222 validation images: {near}" in health(selection)
+    assert f"only 222 validation images: {near}" in health(tmp_path)
 
 
 def test_many_validation_images_are_no_worry(tmp_path):
@@ -82,7 +83,7 @@ def test_many_validation_images_are_no_worry(tmp_path):
 
 def test_health_says_that_the_claims_were_changed(tmp_path):
     sweep = make_sweep(tmp_path, {"baseline": [0.8]}, plan={"claims_hash": "new"})
-    assert "The claims or the ROPE were changed after the first run started." in health(select(load(sweep)))
+    assert "The claims or the ROPE were changed after the first run started." in health(sweep)
 
 
 def words_of(tmp_path, seeds: int, **options) -> str:
@@ -116,8 +117,8 @@ def test_runs_of_different_versions_are_named(tmp_path, name):
     new.versions = new.versions | {name: "2.14.1"}
     for record in (old, new):
         make_cell(tmp_path, record)
-    assert f"The runs differ in {name} version: 0.1.0, 2.14.1." in health(select(load(tmp_path)))
+    assert f"The runs differ in {name} version: 0.1.0, 2.14.1." in health(tmp_path)
 
 
 def test_runs_of_one_version_are_not_named(tmp_path):
-    assert "differ in" not in health(select(load(make_sweep(tmp_path, {"baseline": [0.8, 0.7]}))))
+    assert "differ in" not in health(make_sweep(tmp_path, {"baseline": [0.8, 0.7]}))

@@ -247,6 +247,14 @@ def test_power_among_claims_counts_those_that_were_stated_before_the_runs(tmp_pa
     assert judge(load(make_sweep(tmp_path, ARMS, plan=plan))).power.claims == 1
 
 
-def test_another_metric_than_that_of_the_claims_has_no_power_among_claims(tmp_path):
+def test_another_metric_than_that_of_the_claims_is_exploratory_and_has_no_power_among_claims(tmp_path):
     found = judge(load(make_sweep(tmp_path, ARMS, plan={"claims": [PATCH]})), "val/accuracy")
-    assert found.power.claims == 0 and set(found.effects["family"].dropna()) == {"arms"}
+    assert found.power.claims == 0 and set(found.effects["family"].dropna()) == {"exploratory"}
+
+
+def test_metric_of_a_claim_decides_the_arm_under_that_metric_only(tmp_path):
+    loss = {"claim": "patch 8 has a higher loss", "arm": "patch_size=8", "metric": "test/loss", "direction": "higher"}
+    loaded = load(make_sweep(tmp_path, ARMS, plan={"claims": [loss]}))
+    families = {m: judge(loaded, m).effects.set_index("arm")["family"] for m in ("test/loss", "test/accuracy")}
+    assert families["test/loss"]["patch_size=8"] == "claims"
+    assert set(families["test/accuracy"].dropna()) == {"exploratory"}
