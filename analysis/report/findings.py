@@ -15,7 +15,8 @@ from ..statistics.attrition import lost_runs, planned_seeds
 from ..statistics.changed_later import RESTATED, earlier_hashes, extension_sentence
 from ..statistics.effects import decimal_places, display_scale, metric_text, unit
 from ..statistics.factorial import additive_p, format_effect, interaction_name
-from ..statistics.judgement import Judgement, family_error, placebo_rows
+from ..statistics.judgement import Judgement, family_error, placebo_rows, whole_images
+from ..statistics.paired import ALPHA
 from ..text import decimals, integer, p_value
 
 MAX_NAMED = 4
@@ -178,7 +179,7 @@ def _missing_arms(judgement: Judgement) -> list[str]:
 
 
 def _new_images(judgement: Judgement) -> list[str]:
-    images = judgement.images
+    images = whole_images(judgement)
     if images.empty or judgement.metric != DEFAULT_METRIC:
         return []
     merged = images.merge(judgement.effects[["arm", "verdict"]], on="arm")
@@ -225,10 +226,27 @@ def _interactions(judgement: Judgement) -> list[str]:
     return [f"No interaction is significant (smallest Holm p {_p_text(p)}), which does not show that effects add up."]
 
 
+def _placebo_alarm(judgement: Judgement) -> list[str]:
+    """Return the sentence about placebos that differ significantly from the baseline."""
+    rows = placebo_rows(judgement)
+    parts = [
+        f"{row['arm']} by {_size(row, judgement.metric)}, p {_p_text(row['p'])}"
+        for _, row in rows[rows["p"] < ALPHA].iterrows()
+    ]
+    if not parts:
+        return []
+    return [
+        "Alarm: a placebo, which is the baseline with other random streams, differs significantly from it: "
+        f"{'; '.join(parts)}; by chance 1 of 20 does, else runs are mixed up, so check the records before trusting "
+        "any verdict."
+    ]
+
+
 def _placebo(judgement: Judgement) -> list[str]:
-    """Return the sentence about the first placebo."""
+    """Return the sentence about the first placebo, if it differs by no more than chance."""
+    rows = placebo_rows(judgement)
     sentences = []
-    for _, row in placebo_rows(judgement).head(1).iterrows():
+    for _, row in rows[~(rows["p"] < ALPHA)].head(1).iterrows():
         p = f", p {_p_text(row['p'])}" if not math.isnan(row["p"]) else ""
         name = "The placebo" if row["arm"] == "placebo" else f"The placebo {row['arm']}"
         effect = f"{_size(row, judgement.metric)}{p}"
@@ -238,6 +256,7 @@ def _placebo(judgement: Judgement) -> list[str]:
 
 FINDING_RULES = (
     (0, _alarms),
+    (0, _placebo_alarm),
     (1, _interim),
     (1, _extension),
     (1, _baseline),
@@ -262,9 +281,10 @@ def placebo_sentences(judgement: Judgement) -> list[str]:
     rows, tests = placebo_rows(judgement), len(judgement.selection.family())
     if rows.empty:
         return []
-    significant = f"By itself it {'would' if (rows['p'] < 0.05).any() else 'would not'} have been called significant"
+    significant = f"By itself it {'would' if (rows['p'] < ALPHA).any() else 'would not'} have been called significant"
     families = "each family: the claims, and all arms" if judgement.selection.claims else "the family of all arms"
     return [
+        *_placebo_alarm(judgement),
         *_placebo(judgement),
         f"{significant} at 5 %." if rows["p"].notna().any() else "With one seed there is no test of it.",
         f"With {_count(tests, 'arm')} tested at 5 % each and nothing to find, the chance of at least one false finding "

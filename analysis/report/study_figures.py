@@ -8,7 +8,7 @@ from ..attention.measures import COLUMNS
 from ..gallery.draw_measures import draw_measures, figure_inches, measured_names
 from ..records.selection import DEFAULT_METRIC
 from ..statistics.effects import display_scale, metric_text, seed_values
-from ..statistics.judgement import Judgement, pareto_front
+from ..statistics.judgement import Judgement, pareto_front, whole_images
 from ..style import arm_styles
 from ..text import interval, signed
 from . import draw_curves, draw_effects
@@ -50,7 +50,7 @@ def forest(judgement: Judgement) -> Figure | None:
         return None
     # One pair shows nothing of new seeds, so its interval for new images would pass for what it is not.
     # They are about the test accuracy.
-    images = judgement.images if judgement.metric == DEFAULT_METRIC else judgement.images.iloc[:0]
+    images = whole_images(judgement) if judgement.metric == DEFAULT_METRIC else judgement.images.iloc[:0]
     images = images[images["pairs"] > 1] if len(images) else images
     wide = " The thin grey line is the interval for new test images as well as new seeds." if len(images) else ""
     exact = "its 95 % t interval; filled: significant after Holm"
@@ -204,11 +204,12 @@ def main_effects(judgement: Judgement) -> Figure | None:
         axes[0].set_ylabel(f"effect{on_metric(judgement.metric)}, percent points")
 
     parts = [f"{r['factor']}={r['level']} {signed(r['effect'])}" for _, r in main.iterrows()]
+    mixed = " Some contain interactions: the table names them." if main["aliases"].any() else ""
     return Figure(
         name="main-effects",
         title=f"Main effects of the factors{on_metric(judgement.metric)}",
         caption="Each level against the baseline's level (at zero), averaged over the other factors as the design has "
-        "them, with 95 % t intervals over seeds.",
+        f"them, with 95 % t intervals over seeds.{mixed}",
         alt=f"Main effects in percent points: {'; '.join(parts)}.",
         table=main,
         size=(min(9.0, 2.6 + 2.2 * len(factors)), 3.2),

@@ -7,7 +7,7 @@ import pandas as pd
 from ..attention.measures import COLUMNS
 from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.effects import decimal_places, display_scale, image_text, metric_text
-from ..statistics.factorial import interaction_name
+from ..statistics.factorial import interaction_name, main_name
 from ..statistics.judgement import Judgement
 from ..statistics.measure_effects import UNTESTED, attention_arms
 from ..text import (
@@ -122,7 +122,7 @@ def main_table(judgement: Judgement) -> Table:
     """Return the main effects of the factors' levels."""
     places = decimal_places(judgement.metric)
     columns = [
-        Column("factor", lambda r: r["factor"], "factor", numeric=False, keep=True),
+        Column("factor", main_name, "factor", numeric=False, keep=True, wrap=True),
         Column("level", lambda r: r["level"], "level", numeric=False, keep=True),
         _seeds_column(keep=True),
         Column("mean", lambda r: decimals(r["mean"], places), "mean", keep=True),
@@ -211,8 +211,17 @@ def image_table(judgement: Judgement) -> Table:
         f"Spread over test images ({drawn}), and the images that flip: gained or lost on more than half of the shared "
         f"seeds.{about_accuracy(judgement.metric)}"
     )
-    notes = [*([ONE_PAIR] if single else []), _changed_by_chance(frame)]
+    notes = [*([ONE_PAIR] if single else []), _changed_by_chance(frame), *missing_predictions(judgement)]
     return Table(name="images", title="Test images", caption=caption, frame=frame, columns=columns, notes=notes)
+
+
+def missing_predictions(judgement: Judgement) -> list[str]:
+    """Return a sentence about arms whose predictions are there for some of their pairs only."""
+    have, pairs = judgement.images.set_index("arm")["pairs"], judgement.effects.set_index("arm")["pairs"]
+    parts = [f"{arm} {number} of {pairs[arm]:.0f}" for arm, number in have.items() if number < pairs[arm]]
+    if not parts:
+        return []
+    return [f"Predictions are missing, so these numbers are of fewer seeds than the comparison: {', '.join(parts)}."]
 
 
 def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:

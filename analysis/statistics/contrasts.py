@@ -14,6 +14,9 @@ import pandas as pd
 TINY = 1e-9
 """A weight below this is rounding."""
 
+ALIAS_ORDERS = (2, 3)
+"""Orders of the interactions that a main effect may contain in a fraction of resolution III or IV."""
+
 Level = tuple[str, str]
 """A factor and one of its levels."""
 
@@ -58,7 +61,36 @@ def main_contrasts(design: pd.DataFrame, baseline_levels: dict[str, str]) -> lis
     """Contrast each level with the baseline's, other factors averaged: least squares with main effects only."""
     single = dummies(design, baseline_levels)
     X = np.column_stack([np.ones(len(design)), *single.values()])
-    return [_contrast((level,), row, design) for level, row in zip(single, np.linalg.pinv(X)[1:], strict=True)]
+    found = [_contrast((level,), row, design) for level, row in zip(single, np.linalg.pinv(X)[1:], strict=True)]
+    products = [_centered_products(design, single, order) for order in ALIAS_ORDERS]
+    for contrast in found:
+        contrast.aliases = _main_aliases(contrast, products)
+    return found
+
+
+def _main_aliases(contrast: Contrast, products: list[dict]) -> list[tuple[Level, ...]]:
+    """Return the interactions of the lowest order that a main effect's sum contains; [] in a full grid."""
+    own = contrast.levels[0][0]
+    for columns in products:
+        found = {levels: column[contrast.weight_A.index] @ contrast.weight_A for levels, column in columns.items()}
+        # With its own factor, an interaction is another contrast of that factor's levels.
+        others = [levels for levels in found if own not in {factor for factor, _ in levels}]
+        if aliases := [levels for levels in others if abs(found[levels]) > 1e-8]:
+            return aliases
+    return []
+
+
+def _centered_products(
+    design: pd.DataFrame, single: dict[Level, np.ndarray], order: int
+) -> dict[tuple[Level, ...], pd.Series]:
+    """Return the products of centered columns of `order` levels of different factors: zero on average over others."""
+    number = {factor: design[factor].nunique() for factor in design.columns}
+    centered = {level: column - 1 / number[level[0]] for level, column in single.items()}
+    return {
+        levels: pd.Series(np.prod([centered[level] for level in levels], axis=0), index=design.index)
+        for levels in itertools.combinations(single, order)
+        if len({factor for factor, _ in levels}) == order
+    }
 
 
 def interaction_contrasts(design: pd.DataFrame, baseline_levels: dict[str, str]) -> tuple[list[Contrast], list[str]]:

@@ -25,7 +25,7 @@ from .contrasts import (
 from .effects import DEFAULT_METRIC, decimal_places, display_scale, metric_text, seed_values, unit
 
 NUMBERS = "n effect ci_low ci_high p".split()
-MAIN_COLUMNS = ["factor", "level", *NUMBERS, "mean"]
+MAIN_COLUMNS = ["factor", "level", *NUMBERS, "mean", "aliases"]
 INTERACTION_COLUMNS = ["factors", "levels", *NUMBERS, "p_holm", "aliases"]
 NOT_IDENTIFIABLE = (
     "No arm changes two factors at once, so interactions are not identifiable: effects are those at the baseline's "
@@ -107,7 +107,8 @@ def main_frame(contrasts: list[Contrast], design: pd.DataFrame, values: pd.DataF
     for contrast in contrasts:
         ((factor, level),) = contrast.levels
         mean = values.loc[:, (design[factor] == level).to_numpy()].stack().mean()
-        rows.append((factor, level, *_numbers(contrast, values), mean))
+        aliases = ", ".join(map(format_levels, contrast.aliases))
+        rows.append((factor, level, *_numbers(contrast, values), mean, aliases))
     frame = pd.DataFrame(rows, columns=MAIN_COLUMNS)
     return frame[frame["n"] > 0].reset_index(drop=True)
 
@@ -180,6 +181,11 @@ def _missing(values: pd.DataFrame) -> list[str]:
 def interaction_name(row: pd.Series | dict) -> str:
     """Name the factors of an interaction, with its aliases."""
     return f"{row['factors']} (or {row['aliases']}: not told apart)" if row["aliases"] else row["factors"]
+
+
+def main_name(row: pd.Series | dict) -> str:
+    """Name the factor of a main effect, with the interactions that its design cannot separate from it."""
+    return f"{row['factor']} (or {row['aliases']}: not told apart)" if row["aliases"] else row["factor"]
 
 
 def additive_p(factorial: Factorial) -> float:

@@ -107,6 +107,14 @@ def study_power(effects: pd.DataFrame, selection: Selection, claims: pd.DataFram
     return power
 
 
+def whole_images(judgement: Judgement) -> pd.DataFrame:
+    """Return the image effects of arms of which every pair has its predictions."""
+    if judgement.images.empty:
+        return judgement.images
+    pairs = judgement.effects.set_index("arm")["pairs"]
+    return judgement.images[judgement.images["pairs"] == judgement.images["arm"].map(pairs)]
+
+
 def placebo_rows(judgement: Judgement) -> pd.DataFrame:
     """Return the effects of the placebo arms that have a pair."""
     effects = judgement.effects

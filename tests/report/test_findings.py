@@ -8,6 +8,8 @@ import re
 import pytest
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.report.findings import findings, most_important, placebo_sentences
+from vitsweep.analysis.report.study_figures import forest
+from vitsweep.analysis.report.study_tables import image_table
 from vitsweep.analysis.statistics.judgement import judge
 
 from tests.support.make_records import make_cell, make_record, make_sweep
@@ -144,6 +146,30 @@ def test_placebo_is_reported_with_the_familys_error(tmp_path):
     text = " ".join(placebo_sentences(judge(load(make_sweep(tmp_path, arms, epochs=2)))))
     assert "The placebo (the baseline with other random streams) got an effect of" in text
     assert "With 2 arms tested at 5 % each and nothing to find" in text and "would be 10 %" in text
+
+
+@pytest.mark.parametrize("name", ["placebo", "noise"])
+def test_placebo_that_is_significant_is_an_alarm_and_not_called_chance(tmp_path, name):
+    make_sweep(tmp_path, {"baseline": BASE, "placebo": SAME, "a": HURTS}, epochs=2, plan=None)
+    for seed, accuracy in enumerate(HURTS):
+        make_cell(tmp_path, make_record(name, seed, accuracy, role="placebo"), epochs=2)
+    judgement = judge(load(tmp_path))
+    for text in (" ".join(findings(judgement)), " ".join(placebo_sentences(judgement))):
+        alarm = text.partition("Alarm: a placebo, which is the baseline with other random streams, differs")[2]
+        assert f"significantly from it: {name} by \u22125.04 points [\u22125.31, \u22124.77], p < 0.001" in alarm
+        assert f"{name} (the baseline with other random streams) got an effect" not in text
+    assert findings(judgement)[0].startswith("Alarm: ")
+
+
+def test_findings_on_other_images_need_the_predictions_of_every_pair(tmp_path):
+    arms = {"baseline": BASE, "patch_size=8": [a - 0.006 for a in BASE[:-1]] + [0.7955]}
+    sweep = make_sweep(tmp_path, arms, epochs=2, images=1000)
+    next(sweep.glob("patch_size=8-*/seed=1/predictions.npz")).unlink()
+    judgement = judge(load(sweep))
+    assert judgement.images["pairs"].tolist() == [4]
+    assert "On other test images" not in " ".join(findings(judgement))
+    assert "image_low" not in forest(judgement).table
+    assert "of fewer seeds than the comparison: patch_size=8 4 of 5." in image_table(judgement).notes[-1]
 
 
 def test_study_without_placebo_says_nothing_of_it(tmp_path):

@@ -22,6 +22,7 @@ from vitsweep.analysis.statistics.factorial import (
     PATH,
     analyze_factors,
     interaction_name,
+    main_name,
 )
 
 from tests.support.make_records import make_sweep
@@ -177,6 +178,9 @@ def test_interaction_of_a_fraction_names_its_aliases(tmp_path):
         frozenset([frozenset("ad"), frozenset("bc")])
     }
     assert sorted(found.main["factor"]) == list("abcd")
+    # Resolution IV: each main effect contains the interaction of the three other factors.
+    aliases = found.main.set_index("factor")["aliases"]
+    assert aliases.to_dict() == {f: " x ".join(f"{o}=1" for o in found.main["factor"] if o != f) for f in "abcd"}
 
 
 def test_pairs_have_interactions_and_no_main_effects(tmp_path):
@@ -205,6 +209,31 @@ def test_half_fraction_names_what_it_cannot_tell(tmp_path):
     found = analyze_factors(select(load(make_sweep(tmp_path, arms, epochs=1, plan={"design": "fraction"}))))
     assert found.interactions.empty
     assert sum("cannot be told from main effects" in note for note in found.notes) == 3
+    assert [main_name(row) for row in found.main.to_dict("records")] == [
+        "patch_size (or dropout=none x num_hidden_layers=4: not told apart)",
+        "dropout (or patch_size=8 x num_hidden_layers=4: not told apart)",
+        "num_hidden_layers (or patch_size=8 x dropout=none: not told apart)",
+    ]
+
+
+def test_main_effect_of_a_fraction_is_the_sum_that_its_row_names(tmp_path):
+    # Without any effect of its own, the main effect of c is what a and b do together: the row must say so.
+    together = {(0, 0): 0.80, (1, 0): 0.80, (0, 1): 0.80, (1, 1): 0.90}
+    arms = {
+        "+".join(f"{n}=1" for n, on in zip("abc", (a, b, (a + b) % 2), strict=True) if on) or "baseline": [m, m]
+        for (a, b), m in together.items()
+    }
+    row = analysed(tmp_path, arms).main.set_index("factor").loc["c"]
+    assert row["effect"] == pytest.approx(-5.0) and row["aliases"] == "a=1 x b=1"
+
+
+@pytest.mark.parametrize("levels", [[("a", "1"), ("b", "1"), ("c", "1")], [("a", "12"), ("b", "123")]])
+def test_main_effects_of_a_full_grid_have_no_aliases(tmp_path, levels):
+    rng, arms = np.random.default_rng(4), {}
+    for combination in itertools.product(*[["", *(f"{name}={v}" for v in values)] for name, values in levels]):
+        arms["+".join(filter(None, combination)) or "baseline"] = list(rng.normal(0.8, 0.01, 2))
+    main = analysed(tmp_path, arms).main
+    assert len(main) == sum(len(values) for _, values in levels) and set(main["aliases"]) == {""}
 
 
 def test_factors_that_always_change_together_are_named(tmp_path):
