@@ -102,17 +102,25 @@ def arm_styles(arms: list[str], baseline: str, color: dict[str, str]) -> dict[st
     """Map each arm to keyword arguments of `Axes.plot`; the baseline is ink, the others cycle through the colors.
 
     Args:
-        arms: all arms of the study in their fixed order, so that an arm looks the same in every figure.
+        arms: all arms of the study in one order, so that an arm looks the same in every figure; those that are drawn
+            first, so that no two of them look the same.
     """
-    styles, others = {}, [arm for arm in arms if arm != baseline]
-    for number, arm in enumerate(others):
-        styles[arm] = {
-            "color": color[f"s{number % NUM_COLORS + 1}"],
-            "linestyle": LINES[(number + number // NUM_COLORS) % len(LINES)],
-            "marker": MARKERS[number % len(MARKERS)],
-        }
+    others = [arm for arm in arms if arm != baseline]
+    styles: dict[str, dict[str, Any]] = {arm: numbered_style(number, color) for number, arm in enumerate(others)}
     styles[baseline] = {"color": color["s0"], "linestyle": "-", "marker": "o"}
     return styles
+
+
+def numbered_style(number: int, color: dict[str, str]) -> dict[str, Any]:
+    """Return keyword arguments of `Axes.plot`: no two of the first 32 numbers share color and line, or color and marker
+    of the first 64.
+    """
+    turn = number + number // NUM_COLORS
+    return {
+        "color": color[f"s{number % NUM_COLORS + 1}"],
+        "linestyle": LINES[turn % len(LINES)],
+        "marker": MARKERS[turn % len(MARKERS)],
+    }
 
 
 def recolor(svg: str, css_variables: bool = False) -> str:

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ..style import DIVERGING, FIXED_DARK, FIXED_LIGHT, LINES, MARKERS, contrast
+from ..style import DIVERGING, FIXED_DARK, FIXED_LIGHT, contrast, numbered_style
 from ..text import si_number, signed
 
 VERDICT_ROLE = {"helps": "good", "hurts": "bad"}
@@ -98,8 +98,7 @@ def draw_interaction(cells: pd.DataFrame, one: str, other: str, *, ax: Axes, col
     means = cells.groupby([one, other])["mean"].mean().unstack(other)
     means = means.loc[order_levels(list(means.index)), order_levels(list(means.columns))]
     for number, level in enumerate(means.columns):
-        style = {"color": color[f"s{number % 8 + 1}"], "marker": MARKERS[number % 8], "linestyle": LINES[number % 4]}
-        ax.plot(range(len(means)), means[level], label=str(level), **style)
+        ax.plot(range(len(means)), means[level], label=str(level), **numbered_style(number, color))
     ax.set_xticks(range(len(means)), means.index)
     ax.set_xlim(-0.3, len(means) - 0.7)
     ax.set_xlabel(one)

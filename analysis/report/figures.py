@@ -114,6 +114,14 @@ def inline_svg(svg: str, figure: Figure) -> str:
     return f'{start}><title id="{figure.name}-name">{html.escape(figure.alt, quote=False)}</title>{body}'
 
 
+def selection_note(number: int) -> str:
+    """Return the sentence of a caption about the arms that arms_to_draw left out; empty if there are none."""
+    if not number:
+        return ""
+    chosen = f" Shown are the {MAX_ARMS - 1} arms with the largest effects"
+    return f"{chosen}; {number} more {'is' if number == 1 else 'are'} in the table only."
+
+
 def arms_to_draw(arms: list[str], baseline: str, effects: pd.DataFrame | None = None) -> list[str]:
     """Return at most MAX_ARMS arms in the study's order: the baseline and those with the largest effects."""
     if len(arms) <= MAX_ARMS:

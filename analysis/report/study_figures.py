@@ -12,7 +12,7 @@ from ..statistics.judgement import Judgement, pareto_front, whole_images
 from ..style import arm_styles
 from ..text import interval, signed
 from . import draw_curves, draw_effects
-from .figures import Figure, arms_to_draw
+from .figures import Figure, arms_to_draw, selection_note
 from .study_tables import about_accuracy, on_metric
 
 COSTS = {
@@ -45,7 +45,8 @@ def factor_figures(judgement: Judgement) -> list[Figure]:
 def forest(judgement: Judgement) -> Figure | None:
     """Return every arm's effect with its interval."""
     selection, effects = judgement.selection, judgement.effects
-    rows = effects[effects["arm"].isin(_shown(judgement)) & effects["delta"].notna()]
+    known = effects[effects["delta"].notna()]
+    rows = known[known["arm"].isin(_shown(judgement))]
     if rows.empty:
         return None
     # One pair shows nothing of new seeds, so its interval for new images would pass for what it is not.
@@ -56,7 +57,7 @@ def forest(judgement: Judgement) -> Figure | None:
     exact = "its 95 % t interval; filled: significant after Holm"
     exact = "no interval, since one shared seed has none" if rows["pairs"].max() == 1 else exact
     parts = [f"{row['arm']} {_effect(row)}" for _, row in rows.iterrows()]
-    table = rows[["arm", "pairs", "delta", "ci_low", "ci_high", "verdict"]]
+    table = known[["arm", "pairs", "delta", "ci_low", "ci_high", "verdict"]]
     if len(images):
         table = table.merge(images[["arm", "image_low", "image_high"]], on="arm", how="left")
 
@@ -67,7 +68,8 @@ def forest(judgement: Judgement) -> Figure | None:
         name="effects",
         title=f"Effect of each arm on the {metric_text(judgement.metric)}",
         caption=f"Mean difference to the baseline on shared seeds with {exact}. "
-        f"Shaded: differences below {selection.rope:g} points, which do not matter here.{wide}",
+        f"Shaded: differences below {selection.rope:g} points, which do not matter here.{wide}"
+        + selection_note(len(known) - len(rows)),
         alt=f"Effects in percent points: {'; '.join(parts)}.",
         table=table,
         size=(8.5, 1.1 + 0.36 * len(rows)),
@@ -80,7 +82,7 @@ def strip(judgement: Judgement) -> Figure | None:
     values = seed_values(judgement.selection, judgement.metric).dropna(axis="columns", how="all")
     if len(values) < 2:
         return None
-    values = values[[arm for arm in _shown(judgement) if arm in values]]
+    table, values = values, values[[arm for arm in _shown(judgement) if arm in values]]
     name = metric_text(judgement.metric)
     spans = [f"{a} {values[a].min():.2f} to {values[a].max():.2f} %" for a in values]
 
@@ -91,9 +93,10 @@ def strip(judgement: Judgement) -> Figure | None:
     return Figure(
         name="seeds",
         title="Every run",
-        caption="A mark for each run, lines join runs of the same seed, the bar is the arm's mean.",
+        caption="A mark for each run, lines join runs of the same seed, the bar is the arm's mean."
+        + selection_note(table.shape[1] - values.shape[1]),
         alt=f"{name.capitalize()} of the runs: {'; '.join(spans)}.",
-        table=values.reset_index().melt(id_vars="seed", var_name="arm", value_name=name).dropna(),
+        table=table.reset_index().melt(id_vars="seed", var_name="arm", value_name=name).dropna(),
         size=(8.5, 1.1 + 0.36 * values.shape[1]),
         draw=draw,
     )
@@ -101,8 +104,8 @@ def strip(judgement: Judgement) -> Figure | None:
 
 def cost(judgement: Judgement) -> Figure | None:
     """Return accuracy against cost, a panel for each cost that differs between arms."""
-    rows = judgement.effects[judgement.effects["arm"].isin(_shown(judgement))]
-    panels = {c: pareto_front(rows, c) for c in COSTS}
+    arms = _shown(judgement)
+    panels = {c: pareto_front(judgement.effects, c) for c in COSTS}
     panels = {c: p for c, p in panels.items() if len(p) > 1 and p[c].max() > 1.02 * p[c].min() > 0}
     if not panels:
         return None
@@ -111,7 +114,8 @@ def cost(judgement: Judgement) -> Figure | None:
     def draw(canvas, color):
         styles = _styles(judgement, color)
         axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for ax, (name, points) in zip(axes, panels.items(), strict=True):
+        for ax, (name, every) in zip(axes, panels.items(), strict=True):
+            points = every[every["arm"].isin(arms)]
             draw_effects.draw_cost(points, ax=ax, styles=styles, color=color, cost=name)
             ax.set_xlabel(COSTS[name])
         axes[0].set_ylabel(f"{metric_text(judgement.metric)}, %")
@@ -121,10 +125,10 @@ def cost(judgement: Judgement) -> Figure | None:
         name="cost",
         title=f"{_accuracy(judgement).capitalize()} against cost",
         caption="Mean of the seeds with its 95 % t interval; the line joins the arms that no arm beats at equal or "
-        "lower cost. Times depend on the machine.",
+        "lower cost. Times depend on the machine." + selection_note(max(_hidden(p, arms) for p in panels.values())),
         alt=f"No arm is both cheaper and better than: {'; '.join(fronts)}.",
         table=pd.concat([p.rename(columns={c: "cost"}).assign(kind=COSTS[c]) for c, p in panels.items()]),
-        size=(9, 3.6 + 0.2 * (len(rows) // 4)),
+        size=(9, 3.6 + 0.2 * (len(arms) // 4)),
         draw=draw,
     )
 
@@ -136,8 +140,7 @@ def curves(judgement: Judgement) -> list[Figure]:
         return []
     known = set(band["arm"])
     arms = _shown(judgement, known)
-    left_out = len(known) - len(arms)
-    note = f" {left_out} more arms are in the table only." if left_out else ""
+    note = selection_note(len(known) - len(arms))
     common = {"alt": _curves_alt(band, arms), "table": band}
     together = Figure(
         name="curves",
@@ -181,7 +184,7 @@ def gap(judgement: Judgement) -> Figure | None:
         name="gap",
         title="Generalisation gap",
         caption="Above zero the model does better on images it was trained on. Training values are running averages "
-        "with dropout and augmentation on, which lowers the gap.",
+        "with dropout and augmentation on, which lowers the gap." + selection_note(_hidden(band, arms)),
         alt=f"Training minus validation accuracy at the last epoch: {shown}.",
         table=band,
         size=(9, 3.6 + 0.2 * (len(arms) // 4)),
@@ -204,12 +207,13 @@ def main_effects(judgement: Judgement) -> Figure | None:
         axes[0].set_ylabel(f"effect{on_metric(judgement.metric)}, percent points")
 
     parts = [f"{r['factor']}={r['level']} {signed(r['effect'])}" for _, r in main.iterrows()]
+    note = f" The table has {more} more factors." if (more := main["factor"].nunique() - len(factors)) else ""
     mixed = " Some contain interactions: the table names them." if main["aliases"].any() else ""
     return Figure(
         name="main-effects",
         title=f"Main effects of the factors{on_metric(judgement.metric)}",
         caption="Each level against the baseline's level (at zero), averaged over the other factors as the design has "
-        f"them, with 95 % t intervals over seeds.{mixed}",
+        f"them, with 95 % t intervals over seeds.{mixed}{note}",
         alt=f"Main effects in percent points: {'; '.join(parts)}.",
         table=main,
         size=(min(9.0, 2.6 + 2.2 * len(factors)), 3.2),
@@ -231,12 +235,13 @@ def interactions(judgement: Judgement) -> Figure | None:
             draw_effects.draw_interaction(cells, one, other, ax=ax, color=color)
         axes[0].set_ylabel(f"{metric_text(judgement.metric)}, %")
 
+    note = f" The table has {more} more pairs." if (more := rows["factors"].nunique() - len(pairs)) else ""
     parts = [f"{r['factors']} at {r['levels']} {signed(r['effect'])}" for _, r in rows.head(6).iterrows()]
     return Figure(
         name="interactions",
         title="Do the effects add up?",
         caption=f"Mean {_accuracy(judgement)} by two factors. Parallel lines: the effects add up. The table below "
-        "tests it.",
+        f"tests it.{note}",
         alt=f"Interactions in percent points: {'; '.join(parts)}.",
         table=cells,
         size=(min(9.0, 2.0 + 3.0 * len(pairs)), 3.4),
@@ -257,7 +262,7 @@ def class_figure(judgement: Judgement) -> Figure | None:
         title="Effect by class",
         caption="Difference to the baseline in percent points, mean over shared seeds; blue is better. Exploratory: "
         "intervals are in the table and are not corrected for the number of classes."
-        f"{about_accuracy(judgement.metric)}",
+        f"{about_accuracy(judgement.metric)}{selection_note(_hidden(classes, list(table.index)))}",
         alt=f"Largest difference of a class: {largest['arm']} on {largest['class']}, "
         f"{signed(largest['delta'], 1)} points.",
         table=classes,
@@ -270,10 +275,9 @@ def measure_figure(judgement: Judgement) -> Figure | None:
     """Return a small panel for each rollout measure; None with a single arm."""
     done, baseline = judgement.selection.done(), judgement.selection.baseline
     finished = set(done["arm"])
-    arms = [arm for arm in _shown(judgement) if arm in finished]
+    arms, table = _shown(judgement, finished), done[["arm", "seed", *COLUMNS]]
     if len(arms) < 2:
         return None
-    table = done.loc[done["arm"].isin(arms), ["arm", "seed", *COLUMNS]]
     changes = judgement.measures[judgement.measures["arm"] != baseline]
     tested = int(changes["ci_low"].notna().sum())
     clear = int(((changes["ci_low"] > 0) | (changes["ci_high"] < 0)).sum())
@@ -281,7 +285,7 @@ def measure_figure(judgement: Judgement) -> Figure | None:
         name="measures",
         title="Rollout measures of every run",
         caption="A mark for each run, a bar at the arm's mean, the thin line at the baseline's. Each panel has a scale "
-        "of its own.",
+        "of its own." + selection_note(_hidden(table, arms)),
         alt=f"{clear} of {tested} differences to the baseline have a 95 % interval without zero, not adjusted for "
         "their number."
         if tested
@@ -300,6 +304,11 @@ def _present(*figures: Figure | None) -> list[Figure]:
     return [figure for figure in figures if figure]
 
 
+def _hidden(table: pd.DataFrame, arms: list[str]) -> int:
+    """Count the arms of a figure's table that it does not show."""
+    return len(set(table["arm"]) - set(arms))
+
+
 def _shown(judgement: Judgement, among: set[str] | None = None) -> list[str]:
     """Return the arms that a figure shows, of those in `among` (None: of all)."""
     selection = judgement.selection
@@ -308,7 +317,8 @@ def _shown(judgement: Judgement, among: set[str] | None = None) -> list[str]:
 
 
 def _styles(judgement: Judgement, color: dict[str, str]) -> dict[str, dict]:
-    return arm_styles(judgement.selection.arms, judgement.selection.baseline, color)
+    drawn = dict.fromkeys([*_shown(judgement), *judgement.selection.arms])
+    return arm_styles(list(drawn), judgement.selection.baseline, color)
 
 
 def _last_values(band: pd.DataFrame, metric: str) -> pd.Series:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from vitsweep.analysis import style
+from vitsweep.analysis.attention.measures import COLUMNS
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.report import draw_effects, figures, study_figures
 from vitsweep.analysis.report.draw_curves import band_over_seeds
@@ -223,6 +224,45 @@ def test_many_arms_are_cut_to_the_largest_effects():
     effects = pd.DataFrame({"arm": arms, "delta": [math.nan, *range(30)]})
     kept = figures.arms_to_draw(arms, "baseline", effects)
     assert kept == ["baseline", *(f"a{i}" for i in range(19, 30))]
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory):
+    """Twenty arms, of which a figure shows twelve, with measures and predictions."""
+    arms = {"baseline": [0.80, 0.81]} | {f"model={n}": [0.80 - n / 1000, 0.81 - n / 2000] for n in range(19)}
+    loaded = load(make_sweep(tmp_path_factory.mktemp("crowded"), arms, epochs=2, images=100))
+    for number, record in enumerate(loaded.cells["record"]):
+        record.params = 1000 + number
+    loaded.cells["params"] = [float(record.params) for record in loaded.cells["record"]]
+    measures = loaded.cells[["cell"]].assign(**{name: 0.5 for name in COLUMNS})
+    return judge(loaded, measures=measures)
+
+
+def test_figure_of_many_arms_says_what_it_shows_and_its_table_has_all(crowded):
+    made = all_figures(crowded) | {"measures": study_figures.measure_figure(crowded)}
+    assert {"effects", "seeds", "cost", "curves", "curves-apart", "gap", "classes", "measures"} <= set(made)
+    for name, figure in made.items():
+        assert "Shown are the 11 arms with the largest effects; 8 more are in the table only." in figure.caption, name
+        compared = set(crowded.selection.arms) - ({"baseline"} if name in ("effects", "classes") else set())
+        assert set(figure.table["arm"]) == compared, name
+
+
+def test_figure_of_few_arms_needs_no_such_sentence(judgement):
+    assert [figure.name for figure in all_figures(judgement).values() if "Shown are" in figure.caption] == []
+
+
+def test_no_two_arms_of_a_figure_share_color_and_marker_or_color_and_line(crowded):
+    # The arms with the largest effects are the last of the study, where styles would repeat.
+    styles = study_figures._styles(crowded, style.LIGHT)
+    shown = [styles[arm] for arm in study_figures._shown(crowded)]
+    assert len(shown) == figures.MAX_ARMS
+    for other in ("marker", "linestyle"):
+        assert len({(look["color"], look[other]) for look in shown}) == len(shown)
+
+
+def test_ten_levels_of_a_factor_look_different():
+    looks = [style.numbered_style(number, style.LIGHT) for number in range(10)]
+    assert len({(look["color"], look["marker"]) for look in looks}) == 10
 
 
 def test_tidy_cuts_coordinates_and_leaves_words_alone():
