@@ -17,6 +17,7 @@ from ..statistics.effects import decimal_places, display_scale, metric_text, uni
 from ..statistics.factorial import additive_p, format_effect, interaction_name
 from ..statistics.judgement import Judgement, family_error, placebo_rows, whole_images
 from ..statistics.paired import ALPHA
+from ..statistics.plausibility import implausible
 from ..text import decimals, integer, p_value
 
 MAX_NAMED = 4
@@ -189,6 +190,10 @@ def _new_images(judgement: Judgement) -> list[str]:
     return [f"On other test images the sign could differ for {_names(lost)}: that interval contains zero."]
 
 
+def _implausible(judgement: Judgement) -> list[str]:
+    return implausible(judgement.selection)
+
+
 def _power(judgement: Judgement) -> list[str]:
     power = judgement.power
     if power is None or display_scale(judgement.metric) != 100.0:
@@ -267,6 +272,7 @@ FINDING_RULES = (
     (1, _undecided_arms),
     (1, _one_seed_arms),
     (1, _missing_arms),
+    (1, _implausible),
     (2, _new_images),
     (2, _power),
     (3, _finished),

@@ -11,6 +11,7 @@ from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.changed_later import RESTATED, earlier_hashes
 from ..statistics.effects import column_name, decimal_places, display_scale, image_text, metric_text, seed_values
 from ..statistics.judgement import Judgement
+from ..statistics.plausibility import implausible
 from ..text import decimals, duration, format_ranges
 from .page import Bullets, Details, KeyValues, Text
 from .study_tables import about_accuracy
@@ -152,6 +153,10 @@ def _few_validation_images(judgement: Judgement) -> list[str]:
     ]
 
 
+def _implausible(judgement: Judgement) -> list[str]:
+    return implausible(judgement.selection)
+
+
 HEALTH_RULES = (
     _changed_claims,
     _selection_notes,
@@ -162,6 +167,7 @@ HEALTH_RULES = (
     _missing_values,
     _validation_on_test,
     _few_validation_images,
+    _implausible,
 )
 """Functions from a judgement to sentences about what is unfinished, left out or mixed, in the order of the page."""
 
