@@ -4,11 +4,11 @@ No checkpoints, no private paths (vitsweep/tracking/privacy.py). The layout is t
 and `verify` work on it; one bit per test image is kept of the predictions, which is all that the report's numbers use.
 """
 
-import dataclasses
 import shutil
 import sys
 from pathlib import Path
 
+from vitsweep.added_fields import to_values
 from vitsweep.errors import RecordError
 from vitsweep.files import write_atomically, write_json
 from vitsweep.study.record import METRICS_NAME, PLAN_NAME, RECORD_NAME, read_record
@@ -47,7 +47,7 @@ def publish(directory: str | Path, destination: str | Path) -> Path:
 
 def _publish_cell(cell: Path, destination: Path) -> None:
     destination.mkdir(parents=True)
-    record = dataclasses.asdict(read_record(cell))
+    record = to_values(read_record(cell))
     record["wandb"] = []  # the address of a W&B run names its owner
     write_json(destination / RECORD_NAME, without_paths(record))
     if (cell / METRICS_NAME).exists():

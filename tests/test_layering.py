@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.imports import ROOT, imports_of, python_files, room_of
 
-GROUND = {"errors", "paths", "files", "seeding", "old_imports"}
+GROUND = {"added_fields", "errors", "files", "old_imports", "paths", "seeding"}
 ROOMS = ["config", "data", "model", "study", "tracking", "train", "run", "commands"]
 STRANGERS = {("data", "model"), ("model", "data"), ("tracking", "model"), ("tracking", "data")}
 """Rooms that come one after the other and do not know each other all the same."""

@@ -5,6 +5,7 @@ torch is imported inside the task, so that `--help`, `--cfg job` and every error
 
 import logging
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from vitsweep.errors import ConfigError, RecordError, UserError
 from vitsweep.files import protect_output
 from vitsweep.paths import conf_dir
 from vitsweep.run.worker import train_cell
-from vitsweep.study.arms import Arm
+from vitsweep.study.arms import Arm, differences, written_settings
+from vitsweep.study.images import FingerprintFiller
 from vitsweep.study.locks import CellLock
 from vitsweep.study.plan import make_plan
 from vitsweep.study.record import KEPT, Record, code_identity, read_record
@@ -55,7 +57,7 @@ class Task:
                 retry = composed.sweep.retry == "failed"
                 return train_cell(Path(HydraConfig.get().sweep.dir), composed.cell, retry=retry)
             whole: Any = HydraConfig.instance().cfg  # annotated as HydraConf, holds the whole composition
-            config, record = single_cell(from_omegaconf(composed, whole))
+            config, record = single_cell(from_omegaconf(composed, whole), directory)
             if config.sweep.dry_run or config.sweep.probe:
                 print_cell(config, record)
                 remove_empty_output(directory)
@@ -95,16 +97,21 @@ def print_cell(config: Config, record: Record) -> None:
     print("nothing was trained; leave sweep.dry_run and sweep.probe out to train this cell")
 
 
-def single_cell(config: Config) -> tuple[Config, Record]:
-    """Make the record of a run without a sweep; return it with the configuration.
+def single_cell(config: Config, directory: Path) -> tuple[Config, Record]:
+    """Fill in the images' fingerprint and make the record of a run without a sweep.
+
+    Args:
+        config: as composed.
+        directory: of the run; results there of versions without data.fingerprint keep their hash.
 
     Raises:
-        ConfigError: a study is chosen, which a single run would ignore.
+        ConfigError: a study is chosen, which a single run would ignore; or the images are missing or damaged.
     """
     if config.study is not None and any(is_study_override(o) for o in HydraConfig.get().overrides.task):
         raise ConfigError(["study=...  is planned by -m and vitsweep's sweeper; leave hydra.mode out"])
     refuse_configured_study(config)
     overrides = list(HydraConfig.get().overrides.task)
+    config = FingerprintFiller(lambda: [directory])(config)
     record = Record(
         study="single",
         role="baseline",
@@ -113,6 +120,7 @@ def single_cell(config: Config) -> tuple[Config, Record]:
         overrides=overrides,
         config=to_dict(config),
         config_hash=config_hash(config),
+        sweep_id=secrets.token_hex(8),
     )
     return config, record
 
@@ -161,8 +169,10 @@ def earlier_record(directory: Path, record: Record) -> Record | None:
     except FileNotFoundError:
         return None
     if (earlier.config_hash, earlier.seed) != (record.config_hash, record.seed):
+        changes = differences(written_settings(earlier.config), written_settings(record.config))
+        what = "the same run on other images" if list(changes) == ["data.fingerprint"] else "another cell"
         raise RecordError(
-            f"hydra.run.dir={directory}  holds another cell ({earlier.arm}, seed {earlier.seed}); "
+            f"hydra.run.dir={directory}  holds {what} ({earlier.arm}, seed {earlier.seed}); "
             "choose another hydra.run.dir=... or move that folder away"
         )
     return earlier

@@ -72,6 +72,7 @@ ACTING = {
     "data.name=shapes": {"data", "length", "schedule"},
     "data.val=test": {"data", "length", "schedule"},
     "data.val_fraction=0.2": {"data", "length", "schedule"},
+    f"data.fingerprint={'a' * 64}": {"data"},
     "data.split_seed=1": {"data"},
     "data.train_limit=1000": {"data", "length", "schedule"},
     "recipe.epochs=12": {"length"},

@@ -7,6 +7,7 @@ from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import ConfigError, UserError
+from vitsweep.study.images import FingerprintFiller
 from vitsweep.tracking.privacy import without_paths
 
 
@@ -23,7 +24,7 @@ def make_study_parser(command: str, description: str | None) -> argparse.Argumen
 
 def make_composer(options: argparse.Namespace) -> Composer:
     """Return a composer for the configurations that the options name."""
-    return Composer(make_loader(options.config_dir), options.config_name)
+    return Composer(make_loader(options.config_dir), options.config_name, complete=FingerprintFiller())
 
 
 def require_wandb(tracker: TrackerConfig) -> None:

@@ -18,6 +18,7 @@ from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.worker import LOG_FORMAT
 from vitsweep.study.design import study_seeds
+from vitsweep.study.images import refuse_other_images
 from vitsweep.study.locks import LivenessCheck, exclusive_access
 from vitsweep.study.plan import Cell, CellId, Plan, note_added_seeds, plan_hash, require_plan, write_plan
 from vitsweep.study.status import FAILURES, cell_statuses
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
     settings = [word for word in words if word != "--plan"]
     if len(settings) != 1 or not settings[0].startswith("seeds="):
         raise UserError(f"usage: python -m vitsweep {USAGE}")
-    require_plan(directory)  # raises before the directory is changed
+    refuse_other_images(require_plan(directory), directory)  # raises before the directory is changed
     with exclusive_access(directory):
         remove_temporaries(directory)
         before = require_plan(directory)

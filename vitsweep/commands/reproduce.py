@@ -57,7 +57,7 @@ def compose_config(overrides: list[str]) -> Config:
 def missing_overrides(composed: Config, wanted: Config) -> list[str]:
     """Return one override for each value of model, data, recipe and seed in which the two differ."""
     now, then = result_settings(composed), result_settings(wanted)
-    return [f"{key}={quote_value(value)}" for key, value in then.items() if now[key] != value]
+    return [f"{key}={quote_value(value)}" for key, value in then.items() if now.get(key) != value]
 
 
 def quote_value(value: Any) -> str:

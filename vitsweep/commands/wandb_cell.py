@@ -26,8 +26,9 @@ from vitsweep.config.messages import user_errors
 from vitsweep.config.overrides import override_key, sweep_name
 from vitsweep.errors import ConfigError
 from vitsweep.run.worker import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace, train_cell
+from vitsweep.study.images import FingerprintFiller
 from vitsweep.study.locks import CellLock, LivenessCheck
-from vitsweep.study.plan import Cell, Plan, read_plan
+from vitsweep.study.plan import CELLS_PATTERN, Cell, Plan, read_plan
 from vitsweep.study.planner import freeze_plan, override_seeds, plan_and_directory
 from vitsweep.study.record import read_record
 from vitsweep.tracking.client import make_settings
@@ -60,6 +61,7 @@ def main(arguments: list[str]) -> int:
     with user_errors(arguments):
         composer = make_composer(options)
         directory = compose_sweep_directory(options, composer)
+        composer.complete = FingerprintFiller(lambda: directory.glob(CELLS_PATTERN))
         try:
             choose_cell = tuned_cell if options.tune else planned_cell
             cell = choose_cell(options, composer, directory, point)

@@ -9,7 +9,7 @@ left to Hydra.
 import copy
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,10 +43,17 @@ class Composer:
         loader: Hydra's configuration loader.
         config_name: the primary configuration's name.
         hydra_overrides: Hydra's own overrides; only the search path is used.
+        complete: called with each validated configuration; fills in what lies outside of it, and returns it.
     """
 
-    def __init__(self, loader: ConfigLoader, config_name: str | None, hydra_overrides: Sequence[str] = ()):
-        self.loader, self.config_name = loader, config_name
+    def __init__(
+        self,
+        loader: ConfigLoader,
+        config_name: str | None,
+        hydra_overrides: Sequence[str] = (),
+        complete: Callable[[Config], Config] = lambda config: config,
+    ):
+        self.loader, self.config_name, self.complete = loader, config_name, complete
         self.search_path = [o for o in hydra_overrides if override_key(o) == "hydra.searchpath"]
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
@@ -71,10 +78,10 @@ class Composer:
             except (HydraException, OmegaConfBaseException):
                 config = None  # Hydra reports the error below
         if config is not None:
-            return validate(config)
+            return self.complete(validate(config))
         try:
             with user_errors(overrides):
-                return self._compose(overrides)
+                return self.complete(self._compose(overrides))
         except ConfigError as error:
             errors = list(error.errors)
         if len(overrides) > 1:  # outside of `except`: there every further error would have this one as its context

@@ -11,6 +11,7 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from vitsweep.added_fields import without_neutral
 from vitsweep.config.model_schema import DROPOUT_PLACES, RESNET_FIELDS
 from vitsweep.config.schema import Config
 from vitsweep.config.suggestions import unknown_key
@@ -133,15 +134,19 @@ def describe_type(key: str) -> str:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Convert to plain dictionaries and values, ready for JSON."""
-    return dataclasses.asdict(config)
+    """Convert to plain dictionaries and values, ready for JSON; added fields are left out at their neutral value."""
+    values = dataclasses.asdict(config)
+    for name, group in vars(config).items():
+        if dataclasses.is_dataclass(group):
+            values[name] = without_neutral(type(group), values[name])
+    return without_neutral(type(config), values)
 
 
 def hashed_settings(config: Config) -> dict[str, Any]:
     """Return the settings that determine the result apart from the seed: model, data and recipe, without paths.
 
     The dropout rate of every place is filled in, so `hidden_dropout_prob` is left out. So is `name` of a vit, whose
-    hash must remain that of the time when there was no other network.
+    hash must remain that of the time when there was no other network, and every added field at its neutral value.
     """
     # dict(vars()) rather than dataclasses.asdict, which takes ten times as long: the groups hold plain values alone.
     model = dict(vars(config.model))
@@ -156,7 +161,8 @@ def hashed_settings(config: Config) -> dict[str, Any]:
         del data[name]
     if config.data.name != "shapes":
         del data["shapes_train"], data["shapes_test"]
-    return {"model": model, "data": data, "recipe": dict(vars(config.recipe))}
+    groups = {"model": model, "data": data, "recipe": dict(vars(config.recipe))}
+    return {name: without_neutral(type(getattr(config, name)), values) for name, values in groups.items()}
 
 
 def config_hash(config: Config) -> str:

@@ -20,7 +20,7 @@ NO_RESULT_KEYS = (
     "sweep",
     "hydra",
 )
-NO_RESULT_DATA_KEYS = ("data.root", "data.download")
+NO_RESULT_DATA_KEYS = ("data.root", "data.download", "data.fingerprint")
 
 
 def slug(text: str) -> str:

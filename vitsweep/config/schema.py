@@ -5,9 +5,11 @@ tuple of allowed words, and runs `__post_init__` in `to_object` only, hence `err
 """
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from vitsweep.added_fields import added_field
 from vitsweep.config.checks import (
     check,
     in_unit_interval,
@@ -56,6 +58,9 @@ class DataConfig:
     """Number of training images that data=shapes generates, validation included."""
     shapes_test: int = 1000
     """Number of test images that data=shapes generates."""
+    fingerprint: str = added_field("")
+    """Fingerprint of the images, 64 hexadecimal digits, filled in before a cell is planned; images with another one are
+    refused. Empty where the other settings determine the images: shapes and the published CIFAR-10."""
 
     def errors(self) -> list[str]:
         """Return one message for each broken rule."""
@@ -69,6 +74,9 @@ class DataConfig:
             found.append("data.root=null  must name the folder that holds train/<class>/ and test/<class>/")
         if self.name == "cifar10" and not self.root:
             found.append("data.root=null  must name the folder where CIFAR-10 is, or where it is to be put")
+        if self.fingerprint and not re.fullmatch(r"[0-9a-f]{64}", self.fingerprint):
+            rule = "must be 64 hexadecimal digits, or empty to be filled in"
+            found.append(f"data.fingerprint={self.fingerprint}  {rule}")
         if self.name == "shapes":
             found += within(20, MAX_IMAGES, "data", self, ["shapes_train", "shapes_test"])
         return found + check("data", self, ["split_seed"], lambda v: 0 <= v < 2**32, "must lie in 0 .. 2**32 - 1")

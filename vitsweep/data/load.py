@@ -85,6 +85,7 @@ def load_data(config: Config) -> Data:
         images = to_canonical_order(make_shapes(data.shapes_train, data.shapes_test, data.split_seed))
     else:
         images = read_images(data, config.model.image_size, config.model.num_channels)
+    _check_fingerprint(images, data)
     _check_classes(images, config)
     train_N, val_N = stratified_split(images.label_N[: images.num_train], images.classes, data)
     mean, std = channel_statistics(images.image_NCHW[: images.num_train])
@@ -179,6 +180,15 @@ def _check_nonempty(left_K: np.ndarray, all_K: np.ndarray, classes: list[str], s
     if empty:
         raise DataError(
             f"{setting}  leaves no image {purpose} of {', '.join(empty)}; every class needs one: raise it or add images"
+        )
+
+
+def _check_fingerprint(images: Images, data: DataConfig) -> None:
+    if data.fingerprint not in ("", images.fingerprint):
+        place = f"data.root={data.root}" if data.root else f"data={data.name}"
+        raise DataError(
+            f"{place}  has other images (fingerprint {images.fingerprint[:8]}) than the cell was planned with "
+            f"({data.fingerprint[:8]}); put those back, or plan a study of its own in another directory"
         )
 
 

@@ -31,7 +31,7 @@ def read_images(config: DataConfig, image_size: int, num_channels: int) -> Image
         DataError: images are missing, damaged or of another size.
     """
     root = _get_root(config)
-    name = f"{config.name}-{image_size}x{image_size}x{num_channels}{'-val' if config.val == 'folder' else ''}"
+    name = cache_name(config, image_size, num_channels)
     source = find_source(config.name, root, image_size, num_channels, config.val)
     images = load_cache(root, name, source.signature if source else None)
     if images is not None:
@@ -44,6 +44,11 @@ def read_images(config: DataConfig, image_size: int, num_channels: int) -> Image
     log.info("read %d images in %.0f s", len(images.label_N), time.monotonic() - start)
     save_cache(root, name, source.signature, images)
     return images
+
+
+def cache_name(config: DataConfig, image_size: int, num_channels: int) -> str:
+    """Return the name of the cache of a data set's images at one size."""
+    return f"{config.name}-{image_size}x{image_size}x{num_channels}{'-val' if config.val == 'folder' else ''}"
 
 
 def find_source(name: str, root: Path, image_size: int, num_channels: int, val: str = "split") -> Source | None:

@@ -21,6 +21,7 @@ from vitsweep.config.schema import DataConfig
 from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
+from vitsweep.study.arms import FINGERPRINT
 from vitsweep.study.locks import exclusive_access
 from vitsweep.study.plan import Cell
 
@@ -82,7 +83,10 @@ def differing_settings(cells: list[Cell]) -> dict[str, list[Any]]:
     programs = [shared_settings(group[0].config) for group in group_by_program(cells)]
     keys = dict.fromkeys(key for program in programs for key in program)
     values = {key: list({yaml_text(program.get(key)): None for program in programs}) for key in keys}
-    return {key: found for key, found in values.items() if len(found) > 1}
+    differing = {key: found for key, found in values.items() if len(found) > 1}
+    if len(differing) > 1:
+        differing.pop(FINGERPRINT, None)  # follows from the others
+    return differing
 
 
 def unpacked_reason(config: dict[str, Any], pack: str) -> str:

@@ -15,8 +15,9 @@ from vitsweep.run.packs import packing_note
 from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.workers import worker_environment
+from vitsweep.study.images import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
-from vitsweep.study.plan import Cell, Plan, read_plan
+from vitsweep.study.plan import CELLS_PATTERN, Cell, Plan, read_plan
 from vitsweep.study.planner import build_plan, freeze_plan, refuse
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 from vitsweep.tracking.temporary import remove_stale_folders
@@ -35,7 +36,12 @@ def run_sweep(config: DictConfig, context: HydraContext, task: TaskFunction, ove
         RecordError: the sweep directory belongs to another study.
     """
     directory = Path(config.hydra.sweep.dir).absolute()
-    composer = Composer(context.config_loader, config.hydra.job.config_name, list(config.hydra.overrides.hydra))
+    composer = Composer(
+        context.config_loader,
+        config.hydra.job.config_name,
+        list(config.hydra.overrides.hydra),
+        FingerprintFiller(lambda: directory.glob(CELLS_PATTERN)),
+    )
     refuse(launch_errors(config))
     plan = build_plan(overrides, composer)
     settings = SweepConfig(**plan.cells[0].config["sweep"])

@@ -7,15 +7,20 @@ The caller passes a `compose` function that turns overrides into a Config; so th
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from vitsweep.added_fields import neutral_values
 from vitsweep.config.convert import config_hash
+from vitsweep.config.model_schema import ModelConfig
 from vitsweep.config.overrides import factor_names, level_names, slug, yaml_text
-from vitsweep.config.schema import Config, StudyConfig
+from vitsweep.config.schema import Config, DataConfig, RecipeConfig, StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.study.design import ArmSpec, Factors
 
 PLACEBO = "placebo"
+FINGERPRINT = "data.fingerprint"
+IMAGE_FORM = {"model.image_size", "model.num_channels"}  # the same images have another fingerprint
 PLACEBO_SEED_OFFSET = 1_000_003  # a prime far from the seeds that people choose
 
 Compose = Callable[[list[str]], Config]
@@ -57,7 +62,11 @@ def sweep_arms(base: list[str], factors: dict[str, list[str]], compose: Compose)
     ]
     configs = compose_all([[*base, *spec.overrides] for spec in specs], compose)
     refuse_equal_arms(specs, configs)
-    default, hashes = config_hash(compose(base)), [config_hash(config) for config in configs]
+    try:
+        default = config_hash(compose(base))
+    except ConfigError:  # the sweep sets what is required, such as data.root
+        default = ""
+    hashes = [config_hash(config) for config in configs]
     first = hashes.index(default) if default in hashes else 0
     order = [first, *(i for i in range(len(specs)) if i != first)]
     return named_arms([specs[i] for i in order], [configs[i] for i in order])
@@ -206,12 +215,15 @@ def differences(baseline: dict[str, Any], settings: dict[str, Any]) -> dict[str,
 def written_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return dotted key -> value of model, data and recipe as written, without paths.
 
-    Unlike config.hashed_settings nothing is filled in: a dropout place that is left open stays null.
+    Unlike in config.hashed_settings, a dropout place that is left open stays null. Added fields that are missing have
+    their neutral value.
 
     Args:
         config: plain values, as plans and records keep them; older ones may lack a group.
     """
-    values = {f"{g}.{key}": v for g in ("model", "data", "recipe") for key, v in (config.get(g) or {}).items()}
+    kinds = {"model": ModelConfig, "data": DataConfig, "recipe": RecipeConfig}
+    written = {group: {**neutral_values(kind), **(config.get(group) or {})} for group, kind in kinds.items()}
+    values = {f"{group}.{key}": value for group, settings in written.items() for key, value in settings.items()}
     return {key: value for key, value in values.items() if key not in ("data.root", "data.download")}
 
 
@@ -221,7 +233,10 @@ def arm_changes(baseline: Config, config: Config) -> dict[str, Any]:
         written_settings({group: vars(getattr(c, group)) for group in ("model", "data", "recipe")})
         for c in (baseline, config)
     )
-    return {key: value for key, (_, value) in differences(before, after).items()}
+    changes = {key: value for key, (_, value) in differences(before, after).items()}
+    if IMAGE_FORM.intersection(changes):
+        changes.pop(FINGERPRINT, None)  # it follows
+    return changes
 
 
 def arm_name(baseline: Config, config: Config, levels: dict[str, str]) -> str:
@@ -229,6 +244,6 @@ def arm_name(baseline: Config, config: Config, levels: dict[str, str]) -> str:
     changed = arm_changes(baseline, config)
     names = factor_names(changed)
     parts = {names[key]: yaml_text(value) for key, value in changed.items()}
-    if len(parts) > 2 or not parts or "model.name" in changed:
-        parts = levels
+    if len(parts) > 2 or not parts or "model.name" in changed or FINGERPRINT in changed:
+        parts = {key: Path(level).name if key.endswith("root") else level for key, level in levels.items()}
     return slug("+".join(f"{key}={value}" for key, value in parts.items()))

@@ -8,11 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vitsweep.added_fields import added_field, from_values, to_values, without_neutral
 from vitsweep.config.convert import config_hash, flatten, from_dict, hashed_settings, to_dict
 from vitsweep.config.schema import DEFAULT_ROPE
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
-from vitsweep.study.arms import PLACEBO, PLACEBO_SEED_OFFSET, Arm, arm_changes, differences
+from vitsweep.study.arms import FINGERPRINT, PLACEBO, PLACEBO_SEED_OFFSET, Arm, arm_changes, differences
 from vitsweep.study.record import KEPT, PLAN_NAME, Record, read_record
 
 PLAN_SCHEMA = 1
@@ -59,6 +60,8 @@ class Cell:
     """Overrides that compose it again."""
     config: dict[str, Any]
     config_hash: str
+    newer: dict[str, Any] = added_field({})
+    """Fields that a newer version has written, as they were."""
 
 
 @dataclass(kw_only=True)
@@ -83,9 +86,13 @@ class Plan:
     """Earlier claims_hash -> its claims, from which a report sees which are unchanged."""
     seeds_before: list[int] = field(default_factory=list)
     """Number of seeds before each addition of seeds that was made when results were already there."""
+    sweep_id: str = added_field("")
+    """Random id of the sweep directory, part of the ids of its W&B runs: two people may run one study."""
+    newer: dict[str, Any] = added_field({})
+    """Fields that a newer version has written, as they were."""
 
 
-HISTORY = ("claims_before", "seeds_before")
+NOT_HASHED = ("claims_before", "seeds_before", "sweep_id", "newer")
 
 
 def make_plan(
@@ -126,11 +133,12 @@ def make_cell(base: list[str], arm: Arm, seed: int) -> Cell:
 
 
 def plan_hash(plan: Plan) -> str:
-    """Return the SHA-256 of the plan without its own hash, its history, and how and where its cells run."""
+    """Return the SHA-256 of the plan without its own hash, NOT_HASHED, and how and where its cells run."""
     # Not a cell's configuration but its config_hash: device, tracker, sweep and paths may differ between starts.
     cells = [[cell.id, cell.role, cell.levels, cell.config["seed"], cell.config_hash] for cell in plan.cells]
     arms = [{key: value for key, value in arm.items() if key != "overrides"} for arm in plan.arms]
-    values = {key: value for key, value in vars(plan).items() if key not in HISTORY}
+    values = {key: value for key, value in vars(plan).items() if key not in NOT_HASHED}
+    values = without_neutral(Plan, values)
     values |= {"plan_hash": "", "cells": cells, "arms": arms}
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -147,7 +155,7 @@ def claims_hash(claims: list[Any], rope: float) -> str:
 
 def write_plan(directory: Path, plan: Plan) -> None:
     """Write plan.json."""
-    write_json(directory / PLAN_NAME, dataclasses.asdict(plan))
+    write_json(directory / PLAN_NAME, to_values(plan) | {"cells": [to_values(cell) for cell in plan.cells]})
 
 
 def read_plan(directory: Path) -> Plan | None:
@@ -160,7 +168,8 @@ def read_plan(directory: Path) -> Plan | None:
     if values is None:
         return None
     try:
-        return Plan(**values | {"schema": values["schema"], "cells": [Cell(**cell) for cell in values["cells"]]})
+        cells = [Cell(**from_values(Cell, cell)) for cell in values["cells"]]
+        return Plan(**from_values(Plan, values) | {"cells": cells})
     except (KeyError, TypeError) as error:
         raise RecordError(f"{directory / PLAN_NAME}  is not a plan ({error}); move the directory away") from error
 
@@ -191,7 +200,7 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
         RecordError: the baselines differ, so the results could not be compared.
     """
     if differing := differences(baseline_values(new), baseline_values(old)):
-        keys = [f"{key}: {before} there, {after} now" for key, (after, before) in differing.items()]
+        keys = [_difference_text(key, before, after) for key, (after, before) in differing.items()]
         raise RecordError(
             f"hydra.sweep.dir={directory}  holds a study with another baseline ({'; '.join(keys)}); "
             f"choose another hydra.sweep.dir=... or move that folder away"
@@ -208,6 +217,8 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
         },
         claims_before=old.claims_before,
         seeds_before=old.seeds_before,
+        sweep_id=old.sweep_id,
+        newer=old.newer,
     )
     if (old.claims, old.rope) == (new.claims, new.rope):
         merged.claims_hash = old.claims_hash  # perhaps made by an earlier rule; nothing has changed
@@ -216,6 +227,13 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
     note_added_seeds(merged, old, directory)
     merged.plan_hash = plan_hash(merged)
     return merged
+
+
+def _difference_text(key: str, before: Any, after: Any) -> str:
+    if key == FINGERPRINT:
+        there, now = (value[:8] if value else "not stated" for value in (before, after))
+        return f"other images: {there} there, {now} now"
+    return f"{key}: {before} there, {after} now"
 
 
 def note_added_seeds(plan: Plan, before: Plan, directory: Path) -> None:
@@ -287,6 +305,7 @@ def new_record(plan: Plan, cell: Cell, earlier: Record | None) -> Record:
         config_hash=cell.config_hash,
         plan_hash=plan.plan_hash,
         claims_hash=plan.claims_hash,
+        sweep_id=plan.sweep_id,
     )
     if earlier is not None:
         for name in (*KEPT, "claims_hash"):

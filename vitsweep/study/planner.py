@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,18 @@ from vitsweep.files import remove_temporaries
 from vitsweep.study.arms import Arm, compose_all, named_arms, refuse_equal_arms, study_arms, sweep_arms
 from vitsweep.study.claims import claims_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors, aliases, arm_specs, parse_factors, study_seeds
+from vitsweep.study.images import FingerprintFiller
 from vitsweep.study.locks import exclusive_access
-from vitsweep.study.plan import Plan, claims_hash, extend_plan, make_plan, plan_hash, read_plan, write_plan
+from vitsweep.study.plan import (
+    CELLS_PATTERN,
+    Plan,
+    claims_hash,
+    extend_plan,
+    make_plan,
+    plan_hash,
+    read_plan,
+    write_plan,
+)
 from vitsweep.study.rules import (
     design_size_errors,
     duplicate_key_errors,
@@ -211,7 +222,7 @@ def study_notes(study: StudyConfig, plan: Plan) -> list[str]:
 
 
 def freeze_plan(directory: Path, plan: Plan) -> Plan:
-    """Write plan.json, merged with an earlier plan there, and return it.
+    """Write plan.json, merged with an earlier plan there or with a new sweep_id, and return it.
 
     Raises:
         RecordError: the earlier plan has another baseline.
@@ -220,7 +231,8 @@ def freeze_plan(directory: Path, plan: Plan) -> Plan:
     with exclusive_access(directory):  # two starts at once must not lose each other's cells
         remove_temporaries(directory)
         earlier = read_plan(directory)
-        merged = plan if earlier is None else extend_plan(earlier, plan, directory)
+        first = dataclasses.replace(plan, sweep_id=secrets.token_hex(8))
+        merged = first if earlier is None else extend_plan(earlier, plan, directory)
         if merged != earlier:
             write_plan(directory, merged)
     return merged
@@ -288,8 +300,12 @@ def plain(values: Any) -> Any:
 def plan_and_directory(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
     """Build the plan of these overrides; return it with the sweep's directory."""
     hydras = [override for override in overrides if re.split(r"[./]", override_key(override))[0] == "hydra"]
-    composer = Composer(loader, config_name, hydras)
+
+    def directory() -> Path:
+        composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
+        return Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()
+
+    composer = Composer(loader, config_name, hydras, FingerprintFiller(lambda: directory().glob(CELLS_PATTERN)))
     composer.parse_all(overrides)
     plan = build_plan([o for o in overrides if o not in hydras], composer)
-    composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
-    return plan, Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()
+    return plan, directory()

@@ -4,7 +4,6 @@ Every write of the record is atomic (temporary file, fsync, rename), so a reader
 part. NaN and infinities are written as null: JSON has none. No torch here.
 """
 
-import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -18,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from vitsweep.added_fields import added_field, from_values, to_values
 from vitsweep.errors import RecordError
 from vitsweep.files import check_writable, finite, write_atomically, write_json
 from vitsweep.paths import PACKAGE_DIR
@@ -108,9 +108,13 @@ class Record:
     """type, message and traceback of the exception that ended the cell."""
     wandb: list[dict[str, str]] = field(default_factory=list)
     """id, url and mode of each W&B run."""
+    sweep_id: str = added_field("")
+    """Random id of the sweep, or of the single run; part of the W&B run's id."""
+    newer: dict[str, Any] = added_field({})
+    """Fields that a newer version has written, as they were."""
 
 
-KEPT = ("started", "attempts", "time_seconds", "wandb", "device", "threads", "code", "pack")
+KEPT = ("started", "attempts", "time_seconds", "wandb", "device", "threads", "code", "pack", "sweep_id", "newer")
 """Fields that a new attempt takes from the record of the one before."""
 
 
@@ -128,7 +132,7 @@ def without_history(now: dict[str, Any]) -> dict[str, Any]:
 
 def write_record(directory: Path, record: Record) -> None:
     """Write `record.json` atomically."""
-    write_json(directory / RECORD_NAME, dataclasses.asdict(record))
+    write_json(directory / RECORD_NAME, to_values(record))
 
 
 def error_info(error: BaseException) -> dict[str, str]:
@@ -142,7 +146,7 @@ def read_record(directory: Path) -> Record:
 
     Raises:
         FileNotFoundError: there is none.
-        RecordError: it is no JSON, has another schema, or lacks fields.
+        RecordError: it is no JSON, has another schema, or lacks fields of the first version.
     """
     path = Path(directory) / RECORD_NAME
     try:
@@ -155,11 +159,13 @@ def read_record(directory: Path) -> Record:
         raise RecordError(
             f"{path}  has schema={values['schema']}, this version reads {SCHEMA}; use the vitsweep that wrote it"
         )
-    known = {f.name for f in dataclasses.fields(Record)}
-    if set(values) != known or values["status"] not in STATUSES:
-        wrong = sorted(set(values) ^ known) or [f"status={values['status']}"]
-        raise RecordError(f"{path}  is damaged: {', '.join(wrong)}; move the directory away")
-    return Record(**values)
+    try:
+        record = Record(**from_values(Record, values))
+    except TypeError as error:
+        raise RecordError(f"{path}  is damaged: {error}; move the directory away") from error
+    if record.status not in STATUSES:
+        raise RecordError(f"{path}  is damaged: status={record.status}; move the directory away")
+    return record
 
 
 def append_row(directory: Path, row: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vitsweep.added_fields import without_neutral
 from vitsweep.files import finite
 from vitsweep.study.plan import Plan
 from vitsweep.study.record import PREDICTIONS_NAME, Record
@@ -24,17 +25,18 @@ FLAT_KEYS = ("arm", "seed", "study", "role", "config_hash")
 DESCRIPTION = (
     ("levels", "overrides", "plan_hash", "claims_hash", "data_fingerprint", "data_name", "classes")
     + ("normalisation", "num_images", "code", "versions", "device", "precision", "threads", "pack")
-    + ("params", "flops_per_image", "started", "attempts")
+    + ("params", "flops_per_image", "started", "attempts", "sweep_id")
 )
 OUTCOME = ("status", "epoch", "finished", "params", "flops_per_image", "images_per_second", "time_seconds", "peak_gib")
 
 
 def run_id(record: Record) -> str:
-    """Return 16 hexadecimal digits that hash study, role, arm, configuration and seed.
+    """Return 16 hexadecimal digits that hash study, role, arm, configuration, seed and, if it has one, the sweep's id.
 
     The arm is included because a placebo has the configuration of the baseline.
     """
-    identity = "\n".join((record.study, record.role, record.arm, record.config_hash, str(record.seed)))
+    parts = [record.study, record.role, record.arm, record.config_hash, str(record.seed)]
+    identity = "\n".join([*parts, record.sweep_id] if record.sweep_id else parts)
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -58,11 +60,12 @@ def run_config(record: Record, share_host: bool, plan: Plan | None = None) -> di
     These are `record` (data, versions, device, ...) and `study_plan` (the plan, with only the seeds of its cells).
     """
     flat_keys = {name: getattr(record, name) for name in FLAT_KEYS}
-    used = {name: getattr(record, name) for name in DESCRIPTION}
+    used = without_neutral(Record, {name: getattr(record, name) for name in DESCRIPTION})
     config = finite({**record.config, **flat_keys, RECORD_KEY: used})
     if plan is not None:
         seeds_of = {arm["arm"]: [cell.seed for cell in plan.cells if cell.arm == arm["arm"]] for arm in plan.arms}
-        config[PLAN_KEY] = finite({k: v for k, v in vars(plan).items() if k != "cells"} | {"seeds_of": seeds_of})
+        values = without_neutral(Plan, vars(plan))
+        config[PLAN_KEY] = finite({k: v for k, v in values.items() if k != "cells"} | {"seeds_of": seeds_of})
     return config if share_host else without_paths(config)
 
 

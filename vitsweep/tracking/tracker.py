@@ -5,7 +5,6 @@ training continues and `python -m vitsweep wandb sync` completes the copy later.
 metrics.jsonl, so every run file that a killed cell leaves has all epochs before the kill.
 """
 
-import dataclasses
 import logging
 import os
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vitsweep.added_fields import to_values
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import UserError
 from vitsweep.files import write_json
@@ -274,7 +274,7 @@ class WandbTracker(Tracker):
     def _log_artifact(self, record: Record) -> None:
         import wandb
 
-        shown = dataclasses.asdict(record)
+        shown = to_values(record)
         copy = self._directory / WANDB_FOLDER / RECORD_COPY
         write_json(copy, shown if self.config.share_host else without_paths(shown))
         artifact = wandb.Artifact(

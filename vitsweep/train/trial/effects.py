@@ -124,7 +124,10 @@ class Baseline:
 def compare_course(base: Trial, arm: Trial) -> dict[str, str]:
     """Return the differences in data, length and learning rates."""
     found = {}
-    if splits := [name for name, digest in arm.split[0].items() if digest != base.split[0][name]]:
+    prints = base.config.data.fingerprint, arm.config.data.fingerprint
+    if prints[0] != prints[1] and image_shape(base.config) == image_shape(arm.config):
+        found["data"] = "other images: all"
+    elif splits := [name for name, digest in arm.split[0].items() if digest != base.split[0][name]]:
         found["data"] = f"other images: {', '.join(splits)}"
     if arm.length != base.length:
         found["length"] = "{} epochs of {} steps of {} images".format(*arm.length)

@@ -18,7 +18,7 @@ from vitsweep.config.model_schema import DROPOUT_PLACES
 from vitsweep.config.overrides import override_key, yaml_text
 from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError, DataError
-from vitsweep.study.arms import differences
+from vitsweep.study.arms import FINGERPRINT, IMAGE_FORM, differences
 from vitsweep.study.plan import Plan
 from vitsweep.train.trial.effects import EFFECTS, Baseline
 
@@ -33,6 +33,7 @@ EXPECTED = {
     "model.num_channels": NETWORK | {"initialization", "images"},
     "model.patchify_method": {"weights", "initialization"},
     "model.num_attention_heads": {"evaluation"},
+    FINGERPRINT: {"data"},
     "data.split_seed": {"data"},
     "data.shapes_test": {"data"},
 } | {
@@ -134,7 +135,10 @@ def inspect_arms(baseline: Config, arms: dict[str, Config]) -> list[Finding]:
 def changes_of(baseline: Config, config: Config) -> dict[str, Any]:
     """Return dotted key -> value of the differences in model, data and recipe, dropout rates filled in."""
     before, after = flatten(hashed_settings(baseline)), flatten(hashed_settings(config))
-    return {key: value for key, (_, value) in differences(before, after).items() if key in after}
+    changes = {key: value for key, (_, value) in differences(before, after).items() if key in after}
+    if IMAGE_FORM.intersection(changes):
+        changes.pop(FINGERPRINT, None)
+    return changes
 
 
 def unused_keys(base: Baseline, config: Config, keys: list[str]) -> list[str]:
@@ -207,4 +211,6 @@ def is_named(key: str, overrides: list[str]) -> bool:
     names = [override_key(override) for override in overrides]
     if key.endswith("_dropout_prob") and "model.hidden_dropout_prob" in names:
         return True  # sets all places
+    if key == FINGERPRINT and "data.root" in names:
+        return True
     return any(key == name or key.startswith(f"{name}.") or key.split(".")[0] == name.split("/")[0] for name in names)
