@@ -177,13 +177,16 @@ def _repetition(row: dict, kept: pd.Series) -> tuple[str, str]:
 
 
 def one_data_set(cells: pd.DataFrame, baseline: str, out: Exclusions) -> pd.DataFrame:
-    """Keep the cells that saw the baseline's images."""
+    """Keep the cells that saw the baseline's images, or those that their own configuration states."""
     known = cells[cells["data_fingerprint"].astype(bool)]
     if known["data_fingerprint"].nunique() < 2:
         return cells
     first = known[known["arm"] == baseline] if (known["arm"] == baseline).any() else known
     main = first["data_fingerprint"].value_counts().sort_index().idxmax()
-    wrong = known[known["data_fingerprint"] != main]
+    stated = known["record"].map(lambda record: record.config.get("data", {}).get("fingerprint"))
+    wrong = known[(known["data_fingerprint"] != main) & (known["data_fingerprint"] != stated)]
+    if wrong.empty:
+        return cells
     note = (
         f"{len(wrong)} cells saw other images than the baseline (data fingerprint {main[:8]}) and are left "
         f"out: {', '.join(wrong['cell'])}."

@@ -57,7 +57,7 @@ class Examples:
 
 def read_examples(selection: Selection) -> Examples | None:
     """Read the predictions of all finished cells, naming those left out; None when no cell has any."""
-    found, problems, absent = None, [], []
+    found, problems, absent, fingerprint = None, [], [], ""
     for _, cell in selection.done().iterrows():
         try:
             id_N, label_N, correct_N = read_correct(Path(cell["directory"]))
@@ -69,7 +69,9 @@ def read_examples(selection: Selection) -> Examples | None:
             continue
         if found is None:
             found = Examples(id_N=id_N, label_N=label_N, correct={}, problems=problems)
-        if not (np.array_equal(found.id_N, id_N) and np.array_equal(found.label_N, label_N)):
+            fingerprint = cell["data_fingerprint"]
+        is_same = np.array_equal(found.id_N, id_N) and np.array_equal(found.label_N, label_N)
+        if not is_same or cell["data_fingerprint"] != fingerprint:  # ids count within a data set
             problems.append(f"The predictions of {cell['cell']} are about other test images and left out.")
             continue
         found.correct[cell["cell"]] = correct_N

@@ -56,6 +56,15 @@ def test_other_data_than_the_baselines_are_left_out_and_named(tmp_path):
     assert "1 cells saw other images than the baseline" in selection.notes[0] and "dropout=none" in selection.notes[0]
 
 
+def test_arm_that_was_planned_on_images_of_its_own_is_kept(tmp_path):
+    make_sweep(tmp_path, ARMS, plan=None)
+    record = make_record("root=cars", 0, 0.9, data_fingerprint="e" * 64)
+    record.config["data"]["fingerprint"] = "e" * 64
+    make_cell(tmp_path, record)
+    selection = selection_of(tmp_path)
+    assert "root=cars" in selection.arms and selection.notes == []
+
+
 def test_a_second_study_is_left_out_and_named(tmp_path):
     make_sweep(tmp_path, ARMS, plan=None)
     other = make_record("lr=0.1", 0, 0.5, study="another")

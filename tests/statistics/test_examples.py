@@ -151,6 +151,15 @@ def test_predictions_about_other_images_are_left_out_and_named(tmp_path):
     assert not any("dropout" in cell for cell in found.correct)
 
 
+def test_predictions_of_an_arm_with_its_own_images_are_left_out_whatever_their_numbers(tmp_path):
+    make_sweep(tmp_path, ARMS, epochs=1, images=200, plan=None)
+    record = make_record("root=cars", 0, 0.8, data_fingerprint="e" * 64)
+    record.config["data"]["fingerprint"] = "e" * 64
+    make_cell(tmp_path, record, epochs=1, images=200)
+    found = examples.read_examples(select(load(tmp_path)))
+    assert "root=cars" in found.problems[0] and "are about other test images and left out" in found.problems[0]
+
+
 def test_unreadable_predictions_are_left_out_and_named(tmp_path):
     cell = make_cell(tmp_path, make_record("baseline", 0, 0.8), epochs=1, images=100)
     make_cell(tmp_path, make_record("baseline", 1, 0.8), epochs=1, images=100)
