@@ -27,7 +27,7 @@ from vitsweep.files import protect_output
 from vitsweep.paths import conf_dir
 from vitsweep.run.worker import train_cell
 from vitsweep.study.arms import Arm, differences, written_settings
-from vitsweep.study.images import FingerprintFiller
+from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import CellLock
 from vitsweep.study.plan import make_plan
 from vitsweep.study.record import KEPT, Record, code_identity, read_record

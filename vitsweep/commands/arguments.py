@@ -7,7 +7,7 @@ from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import ConfigError, UserError
-from vitsweep.study.images import FingerprintFiller
+from vitsweep.study.identity import FingerprintFiller
 from vitsweep.tracking.privacy import without_paths
 
 

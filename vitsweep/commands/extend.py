@@ -18,7 +18,7 @@ from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.worker import LOG_FORMAT
 from vitsweep.study.design import study_seeds
-from vitsweep.study.images import refuse_other_images
+from vitsweep.study.identity import refuse_other_images
 from vitsweep.study.locks import LivenessCheck, exclusive_access
 from vitsweep.study.plan import Cell, CellId, Plan, note_added_seeds, plan_hash, require_plan, write_plan
 from vitsweep.study.status import FAILURES, cell_statuses

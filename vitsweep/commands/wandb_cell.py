@@ -26,7 +26,7 @@ from vitsweep.config.messages import user_errors
 from vitsweep.config.overrides import override_key, sweep_name
 from vitsweep.errors import ConfigError
 from vitsweep.run.worker import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace, train_cell
-from vitsweep.study.images import FingerprintFiller
+from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import CELLS_PATTERN, Cell, Plan, read_plan
 from vitsweep.study.planner import freeze_plan, override_seeds, plan_and_directory

@@ -15,7 +15,7 @@ from vitsweep.run.packs import packing_note
 from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.workers import worker_environment
-from vitsweep.study.images import FingerprintFiller
+from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import CELLS_PATTERN, Cell, Plan, read_plan
 from vitsweep.study.planner import build_plan, freeze_plan, refuse

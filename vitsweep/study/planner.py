@@ -29,7 +29,7 @@ from vitsweep.files import remove_temporaries
 from vitsweep.study.arms import Arm, compose_all, named_arms, refuse_equal_arms, study_arms, sweep_arms
 from vitsweep.study.claims import claims_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors, aliases, arm_specs, parse_factors, study_seeds
-from vitsweep.study.images import FingerprintFiller
+from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import exclusive_access
 from vitsweep.study.plan import (
     CELLS_PATTERN,

@@ -1,4 +1,4 @@
-"""The images of a study's cells: their fingerprints filled into configurations, as part of what makes two cells equal.
+"""Identity of cells: the fingerprint of their images, filled into configurations before they are planned.
 
 Cells of versions without data.fingerprint keep their hashes: if they were trained on the images that are found now, it
 stays empty.
@@ -38,7 +38,7 @@ class FingerprintFiller:
             return config
         key = json.dumps([data.name, data.root, data.val, model.image_size, model.num_channels])
         if key not in self.known:
-            from vitsweep.data.identity import image_fingerprint  # late: numpy, Pillow
+            from vitsweep.data.fingerprint import image_fingerprint  # late: numpy, Pillow
 
             try:
                 self.known[key] = image_fingerprint(config)
@@ -70,7 +70,7 @@ def refuse_other_images(plan: Plan, directory: Path) -> None:
     Raises:
         DataError: naming both fingerprints; or the images are missing.
     """
-    from vitsweep.data.identity import image_fingerprint
+    from vitsweep.data.fingerprint import image_fingerprint
 
     known = unstated_fingerprints(directory / cell.id for cell in plan.cells)
     groups = {json.dumps([c.config["data"], c.config["model"].get("image_size")]): c.config for c in plan.cells}

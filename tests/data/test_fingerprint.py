@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.make_images import make_batches, make_pixels, write_archive, write_folders
 from vitsweep.config.schema import Config, DataConfig, ModelConfig
-from vitsweep.data import identity
-from vitsweep.data.identity import image_fingerprint
+from vitsweep.data import fingerprint
+from vitsweep.data.fingerprint import image_fingerprint
 from vitsweep.data.load import load_data
 from vitsweep.errors import DataError
 
@@ -26,7 +26,7 @@ def test_it_is_the_fingerprint_that_the_cell_will_find(tmp_path):
 def test_second_look_reads_no_image(tmp_path, monkeypatch):
     config = folder_config(write_folders(tmp_path / "images", make_pixels()))
     first = image_fingerprint(config)
-    monkeypatch.setattr(identity, "read_images", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(fingerprint, "read_images", lambda *_: pytest.fail("read again"))
     assert image_fingerprint(config) == first
 
 
