@@ -195,6 +195,15 @@ def test_measuring_stops_where_memory_ends(monkeypatch):
     assert (found.size, found.reason) == (2, "4 do not fit into memory")
 
 
+@pytest.mark.parametrize(
+    "text, gib", [("MemTotal: 9 kB\nMemAvailable:  33554432 kB\n", 32), ("MemTotal: 9 kB\n", 16), (None, 16)]
+)
+def test_free_memory_is_16_gib_where_the_kernel_reports_none(tmp_path, text, gib):
+    if text is not None:
+        (tmp_path / "meminfo").write_text(text)
+    assert pack_size.free_machine_bytes(tmp_path / "meminfo") == gib * 2**30
+
+
 def test_measurement_of_few_cells_is_gone_on_from_when_there_are_more(tmp_path, monkeypatch):
     cells = [make_cell(n, recipe__epochs=100) for n in range(8)]
     speeds, tried = {1: 10, 2: 18, 4: 30, 8: 31}, []

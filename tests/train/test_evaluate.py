@@ -1,6 +1,7 @@
 """evaluate: obeys properties (memory of a training step, scores that do not depend on the batch)."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from vitsweep.config.schema import Config, ModelConfig, RecipeConfig
 from vitsweep.data.load import ImageSet
 from vitsweep.model.cost import activation_bytes, evaluation_batch, evaluation_bytes
+from vitsweep.train import device
 from vitsweep.train.device import peak_gib
 from vitsweep.train.evaluate import evaluate
 from vitsweep.train.step import Step, train_step
@@ -29,14 +31,27 @@ def images_for(step: Step, count: int) -> ImageSet:
 
 
 def test_evaluation_takes_no_more_memory_than_training():
-    step, device = make_step(8), torch.device("cpu")
+    step, cpu = make_step(8), torch.device("cpu")
     setup, images = step.setup, images_for(step, 512)  # 512 at a time: 550 MB of scores and probabilities
     for number in range(2):
         train_step(setup, step.config, step.index_B, 1, number)
-    reset_peak(device)
-    before = peak_gib(device)
+    reset_peak(cpu)
+    before = peak_gib(cpu)
     evaluate(setup.model, images, setup.data, "fp32", setup.evaluation_batch)
-    assert (peak_gib(device) - before) * 1024 < 60
+    assert (peak_gib(cpu) - before) * 1024 < 60
+
+
+@pytest.mark.parametrize("status", ["VmRSS:\t     100 kB\n", None])
+def test_peak_memory_without_the_kernels_mark_is_that_of_getrusage(tmp_path, monkeypatch, status):
+    if status is not None:  # a kernel that does not report VmHWM
+        (tmp_path / "status").write_text(status)
+    monkeypatch.setattr(device, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(device.resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=3 * 2**20))
+    peaks = {}
+    for platform in ("linux", "darwin"):
+        monkeypatch.setattr(device.sys, "platform", platform)
+        peaks[platform] = peak_gib(torch.device("cpu"))
+    assert peaks == {"linux": 3, "darwin": 3 / 1024}  # KiB and bytes
 
 
 def test_scores_do_not_depend_on_the_batch():

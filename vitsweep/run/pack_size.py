@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vitsweep.config.convert import from_dict
 from vitsweep.config.schema import Config
@@ -115,8 +116,8 @@ def run_steps(packed: PackedStep, steps: list[Step], count: int) -> None:
         answers = packed.run_steps(steps)
         for error in (answer for answer in answers if isinstance(answer, Exception)):
             raise error
-    for answer in answers:
-        answer.tolist()
+    for totals_2 in (answer for answer in answers if isinstance(answer, Tensor)):
+        totals_2.tolist()
 
 
 def cell_bytes(config: Config) -> int:
@@ -133,9 +134,9 @@ def free_bytes(device: torch.device) -> int:
 
 def free_machine_bytes(meminfo: Path) -> int:
     """Return the available memory by the kernel, or 16 GiB where it reports none (macOS)."""
-    if not meminfo.exists():
-        return 2**34
-    return int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"))[1]) * 1024
+    text = meminfo.read_text(encoding="utf-8") if meminfo.exists() else ""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", text)
+    return int(found[1]) * 1024 if found else 2**34
 
 
 def free_cgroup_bytes(cgroup: Path) -> list[int]:

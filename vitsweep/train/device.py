@@ -18,6 +18,7 @@ from vitsweep.errors import ConfigError
 log = logging.getLogger(__name__)
 
 MAX_RECOMPILES = 64  # of one function; torch gives up after 8
+STATUS = Path("/proc/self/status")
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt, from glibc's malloc.h
 
 
@@ -73,7 +74,8 @@ def pick_kernels(device: torch.device, *, deterministic: bool) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads uninitialized memory
+        # Nothing here reads uninitialized memory. The stubs lack this name, a property of the module.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
 
 
@@ -93,10 +95,12 @@ def peak_gib(device: torch.device) -> float:
     """Return the peak memory in GiB: of the GPU's allocator, else of this process since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux; ru_maxrss would include the parent process
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # macOS, which counts bytes
+    # ru_maxrss would include the parent process; some sandboxes have no VmHWM.
+    text = STATUS.read_text(encoding="utf-8") if STATUS.exists() else ""
+    if found := re.search(r"VmHWM:\s+(\d+) kB", text):
+        return int(found[1]) / 2**20
+    units_of_gib = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units_of_gib
 
 
 def compile_network(network: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,5 +66,6 @@ def save_predictions(directory: Path, test: ImageSet, final: Scores, best: Score
     for name, scores in (("final", final), ("best", best)):
         arrays |= {f"{name}_class": scores.class_N, f"{name}_probability": scores.probability_N}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: array.cpu().numpy() for name, array in arrays.items()})
+    columns: dict[str, Any] = {name: array.cpu().numpy() for name, array in arrays.items()}
+    np.savez_compressed(buffer, **columns)
     write_atomically(directory / PREDICTIONS_NAME, buffer.getvalue())

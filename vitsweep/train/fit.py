@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -123,10 +124,10 @@ def changes_threads(record: Record, directory: Path) -> bool:
 
 def run_steps(training: Training) -> None:
     """Train one cell step by step; an error in a step is raised inside its training."""
-    resume_training, result = training.send, None
+    resume_training: Callable[[], Step] = partial(next, training)
     while True:
         try:
-            wanted = resume_training(result)
+            wanted = resume_training()
         except StopIteration:
             return
         try:
@@ -134,9 +135,9 @@ def run_steps(training: Training) -> None:
             totals_2 = train_step(wanted.setup, wanted.config, wanted.index_B, wanted.epoch, wanted.step)
             if wanted.is_last:
                 totals_2.tolist()  # waits for the GPU
-            resume_training, result = training.send, (totals_2, time.monotonic() - began)
+            resume_training = partial(training.send, (totals_2, time.monotonic() - began))
         except BaseException as error:
-            resume_training, result = training.throw, error
+            resume_training = partial(training.throw, error)
 
 
 def run_attempt(
@@ -345,7 +346,7 @@ def describe_setup(record: Record, setup: Setup) -> None:
     record.device, record.precision = device_name(setup.device), setup.precision
     record.threads = torch.get_num_threads()
     record.params = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
-    record.flops_per_image = flops_per_image(setup.model.config)
+    record.flops_per_image = flops_per_image(setup.model_config)
 
 
 def draw_pictures(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:

@@ -13,7 +13,7 @@ Dropout masks are drawn outside of the passes (pack_dropout.py).
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from math import ceil
@@ -28,6 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vitsweep.config.schema import Config
 from vitsweep.data.load import load_data
+from vitsweep.model.layers import Dropout
 from vitsweep.study.record import Record, with_history
 from vitsweep.train.device import compile_static, pick_device
 from vitsweep.train.fit import changes_threads, run_attempt
@@ -55,10 +56,14 @@ class Member:
 
     def resume(self, result: tuple[Tensor, float] | BaseException | None) -> None:
         """Send the result of its step to the training, or raise it there, and get the next step."""
-        resume_training = self.training.throw if isinstance(result, BaseException) else self.training.send
         self.wanted = None
         try:
-            self.wanted = resume_training(result)
+            if result is None:
+                self.wanted = next(self.training)
+            elif isinstance(result, BaseException):
+                self.wanted = self.training.throw(result)
+            else:
+                self.wanted = self.training.send(result)
         except StopIteration:
             self.release()
         except BaseException as error:
@@ -96,20 +101,21 @@ def run_pack(
             members[-1].resume(None)
             if stop.requested or isinstance(members[-1].error, KeyboardInterrupt):
                 break
-        while waiting := [member for member in members if member.wanted is not None]:
+        while waiting := [(member, member.wanted) for member in members if member.wanted is not None]:
             request_stop(stop, members)
             began = time.monotonic()
+            results: Sequence[Tensor | BaseException]
             try:
-                results = packed.run_steps([member.wanted for member in waiting])
+                results = packed.run_steps([step for _, step in waiting])
             except BaseException as error:  # a second signal
                 results = [error] * len(waiting)
             seconds = (time.monotonic() - began) / len(waiting)
-            for member, result in zip(waiting, results, strict=True):
+            for (member, _), result in zip(waiting, results, strict=True):
                 member.resume(result if isinstance(result, BaseException) else (result, seconds))
     errors = [member.error for member in members]
-    for error in errors:
-        if isinstance(error, KeyboardInterrupt):
-            raise error
+    for raised in errors:
+        if isinstance(raised, KeyboardInterrupt):
+            raise raised
     return errors
 
 
@@ -130,7 +136,7 @@ class PackedStep:
 
     def __init__(self, size: int, may_shrink: bool = True):
         self.size, self.may_shrink = size, may_shrink
-        self.places: list[Place] | None = None
+        self.places: list[Place] = []
         self.rates: WeakKeyDictionary[torch.nn.Module, tuple[float, ...]] = WeakKeyDictionary()  # of each place
         self.dropouts: dict[tuple[tuple[float, ...], ...], PackDropout] = {}  # by the rates of the cells in a pass
         self.forward: Callable[[dict[str, Tensor], Tensor], Tensor] | None = None
@@ -168,7 +174,7 @@ class PackedStep:
         reason = "out of memory" if is_memory else f"{type(error).__name__}: {error}".partition("\n")[0]
         log.warning("%d cells cannot be one program (%s); now %d at a time", size, reason, self.size)
 
-    def forward_backward(self, steps: list[Step]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+    def forward_backward(self, steps: list[Step]) -> tuple[list[Tensor], Tensor, tuple[Tensor, ...]]:
         """Run both passes of all cells, which sets their gradients; return losses, logits (M, B, K) and labels."""
         setup = steps[0].setup
         for step in steps:
@@ -185,7 +191,7 @@ class PackedStep:
         }
         on_bf16 = torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16")
         with on_bf16, sdpa_kernel(KERNELS):
-            if self.places is None:
+            if self.forward is None:
                 self.places = find_places(models[0], images[0])
                 self.forward = make_forward(steps[0])
             logit_MBK = self.forward(
@@ -202,7 +208,8 @@ class PackedStep:
         """Return the dropout settings of these cells, made once for all their common steps."""
         for model in models:
             if model not in self.rates:
-                self.rates[model] = tuple(model.get_submodule(place.name).rate for place in self.places)
+                rates = {name: module.rate for name, module in model.named_modules() if isinstance(module, Dropout)}
+                self.rates[model] = tuple(rates[place.name] for place in self.places)
         rate_MP = tuple(self.rates[model] for model in models)
         if rate_MP not in self.dropouts:
             self.dropouts[rate_MP] = make_pack_dropout(self.places, rate_MP, device)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitsweep.config.model_schema import ModelConfig
 from vitsweep.config.schema import Config
 from vitsweep.data.augment import augment, normalize
 from vitsweep.data.counts import batch_and_steps
 from vitsweep.data.load import Data, load_data
 from vitsweep.errors import NonFiniteLoss
-from vitsweep.model.build import make_model
+from vitsweep.model.build import Network, make_model
 from vitsweep.model.cost import MAX_EVALUATION_BATCH, evaluation_batch
 from vitsweep.seeding import derive_seed, make_generator, seed_everything
 from vitsweep.train.device import compile_network, keep_freed_memory, pick_device, pick_kernels, pick_precision
@@ -47,7 +48,13 @@ class Setup:
         """
         if self.device.type == "cpu":
             return min(MAX_EVALUATION_BATCH, self.batch_size)
-        return evaluation_batch(self.model.config, self.batch_size)
+        return evaluation_batch(self.model_config, self.batch_size)
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """Settings of the network; the linear layer of a trial step has none."""
+        assert isinstance(self.model, Network)
+        return self.model.config
 
 
 @dataclass(kw_only=True)
@@ -164,7 +171,8 @@ def guard_step(setup: Setup, loss: Tensor, epoch: int, step: int) -> None:
     if setup.device.type == "cuda":
         is_bad = (~torch.isfinite(loss.detach())).float()
         earlier = getattr(setup.optimizer, "found_inf", None)
-        setup.optimizer.found_inf = is_bad if earlier is None else torch.maximum(earlier, is_bad)
+        flag = is_bad if earlier is None else torch.maximum(earlier, is_bad)
+        setup.optimizer.found_inf = flag  # type: ignore[attr-defined]  # as torch.amp.GradScaler sets it
     elif not math.isfinite(loss.item()):
         raise NonFiniteLoss(f"the training loss became {loss.item()} in epoch {epoch}, step {step}")
 

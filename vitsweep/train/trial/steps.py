@@ -8,7 +8,8 @@ linear layer on 128 images is trained instead.
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def random_images(config: Config, count: int) -> Tensor:
 def trial_setup(
     config: Config,
     model: nn.Module,
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     image_NCHW: Tensor,
     label_N: Tensor,
     precision: str = "fp32",
@@ -94,11 +95,16 @@ def two_steps(config: Config, model: nn.Module, image_NCHW: Tensor, label_N: Ten
     setup = trial_setup(config, model, model, image_NCHW, label_N)
     model.train()
     for step, scale in enumerate(SCALES):
-        setup.network = lambda image_BCHW, scale=scale: scale * model(image_BCHW)
+        setup.network = partial(scaled_logits, model, scale)
         for group in setup.optimizer.param_groups:
             group["lr"] = STEP_LR
         train_step(setup, config, setup.data.train.id_N, 1, step)
     return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def scaled_logits(model: nn.Module, scale: float, image_BCHW: Tensor) -> Tensor:
+    """Return the model's logits (B, K) times `scale`."""
+    return scale * model(image_BCHW)
 
 
 def linear_steps(config: Config) -> tuple[Tensor, Tensor]:
@@ -145,7 +151,7 @@ def split_digest(config: Config) -> tuple[dict[str, str], int]:
     if data.name == "shapes":  # drawn from these
         source, num_images = f"shapes {data.shapes_train} {data.shapes_test} {data.split_seed}", data.shapes_train
     label_N = np.sort(np.arange(num_images) % len(classes))
-    counts = count_images(Path(data.root), data.val) if data.name == "image_folder" else None
+    counts = count_images(Path(data.root), data.val) if data.name == "image_folder" and data.root else None
     if counts is not None:
         classes, label_N = list(counts), np.repeat(np.arange(len(counts)), list(counts.values()))
     try:
