@@ -168,6 +168,12 @@ def test_no_key_and_no_answer_are_refused_in_words(dashboard, monkeypatch):
     assert code == 2 and "does not answer; print the dashboard without it: --dry-run" in err
 
 
+def test_account_without_an_entity_is_refused(dashboard, server):
+    server.answers.on_viewer = lambda variables: {"viewer": {"id": "u1", "entity": None}}
+    code, _, err = dashboard()
+    assert code == 2 and "did not return your W&B user (its account has no entity); pass --entity" in err
+
+
 def test_a_server_that_refuses_is_one_sentence(dashboard, server):
     assert dashboard("--entity", "local")[0] == 0
     server.mood.statuses = [200, *[400] * 50]

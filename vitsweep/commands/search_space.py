@@ -86,7 +86,7 @@ def to_parameter(override: Override) -> tuple[dict[str, Any], list[Any]]:
     sweep = override._value
     if isinstance(sweep, IntervalSweep):
         return to_interval(override, sweep)
-    if isinstance(sweep, RangeSweep) and isinstance(sweep.start, int) and sweep.step == 1:
+    if isinstance(sweep, RangeSweep) and sweep.step == 1 and isinstance(sweep.start, int) and sweep.stop is not None:
         low, high = sweep.start, int(sweep.stop) - 1
         return {"distribution": "int_uniform", "min": low, "max": high}, [low, high]
     texts = list(override.sweep_string_iterator())
@@ -124,7 +124,7 @@ def to_interval(override: Override, sweep: IntervalSweep) -> tuple[dict[str, Any
         ConfigError: the range is empty, or logarithmic with a bound that is not positive.
     """
     low, high, is_log = sweep.start, sweep.end, "log" in sweep.tags
-    if not low < high or (is_log and low <= 0):
+    if low is None or high is None or not low < high or (is_log and low <= 0):
         raise ConfigError(
             [f"{override.input_line}  must go from a smaller to a larger number, for log above 0; fix the bounds"]
         )

@@ -142,7 +142,7 @@ def train_or_replay(directory: Path, cell: Cell) -> int:
     """Train the cell, or log a finished one to W&B again; return the exit code (see main)."""
     folder = directory / cell.id
     folder.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(folder / LOG_NAME), logging.StreamHandler()]
+    handlers: list[logging.Handler] = [logging.FileHandler(folder / LOG_NAME), logging.StreamHandler()]
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
     try:
         status = train_cell(directory, cell.id, wait=True)

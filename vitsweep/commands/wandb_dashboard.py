@@ -118,11 +118,14 @@ def default_entity() -> str:
     import wandb
 
     try:
-        return wandb.Api().default_entity
+        entity = wandb.Api().default_entity
     except Exception as error:
         raise UserError(
             f"{server_url()}  did not return your W&B user ({describe_error(error)}); pass --entity"
         ) from error
+    if entity is None:
+        raise UserError(f"{server_url()}  did not return your W&B user (its account has no entity); pass --entity")
+    return entity
 
 
 def require_server() -> None:

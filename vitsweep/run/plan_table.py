@@ -124,15 +124,15 @@ def describe_totals(costs: list[ArmCost], probed: "dict[str, ProbeResult]") -> l
     lines = [f"checkpoints: {disk:,.2f} GiB when all is done, and up to {state:,.0f} MiB for each cell that trains"]
     flops = [cost.training_flops for cost in costs]
     if None not in flops:
-        total = sum(cost.cells * (cost.training_flops or 0) for cost in costs)
-        lines.append(f"training: {total / 1e15:,.3g} PFLOP (three forward passes an image)")
+        total_flops = sum(cost.cells * (cost.training_flops or 0) for cost in costs)
+        lines.append(f"training: {total_flops / 1e15:,.3g} PFLOP (three forward passes an image)")
     lines += ["memory: weights, gradients, optimizer and saved activations in fp32; a process takes up to twice that"]
     fits = {arm: result for arm, result in probed.items() if not result.error}
     hours = {arm: cell_hours(cost, fits[arm]) for cost in costs if (arm := cost.arm) in fits}
     if fits and None not in hours.values():
         device = next(iter(fits.values())).device
-        total = sum(cost.cells * (hours.get(cost.arm) or 0) for cost in costs)
-        lines.append(f"time: {total:,.3g} hours of one {device}, by timing a few steps of each shape")
+        total_hours = sum(cost.cells * (hours.get(cost.arm) or 0) for cost in costs)
+        lines.append(f"time: {total_hours:,.3g} hours of one {device}, by timing a few steps of each shape")
     return lines
 
 

@@ -274,8 +274,9 @@ class Pool:
 
     def signal_all(self, signum: int) -> None:
         """Send a signal to every worker."""
-        for number in self.running:
-            self.server.signal(number, signum)
+        if self.server is not None:
+            for number in self.running:
+                self.server.signal(number, signum)
 
 
 def run_in_processes(

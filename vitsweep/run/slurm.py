@@ -66,8 +66,8 @@ class CellJob:
 
     def __call__(self) -> None:
         """Train the cell and leave the process."""
-        if self.sweep is not None:
-            stop_unless(lambda: is_running(*self.sweep) is not False)
+        if (sweep := self.sweep) is not None:
+            stop_unless(lambda: is_running(*sweep) is not False)
         if self.slot.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.slot.gpu
         if self.slot.threads is not None:
@@ -94,7 +94,7 @@ class CellJob:
         """Log to the cell's run.log and to the job's own error output."""
         folder = self.directory / self.cell_id
         folder.mkdir(parents=True, exist_ok=True)
-        handlers = [logging.FileHandler(folder / LOG_NAME), logging.StreamHandler()]
+        handlers: list[logging.Handler] = [logging.FileHandler(folder / LOG_NAME), logging.StreamHandler()]
         logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
 
 
@@ -137,7 +137,7 @@ class Jobs:
 
     def __init__(self, sweep: Sweep, slots: list[Slot]):
         self.sweep, self.free = sweep, list(slots)
-        launcher = make_launcher(sweep, CellTask(sweep.retry, isolate=False))  # for its settings only
+        launcher: Any = make_launcher(sweep, CellTask(sweep.retry, isolate=False))  # submitit's, for its settings only
         self.cluster = launcher._EXECUTOR
         self.executor = make_executor(self.cluster, launcher.params)
         self.submitted: dict[str, tuple[Cell, Any, Slot]] = {}

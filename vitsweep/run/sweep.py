@@ -3,8 +3,9 @@
 import logging
 import os
 from pathlib import Path
+from typing import Protocol
 
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import HydraContext
 from omegaconf import DictConfig, read_write
 
 from vitsweep.config.composer import Composer
@@ -28,7 +29,17 @@ log = logging.getLogger(__name__)
 SUBMITIT = "hydra_plugins.hydra_submitit_launcher."
 
 
-def run_sweep(config: DictConfig, context: HydraContext, task: TaskFunction, overrides: list[str]) -> list[str]:
+class StudyTask(Protocol):
+    """The part of cli.Task that a sweep sets."""
+
+    exit_code: int
+
+    def __call__(self, composed: DictConfig) -> str: ...
+
+    def refuse(self, message: str) -> None: ...
+
+
+def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overrides: list[str]) -> list[str]:
     """Train the cells that `overrides` describe; return their statuses and set the task's exit code.
 
     Raises:

@@ -127,9 +127,11 @@ def rebuild(piece: Piece, directory: Path) -> None:
     Raises:
         RuntimeError: the tracker gave up, after a warning.
     """
-    config = dataclasses.replace(tracker_config(piece.record.config), mode="offline")
+    record = piece.record
+    assert record is not None
+    config = dataclasses.replace(tracker_config(record.config), mode="offline")
     with chdir(directory):
-        replay(piece.record, piece.cell, config, piece.id)
+        replay(record, piece.cell, config, piece.id)
     wanted = usable_id(piece.cell, piece.id)
     newest = next((path for path in reversed(find_run_files(piece.cell)) if file_id(path) == wanted), piece.path)
     if newest == piece.path:

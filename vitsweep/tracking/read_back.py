@@ -105,7 +105,8 @@ def rebuild_plan(runs: list[RemoteRun]) -> dict[str, Any] | None:
     plans = [run.config[PLAN_KEY] for run in runs if isinstance(run.config.get(PLAN_KEY), dict)]
     if not plans:
         return None
-    plan = dict(max(plans, key=_plan_growth))
+    latest: dict[str, Any] = max(plans, key=_plan_growth)
+    plan = dict(latest)
     seeds_of = plan.pop("seeds_of")
     keys = ("arm", "role", "levels", "overrides", "config_hash")
     cells = [

@@ -51,7 +51,7 @@ def find_run_files(directory: Path) -> list[Path]:
 
 def read_run_file(path: Path) -> RunFile:
     """Read a run file up to its first tear; a file cut in its header is empty."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # chosen at import, by version
 
     found = RunFile()
     for payload in read_payloads(path.read_bytes()):

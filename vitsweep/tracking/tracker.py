@@ -107,15 +107,15 @@ class WandbTracker(Tracker):
             self._try(lambda: self._start(record, mode), "start")
 
     def log(self, row: dict[str, Any]) -> None:
-        if self._run is not None:
-            self._try(lambda: self._log(row), "log")
+        if (run := self._run) is not None:
+            self._try(lambda: self._log(run, row), "log")
 
     def image(self, name: str, path: Path, caption: str) -> None:
         self._pictures[name] = (Path(path), caption)
 
     def finish(self, record: Record) -> None:
-        if self._run is not None:
-            self._try(lambda: self._finish(record), "finish")
+        if (run := self._run) is not None:
+            self._try(lambda: self._finish(run, record), "finish")
         elif self._keeps_pictures_only:
             self._try(self._save_pictures, "save the pictures")
         self._run = None
@@ -167,12 +167,12 @@ class WandbTracker(Tracker):
                 self._run = self._open_again(record, left)
         if self._run is None:
             return
-        self.runs = [{"id": self._run.id, "url": self._run.url if mode == "online" else "", "mode": mode}]
+        self.runs = [{"id": self._run.id, "url": (self._run.url or "") if mode == "online" else "", "mode": mode}]
         self._run.define_metric("epoch", hidden=True)
         for key in HISTORY_KEYS:
             self._run.define_metric(key, step_metric="epoch")
         for row in rows:
-            self._log(row)
+            self._log(self._run, row)
 
     def _open_usable(self, record: Record, mode: str, timeout: float, *, resuming: bool) -> "wandb.Run":
         """Open the run, under a new id if the server answers that the run of its id was deleted."""
@@ -221,7 +221,7 @@ class WandbTracker(Tracker):
             dir=self._directory,
             project=self.config.project,
             entity=self.config.entity,
-            mode=mode,
+            mode=mode,  # type: ignore[arg-type]  # wandb checks it: it may come from WANDB_MODE
             # Resume only a started run on the server. Otherwise a run of that id is overwritten, which is right
             # for a run file with all rows: sending it twice changes nothing.
             resume="allow" if resuming and mode != "offline" else None,
@@ -230,23 +230,23 @@ class WandbTracker(Tracker):
             settings=make_settings(timeout, self.config.share_host, self.system_metrics),
         )
 
-    def _log(self, row: dict[str, Any]) -> None:
+    def _log(self, run: "wandb.Run", row: dict[str, Any]) -> None:
         # The step is the epoch, so that the server ignores the epochs that a resumed cell logs again.
-        self._run.log(history_row(row), step=row["epoch"], commit=True)
+        run.log(history_row(row), step=row["epoch"], commit=True)
         self._last_epoch = row["epoch"]
 
-    def _finish(self, record: Record) -> None:
-        media = self._media(record)
+    def _finish(self, run: "wandb.Run", record: Record) -> None:
+        media = self._media(run, record)
         if media:
-            self._run.log(media, step=self._last_epoch + 1, commit=True)
-        self._run.summary.update(run_summary(record, self.config.share_host))
+            run.log(media, step=self._last_epoch + 1, commit=True)
+        run.summary.update(run_summary(record, self.config.share_host))
         if self.artifacts and record.status == "done":
-            self._log_artifact(record)
-        self._run.finish(exit_code=exit_code(record))
+            self._log_artifact(run, record)
+        run.finish(exit_code=exit_code(record))
         if self.runs[0]["mode"] == "online":
-            self._mark_sent(Path(self._run.sync_dir))
+            self._mark_sent(Path(run.sync_dir))
 
-    def _media(self, record: Record) -> dict[str, Any]:
+    def _media(self, run: "wandb.Run", record: Record) -> dict[str, Any]:
         import wandb
 
         media: dict[str, Any] = {}
@@ -255,10 +255,10 @@ class WandbTracker(Tracker):
         for name, (columns, rows) in prediction_tables(self._directory, record.classes).items():
             # Given types save wandb from inferring them per cell: 0.1 s for 10,000 images instead of 0.6.
             types = [type(value) for value in rows[0]] if rows else None
-            media[name] = wandb.Table(columns=columns, data=rows, dtype=types, optional=False)
+            media[name] = wandb.Table(columns=list(columns), data=rows, dtype=types, optional=False)
             # A bound table is a plain file of the run. An unbound one becomes an artifact, for which wandb blocks on
             # the server and sends the absolute path of its staging folder.
-            media[name].bind_to_run(self._run, name, self._last_epoch + 1)
+            media[name].bind_to_run(run, name, self._last_epoch + 1)
         self._save_pictures()
         return media
 
@@ -271,15 +271,13 @@ class WandbTracker(Tracker):
             ]
             write_json(self._directory / WANDB_FOLDER / PICTURES_NAME, saved)
 
-    def _log_artifact(self, record: Record) -> None:
+    def _log_artifact(self, run: "wandb.Run", record: Record) -> None:
         import wandb
 
         shown = to_values(record)
         copy = self._directory / WANDB_FOLDER / RECORD_COPY
         write_json(copy, shown if self.config.share_host else without_paths(shown))
-        artifact = wandb.Artifact(
-            f"cell-{self._run.id}", type="model", metadata={"arm": record.arm, "seed": record.seed}
-        )
+        artifact = wandb.Artifact(f"cell-{run.id}", type="model", metadata={"arm": record.arm, "seed": record.seed})
         for name, path in {BEST_MODEL: self._directory / BEST_MODEL, "record.json": copy}.items():
             # wandb sends the path under which it opened a file, so open it relative to the working folder.
             relative = os.path.relpath(path)
@@ -294,7 +292,7 @@ class WandbTracker(Tracker):
         # Online, wandb first asks the server, and waits 19 seconds for an answer (measured, wandb 0.31).
         is_offline = self.runs[0]["mode"] == "offline"
         timeout = OFFLINE_TIMEOUT_SECONDS if is_offline else self.timeout_seconds
-        if not run_with_timeout(timeout, lambda: self._run.log_artifact(artifact, aliases=["best"])):
+        if not run_with_timeout(timeout, lambda: run.log_artifact(artifact, aliases=["best"])):
             self._is_complete = False
 
     def _mark_sent(self, run_dir: Path) -> None:
