@@ -8,7 +8,7 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also of processes that tests start: pytest -n 2 fills two cores
 
 ON_REQUEST = ("slow", "chaos", "slurm")
 

@@ -279,8 +279,9 @@ def test_kept_measures_of_a_cell_that_was_trained_again_are_dropped(reported):
 
 def test_report_from_kept_measures_imports_no_torch(reported, tmp_path):
     code = (
-        "import sys; from vitsweep.analysis.__main__ import main; from vitsweep.analysis import report;"
-        "report.save = lambda figure, folder: '<svg></svg>';"
+        "import sys; from vitsweep.analysis.__main__ import main;"
+        "from vitsweep.analysis.report import report;"
+        "report.save_figure = lambda figure, folder: '<svg></svg>';"
         f"arguments = ['report', {str(reported)!r}, '--gallery', 'keep', '--out', {str(tmp_path)!r}];"
         "assert main([*arguments, '--metric', 'rollout/entropy']) == 0;"
         "sys.exit('torch' in sys.modules)"

@@ -141,7 +141,7 @@ class Composer:
 
     def _has_options(self, key: str) -> bool:
         if key not in self.groups:
-            self.groups[key] = bool(self.loader.get_group_options(key))
+            self.groups[key] = bool(self.loader.repository.get_group_options(key))  # the loader copies it first
         return self.groups[key]
 
     def load_study(self, overrides: list[str]) -> StudyConfig | None:
