@@ -83,7 +83,11 @@ def draw_curves(ax: Axes, rows: list[dict[str, Any]], quantity: str, color: dict
     """Draw one quantity of training and validation; a point marks the best validation epoch."""
     scale = 100 if quantity == "accuracy" else 1
     epochs = [row["epoch"] for row in rows]
-    for split, look in (("train", {"color": color["s2"], "linestyle": "--"}), ("val", {"color": color["s1"]})):
+    looks: dict[str, dict[str, Any]] = {
+        "train": {"color": color["s2"], "linestyle": "--"},
+        "val": {"color": color["s1"]},
+    }
+    for split, look in looks.items():
         known = [row[f"{split}/{quantity}"] for row in rows]
         values = [float("nan") if value is None else scale * value for value in known]
         ax.plot(epochs, values, marker="o" if len(rows) < 3 else None, markersize=3, label=split, **look)

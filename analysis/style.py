@@ -94,7 +94,7 @@ def theme(name: str = "light") -> Iterator[dict[str, str]]:
         # Arm names are the user's: a dollar sign must not start mathematics.
         "text.parse_math": False,
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings):  # type: ignore[arg-type]  # the stub wants the literal of each key
         yield color
 
 

@@ -22,6 +22,7 @@ from .measures import agreement, density, measure, summary
 
 if TYPE_CHECKING:
     from vitsweep.data.load import Data
+    from vitsweep.model.vit import ViT
 
 
 def cell_measures(cells: pd.DataFrame, settings: ViewSettings, count: int) -> tuple[pd.DataFrame, list[str]]:
@@ -44,8 +45,8 @@ def cell_measures(cells: pd.DataFrame, settings: ViewSettings, count: int) -> tu
     frame = pd.DataFrame(rows)
     if len(frame):
         frame["images"] = frame["images"].astype(int)
-        keys = zip(frame["arm"], frame["seed"], strict=True)
-        frame["rollout/seed_agreement"] = [_agreement(densities, arm, seed) for arm, seed in keys]
+        pairs = zip(frame["arm"], frame["seed"], strict=True)
+        frame["rollout/seed_agreement"] = [_agreement(densities, arm, seed) for arm, seed in pairs]
     return frame, notes
 
 
@@ -120,10 +121,10 @@ def _score_cell(
 ) -> pd.DataFrame:
     from vitsweep.train.checkpoint import load_model
 
-    from .maps import attention_maps
+    from .maps import attention_maps, check_fits
 
-    model = load_model(row["directory"], settings.which)
     image_NCHW = data.test.image_NCHW[chosen.index_N]
+    model = check_fits(load_model(row["directory"], settings.which), image_NCHW)
     patch_NP = attention_maps(
         model, image_NCHW, record.normalisation, variant=settings.variant, alpha=settings.alpha
     ).patches
@@ -140,7 +141,7 @@ def _score_cell(
     return frame
 
 
-def _pointing_rows(patch_NP: np.ndarray, model, box_N4: np.ndarray, seed: int) -> pd.DataFrame:
+def _pointing_rows(patch_NP: np.ndarray, model: "ViT", box_N4: np.ndarray, seed: int) -> pd.DataFrame:
     """Tabulate the pointing game in the same form: hits of the map minus hits of each null map."""
     rng = np.random.default_rng([seed, 1])
     played = faithful.pointing_game(patch_NP, model.grid, model.config.patch_size, box_N4, rng).astype(float)

@@ -9,7 +9,7 @@ image, with a random order, a centered Gaussian, and the mean map of the other i
 Shapes: N images, B of a chunk, P patches in reading order, K steps.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,9 @@ from scipy import special
 from .measures import density
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from vitsweep.model.vit import ViT
 
 NULL_MAPS = ("random", "centre", "mean map")
 MISSING = ("drop", "mean colour")
@@ -30,9 +32,9 @@ STEPS = 16
 
 
 def score_maps(
-    model: "nn.Module",
+    model: "ViT",
     image_NCHW: "Tensor",
-    normalisation: dict[str, Sequence[float]],
+    normalisation: Mapping[str, Sequence[float]],
     map_NP: np.ndarray,
     rng: np.random.Generator,
     *,
@@ -70,9 +72,9 @@ def patch_order(map_NP: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def probability_curve(
-    model: "nn.Module",
+    model: "ViT",
     image_NCHW: "Tensor",
-    normalisation: dict[str, Sequence[float]],
+    normalisation: Mapping[str, Sequence[float]],
     order_NP: np.ndarray,
     *,
     insert: bool,
@@ -90,14 +92,14 @@ def probability_curve(
 
     N, P = order_NP.shape
     counts = np.unique(np.linspace(0, P, min(STEPS, P) + 1).round().astype(int))
-    order_NP, parts = torch.from_numpy(np.ascontiguousarray(order_NP)), []
+    orders, parts = torch.from_numpy(np.ascontiguousarray(order_NP)), []
     was_training = model.training
     model.eval()
     with torch.no_grad():
         for start in range(0, N, CHUNK):
             image_BCHW = image_NCHW[start : start + CHUNK]
             input_BCHW = normalize(image_BCHW, normalisation["mean"], normalisation["std"])
-            order_BP = order_NP[start : start + CHUNK].to(input_BCHW.device)
+            order_BP = orders[start : start + CHUNK].to(input_BCHW.device)
             class_B1 = model(input_BCHW).argmax(-1, keepdim=True)
             left = [order_BP[:, :count] if insert else order_BP[:, count:] for count in counts]
             logits = [_with_patches(model, input_BCHW, kept_BX, missing) for kept_BX in left]
@@ -106,7 +108,7 @@ def probability_curve(
     return counts / P, torch.cat(parts).cpu().numpy().astype(float)
 
 
-def _with_patches(model: "nn.Module", input_BCHW: "Tensor", kept_BX: "Tensor", missing: str) -> "Tensor":
+def _with_patches(model: "ViT", input_BCHW: "Tensor", kept_BX: "Tensor", missing: str) -> "Tensor":
     """Return the logits when only the patches `kept` are present."""
     if missing == "drop":
         with only_tokens(model, kept_BX):
@@ -120,7 +122,7 @@ def _with_patches(model: "nn.Module", input_BCHW: "Tensor", kept_BX: "Tensor", m
 
 
 @contextmanager
-def only_tokens(model: "nn.Module", kept_BX: "Tensor") -> Iterator[None]:
+def only_tokens(model: "ViT", kept_BX: "Tensor") -> Iterator[None]:
     """Restrict the blocks to the prefix and these patches, each with its own position."""
     import torch
 

@@ -7,17 +7,19 @@ Shapes: B images of a chunk, N images, S blocks, H heads, T tokens with the pref
 classes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vitsweep.data.augment import normalize
-from vitsweep.model.vit import capture_attention
+from vitsweep.model.layers import Block
+from vitsweep.model.vit import ViT, capture_attention
 
 from .rollout import RolloutError, calibrated_alpha, fuse, relevance, rollout
 
@@ -76,7 +78,7 @@ class ForwardPass:
 def attention_maps(
     model: nn.Module,
     image_NCHW: Tensor,
-    normalisation: dict[str, Sequence[float]],
+    normalisation: Mapping[str, Sequence[float]],
     *,
     variant: str = "rollout",
     alpha: float = 0.5,
@@ -103,14 +105,15 @@ def attention_maps(
     fusion = {"max": "max", "min": "min", "relevance": None}.get(variant, "mean")
     reduce = None if fusion is None else partial(fuse, fusion=fusion)
     needs = {"calibrate": variant == "calibrated", "gradient": variant == "relevance"}
-    found = run_passes(model, image_NCHW, normalisation, use, reduce=reduce, **needs)
-    return AttentionMaps(mass_NT=found["mass"], logit_NK=found["logit"], grid=model.grid)
+    vit = check_fits(model, image_NCHW)
+    found = run_passes(vit, image_NCHW, normalisation, use, reduce=reduce, **needs)
+    return AttentionMaps(mass_NT=found["mass"], logit_NK=found["logit"], grid=vit.grid)
 
 
 def run_passes(
     model: nn.Module,
     image_NCHW: Tensor,
-    normalisation: dict[str, Sequence[float]],
+    normalisation: Mapping[str, Sequence[float]],
     use: Callable[[ForwardPass], dict[str, Tensor]],
     *,
     reduce: Callable[[Tensor], Tensor] | None = None,
@@ -125,36 +128,37 @@ def run_passes(
         calibrate: whether the pass measures the calibrated residual weights.
         gradient: whether the pass can be differentiated.
     """
-    check_fits(model, image_NCHW)
-    readout_T = model.readout().to(image_NCHW.device)
+    vit = check_fits(model, image_NCHW)
+    readout_T = vit.readout().to(image_NCHW.device)
     parts: list[dict[str, np.ndarray]] = []
-    mode = torch.enable_grad() if gradient else torch.no_grad()
-    watch = alpha_hooks(model) if calibrate else nullcontext([])
-    with capture_attention(model, reduce) as attention, watch as alphas, mode:
+    mode: AbstractContextManager[None] = torch.enable_grad() if gradient else torch.no_grad()
+    watch: AbstractContextManager[list[Tensor]] = alpha_hooks(vit) if calibrate else nullcontext([])
+    with capture_attention(vit, reduce) as attention, watch as alphas, mode:
         for image_BCHW in image_NCHW.split(CHUNK):
             input_BCHW = normalize(image_BCHW, normalisation["mean"], normalisation["std"])
-            logit_BK = model(input_BCHW.requires_grad_(gradient)).float()
+            logit_BK = vit(input_BCHW.requires_grad_(gradient)).float()
             seen = ForwardPass(attention=attention, alphas=alphas, readout_T=readout_T, logit_BK=logit_BK)
             parts.append({name: value.detach().cpu().numpy() for name, value in use(seen).items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def has_attention(model: nn.Module) -> bool:
+def has_attention(model: nn.Module) -> TypeGuard[ViT]:
     """Return True if the model has attention: the one rule, for galleries, measures and pictures."""
     return getattr(model, "has_attention", False)
 
 
-def check_fits(model: nn.Module, image_NCHW: Tensor) -> None:
-    """Raise RolloutError for a model without attention or images of another size."""
-    if not has_attention(model):
-        raise RolloutError(f"model={type(model).__name__}  has no attention blocks, so there is no rollout of it")
-    needed = (model.config.num_channels, model.config.image_size, model.config.image_size)
-    if tuple(image_NCHW.shape[1:]) != needed:
+def check_fits(model: nn.Module, image_NCHW: Tensor) -> ViT:
+    """Return the model; raise RolloutError if it has no attention or takes images of another size."""
+    if has_attention(model):
+        needed = (model.config.num_channels, model.config.image_size, model.config.image_size)
+        if tuple(image_NCHW.shape[1:]) == needed:
+            return model
         raise RolloutError(f"images  have shape {tuple(image_NCHW.shape[1:])}; this model takes {needed}")
+    raise RolloutError(f"model={type(model).__name__}  has no attention blocks, so there is no rollout of it")
 
 
 @contextmanager
-def alpha_hooks(model: nn.Module) -> Iterator[list[Tensor]]:
+def alpha_hooks(model: ViT) -> Iterator[list[Tensor]]:
     """Yield a list that each forward pass fills with every block's calibrated residual weights, (B, T).
 
     The last block may answer only the tokens that the head reads; the others carry no mass there, so its first
@@ -171,7 +175,7 @@ def alpha_hooks(model: nn.Module) -> Iterator[list[Tensor]]:
 
     num_tokens = len(model.readout())
     try:
-        for block in model.blocks:
+        for block in (module for module in model.modules() if isinstance(module, Block)):
             handles.append(block.register_forward_pre_hook(lambda _, inputs: streams.append(inputs[0])))
             handles.append(block.attention.register_forward_hook(finish))
         yield seen
@@ -200,7 +204,7 @@ def _relevance_row(seen: ForwardPass, *, alpha: float) -> Tensor:
     return relevance(seen.attention, gradient, seen.readout_T)
 
 
-_ROW_OF = {
+_ROW_OF: dict[str, Callable[..., Tensor]] = {
     "rollout": _rollout_row,
     "max": partial(_rollout_row, fusion="max"),
     "min": partial(_rollout_row, fusion="min"),
@@ -223,7 +227,7 @@ def head_rows(seen: ForwardPass) -> Tensor:
     return torch.stack([torch.einsum("t,bhtk->bhk", seen.readout_T, a) for a in seen.attention], dim=1)
 
 
-def measure_inputs(seen: ForwardPass, model: nn.Module, *, alpha: float = 0.5) -> dict[str, Tensor]:
+def measure_inputs(seen: ForwardPass, model: ViT, *, alpha: float = 0.5) -> dict[str, Tensor]:
     """Return the tensors that measures.measure needs: the head's row, the mean row, distances, logits."""
     fused = [fuse(matrix) for matrix in seen.attention]
     uniform_T = torch.full_like(seen.readout_T, 1 / len(seen.readout_T))
@@ -235,7 +239,7 @@ def measure_inputs(seen: ForwardPass, model: nn.Module, *, alpha: float = 0.5) -
     }
 
 
-def attention_distance(attention: Sequence[Tensor], model: nn.Module) -> Tensor:
+def attention_distance(attention: Sequence[Tensor], model: ViT) -> Tensor:
     """Return (B, S, H), the mean attention distance over all patch queries, pixels; prefix tokens left out.
 
     From centre to centre, so a patch is at no distance from itself and a coarser grid has smaller ones.

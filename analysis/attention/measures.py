@@ -7,7 +7,7 @@ Sources: rollout.py for the maps; attention distance as in Dosovitskiy et al. 20
 Shapes: N images, P patches in reading order, T tokens with the prefix first, S blocks, H heads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def map_measures(patch_NP: np.ndarray, grid: Grid, patch_size: int) -> pd.DataFr
 
 
 def measure(
-    model: "nn.Module", image_NCHW: "Tensor", normalisation: dict[str, Sequence[float]], *, alpha: float = 0.5
+    model: "nn.Module", image_NCHW: "Tensor", normalisation: Mapping[str, Sequence[float]], *, alpha: float = 0.5
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Compute all of DESCRIPTIONS, a row an image; mean attention distances (S, H), pixels; patch mass (N, P).
 
@@ -118,16 +118,17 @@ def measure(
     """
     from . import maps
 
-    seen = maps.run_passes(model, image_NCHW, normalisation, lambda one: maps.measure_inputs(one, model, alpha=alpha))
-    mirror = maps.attention_maps(model, image_NCHW.flip(-1), normalisation, alpha=alpha)
-    prefix = model.num_prefix_tokens
+    vit = maps.check_fits(model, image_NCHW)
+    seen = maps.run_passes(vit, image_NCHW, normalisation, lambda one: maps.measure_inputs(one, vit, alpha=alpha))
+    mirror = maps.attention_maps(vit, image_NCHW.flip(-1), normalisation, alpha=alpha)
+    prefix = vit.num_prefix_tokens
     patch_NP = seen["mass"][:, prefix:]
-    frame = map_measures(patch_NP, model.grid, model.config.patch_size)
+    frame = map_measures(patch_NP, vit.grid, vit.config.patch_size)
     frame["prefix_mass"] = seen["mass"][:, :prefix].sum(1)
     frame["mixing"] = total_variation(seen["mass"], seen["mean"])
     frame["distance_px"] = seen["distance"].mean((1, 2))
     frame["specificity"] = 1 - rank_correlation(patch_NP, density(patch_NP).mean(0, keepdims=True))
-    turned_NP = mirror_maps(density(mirror.patches), model.grid)
+    turned_NP = mirror_maps(density(mirror.patches), vit.grid)
     frame["flip_consistency"] = 1 - total_variation(density(patch_NP), turned_NP)
     return frame, seen["distance"].mean(0), patch_NP
 

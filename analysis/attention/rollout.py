@@ -12,14 +12,14 @@ Shapes: B images, N heads, T tokens with the prefix first, R rows carried togeth
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from vitsweep.errors import UserError
 
-FUSIONS = ("mean", "max", "min")
+FUSIONS: dict[str, Callable[..., Tensor]] = {"mean": torch.mean, "max": torch.amax, "min": torch.amin}
 
 Alpha = float | Sequence[float] | Sequence[Tensor]
 
@@ -89,7 +89,7 @@ def relevance(attention: Sequence[Tensor], gradient: Sequence[Tensor], readout: 
 def fuse(attention: Tensor, fusion: str = "mean", keep: float = 1.0) -> Tensor:
     """Fuse heads and select keys, (B, T, T); rows sum to 1 only if fusion is mean and keep is 1."""
     if attention.ndim == 4:
-        attention = {"mean": attention.mean, "max": attention.amax, "min": attention.amin}[fusion](1)
+        attention = FUSIONS[fusion](attention, 1)
     if keep == 1:
         return attention
     count = max(1, math.ceil(keep * attention.shape[-1] - 1e-9))  # 1e-9: 0.9 * 10 is a little above 9
@@ -143,11 +143,11 @@ def _start(attention: list[Tensor], readout: Tensor) -> Tensor:
     return readout.to(attention[0]).expand(B, T)
 
 
-def _per_layer(alpha: Alpha, num_layers: int, shape: tuple[int, int]) -> list[float | Tensor]:
+def _per_layer(alpha: Alpha, num_layers: int, shape: tuple[int, ...]) -> list[float | Tensor]:
     """Return one alpha for each layer: a number, or a tensor of `shape` (B, T)."""
     if isinstance(alpha, int | float) and 0 <= alpha <= 1:
         return [float(alpha)] * num_layers
-    alphas = [alpha] * num_layers if isinstance(alpha, int | float) else list(alpha)
+    alphas: list[float | Tensor] = [alpha] * num_layers if isinstance(alpha, int | float) else list(alpha)
     if len(alphas) != num_layers:
         raise RolloutError(f"alpha  has {len(alphas)} values; needed: one, or one for each of {num_layers} layers")
     for value in map(torch.as_tensor, alphas):

@@ -45,7 +45,7 @@ class TileCanvas:
         self.size = (width, height)
         self.color = color
         self.figure = Figure(figsize=(width / 72, height / 72), dpi=72 * PIXELS_PER_POINT)
-        FigureCanvasAgg(self.figure)
+        self.canvas = FigureCanvasAgg(self.figure)
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set(xlim=(0, width), ylim=(height, 0))
         self.axes.axis("off")
@@ -57,7 +57,7 @@ class TileCanvas:
 
     def text(self, x: float, y: float, text: str, *, role: str = "ink", size: float = 8, **more: Any) -> None:
         """Write a text whose anchor (left, middle by default) is at the position."""
-        settings = {"ha": "left", "va": "center", "color": self.color[role], "fontsize": size} | more
+        settings: dict[str, Any] = {"ha": "left", "va": "center", "color": self.color[role], "fontsize": size} | more
         self.axes.text(x, y, text, **settings)
 
     def name(self, y: float, lines: list[str], details: list[str]) -> None:
@@ -86,12 +86,12 @@ class TileCanvas:
     def save(self, path: Path) -> Path:
         """Write the PNG; equal pages give equal bytes."""
         # Matplotlib draws the text; tiles are copied in afterwards, since it would resample every pixel of them.
-        self.figure.canvas.draw()
-        page = np.array(self.figure.canvas.buffer_rgba())
+        self.canvas.draw()
+        page = np.array(self.canvas.buffer_rgba())
         for top, left, rgb in self.pasted:
             target = page[top : top + rgb.shape[0], left : left + rgb.shape[1], :3]
             target[...] = rgb[: target.shape[0], : target.shape[1]]
-        imsave(path, page, format="png", metadata={"Software": None})
+        imsave(path, page, format="png", metadata={"Software": None})  # type: ignore[dict-item]  # None leaves it out
         return path
 
 

@@ -65,7 +65,11 @@ def load(*directories: str | Path) -> StudyRecords:
     Raises:
         RecordError: a directory does not exist, or W&B cannot be read.
     """
-    rows, history, problems, plans, is_copy = [], [], [], [], False
+    rows: list[dict] = []
+    history: list[dict] = []
+    problems: list[str] = []
+    plans: list[dict] = []
+    is_copy = False
     for source in map(str, directories):
         directory = Path(source)
         if not is_wandb_source(source) and not directory.is_dir():
@@ -169,8 +173,10 @@ def _epoch_rows(folder: Path, cell: str, record: Record, problems: list[str]) ->
 
 def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -> list[dict]:
     """Rows for the cells that the plan lists and that have no readable record, as `planned` or `unreadable`."""
-    rows = []
-    for planned in plan["cells"] if plan else []:
+    rows: list[dict] = []
+    if not plan:
+        return rows
+    for planned in plan["cells"]:
         cell = prefix + planned["id"]
         if cell in found:
             continue

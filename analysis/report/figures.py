@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -37,7 +38,7 @@ class Figure:
     """Numbers behind the figure."""
     size: tuple[float, float]
     """Width and height, inches."""
-    draw: Callable[[Canvas, dict[str, str]], None]
+    draw: Callable[[Canvas, dict[str, str]], object]
     """Function that draws on an empty canvas with the theme's colors by role."""
 
 
@@ -60,7 +61,9 @@ def render(figure: Figure) -> dict[str, bytes]:
         FigureCanvasAgg(canvas)
         figure.draw(canvas, color)
         # The layout is computed once: computing it again for each file takes longer than drawing.
-        canvas.get_layout_engine().execute(canvas)
+        engine = canvas.get_layout_engine()
+        assert engine is not None  # the constrained layout from above
+        engine.execute(canvas)
         canvas.set_layout_engine(None)
         files = {kind: _file_bytes(canvas, kind) for kind in ("svg", "png")}
         darken(canvas)
@@ -74,7 +77,9 @@ def darken(canvas: Canvas) -> None:
         # All are read before any is set: a marker's color may follow its line's.
         old = {n: getattr(artist, f"get_{n}")() for n in COLOR_PROPERTIES if hasattr(artist, f"get_{n}")}
         if isinstance(artist, Collection):
-            new = {n: [(*dark.get(tuple(c[:3]), c[:3]), c[3]) for c in colors] for n, colors in old.items()}
+            new: dict[str, Any] = {
+                n: [(*dark.get(tuple(c[:3]), c[:3]), c[3]) for c in colors] for n, colors in old.items()
+            }
         else:
             known = {n: to_rgba(color) for n, color in old.items() if is_color_like(color)}
             new = {n: (*dark.get(c[:3], c[:3]), c[3]) for n, c in known.items()}

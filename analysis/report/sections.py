@@ -1,5 +1,6 @@
 """The sections of a report, made from a Judgement: which text, tables and figures stand where."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..attention.measures import COLUMNS, DESCRIPTIONS
@@ -112,7 +113,7 @@ def _measures(judgement: Judgement, runs: dict[str, str]) -> list:
     return [*_figures([study_figures.measure_figure(judgement)]), table, Bullets(lines=lines)]
 
 
-def _figures(figures: list[Figure | None]) -> list:
+def _figures(figures: Sequence[Figure | None]) -> list:
     return [FigureItem(figure=figure) for figure in figures if figure]
 
 

@@ -194,6 +194,7 @@ def gap(judgement: Judgement) -> Figure | None:
 
 def main_effects(judgement: Judgement) -> Figure | None:
     """Return a panel for each of the first factors: its levels against the baseline's level."""
+    assert judgement.factorial is not None
     main, selection = judgement.factorial.main, judgement.selection
     factors = list(dict.fromkeys(main["factor"]))[:MAX_FACTORS]
     if not factors:
@@ -223,6 +224,7 @@ def main_effects(judgement: Judgement) -> Figure | None:
 
 def interactions(judgement: Judgement) -> Figure | None:
     """Return a panel for each of the first pairs of crossed factors."""
+    assert judgement.factorial is not None
     cells, rows = judgement.factorial.cells, judgement.factorial.interactions
     crossed = list(dict.fromkeys(rows["factors"]))[:MAX_PAIRS]
     pairs = [p for p in itertools.combinations(cells.columns[:-2], 2) if f"{p[0]} x {p[1]}" in crossed]

@@ -133,6 +133,7 @@ def main_table(judgement: Judgement) -> Table:
         f"Main effects{on_metric(judgement.metric)}: each level against the baseline's level, averaged over the other "
         "factors. Exploratory."
     )
+    assert judgement.factorial is not None
     frame = judgement.factorial.main
     return Table(name="main-effects", title="Main effects", caption=caption, frame=frame, columns=columns)
 
@@ -151,6 +152,7 @@ def interaction_table(judgement: Judgement) -> Table:
         f"Interactions{on_metric(judgement.metric)}: the effect of both levels together minus the sum of their single "
         "effects, on each seed, with a t interval over seeds. Holm over this table."
     )
+    assert judgement.factorial is not None
     frame = judgement.factorial.interactions
     return Table(name="interactions", title="Interactions", caption=caption, frame=frame, columns=columns)
 
@@ -366,7 +368,7 @@ def _measure_places(means: pd.Series) -> int:
     return max(0, MEASURE_DIGITS - 1 - math.floor(math.log10(largest))) if largest > 0 else MEASURE_DIGITS
 
 
-def _model_values(selection: Selection, name: str) -> set[int]:
+def _model_values(selection: Selection, name: str) -> set[int | None]:
     """Return the values of this field of the model in the measured runs."""
     done = selection.done()
     measured = done[[column for column in COLUMNS if column in done]].notna().any(axis=1)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -116,7 +117,7 @@ def frame_csv(frame: pd.DataFrame) -> str:
     return stream.getvalue()
 
 
-def _sort_key(value: object) -> str:
+def _sort_key(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None or math.isnan(float(value)) else f"{float(value):.12g}"

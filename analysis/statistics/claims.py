@@ -97,7 +97,8 @@ def judge_claims(
     member_A = np.array([one.word != "not testable" and not late for one, late in zip(judged, changed, strict=True)])
     p_A, p_equivalent_A = (np.array([getattr(one, name) for one in judged]) for name in ("p", "p_equivalent"))
     adjusted = stats.adjust_family(p_A, p_equivalent_A, member_A)
-    rows, arms = [], {}
+    rows: list[tuple] = []
+    arms: dict[str, stats.AdjustedP] = {}
     for claim, one, late, own in zip(selection.claims, judged, changed, adjusted, strict=True):
         used, word = " ".join(one.arms), _verdict(one, own)
         rows.append((one.claim, one.kind, used, f"{one.evidence}{_aside(one, word)}", one.p, own.p, word, late))
@@ -172,8 +173,9 @@ def _judge_effect(words: str, claim: dict[str, Any], selection: Selection) -> Cl
     study_rope = selection.rope if display_scale(metric) == 100.0 else math.nan
     rope = float(claim["rope"]) if claim.get("rope") is not None else study_rope
     ours, theirs = _names(claim["arm"]), _names(claim.get("than") or selection.baseline)
-    found = {name: find_arm(name, selection) for name in (*ours, *theirs)}
-    absent = [name for name, arm in found.items() if arm is None]
+    names = dict.fromkeys((*ours, *theirs))
+    found = {name: arm for name in names if (arm := find_arm(name, selection)) is not None}
+    absent = [name for name in names if name not in found]
     if absent:
         return ClaimResult(claim=words, kind="effect", evidence=f"No arm {', '.join(absent)}.", word="missing")
     values = seed_values(selection, metric)

@@ -7,6 +7,7 @@ excepted; in a study with claims the claims are the family, and `claimed` brings
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def arm_effects(
         adjusted[arm], families[arm] = dataclasses.replace(own, p_equivalent=within), "claims"
     rows = []
     for arm in selection.arms:
-        row = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
+        row: dict[str, Any] = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
         row |= _own_numbers(selection, arm, values[arm].dropna().to_numpy())
         row["published"] = published.get(arm, math.nan)
         if arm in results:

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,7 +120,7 @@ def published_bytes(directory: Path) -> bytes:
     """Pack a cell's predictions for publication: ids as steps (which compress well), labels, one bit an image."""
     (id_N, label_N, final_N), (_, _, best_N) = (read_correct(directory, when) for when in ("final", "best"))
     stream = io.BytesIO()
-    bits = {"final_correct": np.packbits(final_N), "best_correct": np.packbits(best_N)}
+    bits: dict[str, Any] = {"final_correct": np.packbits(final_N), "best_correct": np.packbits(best_N)}
     step_N = np.diff(id_N, prepend=0).astype(np.int32)
     np.savez_compressed(stream, id_step=step_N, label=label_N.astype(np.int16), **bits)
     return stream.getvalue()
@@ -163,16 +164,16 @@ def two_way_interval(
     mean: float, variance: float, seed: float, image: float, S: int, N: int
 ) -> tuple[float, float, float]:
     """Return the mean and a t interval of the given variance, with Satterthwaite's degrees of freedom."""
-    variance = np.asarray(variance, float)
+    spread = np.asarray(variance, float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = variance**2 / (np.square(seed) / max(S - 1, 1) + np.square(image) / (N - 1))
-        half = special.stdtrit(np.maximum(freedom, 1.0), 1 - stats.ALPHA / 2) * np.sqrt(variance)
+        freedom = spread**2 / (np.square(seed) / max(S - 1, 1) + np.square(image) / (N - 1))
+        half = special.stdtrit(np.maximum(freedom, 1.0), 1 - stats.ALPHA / 2) * np.sqrt(spread)
     if S > 1:
         # New seeds and new images together are never surer than new seeds alone, whatever the approximation says.
         half = np.maximum(half, stats.t_bound(S) * np.sqrt(seed))
     # Without any variance there is nothing to build an interval on.
-    half = np.where(variance > 0, half, np.nan)
-    return mean, mean - half, mean + half
+    half = np.where(spread > 0, half, np.nan)
+    return mean, float(mean - half), float(mean + half)
 
 
 def variance_parts(difference_SN: np.ndarray) -> tuple[float, float, float]:
@@ -265,5 +266,5 @@ def _listed(id_N: np.ndarray, chosen_N: np.ndarray, difference_SN: np.ndarray) -
 
 
 def _class_names(selection: Selection, examples: Examples) -> list[str]:
-    names = next((r.classes for r in selection.done()["record"] if r.classes), [])
+    names: list[str] = next((r.classes for r in selection.done()["record"] if r.classes), [])
     return list(names) or [str(k) for k in range(int(examples.label_N.max()) + 1)]
