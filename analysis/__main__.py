@@ -41,7 +41,9 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="command")
     _add_report(commands.add_parser("report", help="write report/ from the records of sweep or cell directories"))
     verify = commands.add_parser("verify", help="recompute every number of a report; exit code 1 if one differs")
-    verify.add_argument("directory", help="a sweep directory or a published one, with its report")
+    verify.add_argument(
+        "directory", nargs="+", help="a sweep directory or a published one, with its report; then others of the report"
+    )
     verify.set_defaults(run=_verify)
     publish = commands.add_parser("publish", help="write report and records, without checkpoints, for a repository")
     publish.add_argument("directory", help="a sweep directory with its report")
@@ -85,12 +87,12 @@ def _report(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from .verify import count_numbers, verify
 
-    differences = verify(options.directory)
+    differences = verify(*options.directory)
     for difference in differences:
         print(difference)
     if differences:
         return 1
-    numbers, runs = count_numbers(options.directory)
+    numbers, runs = count_numbers(options.directory[0])
     print(f"verified: {numbers} numbers from {runs} runs agree with the records")
     return 0
 

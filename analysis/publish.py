@@ -17,7 +17,7 @@ from vitsweep.tracking.privacy import without_paths
 from .records.load import cell_directories, read_plan
 from .records.report_files import EXAMPLES_NAME, REPORT_NAME
 from .report.report import make_report, read_gallery, write_gallery
-from .report.results import report_options
+from .report.results import report_directories, report_options
 from .statistics.examples import UNREADABLE, published_bytes
 
 
@@ -25,13 +25,16 @@ def publish(directory: str | Path, destination: str | Path) -> Path:
     """Write the published form of a sweep directory and return the path of its index.html.
 
     Raises:
-        RecordError: the directory has no report or no cells, or the destination is not empty.
+        RecordError: the directory has no report or no cells, its report is of several directories, or the destination
+            is not empty.
     """
     directory, destination = Path(directory), Path(destination)
     report, cells = directory / REPORT_NAME, cell_directories(directory) if directory.is_dir() else []
     if not cells or not (report / "index.html").exists():
         command = f"python -m vitsweep.analysis report {directory}"
         raise RecordError(f"{directory}  holds no report; make it with `{command}`")
+    if several := report_directories(report):
+        raise RecordError(f"{report}  was made of {' '.join(several)}; make one of {directory} alone to publish it")
     if destination.exists() and any(destination.iterdir()):
         raise RecordError(f"{destination}  is not empty; give a new folder, or remove it first")
     for cell in cells:

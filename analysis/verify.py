@@ -22,7 +22,7 @@ from vitsweep.errors import RecordError
 from .records.load import load
 from .records.report_files import FILES_NAME, GALLERY_NAME, REPORT_NAME, RESULTS_NAME
 from .report.report import read_gallery, report_judgement, saved_measures
-from .report.results import input_hashes, report_options
+from .report.results import input_hashes, report_directories, report_options
 from .statistics.examples import TOLERANCE, UNREADABLE, read_correct
 from .statistics.judgement import Judgement, judge
 
@@ -33,17 +33,23 @@ MAX_LINES = 3
 """Differences listed per file; the others are counted."""
 
 
-def verify(directory: str | Path) -> list[str]:
+def verify(directory: str | Path, *more: str | Path) -> list[str]:
     """Return a sentence for each difference between a directory's report and its records.
 
+    Args:
+        more: the other directories, if the report was made of several.
+
     Raises:
-        RecordError: there is no report.
+        RecordError: there is no report, or it was made of other directories.
     """
     directory = Path(directory)
     report = directory / REPORT_NAME
     if not (report / RESULTS_NAME).exists():
         raise RecordError(f"{report}  holds no report; make it with `python -m vitsweep.analysis report {directory}`")
-    options, gallery, loaded = report_options(report), read_gallery(report), load(directory)
+    options, gallery, loaded = report_options(report), read_gallery(report), load(directory, *more)
+    stated = report_directories(report)
+    if stated != [prefix.rstrip("/") for prefix in loaded.prefixes if prefix]:
+        raise RecordError(f"{report}  was made of {' '.join(stated) or 'this directory alone'}; give the same ones")
     judgement = judge(loaded, options["metric"], saved_measures(gallery, loaded))
     differences = [*judgement.problems, *missing_seeds(judgement), *missing_arms(judgement, report)]
     differences += [*changed_records(judgement, report), *wrong_predictions(judgement)]
@@ -77,14 +83,16 @@ def missing_seeds(judgement: Judgement) -> list[str]:
 
 
 def missing_arms(judgement: Judgement, report: Path) -> list[str]:
-    """Return arms that were started and have no row, planned arms without a cell, and cells that were left out."""
+    """Return arms that were started and have no row, planned arms without a cell, and what is left out or unplanned."""
     selection = judgement.selection
     shown = {row["arm"] for row in _read_csv(report / "tables" / "arms.csv")}
     started = selection.cells.loc[selection.cells["status"] != "planned", "arm"]
     planned = [arm["arm"] for arm in selection.plan["arms"]] if selection.plan else []
     lines = [f"Arm {arm} was started and is not in the report." for arm in dict.fromkeys(started) if arm not in shown]
     lines += [f"Arm {arm} is planned and has no cell." for arm in planned if arm not in selection.arms]
-    return lines + [note for note in selection.notes if "eft out" in note or note in selection.alarms]
+    named = ("eft out", "not those of the plan")
+    notes = [n for n in selection.notes if n in selection.alarms or any(words in n for words in named)]
+    return lines + notes
 
 
 def changed_records(judgement: Judgement, report: Path) -> list[str]:

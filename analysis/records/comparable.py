@@ -69,6 +69,26 @@ def merge_plans(plans: list[dict]) -> dict | None:
     return merged
 
 
+def plan_conflicts(plans: list[dict], kept: list[dict]) -> list[str]:
+    """Return sentences about what several plans state differently, or for another study than the one reported.
+
+    Args:
+        plans: of all directories.
+        kept: of the reported study, merged, then those of pooled studies.
+    """
+    if not kept:
+        return []
+    same = [plan for plan in plans if plan["study"] == kept[0]["study"]]
+    keys = [key for key in ("baseline", "design", "claims", "rope", "published") if _differ(same, key)]
+    lines = [f"The plans of {kept[0]['study']} differ in {', '.join(keys)}; the first one counts."] if keys else []
+    pooled = [plan["study"] for plan in kept[1:] if plan.get("claims")]
+    return lines + [f"The claims of {study} are not judged in this report." for study in pooled]
+
+
+def _differ(plans: list[dict], key: str) -> bool:
+    return any(plan.get(key) != plans[0].get(key) for plan in plans)
+
+
 def kept_plans(cells: pd.DataFrame, plan: dict | None, plans: list[dict]) -> list[dict]:
     """Return the reported study's plan, then those of pooled studies."""
     if plan is None:

@@ -6,6 +6,7 @@ that was never started is a row with status `planned`, so unfinished work is vis
 Numbers stay in the record's units (accuracy a fraction of 1); tables turn them into percent points.
 """
 
+import itertools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,8 @@ class StudyRecords:
     """The plan.json of each directory that has one; ids of its cells as in `cells`."""
     is_copy: bool = False
     """True if some of it comes from W&B, which has no predictions and no checkpoints."""
+    prefixes: list[str] = field(default_factory=lambda: [""])
+    """Beginning of the cells' ids of each directory; empty if there is one directory."""
 
 
 def load(*directories: str | Path) -> StudyRecords:
@@ -63,30 +66,56 @@ def load(*directories: str | Path) -> StudyRecords:
     A directory with W&B run files and no records is read from those files.
 
     Raises:
-        RecordError: a directory does not exist, or W&B cannot be read.
+        RecordError: a directory does not exist, is given twice or holds nothing, or W&B cannot be read.
     """
     rows: list[dict] = []
     history: list[dict] = []
     problems: list[str] = []
     plans: list[dict] = []
     is_copy = False
-    for source in map(str, directories):
-        directory = Path(source)
-        if not is_wandb_source(source) and not directory.is_dir():
-            raise RecordError(f"{directory}  is not a directory; give a sweep's or a cell's directory")
-        prefix = f"{directory.name}/" if len(directories) > 1 else ""
+    sources = list(map(str, directories))
+    prefixes = source_prefixes(sources)
+    for source, prefix in zip(sources, prefixes, strict=True):
+        directory, seen = Path(source), len(problems)
         plan = None if is_wandb_source(source) else read_plan(directory, problems)
         problems += plan_contradictions(directory) if plan else []
+        problems[seen:] = [prefix + problem for problem in problems[seen:]]
         found = [] if is_wandb_source(source) else _read_cells(directory, prefix, history, problems)
         wandb_cells = fetch_cells(source) if is_wandb_source(source) else (None if found else read_run_files(directory))
         if wandb_cells:
             found, plan, is_copy = _wandb_rows(wandb_cells, directory, prefix, history), plan or wandb_cells.plan, True
             problems += wandb_cells.problems
         rows += found + _planned(directory, prefix, plan, {row["cell"] for row in found})
+        if len(sources) > 1 and not (found or plan or len(problems) > seen):
+            raise RecordError(f"{source}  holds no record and no plan; leave it out")
         plans += [plan | {"cells": [c | {"id": prefix + c["id"]} for c in plan["cells"]]}] if plan else []
     cells, epochs = cell_frame(rows), _history_frame(history)
     problems += cell_contradictions(cells, epochs)
-    return StudyRecords(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy)
+    return StudyRecords(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy, prefixes=prefixes)
+
+
+def source_prefixes(sources: list[str]) -> list[str]:
+    """Return for each of several sources the shortest end of its path that no other has, as `one/study/`.
+
+    Raises:
+        RecordError: a directory does not exist, or is given twice or inside another one.
+    """
+    for source in sources:
+        if not is_wandb_source(source) and not Path(source).is_dir():
+            raise RecordError(f"{source}  is not a directory; give a sweep's or a cell's directory")
+    if len(sources) == 1:
+        return [""]
+    paths = [Path(source if is_wandb_source(source) else os.path.realpath(source)) for source in sources]
+    for one, other in itertools.permutations(range(len(paths)), 2):
+        if paths[one] == paths[other]:
+            raise RecordError(f"{sources[other]}  is given twice; give each directory once")
+        if paths[one].is_relative_to(paths[other]):
+            raise RecordError(f"{sources[one]}  lies in {sources[other]}, which is given too; give each cell once")
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        ends = ["/".join(path.parts[-length:]).strip("/") for path in paths]
+        if len(set(ends)) == len(ends):
+            break
+    return [f"{end}/" for end in ends]
 
 
 def _wandb_rows(wandb_cells: WandbCells, directory: Path, prefix: str, history: list[dict]) -> list[dict]:

@@ -11,7 +11,16 @@ import pandas as pd
 
 from vitsweep.study.arms import differences, written_settings
 
-from .comparable import LEFT_OUT, Exclusions, comparable_cells, kept_plans, merge_plans, one_data_set, with_planned
+from .comparable import (
+    LEFT_OUT,
+    Exclusions,
+    comparable_cells,
+    kept_plans,
+    merge_plans,
+    one_data_set,
+    plan_conflicts,
+    with_planned,
+)
 from .consistency import NOT_STARTED
 from .load import StudyRecords
 
@@ -45,6 +54,8 @@ class Selection:
     """Arm -> its row in the plan or in that of a pooled study; None without a plan."""
     lost: list[str] = field(default_factory=list)
     """Without a plan: started arms of which every cell is left out."""
+    prefixes: list[str] = field(default_factory=lambda: [""])
+    """As StudyRecords.prefixes."""
     study: str = ""
     design: str = ""
     rope: float = DEFAULT_ROPE
@@ -102,6 +113,7 @@ def select(loaded: StudyRecords) -> Selection:
         changes=_changes(cells, arms, baseline),
         notes=out.notes,
         planned=planned,
+        prefixes=loaded.prefixes,
         lost=sorted(out.arms - set(arms)) if planned is None else [],
         study=str(plan.get("study") or (cells["study"].iloc[0] if len(cells) else "")),
         design=str(plan.get("design") or ""),
@@ -111,6 +123,8 @@ def select(loaded: StudyRecords) -> Selection:
         plan=plan or None,
     )
     selection.alarms = _alarms(selection, {(c["arm"], c["seed"]) for one in plans for c in one["cells"]}, out)
+    conflicts = plan_conflicts(loaded.plans, plans)
+    selection.alarms, selection.notes = conflicts + selection.alarms, selection.notes + conflicts
     return selection
 
 

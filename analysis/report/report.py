@@ -52,7 +52,8 @@ def make_report(
         sort: order of the comparison table: planned, or effect.
 
     Raises:
-        RecordError: a directory does not exist, there is no such metric, or `out` holds other files of that name.
+        RecordError: a directory does not exist or cannot be pooled with the first, there is no such metric, or `out`
+            holds other files of that name.
     """
     check_metric(metric, gallery)
     source = str(directories[0])
@@ -64,6 +65,7 @@ def make_report(
         saved, gallery = {"panels": [], "notes": [NO_CHECKPOINTS]}, "keep"
     measures, notes = _make_measures(loaded) if gallery == "make" else (saved_measures(saved, loaded), [])
     judgement = judge(loaded, metric, measures)
+    check_pooled(list(map(str, directories)), loaded, judgement.selection)
     folder = Path(out) if out else first
     folder.mkdir(parents=True, exist_ok=True)
     # Beside the report, so that moving into place is renaming.
@@ -80,6 +82,18 @@ def check_metric(metric: str, gallery: str) -> None:
         raise RecordError(f"--metric={metric}  is unknown; allowed: {', '.join(allowed)}")
     if metric in COLUMNS and gallery == "none":
         raise RecordError(f"--metric={metric}  needs the rollout measures; use --gallery make, or keep")
+
+
+def check_pooled(sources: list[str], loaded: StudyRecords, selection: Selection) -> None:
+    """Raise RecordError for a directory of which no run can stand in the report, since it is of another study."""
+    kept = set(selection.cells["study"])
+    for source, prefix in zip(sources, loaded.prefixes, strict=True):
+        studies = set(loaded.cells.loc[loaded.cells["cell"].str.startswith(prefix), "study"])
+        if studies and not studies & kept:
+            names = ", ".join(sorted(studies))
+            raise RecordError(
+                f"{source}  is of {names}, with another baseline than {selection.study}; report each alone"
+            )
 
 
 def report_judgement(

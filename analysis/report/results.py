@@ -42,7 +42,14 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
         "measures": _rows(judgement.measures, cells, selection.baseline),
         "power": vars(power) if power else None,
     }
+    if len(selection.prefixes) > 1:
+        values["directories"] = [prefix.rstrip("/") for prefix in selection.prefixes]
     return json.dumps(finite(values), indent=1) + "\n"
+
+
+def report_directories(folder: Path) -> list[str]:
+    """Return the directories that the report in `folder` was made of, as its cells' ids begin; [] for one."""
+    return json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8")).get("directories", [])
 
 
 def report_options(folder: Path) -> dict[str, str]:

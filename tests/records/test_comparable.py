@@ -13,6 +13,7 @@ from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.report.findings import findings
 from vitsweep.analysis.statistics.judgement import judge
+from vitsweep.analysis.verify import missing_arms
 
 from tests.support.make_records import cell_id, make_cell, make_record, make_sweep
 from vitsweep.study.record import read_record, write_record
@@ -44,6 +45,13 @@ def rewrite_plan(sweep: Path, **changes) -> None:
 def effect(sweep: Path, arm: str = HURTS) -> dict:
     effects = judge(load(sweep)).effects.set_index("arm")
     return effects.loc[arm].to_dict()
+
+
+def report_of(sweep: Path) -> Path:
+    """A report's folder with the table of arms alone."""
+    (sweep / "report" / "tables").mkdir(parents=True)
+    (sweep / "report" / "tables" / "arms.csv").write_text(judge(load(sweep)).effects.to_csv())
+    return sweep / "report"
 
 
 def said(*sweeps: Path) -> str:
@@ -89,6 +97,7 @@ def test_role_and_levels_are_the_plans(sweep, changes):
     assert after.selection.roles == before.selection.roles and after.selection.levels == before.selection.levels
     assert after.effects["p_holm"].tolist()[1:] == pytest.approx(before.effects["p_holm"].tolist()[1:])
     assert "Role or levels are not those of the plan, which are used: num_hidden_layers=4-" in after.selection.notes[0]
+    assert after.selection.notes[0] in missing_arms(after, report_of(sweep))
 
 
 def test_arm_that_is_not_in_the_plan_is_exploratory_and_changes_no_other_arm(sweep):
@@ -125,6 +134,12 @@ def test_without_a_plan_an_arm_that_saw_other_images_counts(tmp_path):
     before = effect(sweep)["p_holm"]
     change(sweep, OTHER, data_fingerprint="e" * 64)
     assert effect(sweep)["p_holm"] == pytest.approx(before)
+
+
+def test_arm_that_is_not_in_the_plan_is_a_difference_for_verify(sweep):
+    make_cell(sweep, make_record("dropout=none", 0, 0.7), epochs=1)
+    note = "Not in the plan, so exploratory and outside the family of arms: dropout=none."
+    assert note in missing_arms(judge(load(sweep)), report_of(sweep))
 
 
 def test_study_that_is_as_planned_has_no_alarm(sweep):
