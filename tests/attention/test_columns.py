@@ -233,7 +233,7 @@ def test_arms_can_be_judged_by_a_measure(reported, undrawn, blind, tmp_path):
     assert rows[1]["verdict"] in ("differs", "undecided")  # neither more nor less of it is better
     assert rows[1]["better"] is None
     text = (tmp_path / "report.md").read_text()
-    assert "The baseline has a rollout/entropy of " in text
+    assert "The baseline has a rollout entropy of " in text
     assert "Rollout entropy with the lowest validation loss, every arm against baseline." in text
     assert "Metric: rollout entropy of the weights with the lowest validation loss;" in text
 

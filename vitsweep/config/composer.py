@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from hydra._internal.config_repository import IConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -54,6 +55,7 @@ class Composer:
         complete: Callable[[Config], Config] = lambda config: config,
     ):
         self.loader, self.config_name, self.complete = loader, config_name, complete
+        self.repository: IConfigRepository = loader.repository  # type: ignore[attr-defined]  # the interface lacks it
         self.search_path = [o for o in hydra_overrides if override_key(o) == "hydra.searchpath"]
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
@@ -141,7 +143,7 @@ class Composer:
 
     def _has_options(self, key: str) -> bool:
         if key not in self.groups:
-            self.groups[key] = bool(self.loader.repository.get_group_options(key))  # the loader copies it first
+            self.groups[key] = bool(self.repository.get_group_options(key))  # the loader copies it first
         return self.groups[key]
 
     def load_study(self, overrides: list[str]) -> StudyConfig | None:
@@ -236,7 +238,7 @@ class Composer:
     def _file(self, path: str) -> Any:
         """Return Hydra's reading of one configuration file, None if there is no such file."""
         if path not in self.files:
-            self.files[path] = self.loader.repository.load_config(path)  # type: ignore[attr-defined]  # only the interface lacks it
+            self.files[path] = self.repository.load_config(path)
         return self.files[path]
 
     def _file_values(self, group: str, option: str) -> dict[str, Any]:
