@@ -1,98 +1,30 @@
-"""The sweeper by its command line: found, in order, skipping, resuming, retrying, sharing, and its exit codes.
+"""The sweeper by its command line: found, in order, skipping, resuming, retrying, and its exit codes.
 
-Most cells are trained by a stand-in that ends as the test says; the tests of engines train for real, in processes that
-start in a foreign directory. Kinds: obeys a property, refuses with the right words, keeps to a measured bound.
+Most cells are trained by a stand-in that ends as the test says. Kinds: obeys a property, refuses with the right words,
+keeps to a measured bound.
 """
 
 import dataclasses
 import json
 import os
-import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import open_dict
 
+from tests.support.fake_training import ALL, SWEEP, Training, statuses
 from tests.support.made_plans import made_record
-from vitsweep.config.schema import Config
 from vitsweep.errors import DataError
 from vitsweep.paths import add_plugin_path
-from vitsweep.run import launchers
-from vitsweep.run.hydra_task import CellLoader, CellTask
-from vitsweep.run.launchers import Sweep
-from vitsweep.run.workers import worker_environment
 from vitsweep.study import locks
 from vitsweep.study.locks import LOCK_NAME, CellLock, LivenessCheck
 from vitsweep.study.plan import read_plan
-from vitsweep.study.record import METRIC_NAMES, Record, read_record, write_record
-from vitsweep.study.status import cell_statuses
+from vitsweep.study.record import read_record
 from vitsweep.train import fit as train
 from vitsweep.train.stop import Interrupted
-
-ROOT = Path(__file__).resolve().parents[2]
-SWEEP = Path("outputs/lr")
-METRICS = {"final": dict.fromkeys(METRIC_NAMES, 0.5), "best": {"epoch": 1} | dict.fromkeys(METRIC_NAMES, 0.5)}
-
-
-@pytest.fixture
-def small(tiny: list[str]) -> list[str]:
-    """The smallest cells, without the check at the start and the report at the end."""
-    return [*tiny, "recipe.epochs=1", "sweep.check=false", "~hydra.callbacks.report"]
-
-
-class Training:
-    """Replacement for train.fit.run_cell: raises `ends[arm, seed]`, if there is one, else finishes at once."""
-
-    def __init__(self) -> None:
-        self.ends: dict[tuple[str, int], BaseException] = {}
-        self.ran: list[tuple[str, int]] = []
-
-    def __call__(self, config: Config, record: Record, directory: Path) -> Record:
-        record.attempts += 1
-        self.ran.append((record.arm, record.seed))
-        error = self.ends.get((record.arm, record.seed))
-        record.status, record.metrics, record.params = "done", METRICS, 1
-        if isinstance(error, Interrupted):
-            record.status = "interrupted"
-        elif error is not None:
-            record.status, record.error = "failed", {"type": type(error).__name__, "message": str(error)}
-        if not isinstance(error, SystemExit):
-            write_record(directory, record)
-        if isinstance(error, Interrupted | DataError | SystemExit):
-            raise error
-        return record
-
-
-@pytest.fixture
-def training(monkeypatch: pytest.MonkeyPatch) -> Training:
-    stand_in = Training()
-    monkeypatch.setattr(train, "run_cell", stand_in)
-    return stand_in
-
-
-@pytest.fixture
-def sweep(vitsweep_main, small) -> Callable[..., tuple[int, str, str]]:
-    """Two learning rates and two seeds in this process; returns exit code, output and error output."""
-
-    def call(*overrides: str, lr: str = "1e-3,2e-3", seed: str = "0,1") -> tuple[int, str, str]:
-        swept = [f"recipe.lr={lr}", f"seed={seed}"]
-        return vitsweep_main("-m", *small, *swept, "sweep.isolate=none", *overrides)
-
-    return call
-
-
-def statuses() -> list[str]:
-    """The statuses of the planned cells, in order."""
-    return [now.status for now in cell_statuses(SWEEP, read_plan(SWEEP).cells, LivenessCheck())]
-
-
-ALL = [("baseline", 0), ("lr=0.002", 0), ("baseline", 1), ("lr=0.002", 1)]
 
 
 def test_sweeper_is_discovered():
@@ -343,66 +275,3 @@ def test_memory_and_handles_stay_flat_over_many_cells(sweep, monkeypatch):
     assert len(seen) == 200
     assert max(handles for _, handles in seen[20:]) == min(handles for _, handles in seen[20:])
     assert seen[-1][0] - seen[50][0] < 10 * 2**20
-
-
-def command(small: list[str], *overrides: str) -> list[str]:
-    """`run.py -m` with two arms and two seeds, for another process."""
-    return [sys.executable, str(ROOT / "run.py"), "-m", *small, "recipe.lr=1e-3,2e-3", "seed=0,1", *overrides]
-
-
-class LossyLauncher:
-    """A launcher that sends jobs elsewhere: it pickles what it is given, runs two jobs and then loses its worker."""
-
-    def __init__(self, sweep: Sweep, task: CellTask) -> None:
-        self.config = sweep.config
-        self.loader, self.task = pickle.loads(pickle.dumps((CellLoader(sweep.context.config_loader), task)))
-
-    def launch(self, job_overrides: list[list[str]], initial_job_idx: int) -> None:
-        for number, overrides in enumerate(job_overrides[:2], initial_job_idx):
-            config = self.loader.load_sweep_config(self.config, overrides)
-            with open_dict(config):
-                config.hydra.job.id, config.hydra.job.num = str(number), number
-            HydraConfig.instance().set_config(config)
-            self.task(config)
-        raise RuntimeError("a worker died")
-
-
-def test_cells_that_a_launcher_lost_are_launched_again(sweep, training, monkeypatch):
-    monkeypatch.setattr(launchers, "make_launcher", LossyLauncher)
-    code, out, err = sweep("hydra.launcher._target_=hydra_plugins.lossy.LossyLauncher")
-    assert code == 0 and training.ran == ALL
-    assert (out + err).count("LossyLauncher: RuntimeError: a worker died") == 2
-
-
-ENGINES = {
-    "joblib": (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "hydra_plugins.hydra_joblib_launcher"),
-    "joblib in its workers": (
-        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "sweep.isolate=none"],
-        "hydra_plugins.hydra_joblib_launcher",
-    ),
-    "submitit": (["hydra/launcher=submitit_local", "sweep.jobs=2"], "hydra_plugins.hydra_submitit_launcher"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
-def test_engine_trains_every_cell_once(small, tmp_path, engine):
-    overrides, package = ENGINES[engine]
-    pytest.importorskip(package)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command(small, *overrides), check=True, capture_output=True, env=environment, timeout=300)
-    records = [read_record(SWEEP / cell.id) for cell in read_plan(SWEEP).cells]
-    assert [(record.status, record.attempts) for record in records] == [("done", 1)] * 4
-    assert list(SWEEP.rglob(LOCK_NAME)) == []
-    assert all((SWEEP / cell.id / "run.log").stat().st_size for cell in read_plan(SWEEP).cells)
-
-
-def test_two_commands_at_once_share_the_work(small):
-    environment = worker_environment() | {"OMP_NUM_THREADS": "1"}
-    starts = [subprocess.Popen(command(small), stdout=subprocess.PIPE, env=environment) for _ in range(2)]
-    said = [start.communicate(timeout=300)[0].decode() for start in starts]
-    assert [start.returncode for start in starts] == [0, 0]
-    records = [read_record(SWEEP / cell.id) for cell in read_plan(SWEEP).cells]
-    assert [(record.status, record.attempts) for record in records] == [("done", 1)] * 4
-    assert all((SWEEP / cell.id / "run.log").stat().st_size for cell in read_plan(SWEEP).cells)
-    assert all("test accuracy after the last epoch" in text for text in said)
