@@ -1,7 +1,7 @@
 """Random command lines, built from real keys, groups, sweeps, broken syntax and other libraries' names, end well.
 
 Obeys a property: each gives a plan or a refusal in sentences, never a traceback, and no cell is started. Seeded; the
-number is VITSWEEP_FUZZ, 300 by default.
+number is VITSWEEP_FUZZ, 300 by default; the slow tests take seven tenths of them.
 """
 
 import os
@@ -23,6 +23,7 @@ from vitsweep.train.trial import probe
 
 NUM_LISTS = int(os.environ.get("VITSWEEP_FUZZ", "300"))
 PARTS = 10  # tests that share the lists
+DEFAULT_PARTS = 3
 SHARE_WHOLE = 0.1  # of the lists that go through the whole command, with Hydra; the others are planned only
 
 KEYS = [key for key in known_keys() if "/" not in key]
@@ -90,7 +91,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part",
+    [*range(DEFAULT_PARTS), *(pytest.param(part, marks=pytest.mark.slow) for part in range(DEFAULT_PARTS, PARTS))],
+)
 def test_random_command_line_is_planned_or_refused_in_sentences(part, loader, started, vitsweep_main: Callable):
     for number in range(part, NUM_LISTS, PARTS):
         chance = random.Random(number)

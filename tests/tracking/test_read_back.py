@@ -12,6 +12,7 @@ import pytest
 from vitsweep.analysis.__main__ import main as analysis
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.wandb_runs import parse_source, report_folder
+from vitsweep.analysis.report import report
 
 from tests.support.make_records import make_cell, make_plan, make_record, with_hashes
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
@@ -79,6 +80,7 @@ def test_three_ways_to_read_a_study_give_one_report(sweep, server, tmp_path, mon
     offline = without_records(sweep, tmp_path / "offline")
     log_all(sweep, "online")
     reports = {}
+    monkeypatch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")  # drawing takes most of the time
     for source in (sweep, offline, SOURCE):
         out = tmp_path / "reports" / Path(str(source)).name.partition("?")[0]
         assert analysis(["report", str(source), "--out", str(out), "--gallery", "none"]) == 0
