@@ -7,6 +7,7 @@ import pandas as pd
 from vitsweep.study.record import SCHEMA, package_version
 
 from ..attention.measures import COLUMNS
+from ..records.consistency import NOT_STARTED
 from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.changed_later import RESTATED, earlier_hashes
 from ..statistics.effects import column_name, decimal_places, display_scale, image_text, metric_text, seed_values
@@ -290,7 +291,7 @@ def data_names(cells: pd.DataFrame) -> list[str]:
 
 
 def _started(cells: pd.DataFrame) -> pd.DataFrame:
-    return cells[cells["status"] != "planned"]
+    return cells[~cells["status"].isin(NOT_STARTED)]
 
 
 def _seeds(cells: pd.DataFrame) -> str:

@@ -9,9 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from vitsweep.analysis.attention.measures import COLUMNS
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.report.findings import findings
+from vitsweep.analysis.report.health import data_names
 from vitsweep.analysis.statistics.judgement import judge
 from vitsweep.analysis.verify import missing_arms
 
@@ -80,6 +82,7 @@ def test_arm_that_is_left_out_counts_in_the_family_and_is_named_in_findings(swee
     assert effect(sweep)["p_holm"] == pytest.approx(before["p_holm"]) and effect(sweep)["verdict"] == "undecided"
     assert f"Left out: 5 runs {reason} (see Health)" in said(sweep)
     assert f"nothing can be said about {OTHER}" in said(sweep)
+    assert data_names(select(load(sweep)).cells) == ["CIFAR-10"]
 
 
 def test_planned_arm_without_any_cell_counts_and_is_named(sweep):
@@ -87,6 +90,19 @@ def test_planned_arm_without_any_cell_counts_and_is_named(sweep):
     without_cells(sweep)
     assert effect(sweep)["p_holm"] == pytest.approx(before)
     assert f"Planned and without any cell, but counted in the family of arms: {OTHER}." in said(sweep)
+
+
+def test_rollout_measures_of_a_planned_arm_without_any_cell_count(sweep):
+    def p_holm() -> float:
+        loaded = load(sweep)
+        values = loaded.cells["final/test/accuracy"].fillna(0.0)
+        measures = loaded.cells[["cell"]].assign(**{name: values for name in COLUMNS})
+        frame = judge(loaded, measures=measures).measures.set_index(["measure", "arm"])
+        return frame.loc[("rollout/entropy", HURTS), "p_holm"]
+
+    before = p_holm()
+    without_cells(sweep)
+    assert p_holm() == pytest.approx(before)
 
 
 @pytest.mark.parametrize("changes", [{"role": "placebo"}, {"levels": {}}])
