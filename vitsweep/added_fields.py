@@ -46,15 +46,13 @@ def to_values(record: Any) -> dict[str, Any]:
 
 
 def from_values(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a dataclass from what a file holds; unknown fields are gathered in `newer`.
-
-    Raises:
-        TypeError: fields are missing that the first version had.
-    """
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    missing = sorted(set(fields) - set(values) - set(neutral_values(kind)))
-    if missing:
-        raise TypeError(f"without {', '.join(missing)}")
+    """Return the arguments of a dataclass from what a file holds; unknown fields are gathered in `newer`."""
+    fields = {f.name for f in dataclasses.fields(kind)}
     known = {key: value for key, value in values.items() if key in fields and key != NEWER}
     newer = {key: value for key, value in values.items() if key not in known}
     return known | ({NEWER: newer} if newer else {})
+
+
+def missing_fields(kind: type, values: dict[str, Any]) -> list[str]:
+    """Return the fields of the first version that a file lacks."""
+    return [f.name for f in dataclasses.fields(kind) if f.name not in {*values, *neutral_values(kind)}]

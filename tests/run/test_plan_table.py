@@ -301,7 +301,7 @@ def test_plan_is_printed_with_price_power_and_warnings(capsys):
 
 
 def test_plan_of_a_folder_states_no_totals_that_it_cannot_know(capsys):
-    folder = ["data=image_folder", "data.root=/x", "model.num_classes=4"]
+    folder = ["data=image_folder", "data.root=/x", f"data.fingerprint={'a' * 64}", "model.num_classes=4"]
     assert "PFLOP" not in printed(capsys, "recipe.lr=1e-3,2e-3", *folder)
 
 

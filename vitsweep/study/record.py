@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vitsweep.added_fields import added_field, from_values, to_values
+from vitsweep.added_fields import added_field, from_values, missing_fields, to_values
 from vitsweep.errors import RecordError
 from vitsweep.files import check_writable, finite, write_atomically, write_json
 from vitsweep.paths import PACKAGE_DIR
@@ -159,13 +159,11 @@ def read_record(directory: Path) -> Record:
         raise RecordError(
             f"{path}  has schema={values['schema']}, this version reads {SCHEMA}; use the vitsweep that wrote it"
         )
-    try:
-        record = Record(**from_values(Record, values))
-    except TypeError as error:
-        raise RecordError(f"{path}  is damaged: {error}; move the directory away") from error
-    if record.status not in STATUSES:
-        raise RecordError(f"{path}  is damaged: status={record.status}; move the directory away")
-    return record
+    missing = missing_fields(Record, values)
+    if missing or values["status"] not in STATUSES:
+        wrong = f"without {', '.join(missing)}" if missing else f"status={values['status']}"
+        raise RecordError(f"{path}  is damaged: {wrong}; move the directory away")
+    return Record(**from_values(Record, values))
 
 
 def append_row(directory: Path, row: dict[str, Any]) -> None:
