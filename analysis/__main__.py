@@ -6,7 +6,7 @@ Exit code 0; 1 if verify finds a difference or gallery draws nothing; 2 for an e
 import argparse
 import sys
 
-from vitsweep.errors import UserError
+from vitsweep.errors import UserError, printable
 from vitsweep.files import protect_output
 
 WANDB_FORM = "wandb:ENTITY/PROJECT?group=STUDY"
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"{error.filename}  {error.strerror}; check that path and its permissions", file=sys.stderr)
+        print(printable(f"{error.filename}  {error.strerror}; check that path and its permissions"), file=sys.stderr)
         return 2
 
 
@@ -89,7 +89,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     differences = verify(*options.directory)
     for difference in differences:
-        print(difference)
+        print(printable(difference))
     if differences:
         return 1
     numbers, runs = count_numbers(options.directory[0])

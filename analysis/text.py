@@ -3,10 +3,14 @@
 import math
 import re
 
+from vitsweep.errors import printable
+
 MINUS = "\u2212"
 PLUS_MINUS = "\u00b1"
 ARROW = "\u2192"
 DASH = "\u2013"
+FORMULA = "=+-@\t\n"
+"""First characters of a text that a spreadsheet reads as a formula."""
 LATEX = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
@@ -101,12 +105,32 @@ def unicode_arrows(changes: str) -> str:
     return changes.replace("->", ARROW)
 
 
+def csv_text(value: object) -> object:
+    """Return a text for a cell of a CSV file that no spreadsheet computes as a formula; other values unchanged.
+
+    Spreadsheets show the apostrophe in front as no part of the text.
+    """
+    if not isinstance(value, str):
+        return value
+    value = printable(value)
+    return f"'{value}" if value[:1] in FORMULA and not _is_number(value) else value
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return value in ("", "-", "+")
+    return True
+
+
 def escape_markdown(value: str) -> str:
     """Escape text for a Markdown table cell."""
+    value = printable(value)
     value = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
     return re.sub(r"([\\|*_`\[\]$~])", r"\\\1", value)
 
 
 def escape_latex(value: str) -> str:
     """Escape text for a LaTeX table cell."""
-    return "".join(LATEX.get(c, c) for c in value.replace("\n", " "))
+    return "".join(LATEX.get(c, c) for c in printable(value).replace("\n", " "))

@@ -4,7 +4,7 @@ import signal
 import sys
 from importlib import import_module
 
-from vitsweep.errors import UserError
+from vitsweep.errors import UserError, printable
 from vitsweep.files import protect_output
 
 COMMANDS = {
@@ -48,7 +48,7 @@ def main() -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"{error.filename}  {error.strerror}; check that path and its permissions", file=sys.stderr)
+        print(printable(f"{error.filename}  {error.strerror}; check that path and its permissions"), file=sys.stderr)
         return 2
 
 

@@ -22,7 +22,7 @@ from vitsweep.config.hydra import main_options, make_loader, register
 from vitsweep.config.messages import user_message
 from vitsweep.config.overrides import is_study_override, short_key, single_name, with_run_mode
 from vitsweep.config.schema import Config
-from vitsweep.errors import ConfigError, RecordError, UserError
+from vitsweep.errors import ConfigError, RecordError, UserError, printable
 from vitsweep.files import protect_output
 from vitsweep.paths import conf_dir
 from vitsweep.run.worker import train_cell
@@ -224,13 +224,13 @@ def run_hydra(words: list[str]) -> int:
         message = user_message(error, words)
         if wants_traceback or message is None:
             raise
-        print("\n".join(dict.fromkeys([message, *other_errors(error, words)])), file=sys.stderr)
+        print(printable("\n".join(dict.fromkeys([message, *other_errors(error, words)]))), file=sys.stderr)
         return REFUSED
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]
     for message in task.errors:
-        print(message, file=sys.stderr)
+        print(printable(message), file=sys.stderr)
     return task.exit_code
 
 

@@ -1,12 +1,28 @@
-"""Errors that a user can correct; the module imports nothing, so that every other can raise them.
+"""Errors that a user can correct, and printable text; the module imports nothing, so that every other can raise them.
 
 Each message has the form `key=value  rule  what is allowed  what to do`; the command line prints it without a
 traceback and exits with code 2.
 """
 
+UNPRINTABLE = (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Code points that control a terminal or the direction of text."""
+SURROGATES = range(0xD800, 0xE000)  # bytes of a file name that are not UTF-8
+VISIBLE = {code: repr(chr(code))[1:-1] for code in (*UNPRINTABLE, *SURROGATES) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters, apart from newline and tab, as visible escapes such as `\\x1b`.
+
+    Names of folders and messages of other programs may hold codes that a terminal would obey.
+    """
+    return text.translate(VISIBLE)
+
 
 class UserError(ValueError):
     """An error in the user's input; the message names the key and the remedy."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(printable(message))
 
 
 class ConfigError(UserError):

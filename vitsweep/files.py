@@ -1,6 +1,7 @@
 """Atomic writes, each allowed by its directory's guard: a reader sees the old file or the new one, no part of it."""
 
 import json
+import logging
 import math
 import os
 import secrets
@@ -8,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from vitsweep.errors import printable
 
 write_guards: dict[str, Callable[[], None]] = {}
 """Absolute directory -> check before each write there or one level below; raises if this process has lost it."""
@@ -97,8 +100,20 @@ class PipeOutput:
         return getattr(self.stream, name)
 
 
+class PrintableLogRecord(logging.LogRecord):
+    """Log record whose message has no control characters, which foreign names and errors may hold."""
+
+    def getMessage(self) -> str:  # noqa: N802 - a name of the standard library
+        return printable(super().getMessage())
+
+
 def protect_output() -> None:
-    """Open standard streams that the caller has closed (`>&-`), and keep a closed pipe from ending the command."""
+    """Prepare the standard streams and the log of a command.
+
+    Opens streams that the caller has closed (`>&-`), keeps a closed pipe from ending the command, and makes control
+    characters of logged names and errors visible.
+    """
+    logging.setLogRecordFactory(PrintableLogRecord)
     for handle, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(handle)

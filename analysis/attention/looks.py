@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from vitsweep.errors import UserError
+from vitsweep.errors import UserError, printable
 from vitsweep.study.record import Record, epoch_checkpoints, read_record
 
 from ..text import format_ranges
@@ -202,7 +202,7 @@ def select_images(data: "Data", chosen: ImageChoice) -> Views:
         image_NHWC=data.test.image_NCHW[chosen.index_N].permute(0, 2, 3, 1).cpu().numpy(),
         label_N=data.test.label_N[chosen.index_N].cpu().numpy(),
         id_N=data.test.id_N[chosen.index_N].cpu().numpy(),
-        classes=data.classes,
+        classes=[printable(name) for name in data.classes],
         rule=chosen.rule,
         model_views=[],
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vitsweep.errors import UserError
+from vitsweep.errors import UserError, printable
 from vitsweep.study.record import read_record
 
 from ..attention.columns import cell_measures, faithfulness
@@ -20,6 +20,7 @@ from ..attention.looks import (
     try_or_note,
     views_over_training,
 )
+from ..text import csv_text
 from .gallery import (
     MEASURED_IMAGES,
     Gallery,
@@ -84,11 +85,12 @@ def main(options: argparse.Namespace) -> int:
     gallery = draw_images(cells, settings, options.view, folder)
     add_numbers(gallery, cells, settings, options, folder)
     for panel in gallery.panels:
-        panel.path.with_suffix(".txt").write_text(f"{panel.caption}\n\n{panel.alt}\n", encoding="utf-8")
-        panel.table.to_csv(panel.path.with_suffix(".csv"), index=False, float_format="%.6g")
-        print(panel.path)
+        panel.path.with_suffix(".txt").write_text(printable(f"{panel.caption}\n\n{panel.alt}\n"), encoding="utf-8")
+        table = panel.table.map(csv_text).rename(columns=csv_text)
+        table.to_csv(panel.path.with_suffix(".csv"), index=False, float_format="%.6g")
+        print(printable(str(panel.path)))
     for note in merge_notes(gallery.notes):
-        print(note)
+        print(printable(note))
     return 0 if gallery.panels else 1
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from vitsweep.errors import printable
+
 from ..text import escape_markdown
 from .figures import Figure
 from .tables import Table
@@ -110,7 +112,7 @@ def to_html(page: Page) -> str:
     """Return the page as one HTML file."""
     style, script = (_read(name) for name in ("report.css", "report.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _template().render(page=page, style=style, script=script, digest=digest)
+    return printable(_template().render(page=page, style=style, script=script, digest=digest))
 
 
 def to_markdown(page: Page, directory: Path) -> str:
@@ -119,7 +121,7 @@ def to_markdown(page: Page, directory: Path) -> str:
     for section in page.sections:
         parts.append(f"## {escape_markdown(section.title)}")
         parts += [_markdown_item(item, directory) for item in section.items]
-    return "\n\n".join([*parts, f"`{page.signature}`"]) + "\n"
+    return printable("\n\n".join([*parts, f"`{page.signature}`"]) + "\n")
 
 
 def frame_rows(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:

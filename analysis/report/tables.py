@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..text import DASH, escape_latex, escape_markdown
+from ..text import DASH, csv_text, escape_latex, escape_markdown
 
 
 @dataclass
@@ -108,10 +108,10 @@ class Table:
 
 
 def frame_csv(frame: pd.DataFrame) -> str:
-    """Return a frame as CSV: 12 significant digits, empty for NaN, quotes where needed, `\\n` line ends."""
+    """Return a frame as CSV: 12 significant digits, empty for NaN, `\\n` line ends, no formulas."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(frame.columns)
+    writer.writerow(map(csv_text, frame.columns))
     columns = [[_csv_value(value) for value in frame[name].tolist()] for name in frame.columns]
     writer.writerows(zip(*columns, strict=True))
     return stream.getvalue()
@@ -126,7 +126,7 @@ def _sort_key(value: Any) -> str:
 def _csv_value(value: object) -> object:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.12g}"
-    return "" if value is None else value
+    return "" if value is None else csv_text(value)
 
 
 def _markdown_row(cells: list[str]) -> str:

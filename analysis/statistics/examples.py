@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from vitsweep.errors import printable
 from vitsweep.study.record import PREDICTIONS_NAME
 
 from ..records.report_files import EXAMPLES_NAME
@@ -267,4 +268,4 @@ def _listed(id_N: np.ndarray, chosen_N: np.ndarray, difference_SN: np.ndarray) -
 
 def _class_names(selection: Selection, examples: Examples) -> list[str]:
     names: list[str] = next((r.classes for r in selection.done()["record"] if r.classes), [])
-    return list(names) or [str(k) for k in range(int(examples.label_N.max()) + 1)]
+    return [printable(name) for name in names] or [str(k) for k in range(int(examples.label_N.max()) + 1)]

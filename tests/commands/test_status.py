@@ -31,6 +31,23 @@ def test_status_lists_every_cell(study, capsys):
     assert "1 done, 1 failed, 1 interrupted, 1 planned of 4 cells" in text
 
 
+@pytest.mark.parametrize("message", ["shape [batch, 3] of :smile:", "closing [/b]", "[red]stop[/red]"])
+def test_status_shows_an_error_as_it_is(study, capsys, message):
+    directory, plan = study
+    error = {"type": "RuntimeError", "message": message, "traceback": ""}
+    made_record(directory, plan, plan.cells[1], "failed", error=error)
+    status.main([str(directory)])
+    assert row(capsys.readouterr().out, plan.cells[1].id)[-1] == f"RuntimeError: {message}"
+
+
+def test_status_shows_a_terminal_code_of_an_error_as_text(study, capsys):
+    directory, plan = study
+    error = {"type": "RuntimeError", "message": "a\x1b[2Jb", "traceback": ""}
+    made_record(directory, plan, plan.cells[1], "failed", error=error)
+    status.main([str(directory)])
+    assert row(capsys.readouterr().out, plan.cells[1].id)[-1] == r"RuntimeError: a\x1b[2Jb"
+
+
 def test_status_of_a_finished_sweep_is_success(tmp_path, capsys, metrics):
     plan = made_plan(tmp_path, ["a"], [0])
     made_record(tmp_path, plan, plan.cells[0], "done", metrics=metrics)

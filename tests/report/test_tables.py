@@ -54,6 +54,24 @@ def test_csv_of_a_nasty_name_reads_back_as_it_was():
     assert [row["arm"] for row in csv.DictReader(io.StringIO(text))] == [NASTY, 'quote " and, comma']
 
 
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1+1"])
+def test_csv_gives_a_spreadsheet_no_formula(name):
+    (row,) = csv.DictReader(io.StringIO(frame_csv(pd.DataFrame({"class": [name], name: [-1.5]}))))
+    assert row == {"class": f"'{name}", f"'{name}": "-1.5"}
+
+
+@pytest.mark.parametrize("name", ["-1.5", "-", "+3", "1e-3", "a=b", "", "-inf"])
+def test_csv_leaves_numbers_and_other_names_alone(name):
+    assert shown.csv_text(name) == name
+
+
+def test_control_characters_of_a_name_are_visible_in_every_language():
+    made = table(names=("a\x1b[31m", "b\x9b\u202e"))
+    for text in (made.csv(), made.markdown(), made.latex()):
+        assert not {"\x1b", "\x9b", "\u202e"} & set(text)
+    assert made.csv().splitlines()[1:] == ["a\\x1b[31m,1,7", "b\\x9b\\u202e,2.5,7"]
+
+
 def test_csv_has_twelve_digits_and_nothing_for_nan():
     assert frame_csv(pd.DataFrame({"x": [1 / 3, math.nan], "y": [1, 2]})) == "x,y\n0.333333333333,1\n,2\n"
 

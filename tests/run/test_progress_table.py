@@ -13,6 +13,7 @@ from vitsweep.run.progress_table import LiveProgress, LogProgress, duration, fin
 from vitsweep.study.plan import new_record
 from vitsweep.study.record import METRIC_NAMES, append_row
 from vitsweep.study.status import CellStatus
+from vitsweep.train.progress import BarProgress
 
 METRICS = {"final": dict.fromkeys(METRIC_NAMES, 0.25)}
 
@@ -106,6 +107,22 @@ def test_final_table_has_every_arm_and_every_cell_that_is_missing(plan, tmp_path
 @pytest.mark.parametrize(("seconds", "words"), [(3, "3 s"), (99, "99 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_duration_has_two_digits_at_most(seconds, words):
     assert duration(seconds) == words
+
+
+def test_texts_are_no_markup(tmp_path, capsys):
+    plan = made_plan(tmp_path, ["a[batch, 3]", "b[/b]"], [0])
+    failed = ended(plan, 1, "failed", error={"type": "RuntimeError", "message": "[/x] \x1b[2J :smile:"})
+    done = ended(plan, 0)
+    table_console().print(final_table(plan, [(s.cell, s.record) for s in (done, failed)], tmp_path))
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("a[batch, 3]", "b[/b]", r"(RuntimeError: [/x] \x1b[2J :smile:)"))
+
+
+def test_title_of_a_bar_is_no_markup(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    bar = BarProgress("model.x=[1, 2] [/b]", epochs=1, steps_per_epoch=2, first_epoch=0)
+    bar.bar.console.print(bar.bar.get_renderable())
+    assert "model.x=[1, 2] [/b]" in capsys.readouterr().err
 
 
 def test_table_that_goes_into_a_file_is_not_cut(monkeypatch, capsys):

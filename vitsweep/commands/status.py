@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from vitsweep.commands.arguments import parse_directory
-from vitsweep.errors import UserError
+from vitsweep.errors import UserError, printable
 from vitsweep.run.progress_table import table_console
 from vitsweep.study.locks import STALE_SECONDS, LivenessCheck, age_text, describe_owner, seconds_since_heartbeat
 from vitsweep.study.plan import require_plan
@@ -83,5 +83,5 @@ def remarks(now: CellStatus, directory: Path) -> str:
             owner += f", no heartbeat for {age}; if it is dead: python -m vitsweep reset {directory} --stale"
         return owner
     if now.record is not None and now.record.error:
-        return f"{now.record.error['type']}: {now.record.error['message']}".partition("\n")[0]
+        return printable(f"{now.record.error['type']}: {now.record.error['message']}".partition("\n")[0])
     return ""

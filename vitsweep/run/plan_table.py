@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitsweep.config.overrides import yaml_text
+from vitsweep.errors import printable
 from vitsweep.run.packs import packing_note
 from vitsweep.run.progress_table import table_console
 from vitsweep.study.estimate import ArmCost, Power, arm_costs, power_warnings, study_power
@@ -51,7 +52,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     lines = [Text(line) for line in [*describe_totals(costs, probed), describe_power(power)]]
     packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
-    lines += [Text(f"warning: {warning}", style="yellow") for warning in warnings]
+    lines += [Text(printable(f"warning: {warning}"), style="yellow") for warning in warnings]
     lines += [Text(f"directory: {directory}")] if directory is not None else []
     table_console().print(Group(arm_table(plan, costs, probed), *lines))
 
@@ -76,7 +77,7 @@ def describe_changes(changes: dict[str, Any]) -> str:
     """Return an arm's first changes as `patch_size=8 depth=4`."""
     words = [f"{key.rpartition('.')[2]}={yaml_text(value)}" for key, value in changes.items()]
     more = [f"and {len(words) - MAX_CHANGES} more"] if len(words) > MAX_CHANGES else []
-    return " ".join(words[:MAX_CHANGES] + more) or "-"
+    return printable(" ".join(words[:MAX_CHANGES] + more)) or "-"
 
 
 def arm_numbers(cost: ArmCost, probed: "ProbeResult | None") -> list[str]:

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from vitsweep.errors import printable
 from vitsweep.study.plan import Cell, Plan
 from vitsweep.study.record import Record, read_rows
 from vitsweep.study.status import FAILURES, CellStatus
@@ -26,8 +27,11 @@ PIPED_WIDTH = 200
 
 
 def table_console() -> Console:
-    """Return the console for tables: as wide as the terminal, or PIPED_WIDTH without one."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    """Return the console for tables: as wide as the terminal, or PIPED_WIDTH without one.
+
+    Texts are shown as they are: brackets and colons of names and errors are no markup.
+    """
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False)
 
 
 class LogProgress:
@@ -185,5 +189,5 @@ def arm_columns(done: list[Record], num_cells: int) -> list[str]:
 
 
 def reason(record: Record | None) -> str:
-    """Return the error in a record as text, or an empty string."""
-    return f" ({record.error['type']}: {record.error['message']})" if record and record.error else ""
+    """Return the error in a record as printable text, or an empty string."""
+    return printable(f" ({record.error['type']}: {record.error['message']})") if record and record.error else ""

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from vitsweep.errors import UserError
+from vitsweep.errors import UserError, printable
 from vitsweep.study.locks import LivenessCheck
 from vitsweep.tracking.client import describe_error, read_log_errors, release_service
 from vitsweep.tracking.deleted_runs import MAX_NEW_IDS, is_deleted, mark_deleted
@@ -76,7 +76,8 @@ def print_line(result: str, piece: Piece, directory: Path, remark: str) -> None:
     """Print one run's line."""
     name = os.path.relpath(piece.cell, directory)
     status = piece.record.status if piece.record else "no record"
-    print(f"{result:8s} {piece.cell.name if name == os.curdir else name}  {status}  {remark}".rstrip(), flush=True)
+    line = f"{result:8s} {piece.cell.name if name == os.curdir else name}  {status}  {remark}"
+    print(printable(line.rstrip()), flush=True)
 
 
 def send_all(pieces: list[Piece], directory: Path) -> None:

@@ -37,7 +37,7 @@ class BarProgress(LineProgress):
 
     def __init__(self, title: str, epochs: int, steps_per_epoch: int, first_epoch: int):
         super().__init__(title, epochs, steps_per_epoch, first_epoch)
-        columns = [TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn()]
+        columns = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn()]
         columns += [TextColumn("{task.fields[figures]}"), TimeRemainingColumn()]
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
         completed = first_epoch * steps_per_epoch
