@@ -241,6 +241,14 @@ def test_plan_that_was_rewritten_is_found(sweep):
     assert "plan.json: plan_hash is not that of its content; it was changed by hand." in verify(sweep)
 
 
+def test_plan_whose_hashes_cannot_be_recomputed_is_named(sweep):
+    plan = json.loads((sweep / "plan.json").read_text())
+    del plan["design"]
+    (sweep / "plan.json").write_text(json.dumps(plan))
+    make_report(sweep, gallery="none")
+    assert verify(sweep) == ["plan.json: its hashes cannot be recomputed, since fields are missing or of another kind."]
+
+
 def test_configuration_that_is_not_that_of_its_hash_is_found(tmp_path):
     config = Config()
     record = make_record("baseline", 0, 0.8, config=to_dict(config), config_hash=config_hash(config))

@@ -34,7 +34,7 @@ def plan_contradictions(directory: Path) -> list[str]:
         if plan_hash(plan) != plan.plan_hash:
             lines.append("plan.json: plan_hash is not that of its content; it was changed by hand.")
     except (RecordError, KeyError, TypeError, AttributeError):
-        return []  # load has named it
+        return ["plan.json: its hashes cannot be recomputed, since fields are missing or of another kind."]
     return lines + [f"plan.json: {line}" for c in plan.cells for line in _wrong_hash(c.id, c.config, c.config_hash)]
 
 
