@@ -73,6 +73,21 @@ def test_a_choice_of_groups_is_never_a_parameter(call, choice):
     assert list(content(call, choice, "sweep.check=false")["parameters"]) == ["+study_cell"]
 
 
+def test_overrides_may_have_hyphens(call):
+    found = content(call, "--model.patch_size=4,8", "seed=0,1", "--data=shapes", "--sweep.check=false")
+    assert found["command"][6:10] == ["model.patch_size=4,8", "seed=0,1", "data=shapes", "sweep.check=false"]
+    words = ["model.patch_size=4,8", "seed=0,1", "data=shapes", "sweep.check=false"]
+    assert call("cell", *words, "--", "--model.patch_size=16", "--seed=0")[2].startswith(
+        "model.patch_size=16 seed=0  is not a cell of the study"
+    )
+
+
+@pytest.mark.parametrize("command", [["sweep"], ["cell", "--"], ["dashboard"]])
+def test_an_unknown_option_is_one_sentence(call, command):
+    code, out, err = call(command[0], "study=parts", "--confg-dir", *command[1:])
+    assert (code, out) == (2, "") and err.startswith("--confg-dir  is no option") and len(err.splitlines()) == 1
+
+
 def test_null_is_a_word(call):
     found = content(call, "data.train_limit=null,2000", "sweep.check=false")
     assert found["parameters"]["data.train_limit"] == {"values": ["null", 2000]}

@@ -343,3 +343,17 @@ def test_plan_command_needs_no_torch(tmp_path):
     command = [sys.executable, "-c", code, "model.patch_size=4,8", "seed=0,1,2", "study=null"][:-1]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert json.loads(ran.stdout.splitlines()[-1]) == [0, []]
+
+
+def test_plan_reads_overrides_with_hyphens_as_those_without(capsys):
+    words = ["model.patch_size=4,8", "seed=0,1", "data=shapes", "data.train_limit=null"]
+    printed = []
+    for hyphens in ("", "--"):
+        assert price.main([hyphens + word for word in words]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] and "2 arms x 2 seeds" in printed[0]
+
+
+def test_plan_refuses_an_unknown_option_in_one_sentence():
+    with pytest.raises(ConfigError, match=r"^--dry-run  is no option.*; a setting is written key=value"):
+        price.main(["study=parts", "--dry-run"])

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from vitsweep.config.command_line import replace_none, to_override, unknown_option
 from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import TrackerConfig
@@ -20,6 +21,20 @@ def make_study_parser(command: str, description: str | None) -> argparse.Argumen
     parser.add_argument("--config-dir", "-cd", help="folder with your configurations, e.g. DIR/study/mine.yaml")
     parser.add_argument("--config-name", "-cn", default="config", help="the primary configuration")
     return parser
+
+
+def parse_study_arguments(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """Parse the words of a command on a study; `--key=value`, as W&B's agents write it, is the override `key=value`.
+
+    Raises:
+        ConfigError: a word is neither an option nor an override.
+    """
+    options = [option for action in parser._actions for option in action.option_strings]
+    namespace, unknown = parser.parse_known_intermixed_args([to_override(word, options) for word in arguments])
+    if unknown:
+        raise ConfigError([unknown_option(word) for word in unknown])
+    namespace.overrides = [replace_none(override) for override in namespace.overrides]
+    return namespace
 
 
 def make_composer(options: argparse.Namespace) -> Composer:

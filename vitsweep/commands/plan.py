@@ -3,7 +3,7 @@
 Prints the same table as sweep.dry_run=true. Imports torch only with sweep.probe=true, which times a few real steps.
 """
 
-from vitsweep.commands.arguments import make_study_parser
+from vitsweep.commands.arguments import make_study_parser, parse_study_arguments
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.messages import user_errors
 from vitsweep.run.plan_table import print_plan
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     """
     parser = make_study_parser("plan", __doc__)
     parser.add_argument("--multirun", "-m", action="store_true", help="accepted and ignored")
-    options = parser.parse_intermixed_args(arguments)
+    options = parse_study_arguments(parser, arguments)
     with user_errors(arguments):
         plan, directory = plan_and_directory(options.overrides, make_loader(options.config_dir), options.config_name)
     print_plan(plan, directory)

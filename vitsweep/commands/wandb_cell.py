@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vitsweep.commands.arguments import make_composer, make_study_parser
+from vitsweep.commands.arguments import make_composer, make_study_parser, parse_study_arguments
 from vitsweep.commands.search_space import (
     CELL_KEY,
     compose_sweep_directory,
@@ -20,6 +20,7 @@ from vitsweep.commands.search_space import (
     point_plan,
     split_overrides,
 )
+from vitsweep.config.command_line import replace_none, to_override
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import config_hash
 from vitsweep.config.messages import user_errors
@@ -57,7 +58,8 @@ def main(arguments: list[str]) -> int:
     place = arguments.index("--")
     parser = make_study_parser("wandb cell", __doc__)
     parser.add_argument("--tune", action="store_true", help="the point is W&B's own choice, not a planned cell")
-    options, point = parser.parse_intermixed_args(arguments[:place]), arguments[place + 1 :]
+    options = parse_study_arguments(parser, arguments[:place])
+    point = [replace_none(to_override(word, ())) for word in arguments[place + 1 :]]
     with user_errors(arguments):
         composer = make_composer(options)
         directory = compose_sweep_directory(options, composer)

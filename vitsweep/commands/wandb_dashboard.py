@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vitsweep.commands.arguments import make_composer, make_study_parser
+from vitsweep.commands.arguments import make_composer, make_study_parser, parse_study_arguments
 from vitsweep.config.messages import user_errors
 from vitsweep.errors import UserError
 from vitsweep.files import write_json
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     parser = make_study_parser("wandb dashboard", __doc__)
     parser.add_argument("--entity", help="W&B user or team; default: tracker.entity, else the account's own")
     parser.add_argument("--dry-run", action="store_true", help="print the specification and send nothing")
-    options = parser.parse_intermixed_args(arguments)
+    options = parse_study_arguments(parser, arguments)
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("wandb dashboard  needs wandb-workspaces; install it with: pip install 'vitsweep[dashboards]'")
     with user_errors(arguments):

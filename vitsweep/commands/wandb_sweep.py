@@ -11,7 +11,13 @@ from typing import Any
 
 import yaml
 
-from vitsweep.commands.arguments import make_composer, make_study_parser, reject_private_paths, require_wandb
+from vitsweep.commands.arguments import (
+    make_composer,
+    make_study_parser,
+    parse_study_arguments,
+    reject_private_paths,
+    require_wandb,
+)
 from vitsweep.commands.search_space import (
     CELL_KEY,
     build_search_space,
@@ -50,7 +56,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", default="sweep.yaml", help="file to write (default: sweep.yaml)")
     parser.add_argument("--method", choices=METHODS, default="grid", help="grid: every planned cell; else tuning")
     parser.add_argument("--runs", type=int, help="for tuning: number of runs; default: until you stop it")
-    options = parser.parse_intermixed_args(arguments)
+    options = parse_study_arguments(parser, arguments)
     with user_errors(arguments):
         composer = make_composer(options)
         make_sweep = planned_sweep if options.method == "grid" else tuning_sweep

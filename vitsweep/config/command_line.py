@@ -34,7 +34,7 @@ def order_words(words: Sequence[str]) -> list[str]:
     plain = [to_override(word, options) for word in words]
     namespace, unknown = parser.parse_known_intermixed_args(plain)
     if unknown:
-        raise ConfigError([_unknown_option(word) for word in unknown])
+        raise ConfigError([unknown_option(word) for word in unknown])
     if sum(word.partition("=")[0] in ("--config-dir", "-cd") for word in plain) > 1:
         raise ConfigError(["--config-dir  is given twice; add the second folder by hydra.searchpath=[file://FOLDER]"])
     return [*_flags(parser, namespace), *map(replace_none, namespace.overrides)]
@@ -65,7 +65,8 @@ def _flags(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> li
     return flags
 
 
-def _unknown_option(word: str) -> str:
+def unknown_option(word: str) -> str:
+    """Return the message about a word that is neither an option nor an override."""
     key = word.lstrip("-")
     if key in known_keys():
         return f"{word}  has no value; write {key}=true or {key}=false (for W&B's agents {NO_HYPHENS})"
