@@ -26,7 +26,7 @@ def tables(study: str, name: str) -> pd.DataFrame:
 
 
 def section(study: str) -> str:
-    """What the README says about a study, between the two comments that name it."""
+    """Return the README's text about a study, between the two comments that name it."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     return text.partition(f"<!-- {study} -->\n")[2].partition(f"<!-- end of {study} -->")[0]
 
@@ -47,14 +47,14 @@ def test_published_study_is_whole_and_of_one_clean_commit(study):
 
 
 def sizes(study: str) -> list[str]:
-    """How large a study was and how long it took."""
+    """Return the size of a study and the time it took, in words."""
     arms, runs = tables(study, "arms"), tables(study, "runs")
     took = f"{len(runs)} runs took {duration(runs['time_seconds'].sum())} in all, each on one core"
     return [f"{len(arms)} arms x {runs['seed'].nunique()} seeds", took]
 
 
 def computed_readme_small() -> list[str]:
-    """What the README may say in numbers about this study, from its plan, its records and its report's tables."""
+    """Return the numbers that the README may state, from the plan, records and tables of this study."""
     plan = json.loads((RESULTS / "readme_small" / "plan.json").read_text())
     arms = tables("readme_small", "arms").set_index("arm")
     recipe, train_images = plan["cells"][0]["config"]["recipe"], plan["cells"][0]["config"]["data"]["train_limit"]

@@ -12,7 +12,7 @@ def test_derive_gives_the_same_seeds_as_ever():
     assert derive_seed(7, "augment") == 0x617E3B62074F2903
 
 
-def test_derive_tells_apart_seeds_names_and_their_grouping():
+def test_derive_distinguishes_seeds_names_and_their_grouping():
     children = [derive_seed(seed, *names) for seed in range(50) for names in [(), ("a",), ("b",), ("a", "b"), ("ab",)]]
     assert len(set(children)) == 250
 

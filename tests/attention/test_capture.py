@@ -231,13 +231,13 @@ def test_attention_distance_of_uniform_attention_is_the_mean_over_pairs():
     assert maps.attention_distance(uniform, model).tolist() == [[[pytest.approx(expected)] * 4]]
 
 
-@pytest.mark.parametrize(("patch_size", "told"), [(4, "16.55"), (8, "16.06")])
-def test_attention_distance_of_uniform_attention_depends_on_the_grid_as_the_docs_say(patch_size, told):
+@pytest.mark.parametrize(("patch_size", "documented"), [(4, "16.55"), (8, "16.06")])
+def test_attention_distance_of_uniform_attention_depends_on_the_grid_as_the_docs_say(patch_size, documented):
     model = tiny_vit(patch_size=patch_size)
     tokens = (32 // patch_size) ** 2 + 1
     uniform = torch.full((1, 4, tokens, tokens), 1 / tokens)
-    assert f"{maps.attention_distance([uniform], model).mean().item():.2f}" == told
-    assert told in (Path(__file__).parents[2] / "docs" / "rollout.md").read_text()
+    assert f"{maps.attention_distance([uniform], model).mean().item():.2f}" == documented
+    assert documented in (Path(__file__).parents[2] / "docs" / "rollout.md").read_text()
 
 
 def test_attention_distance_of_patches_that_look_at_themselves_is_zero():

@@ -1,4 +1,4 @@
-"""Which images a gallery shows: the rule's words, its reproducibility, and what it refuses.
+"""Choice of the images in a gallery: the rule's words, its reproducibility, and what it refuses.
 
 Kinds: is deterministic, obeys a property, refuses with the right words.
 """
@@ -40,7 +40,7 @@ def test_spread_is_the_same_every_time_and_sorted_by_class():
 
 
 @pytest.mark.parametrize(
-    ("wish", "count", "words"),
+    ("spec", "count", "words"),
     [
         ("7", 7, "7 test images drawn once for all (seed 0)"),
         ("ids=3,17", 2, "Test images 3, 17, as asked for."),
@@ -48,8 +48,8 @@ def test_spread_is_the_same_every_time_and_sorted_by_class():
         ("class=bee", 7, "7 test images of class bee"),
     ],
 )
-def test_choose_follows_the_wish_and_says_how(wish, count, words):
-    chosen = choose_images(wish, LABELS, CLASSES)
+def test_choose_follows_the_spec_and_states_its_rule(spec, count, words):
+    chosen = choose_images(spec, LABELS, CLASSES)
     assert len(chosen.index_N) == count
     assert chosen.rule.startswith(words)
 
@@ -84,7 +84,7 @@ def test_predictions_are_put_into_test_set_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("spec", "words"),
     [
         ("many", "--images many  is not understood; allowed: a number"),
         ("", "is not understood"),
@@ -92,9 +92,9 @@ def test_predictions_are_put_into_test_set_order(tmp_path):
         ("ids=30", "must name test images from 0 to 29"),
     ],
 )
-def test_choose_refuses(wish, words):
+def test_choose_refuses(spec, words):
     with pytest.raises(UserError, match=words):
-        choose_images(wish, LABELS, CLASSES)
+        choose_images(spec, LABELS, CLASSES)
 
 
 def test_choose_refuses_predictions_that_are_missing_or_foreign(tmp_path):

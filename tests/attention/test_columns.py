@@ -112,14 +112,14 @@ def test_measures_kept_of_other_images_do_not_count(sweep):
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
-def test_torn_file_of_kept_measures_is_made_anew(sweep, share):
+def test_torn_file_of_cached_measures_is_made_anew(sweep, share):
     first, _ = measured(sweep)
     path = sweep / "baseline" / "seed=0" / "rollout.npz"
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     assert measured(sweep)[0].equals(first)
 
 
-def test_kept_measures_are_used_where_the_images_are_not(sweep, monkeypatch):
+def test_cached_measures_are_used_where_the_images_are_not(sweep, monkeypatch):
     from vitsweep.errors import DataError
 
     measured(sweep)
@@ -163,7 +163,7 @@ def test_report_adjusts_over_all_differences_and_gives_no_verdict(reported):
     assert "verdict" not in rows[0]
 
 
-def test_study_without_attention_is_told_so_once(tmp_path, undrawn):
+def test_study_without_attention_gets_one_note(tmp_path, undrawn):
     directory = make_sweep(tmp_path, {"baseline": {"name": "resnet"}}, seeds=2)
     page = make_report(directory)
     notes = json.loads((page.parent / "gallery.json").read_text())["notes"]
@@ -250,11 +250,11 @@ def test_unknown_measure_is_refused_with_what_is_allowed(sweep, capsys):
     assert "allowed: train/loss, " in (err := capsys.readouterr().err) and "rollout/entropy" in err
 
 
-def test_report_from_kept_measures_is_the_same_and_verified_without_checkpoints(reported, undrawn, tmp_path):
+def test_report_from_cached_measures_is_the_same_and_verified_without_checkpoints(reported, undrawn, tmp_path):
     publish(reported, tmp_path / "published")
     assert not list((tmp_path / "published").rglob("*.safetensors"))
     assert table(tmp_path / "published") == table(reported)
-    assert not [fault for fault in verify(tmp_path / "published") if fault.startswith("tables/")]
+    assert not [error for error in verify(tmp_path / "published") if error.startswith("tables/")]
 
 
 def test_verify_finds_a_difference_that_the_measures_do_not_give(reported, undrawn, tmp_path):
@@ -265,11 +265,11 @@ def test_verify_finds_a_difference_that_the_measures_do_not_give(reported, undra
     cells = lines[place].split(",")
     lines[place] = ",".join([*cells[:6], str(float(cells[6]) + 0.01), *cells[7:]])
     path.write_text("\n".join(lines) + "\n")
-    faults = [fault for fault in verify(tmp_path / "published") if fault.startswith("tables/")]
-    assert len(faults) == 1 and faults[0].startswith("tables/measures.csv: row 2, delta: ")
+    errors = [error for error in verify(tmp_path / "published") if error.startswith("tables/")]
+    assert len(errors) == 1 and errors[0].startswith("tables/measures.csv: row 2, delta: ")
 
 
-def test_kept_measures_of_a_cell_that_was_trained_again_are_dropped(reported):
+def test_cached_measures_of_a_cell_that_was_trained_again_are_dropped(reported):
     kept, loaded = report.read_gallery(reported / "report"), load(reported)
     before = set(report.saved_measures(kept, loaded)["cell"])
     again = loaded.cells["record"].iloc[0]
@@ -277,7 +277,7 @@ def test_kept_measures_of_a_cell_that_was_trained_again_are_dropped(reported):
     assert before - set(report.saved_measures(kept, loaded)["cell"]) == {loaded.cells["cell"].iloc[0]}
 
 
-def test_report_from_kept_measures_imports_no_torch(reported, tmp_path):
+def test_report_from_cached_measures_imports_no_torch(reported, tmp_path):
     code = (
         "import sys; from vitsweep.analysis.__main__ import main;"
         "from vitsweep.analysis.report import report;"

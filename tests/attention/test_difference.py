@@ -104,7 +104,7 @@ def test_discoveries_among_seeds_of_one_arm_keep_their_rate():
     assert np.mean(marked) <= 0.09
 
 
-def test_whole_maps_tell_a_shifted_arm_from_noise():
+def test_whole_maps_separate_a_shifted_arm_from_noise():
     rng = np.random.default_rng(0)
     base = noisy_densities(rng, 6)
     shift = np.zeros(16)

@@ -1,4 +1,4 @@
-"""What a sweep costs besides training: per cell in one process and in its own, and a thousand finished cells.
+"""Overhead of a sweep besides training: per cell in one process and in its own, and a thousand finished cells.
 
     python tests/benchmarks/engine.py [--cells 20]
 

@@ -1,4 +1,4 @@
-"""How long loading and the report take for a large sweep, how much memory, how large the page is.
+"""Time and memory of loading a large sweep and of its report, and the size of the page.
 
     python tests/benchmarks/report_speed.py [--arms 100] [--seeds 10] [--epochs 200] [--images 10000]
 

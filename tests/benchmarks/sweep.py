@@ -2,8 +2,8 @@
 
 What is timed are training steps of vitsweep itself (augmentation, passes, optimizer) on made-up images, all ways in
 turn in every round of one run; the figure that counts is the ratio to one after another. Beside them stands one model
-with a batch as large as all cells' together, which is what packing can at best come near. `--memory` tells instead the
-peak memory of a fresh process for each number of cells.
+with a batch as large as all cells' together, which is what packing can at best come near. `--memory` prints
+instead the peak memory of a fresh process for each number of cells.
 
     python tests/benchmarks/sweep.py --model tiny small --cells 4 8 --precision fp32 bf16
     python tests/benchmarks/sweep.py --gpu
@@ -45,7 +45,7 @@ WAYS = ("one after another", "processes", "packed", "one large batch")
 
 
 def make_config(asked: argparse.Namespace, model: str, precision: str, seed: int, batch_size: int) -> Config:
-    """A cell; only its seed tells it from the others."""
+    """Return a cell that differs from the others in its seed only."""
     values = {"hidden_dropout_prob": asked.dropout} | MODELS[model]
     recipe = RecipeConfig(batch_size=batch_size)
     options = {"device": asked.device, "precision": precision, "compile": asked.compile}
@@ -156,7 +156,7 @@ def compare(asked: argparse.Namespace, model: str, cells: int, precision: str, b
         print(f"  {way:18s}{figures}  {middle / base:5.2f} x one after another", flush=True)
 
 
-def tell_memory(asked: argparse.Namespace, model: str, precision: str, batch_size: int) -> None:
+def print_memory(asked: argparse.Namespace, model: str, precision: str, batch_size: int) -> None:
     """Print the peak of a fresh process for each number of cells, by which it grows."""
     for cells in asked.cells:
         options = ["--model", model, "--cells", str(cells), "--precision", precision, "--batch-size", str(batch_size)]
@@ -165,7 +165,7 @@ def tell_memory(asked: argparse.Namespace, model: str, precision: str, batch_siz
         print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
 
 
-def tell_peak(asked: argparse.Namespace, model: str, cells: int, precision: str, batch_size: int) -> None:
+def print_peak(asked: argparse.Namespace, model: str, cells: int, precision: str, batch_size: int) -> None:
     """Print this process's peak memory after some packed steps."""
     device = pick_device(asked.device)
     program = PackedStep(cells, may_shrink=False)
@@ -198,23 +198,23 @@ def main() -> None:
         asked.precision, asked.processes, asked.steps = ["bf16"], 8, 30
     try:
         device = pick_device(asked.device)
-    except ConfigError as fault:
-        ask.error(str(fault))
+    except ConfigError as error:
+        ask.error(str(error))
     precisions = [pick_precision(wanted, device) for wanted in asked.precision]
     if asked.memory:
         for model, precision, batch_size in itertools.product(asked.model, precisions, asked.batch_size):
-            tell_memory(asked, model, precision, batch_size)
+            print_memory(asked, model, precision, batch_size)
         return
     if not asked.peak:
         threads = f"{torch.get_num_threads()} threads, {asked.processes} processes"
         print(
             f"{device_name(device)}, {threads}, torch {torch.__version__}, {asked.rounds} rounds of {asked.steps} steps"
         )
-    tell = tell_peak if asked.peak else compare
+    measure = print_peak if asked.peak else compare
     for model, cells, precision, batch_size in itertools.product(
         asked.model, asked.cells, precisions, asked.batch_size
     ):
-        tell(asked, model, cells, precision, batch_size)
+        measure(asked, model, cells, precision, batch_size)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def test_specification_is_the_same_every_time_and_leaves_chance_alone(dashboard)
     assert random.random() == drawn
 
 
-def test_a_dry_run_asks_nobody(dashboard, server):
+def test_dry_run_sends_no_request(dashboard, server):
     assert dashboard("--dry-run")[0] == 0
     assert server.requests == []
 

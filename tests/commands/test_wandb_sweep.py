@@ -128,7 +128,7 @@ def test_short_runs_are_not_stopped_early(call):
     [
         (["study=parts", "tracker=none"], "tracker=none  sends W&B nothing"),
         (["seed=0,1", "tracker.mode=offline"], "tracker.mode=offline  sends W&B's sweep no results"),
-        (["seed=0,1", "data.root=/somebody/images"], "data.root=/somebody/images  would send W&B a path"),
+        (["seed=0,1", "data.root=/jane/images"], "data.root=/jane/images  would send W&B a path"),
         (["seed=0,1", "--runs", "3"], "--runs=3  is for tuning"),
         (["--method", "bayes", "study=parts"], "study=parts  is a study, which has its own arms"),
         (["--method", "bayes", "recipe.lr=1e-3", "seed=0,1"], "--method=bayes  needs a range to search"),

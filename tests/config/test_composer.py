@@ -67,7 +67,7 @@ def hydra_of(folder: Path) -> Hydra:
 
 
 def hydras(hydra: Hydra, overrides: list[str]) -> dict:
-    """What hydra.compose() gives (hydra/compose.py), typed."""
+    """Return the result of hydra.compose() (hydra/compose.py), typed."""
     composed = hydra.compose_config(
         config_name="config", overrides=overrides, run_mode=RunMode.RUN, from_shell=False, with_log_configuration=False
     )

@@ -66,12 +66,12 @@ def test_config_does_not_share_lists_with_its_dictionary():
 
 
 @pytest.mark.parametrize("key, value", [("seed", 5), ("device", "cpu"), ("precision", "fp32"), ("data__root", "/x")])
-def test_config_hash_ignores_what_is_not_science(key, value):
+def test_config_hash_ignores_what_does_not_affect_the_result(key, value):
     assert config_hash(changed(**{key: value})) == config_hash(Config())
 
 
 @pytest.mark.parametrize("key, value", [("model__patch_size", 8), ("recipe__lr", 2e-3), ("data__train_limit", 10)])
-def test_config_hash_follows_science(key, value):
+def test_config_hash_follows_what_affects_the_result(key, value):
     assert config_hash(changed(**{key: value})) != config_hash(Config())
 
 

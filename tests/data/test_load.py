@@ -196,7 +196,7 @@ def test_load_data_fingerprints_before_the_split(shapes):
     assert load_data(config).fingerprint == shapes.fingerprint
 
 
-def test_load_data_validates_on_the_test_set_when_told_to():
+def test_load_data_validates_on_the_test_set_when_configured():
     data = load_data(make_config(None, name="shapes", shapes_train=200, shapes_test=50, val="test"))
     assert data.val is data.test and len(data.train) == 200
     moved = data.to("cpu")

@@ -1,4 +1,4 @@
-"""shapes: deterministic for ever, fair (no histogram tells the class, the figure does), the place is true."""
+"""shapes: deterministic for ever, fair (no histogram reveals the class, the figure does), the place is true."""
 
 import numpy as np
 import pytest

@@ -209,7 +209,7 @@ def test_read_images_refuses_a_wrong_download_and_keeps_nothing_of_it(tmp_path, 
 
 
 def test_read_images_without_network_names_the_ways_out(tmp_path, served, monkeypatch):
-    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/nobody-listens-here")
+    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/no-server-here")
     text = refused(tmp_path / "new", download=True)
     assert text.startswith(f"data.root={tmp_path}/new  has no CIFAR-10, and the download failed (")
     assert text.endswith(WAYS_OUT) and "\n" not in text

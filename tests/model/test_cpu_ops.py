@@ -122,7 +122,7 @@ def test_masking_keeps_bits_or_leaves_zero():
     assert apply_mask(x, torch.tensor([-1, 0, 0], dtype=torch.int32)).tolist() == [1.5, 0.0, 0.0]
 
 
-FAULTS = """
+PAGE_COUNTER = """
 import resource, torch
 from vitsweep.train.device import keep_freed_memory
 keep_freed_memory()
@@ -134,8 +134,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc can be told")
-def test_kept_memory_is_not_faulted_in_again():
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
+def test_kept_memory_is_not_mapped_again():
     """In a process of its own: what other tests have left of the heap decides where 64 MiB fit."""
-    faults = int(subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True).stdout)
-    assert faults < 2**24 * 4 / 4096, "64 MiB were faulted in more than once"
+    pages = int(subprocess.run([sys.executable, "-c", PAGE_COUNTER], capture_output=True, check=True).stdout)
+    assert pages < 2**24 * 4 / 4096, "64 MiB were mapped more than once"

@@ -1,4 +1,4 @@
-"""What may be compared: one study, one configuration an arm, one data set, one baseline; the rest is named.
+"""Comparable cells: one study, one configuration an arm, one data set, one baseline; the rest is named.
 
 Kinds: properties (order, roles, levels), refusals (each odd folder has its sentence and no wrong row).
 """
@@ -119,7 +119,7 @@ def test_changes_say_what_differs_from_the_baseline(tmp_path):
     assert selection.changes["baseline"] == ""
 
 
-def test_change_of_a_dropout_place_is_told_by_the_rates_in_force(tmp_path):
+def test_change_of_a_dropout_place_is_stated_by_the_rates_in_force(tmp_path):
     for arm in ("baseline", "head_dropout_prob=none"):
         record = make_record(arm, 0, 0.7)
         place = None if arm == "baseline" else 0.0

@@ -1,4 +1,4 @@
-"""The report in headless Chromium: opens from a file without a complaint, sorts, fits a phone, is readable.
+"""The report in headless Chromium: opens from a file without a console message, sorts, fits a phone, is readable.
 
 Kinds: properties of the page as a browser lays it out. Skipped where there is no Chromium (Debian: apt-get install
 chromium).
@@ -61,7 +61,7 @@ def browser():
         yield running
 
 
-def test_page_opens_without_a_complaint_on_the_console(browser, page):
+def test_page_opens_without_a_message_on_the_console(browser, page):
     browser.open(page)
     assert browser.messages == []
     assert browser.run("document.title") == "Ablation study: study"

@@ -36,7 +36,7 @@ def health(directory) -> str:
     return " ".join(line for item in items if item.kind == "bullets" for line in item.lines)
 
 
-def test_seeds_tell_what_is_planned_from_what_is_there(half):
+def test_seeds_distinguish_what_is_planned_from_what_is_there(half):
     assert methods(half)["Seeds"] == "0-1 planned, 0 with results"
 
 

@@ -128,7 +128,7 @@ def parent_of(pid: int) -> int:
 
 
 def jump_clock(directory: Path, seconds: float) -> None:
-    """What a clock that was set does to all times that are on the disk."""
+    """Shift all times that are on the disk, as if the clock had been set."""
     then = time.time() + seconds
     for path in directory.rglob("*"):
         with suppress(FileNotFoundError):
@@ -151,8 +151,8 @@ def fill(disk: Path, storm: Storm) -> None:
     assert "cannot be written" in storm.log.read_text()
 
 
-def science(record: Record) -> tuple:
-    """What must not depend on how often a cell was disturbed."""
+def outcome(record: Record) -> tuple:
+    """Return the part of a record that must not depend on how often a cell was disturbed."""
     return record.metrics, record.epoch, record.config_hash, record.seed, record.data_fingerprint
 
 
@@ -200,4 +200,4 @@ def test_study_survives_everything(disk, tmp_path):
     subprocess.run(command, check=True, env=worker_environment() | {"OMP_NUM_THREADS": "1"}, capture_output=True)
     for cell in read_plan(calm.directory).cells:
         undisturbed = read_record(calm.directory / cell.id)
-        assert science(read_record(disk / "study" / cell.id)) == science(undisturbed)
+        assert outcome(read_record(disk / "study" / cell.id)) == outcome(undisturbed)

@@ -186,7 +186,7 @@ def test_smallest_effect_grows_with_arms_and_spread_and_shrinks_with_seeds():
     assert sight(10, 6).effect < sight(5, 6).effect and math.isinf(sight(1, 1).effect)
 
 
-def test_power_of_the_claims_is_told_beside_that_of_the_arms():
+def test_power_of_the_claims_is_stated_beside_that_of_the_arms():
     one = Power(num_seeds=5, num_compared=12, spread=0.5, source="", num_claims=3)
     assert one.effect_of_claims == sight(5, 3, 0.5).effect < one.effect == sight(5, 12, 0.5).effect
     sizes = f"{one.effect_of_claims:.2f} points after Holm over 3 claims, {one.effect:.2f} points after Holm over 12"

@@ -76,7 +76,7 @@ def start(tmp_path: Path, *overrides: str) -> subprocess.Popen:
 
 
 def found(tmp_path: Path) -> list[CellStatus]:
-    """Where all planned cells stand; none before there is a plan."""
+    """Return the statuses of all planned cells; none before there is a plan."""
     (directory,) = list(tmp_path.glob("outputs/*")) or [tmp_path]
     plan = read_plan(directory)
     return cell_statuses(directory, plan.cells, LivenessCheck()) if plan else []

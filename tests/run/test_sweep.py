@@ -245,7 +245,7 @@ def test_read_only_directory_is_one_sentence(sweep, training, monkeypatch):
 
 
 def test_thousand_finished_cells_are_skipped(sweep, training):
-    """How fast: tests/benchmarks/engine.py."""
+    """Its time is measured by tests/benchmarks/engine.py."""
     many = {"lr": "range(0.001,0.1005,0.001)", "seed": "range(0,10)"}
     training.ends["lr=0.002", 0] = Interrupted()
     sweep(**many)

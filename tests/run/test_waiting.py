@@ -1,4 +1,4 @@
-"""How threads wait: asleep, unless the user has said otherwise; it reaches torch's OpenMP, which is imported later."""
+"""Waiting threads: asleep, unless the user has said otherwise; it reaches torch's OpenMP, which is imported later."""
 
 import os
 import subprocess

@@ -32,6 +32,6 @@ def test_seeds_that_are_all_there_are_a_number_alone(selection):
     assert seeds_used(selection, 4, "baseline") == "4 seeds"
 
 
-def test_seeds_that_are_missing_are_told_with_the_reason(selection):
-    told = "1 of 4 seeds (2 runs of a diverged, 1 run of a failed and are left out)"
-    assert seeds_used(selection, 1, "a", "baseline") == told
+def test_missing_seeds_are_stated_with_the_reason(selection):
+    stated = "1 of 4 seeds (2 runs of a diverged, 1 run of a failed and are left out)"
+    assert seeds_used(selection, 1, "a", "baseline") == stated

@@ -1,4 +1,4 @@
-"""What was changed after the first run: claims, ROPE, seeds; and what looking several times does to errors.
+"""Changes after the first run: of claims, ROPE and seeds; and the error rate of looking several times.
 
 Kinds: reference (a simulation of its own with scipy's t test), properties, the right words.
 """
@@ -99,5 +99,5 @@ def test_extension_is_said_with_what_it_costs(tmp_path):
 
 
 @pytest.mark.parametrize("before", [[], [1]])
-def test_extension_of_what_nobody_could_judge_is_not_said(tmp_path, before):
+def test_extension_before_results_could_be_judged_is_not_noted(tmp_path, before):
     assert extension_sentence(with_hash(tmp_path, "new", seeds_before=before, seeds=[0, 1, 2])) == ""

@@ -182,7 +182,7 @@ def test_level_finds_the_arm_that_changes_nothing_else(tmp_path):
         ({"claim": "x", "kind": "saturation", "epoch": 75}, "within=None must be a number"),
     ],
 )
-def test_unreadable_claim_is_told_why(claim, words):
+def test_unreadable_claim_states_the_reason(claim, words):
     assert claim_error(claim).startswith(words)
 
 

@@ -49,7 +49,7 @@ def test_power_is_that_of_the_arm_with_the_fewest_pairs(tmp_path):
     assert power.effect == pytest.approx(detectable_effect(3, power.sd, 3))
 
 
-def test_power_of_a_study_with_claims_is_told_for_both_families(tmp_path):
+def test_power_of_a_study_with_claims_is_stated_for_both_families(tmp_path):
     claims = [{"claim": "a is better", "arm": "a"}, {"claim": "a CNN is better", "testable": False}]
     power = judged(tmp_path, {"baseline": BASE, "a": NOISY, "b": FEWER}, plan={"claims": claims}).power
     assert (power.claims, power.arms) == (1, 2)

@@ -1,7 +1,7 @@
-"""Main effects and interactions: they agree with statsmodels' formulas and know what a design cannot tell.
+"""Main effects and interactions: they agree with statsmodels' formulas and name what a design confounds.
 
 Kinds: reference (statsmodels OLS by formula, t tests of contrasts by hand), properties (planted effects come back,
-error rates), refusals (aliases, designs that cannot tell).
+error rates), refusals (aliases, designs that confound).
 """
 
 import itertools
@@ -198,7 +198,7 @@ def test_arm_that_names_no_level_is_no_second_baseline(tmp_path):
     assert two.main["effect"].tolist() == one.main["effect"].tolist() and len(two.cells) == 4
 
 
-def test_half_fraction_names_what_it_cannot_tell(tmp_path):
+def test_half_fraction_names_what_it_confounds(tmp_path):
     # 2**(3-1) with dropout = patch x layers: every interaction is aliased with a main effect.
     arms = {
         "baseline": [0.80, 0.81, 0.80],

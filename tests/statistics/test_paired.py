@@ -128,7 +128,7 @@ def test_compare_of_equal_differences_gives_no_interval_and_the_signflip_p():
 
 
 @pytest.mark.parametrize(("mean", "p"), [(0.0, 2**-5), (0.4, 2**-5), (0.5, 1.0), (-0.6, 1.0)])
-def test_equivalence_without_spread_is_told_by_the_number_of_seeds(mean, p):
+def test_equivalence_without_spread_follows_the_number_of_seeds(mean, p):
     assert stats.compare_paired(np.full(6, mean), rope=0.5).p_equivalent == p
 
 

@@ -180,16 +180,16 @@ def test_single_run_is_named_after_what_counts():
     "override, swept",
     [("a=1,2", True), ("a=[1,2]", False), ("a='x,y'", False), ("a=range(3)", True), ("a=1", False)],
 )
-def test_swept_overrides_are_told_from_lists(override, swept):
+def test_swept_overrides_are_distinguished_from_lists(override, swept):
     assert is_swept(override) == swept
 
 
 @pytest.mark.parametrize("override", ["data.root=/x", "tracker.mode=offline", "hydra/launcher=joblib", "device=cpu"])
-def test_where_and_how_does_not_count_as_science(override):
+def test_where_and_how_does_not_affect_the_result(override):
     assert not affects_result(override)
 
 
-def test_every_key_beside_the_science_and_the_seed_says_where_or_how():
+def test_no_key_beside_model_data_recipe_and_seed_affects_the_result():
     others = {field.name for field in dataclasses.fields(Config)} - {"model", "data", "recipe", "seed"}
     assert others and not any(affects_result(f"{name}=1") for name in others)
 

@@ -96,7 +96,7 @@ def test_claim_about_an_absent_arm_is_refused(claim, sentence):
         {"arm": "placebo"},
         {"arm": ["patch_size=8", "baseline"], "than": "patch_size=8+bias=false"},
         {"kind": "saturation"},
-        {"claim": "x", "arm": "nobody", "testable": False},
+        {"claim": "x", "arm": "absent", "testable": False},
     ],
 )
 def test_claim_about_arms_of_the_plan_is_accepted(claim):

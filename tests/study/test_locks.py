@@ -97,7 +97,7 @@ def test_lock_of_a_killed_owner_is_taken_over_at_once(held):
         assert lock.acquire()
 
 
-def test_lock_of_an_owner_that_nobody_has_buried_is_taken_over(held):
+def test_lock_of_a_zombie_owner_is_taken_over(held):
     directory, process = held
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
@@ -153,7 +153,7 @@ def test_owner_elsewhere_lives_on_with_every_beat(held):
 
 
 @pytest.mark.parametrize("jump_seconds", [-(10**8), 10**8])
-def test_clock_that_jumps_kills_nobody(held, jump_seconds):
+def test_clock_that_jumps_costs_no_lock(held, jump_seconds):
     directory, _ = held
     foreign(directory)
     liveness = LivenessCheck(stale_seconds=100)

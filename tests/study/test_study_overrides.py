@@ -150,7 +150,7 @@ def test_change_of_a_study_without_a_study_is_refused(composer, word):
     ]
 
 
-def test_factors_with_one_last_word_keep_their_whole_names(composer):
+def test_factors_that_share_a_last_part_keep_their_whole_names(composer):
     words = ["model.name=vit,resnet", "data.name=shapes,cifar10", "data.root=x"]
     made = build_plan(words, composer)
     assert made.factors == {"model.name": ["vit", "resnet"], "data.name": ["shapes", "cifar10"]}
@@ -162,7 +162,7 @@ def test_factors_with_one_last_word_keep_their_whole_names(composer):
     assert len({row["arm"] for row in made.arms}) == 4
 
 
-def test_swept_key_with_the_last_word_of_a_factor_keeps_its_whole_name(plan):
+def test_swept_key_with_the_last_part_of_a_factor_keeps_its_whole_name(plan):
     made = plan("recipe.lr=1e-3,2e-3", factors={"lr": ["model.bias=false"]})
     assert made.factors == {"lr": ["false"], "recipe.lr": ["0.001", "0.002"]}
 

@@ -131,7 +131,7 @@ class Answers:
             run.config = {key: item.get("value") for key, item in json.loads(v["config"]).items()}
         if v.get("summaryMetrics"):
             run.summary = json.loads(v["summaryMetrics"])
-        # Only a client that resumes is told how much history there is; the others write from the first line on.
+        # The length of the history goes only to a client that resumes; the others write from the first line on.
         return {"upsertBucket": {"inserted": inserted, "bucket": self.bucket(run) | {"historyLineCount": 0}}}
 
     def on_run_resume_status(self, v: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which modules a file of the project imports, read from its source."""
+"""Imports of the project's files, read from their source."""
 
 import ast
 from pathlib import Path

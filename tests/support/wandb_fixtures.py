@@ -41,12 +41,12 @@ def own_server(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fa
     release_service()
 
 
-@pytest.fixture(name="somebody")
+@pytest.fixture(name="jane_doe")
 def private_names(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Set a user and a host whose names contain `somebody`, easy to find in what is sent."""
-    monkeypatch.setenv("USER", "somebody")
-    monkeypatch.setenv("LOGNAME", "somebody")
-    monkeypatch.setattr(socket, "gethostname", lambda: "host-of-somebody")
+    """Set a user and a host whose names contain `jane_doe`, easy to find in what is sent."""
+    monkeypatch.setenv("USER", "jane_doe")
+    monkeypatch.setenv("LOGNAME", "jane_doe")
+    monkeypatch.setattr(socket, "gethostname", lambda: "host-of-jane_doe")
     release_service()
     yield
     release_service()

@@ -1,4 +1,4 @@
-"""Where a run is sent: agrees with wandb's own order of settings; a server that does not answer costs seconds."""
+"""Destination of a run: agrees with wandb's own order of settings; a server that does not answer costs seconds."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Tracker with a server: agrees with the record; obeys (resumes, never waits long, tells no names), come what may."""
+"""Tracker with a server: agrees with the record; obeys (resumes, never waits long, sends no names), come what may."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # wandb leav
 
 
 def markers(directory: Path) -> list[Path]:
-    """What says that a run has been sent."""
+    """Return the marker files of the runs that have been sent."""
     return list(directory.glob("wandb/*run-2*/*.synced"))
 
 
@@ -93,7 +93,7 @@ def test_cells_of_one_process_are_as_many_runs(server, tmp_path, number):
     assert {(run.state, len(run.rows())) for run in server.runs.values()} == {("finished", 2)}
 
 
-def test_cells_that_are_trained_together_are_told_apart(server, tmp_path):
+def test_cells_that_are_trained_together_are_kept_apart(server, tmp_path):
     trackers = [WandbTracker(TrackerConfig(mode="online", project="shelf")) for _ in range(3)]
     for seed, tracker in enumerate(trackers):
         (tmp_path / str(seed)).mkdir()
@@ -151,12 +151,12 @@ def test_a_run_that_is_refused_ends_none_of_its_neighbours(server, tmp_path):
     assert PIXEL in runs[1].files.values()
 
 
-def test_nothing_that_was_sent_names_host_user_or_place(somebody, server, tmp_path, monkeypatch):
+def test_nothing_that_was_sent_names_host_user_or_place(jane_doe, server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     record = make_record(overrides=[f"data.root={tmp_path}/images"], config={"data": {"root": f"{tmp_path}/images"}})
     run_cell(tmp_path / "cell", record, mode="online", picture=True, artifacts=True)
     sent = server.sent()
-    names = ["somebody", str(tmp_path), tmp_path.name, str(Path.home()), sys.executable, sys.prefix]
+    names = ["jane_doe", str(tmp_path), tmp_path.name, str(Path.home()), sys.executable, sys.prefix]
     assert len(sent) > 20000 and [name for name in names if name.encode() in sent] == []
     assert [run.host for run in server.runs.values()] == [None]
 

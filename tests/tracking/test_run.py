@@ -1,4 +1,4 @@
-"""What a record becomes in W&B: deterministic ids, bounded names, numbers as the record's, no paths."""
+"""A record as a W&B run: deterministic ids, bounded names, numbers as the record's, no paths."""
 
 import json
 import re
@@ -19,7 +19,7 @@ def test_id_is_the_same_for_the_same_cell():
     [{"study": "other"}, {"seed": 1}, {"config_hash": "cd" * 32}, {"arm": "placebo", "role": "placebo"}],
     ids=str,
 )
-def test_id_tells_cells_apart(change):
+def test_id_distinguishes_cells(change):
     assert run_id(make_record(**change)) != run_id(make_record())
 
 

@@ -275,9 +275,9 @@ def test_one_that_fails_does_not_keep_the_others_back(server, study, capsys):
     for seed in (1, 4, 5, 6, 7):
         shutil.rmtree(study / f"arm/seed={seed}")
     assert sync(study) == 1
-    told = capsys.readouterr().out
+    out = capsys.readouterr().out
     assert sorted(run.config["seed"] for run in server.runs.values()) == [0, 3]
-    assert re.search(r"^FAILED   .*seed=2/record.json  is not a record", told, re.MULTILINE)
+    assert re.search(r"^FAILED   .*seed=2/record.json  is not a record", out, re.MULTILINE)
 
 
 def test_a_server_that_is_gone_is_reported_in_seconds(server, study, capsys):

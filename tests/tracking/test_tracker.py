@@ -160,7 +160,7 @@ def test_a_tracker_that_was_never_started_does_nothing(tmp_path):
     assert tracker.runs == []
 
 
-def test_online_without_a_key_is_offline_and_asks_nobody(tmp_path, caplog):
+def test_online_without_a_key_is_offline_and_sends_nothing(tmp_path, caplog):
     tracker = run_cell(tmp_path, make_record(), mode="online")
     assert tracker.runs[0]["mode"] == "offline"
     assert "W&B has no API key here (set WANDB_API_KEY or run `wandb login`)" in caplog.text
@@ -197,8 +197,8 @@ def test_error_reports_are_off_unless_the_user_wants_them(tmp_path, monkeypatch,
     assert os.environ.pop("WANDB_ERROR_REPORTING") == (said or "false")
 
 
-def test_no_host_user_or_path_is_in_what_would_be_sent(tmp_path, somebody):
-    private = tmp_path / "home-of-somebody"
+def test_no_host_user_or_path_is_in_what_would_be_sent(tmp_path, jane_doe):
+    private = tmp_path / "home-of-jane_doe"
     record = make_record(
         overrides=[f"data.root={private}/my data"],
         config={"data": {"root": f"{private}/my data"}},
@@ -208,11 +208,11 @@ def test_no_host_user_or_path_is_in_what_would_be_sent(tmp_path, somebody):
     newest(private / "cell")
     files = run_files(private / "cell") + list((private / "cell").glob("wandb/*run-2*/files/**/*"))
     content = b"".join(path.read_bytes() for path in files if path.is_file())
-    names = ["somebody", str(tmp_path), str(Path.home()), sys.executable, sys.prefix]
+    names = ["jane_doe", str(tmp_path), str(Path.home()), sys.executable, sys.prefix]
     assert len(content) > 2000 and [name for name in names if name.encode() in content] == []
 
 
-def test_share_host_sends_the_host_along(tmp_path, somebody):
+def test_share_host_sends_the_host_along(tmp_path, jane_doe):
     run_cell(tmp_path, make_record(config={"data": {"root": "/data/images"}}), share_host=True)
     content = newest(tmp_path)
-    assert (content.run["host"], content.config["data"]) == ("host-of-somebody", {"root": "/data/images"})
+    assert (content.run["host"], content.config["data"]) == ("host-of-jane_doe", {"root": "/data/images"})

@@ -211,7 +211,7 @@ def test_kill_and_the_same_command_give_the_undisturbed_result(vitsweep_main, ti
     assert same(weights(whole), weights(broken)) and same(weights(whole, "best"), weights(broken, "best"))
 
 
-def test_directory_that_somebody_trains_in_is_refused(vitsweep_main, tiny, tmp_path):
+def test_directory_of_a_running_cell_is_refused(vitsweep_main, tiny, tmp_path):
     with CellLock(tmp_path / "cell") as lock:
         lock.acquire()
         code, _, err = vitsweep_main(*tiny, f"hydra.run.dir={tmp_path / 'cell'}")
@@ -355,7 +355,7 @@ def test_pictures_are_drawn_by_our_analysis_also_beside_a_folder_of_that_name(tm
 
 
 def test_cell_learns(vitsweep_main, tmp_path):
-    """A ViT of 16,000 parameters tells the generated shapes apart far better than chance (10 %)."""
+    """A ViT of 16,000 parameters classifies the generated shapes far better than chance (10 %)."""
     data = ["data=shapes", "data.shapes_train=2500", "data.shapes_test=300", "recipe=quick", "data.train_limit=2000"]
     small = ["model.patch_size=8", "model.hidden_size=32", "model.num_hidden_layers=1", "model.num_attention_heads=4"]
     small += ["model.intermediate_size=64", "model.hidden_dropout_prob=0", "tracker=none", "precision=fp32"]

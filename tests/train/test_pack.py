@@ -169,14 +169,14 @@ def test_cells_at_different_steps_go_on_together(tmp_path, monkeypatch):
         assert [row["epoch"] for row in read_rows(mixed / name)] == [1, 2]
 
 
-def failing_above(monkeypatch: pytest.MonkeyPatch, size: int, fault: Exception) -> list[int]:
+def failing_above(monkeypatch: pytest.MonkeyPatch, size: int, error: Exception) -> list[int]:
     """Passes of more cells than `size` raise; returns the numbers of cells in the passes that were tried."""
     real, tried = pack.PackedStep.forward_backward, []
 
     def passes(self, steps):
         tried.append(len(steps))
         if len(steps) > size:
-            raise fault
+            raise error
         return real(self, steps)
 
     monkeypatch.setattr(pack.PackedStep, "forward_backward", passes)
@@ -184,11 +184,11 @@ def failing_above(monkeypatch: pytest.MonkeyPatch, size: int, fault: Exception) 
 
 
 @pytest.mark.parametrize(
-    "fault", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_pack_that_does_not_fit_into_memory_is_halved(tmp_path, monkeypatch, caplog, fault):
+def test_pack_that_does_not_fit_into_memory_is_halved(tmp_path, monkeypatch, caplog, error):
     configs = [make_config(seed=seed, epochs=1) for seed in range(4)]
-    alone, tried = trained_alone(tmp_path / "alone", configs), failing_above(monkeypatch, 2, fault)
+    alone, tried = trained_alone(tmp_path / "alone", configs), failing_above(monkeypatch, 2, error)
     together = trained_together(tmp_path / "together", configs)
     assert tried[:3] == [4, 2, 2] and set(tried[1:]) == {2}
     assert "4 cells cannot be one program (out of memory); now 2 at a time" in caplog.text
@@ -202,7 +202,7 @@ def test_pack_that_vmap_does_not_know_is_trained_apart(tmp_path, monkeypatch, ca
     assert [read_record(folder / name).status for name in ("0", "1")] == ["done", "done"]
 
 
-def test_fault_of_one_cell_is_its_own(tmp_path, monkeypatch):
+def test_error_of_one_cell_is_its_own(tmp_path, monkeypatch):
     """Whatever its optimizer raises, the other cell ends well."""
     real = pack.update_weights
 
@@ -278,7 +278,7 @@ def test_scale_in_a_pack_is_that_of_the_cell_alone(rate):
 
 
 def saved_bytes(count: int) -> int:
-    """What the forward pass of so many cells keeps for the backward pass."""
+    """Return the bytes that the forward pass of `count` cells keeps for the backward pass."""
     steps = []
     for seed in range(count):
         config = make_config(seed)
@@ -311,7 +311,7 @@ def two_steps(rates: tuple[float, float]) -> list[Step]:
 
 
 def masks_written_in_one_go(steps: list[Step], rates: tuple[float, float]) -> torch.Tensor:
-    """What draw_fast_masks makes of a single place with 40,000 elements."""
+    """Return the mask that draw_fast_masks makes of a single place with 40,000 elements."""
     place = pack_dropout.Place(name="dropout", shape=torch.Size([200, 200]), dtype=torch.bfloat16)
     dropping = pack_dropout.make_pack_dropout([place], tuple((rate,) for rate in rates), torch.device("cpu"))
     (mask,) = pack_dropout.draw_fast_masks(dropping, steps)

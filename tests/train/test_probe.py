@@ -62,7 +62,7 @@ def test_probe_says_what_does_not_fit(tiny, monkeypatch):
     assert found.error.startswith("CUDA out of memory")
 
 
-def test_probe_lets_other_faults_through(tiny, monkeypatch):
+def test_probe_raises_other_errors(tiny, monkeypatch):
     def broken(self, image_BCHW):
         raise RuntimeError("shapes do not match")
 
@@ -71,7 +71,7 @@ def test_probe_lets_other_faults_through(tiny, monkeypatch):
         probe_plan(plan(tiny, "seed=0"))
 
 
-def test_shapes_are_told_apart_by_what_takes_time(tiny):
+def test_shapes_are_distinguished_by_what_takes_time(tiny):
     cells = plan(tiny, "model.bias=true,false", "recipe.lr=1e-3,2e-3", "recipe.batch_size=8,9", "seed=0,1").cells
     assert len({shape_key(cell.config) for cell in cells}) == 4
 
@@ -88,8 +88,8 @@ def test_hours_are_steps_and_scoring(tiny):
 
 def test_plan_with_a_probe_prints_times_and_what_does_not_fit(tiny, capsys, monkeypatch):
     slow = ProbeResult(device="cpu", step_seconds=2.0, eval_seconds=0.5, peak_bytes=3 * 2**30)
-    fault = ProbeResult(device="cpu", error="out of memory")
-    monkeypatch.setattr(probe, "probe_plan", lambda plan: {"baseline": slow, "bias=false": fault})
+    failed = ProbeResult(device="cpu", error="out of memory")
+    monkeypatch.setattr(probe, "probe_plan", lambda plan: {"baseline": slow, "bias=false": failed})
     price.main([*tiny, "recipe.batch_size=8", "model.bias=true,false", "seed=0,1", "sweep.probe=true"])
     text = " ".join(capsys.readouterr().out.split())
     for words in (
