@@ -192,7 +192,7 @@ def test_an_artifact_from_outside_is_not_sent_with_its_path(server, tmp_path, mo
 
 def timed_cell(directory: Path, during=None, last: int = 3, **optional) -> tuple[float, WandbTracker]:
     """Seconds that a cell of no work takes with its tracker; `during` happens after the first row."""
-    log_row = WandbTracker._log
+    log_row = WandbTracker.log
 
     def log(self, row):
         log_row(self, row)
@@ -201,7 +201,7 @@ def timed_cell(directory: Path, during=None, last: int = 3, **optional) -> tuple
 
     began = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(WandbTracker, "_log", log)
+        patch.setattr(WandbTracker, "log", log)
         tracker = run_cell(directory, make_record(), mode="online", last=last, **optional)
     return time.monotonic() - began, tracker
 

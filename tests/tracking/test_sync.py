@@ -141,7 +141,7 @@ def tracker_dies(server: FakeWandb, directory: Path, record, **options) -> None:
     """A cell whose server dies after its first row."""
     from vitsweep.tracking.tracker import WandbTracker
 
-    log_row = WandbTracker._log
+    log_row = WandbTracker.log
     with pytest.MonkeyPatch.context() as patch:
 
         def log(self, row):
@@ -149,7 +149,7 @@ def tracker_dies(server: FakeWandb, directory: Path, record, **options) -> None:
             if row["epoch"] == options["first"]:
                 server.stop()
 
-        patch.setattr(WandbTracker, "_log", log)
+        patch.setattr(WandbTracker, "log", log)
         run_cell(directory, record, mode="online", **options)
 
 
