@@ -21,6 +21,7 @@ from vitsweep.errors import RecordError
 
 from .records.load import load
 from .records.report_files import FILES_NAME, GALLERY_NAME, REPORT_NAME, RESULTS_NAME
+from .report.figures import save_svg
 from .report.report import read_gallery, report_judgement, saved_measures
 from .report.results import input_hashes, report_directories, report_options
 from .statistics.examples import TOLERANCE, UNREADABLE, read_correct
@@ -54,7 +55,7 @@ def verify(directory: str | Path, *more: str | Path) -> list[str]:
     differences = [*judgement.problems, *missing_seeds(judgement), *missing_arms(judgement, report)]
     differences += [*changed_records(judgement, report), *wrong_predictions(judgement)]
     with tempfile.TemporaryDirectory() as fresh:
-        report_judgement(judgement, Path(fresh), gallery, False, options["sort"])
+        report_judgement(judgement, Path(fresh), gallery, False, options["sort"], save=save_svg)
         differences += changed_files(report, Path(fresh))
     return list(dict.fromkeys(differences))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vitsweep.analysis import verify as verify_module
 from vitsweep.analysis.__main__ import main
 from vitsweep.analysis.publish import publish
 from vitsweep.analysis.report import report
@@ -35,6 +36,7 @@ def write_empty(figure, folder: Path) -> str:
 def no_drawing(monkeypatch):
     """Pictures are not what is verified, and drawing them takes most of the time."""
     monkeypatch.setattr(report, "save_figure", write_empty)
+    monkeypatch.setattr(verify_module, "save_svg", write_empty)
 
 
 @pytest.fixture(scope="module")

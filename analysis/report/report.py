@@ -7,7 +7,7 @@ cell's rollout measures, so that a report can be made again without checkpoints 
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +23,7 @@ from ..records.selection import DEFAULT_METRIC, Selection, select
 from ..records.wandb_runs import is_wandb_source, report_folder
 from ..statistics.effects import metric_text
 from ..statistics.judgement import Judgement, judge
-from .figures import save_figure
+from .figures import Figure, save_figure
 from .health import data_names
 from .health import signature as make_signature
 from .page import Bullets, Page, PictureItem, Text, to_html, to_markdown
@@ -97,13 +97,20 @@ def check_pooled(sources: list[str], loaded: StudyRecords, selection: Selection)
 
 
 def report_judgement(
-    judgement: Judgement, folder: Path, saved: dict | None, draw_gallery: bool, sort: str, notes: Sequence[str] = ()
+    judgement: Judgement,
+    folder: Path,
+    saved: dict | None,
+    draw_gallery: bool,
+    sort: str,
+    notes: Sequence[str] = (),
+    save: Callable[[Figure, Path], str] | None = None,
 ) -> Path:
     """Write the report of a judgement into an empty folder and return the path of its index.html.
 
     Args:
         saved: gallery to show, from read_gallery; None to make one or, without `draw_gallery`, to show none.
         notes: sentences about the rollout measures.
+        save: writes a figure's files and returns its SVG for the page; None: save_figure.
     """
     for name in ("figures", "tables"):
         (folder / name).mkdir()
@@ -112,13 +119,15 @@ def report_judgement(
     gallery["measures"] = _measure_rows(judgement.selection.cells)
     write_gallery(gallery, folder)
     parts = make_parts(judgement, sort, _gallery_items(gallery, folder))
-    write_report(judgement, parts, folder, sort)
+    write_report(judgement, parts, folder, sort, save or save_figure)
     return folder / PAGE_NAME
 
 
-def write_report(judgement: Judgement, parts: Parts, folder: Path, sort: str) -> None:
+def write_report(
+    judgement: Judgement, parts: Parts, folder: Path, sort: str, save: Callable[[Figure, Path], str]
+) -> None:
     """Draw the figures and write every file but the gallery's."""
-    inlined = {figure.name: save_figure(figure, folder / "figures") for figure in parts.figures}
+    inlined = {figure.name: save(figure, folder / "figures") for figure in parts.figures}
     for item in (item for section in parts.sections for item in section.items if item.kind == "figure"):
         item.svg = inlined[item.figure.name]
     selection, signature = judgement.selection, make_signature(judgement)

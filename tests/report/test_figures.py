@@ -127,6 +127,15 @@ def test_figure_gives_the_same_bytes_twice(judgement):
     assert figures.render(figure) == figures.render(figure)
 
 
+def test_svg_alone_is_that_of_the_whole_figure(judgement, tmp_path):
+    figure = all_figures(judgement)["effects"]
+    (tmp_path / "svg").mkdir(), (tmp_path / "all").mkdir()
+    assert figures.save_svg(figure, tmp_path / "svg") == figures.save_figure(figure, tmp_path / "all")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "svg").iterdir()}
+    assert sorted(written) == ["effects-dark.svg", "effects.svg"]
+    assert all((tmp_path / "all" / name).read_bytes() == content for name, content in written.items())
+
+
 @pytest.mark.parametrize("name", ["effects", "seeds", "gap", "cost", "main-effects", "classes"])
 def test_darkened_figure_is_the_figure_drawn_in_the_dark_theme(judgement, name):
     figure = all_figures(judgement)[name]
