@@ -37,6 +37,16 @@ def test_a_process_that_ends_leaves_nothing(system, tmp_path):
     assert list(system.iterdir()) == []
 
 
+@pytest.mark.parametrize("home", [None, "/proc/nowhere"], ids=["unset", "unwritable"])
+def test_a_missing_home_folder_is_no_noise_and_leaves_nothing(system, tmp_path, home):
+    environment = {n: v for n, v in os.environ.items() if n not in ("HOME", "XDG_CACHE_HOME", "WANDB_CACHE_DIR")}
+    environment |= {"PYTHONPATH": str(ROOT), "WANDB_DIR": str(tmp_path)} | ({"HOME": home} if home else {})
+    command = [sys.executable, "-m", "tests.support.wandb_cells", str(tmp_path / "cell"), 'end="done"']
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(system.iterdir()) == [] and not (tmp_path / ".wandb_cache").exists()
+
+
 def test_files_of_a_killed_process_are_in_one_folder_that_the_next_removes(system, tmp_path):
     run_process(tmp_path / "cell", "sigkill")
     left = list(system.iterdir())

@@ -25,20 +25,37 @@ _folders: dict[int, str] = {}
 def own_temporary_folder() -> Iterator[None]:
     """Create temporary files, of this process and of those it starts, in a folder of this process.
 
-    Only for wandb: torch keeps caches in the system's folder, for the next process.
+    Only for wandb: torch keeps caches in the system's folder, for the next process. The folder also replaces a user's
+    cache folder that is missing or cannot be written: wandb's helper would print its log instead, and make a cache in
+    the working folder.
     """
-    folder, system, variable = process_folder(), tempfile.tempdir, os.environ.get("TMPDIR")
+    folder, system = process_folder(), tempfile.tempdir
     if folder is None:
         yield
         return
-    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    names = ("TMPDIR",) if has_cache_folder() else ("TMPDIR", "XDG_CACHE_HOME")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ |= dict.fromkeys(names, folder)
+    tempfile.tempdir = folder
     try:
         yield
     finally:
         tempfile.tempdir = system
-        del os.environ["TMPDIR"]
-        if variable is not None:
-            os.environ["TMPDIR"] = variable
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+def has_cache_folder() -> bool:
+    """Return True if the user has a cache folder that can be written, as wandb's helper looks for it."""
+    home = os.environ.get("HOME")
+    place = os.environ.get("XDG_CACHE_HOME") or (home and os.path.join(home, ".cache"))
+    try:
+        os.makedirs(place or "", exist_ok=True)
+    except OSError:
+        return False
+    return os.access(str(place), os.W_OK | os.X_OK)
 
 
 def process_folder() -> str | None:
