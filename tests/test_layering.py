@@ -1,5 +1,6 @@
 """Imports obey the rooms: a room imports only ground files and rooms that come before it; no circle, no side door."""
 
+import ast
 import subprocess
 import sys
 
@@ -28,6 +29,9 @@ LIGHT = [
 FOLDERS = [*(f"vitsweep/{room}" for room in ROOMS), *(f"analysis/{room}" for room in ANALYSIS_ROOMS)]
 MAX_FILES_IN_A_ROOM = 12
 MAX_LINES_IN_A_FILE = 400
+MAX_LINES_IN_A_FUNCTION = 60
+LONG = {"vitsweep/train/fit.py:fit": 100}
+"""The training loop, which is read from top to bottom."""
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -93,6 +97,13 @@ def test_room_is_small_and_says_what_it_is_for(folder):
 @pytest.mark.parametrize("path", python_files("vitsweep", "analysis"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_file_is_short(path):
     assert len(path.read_text().splitlines()) <= MAX_LINES_IN_A_FILE
+
+
+@pytest.mark.parametrize("path", python_files("vitsweep", "analysis"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_are_short(path):
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    lines = {f"{path.relative_to(ROOT)}:{f.name}": f.end_lineno - f.lineno + 1 for f in functions}
+    assert not {name: n for name, n in lines.items() if n > LONG.get(name, MAX_LINES_IN_A_FUNCTION)}
 
 
 def test_light_modules_start_without_torch_and_wandb():

@@ -52,7 +52,7 @@ from vitsweep.train.checkpoint import (
     save_state,
 )
 from vitsweep.train.device import device_name, peak_gib
-from vitsweep.train.evaluate import evaluate, save_predictions, score
+from vitsweep.train.evaluate import Scores, evaluate, save_predictions, score
 from vitsweep.train.progress import make_progress
 from vitsweep.train.step import Setup, Step, Training, epoch_order, prepare, train_step
 from vitsweep.train.stop import Interrupted, StopSignals
@@ -255,10 +255,7 @@ def fit(
                 raise NonFiniteLoss(f"the training loss became {loss_sum} in epoch {epoch}")
 
             # 3. Validate, keep the best weights, write and log the row.
-            val = evaluate(setup.model, setup.data.val, setup.data, setup.precision, setup.evaluation_batch)
-            if val.loss < progress.best_loss:
-                weights = {name: tensor.detach().clone() for name, tensor in setup.model.state_dict().items()}
-                progress.best_epoch, progress.best_loss, progress.best_weights = epoch, val.loss, weights
+            val = validate(setup, progress, epoch)
             num_trained = setup.steps_per_epoch * setup.batch_size
             num_timed = num_trained - first_step * setup.batch_size
             row = {
@@ -285,6 +282,24 @@ def fit(
 
     # 4. Score the last and the best model once on every split, test included; save both.
     record.images_per_second = median([s for s in speeds if s] or [0.0]) or None
+    score_and_save(config, record, directory, setup, progress)
+    record.peak_gib = peak_gib(setup.device)
+    check_writable(directory)
+    for name, path, caption in draw_pictures(config, directory, setup):
+        tracker.image(name, path, caption)
+
+
+def validate(setup: Setup, progress: TrainingProgress, epoch: int) -> Scores:
+    """Score the validation images; keep the weights if their loss is the lowest so far."""
+    val = evaluate(setup.model, setup.data.val, setup.data, setup.precision, setup.evaluation_batch)
+    if val.loss < progress.best_loss:
+        weights = {name: tensor.detach().clone() for name, tensor in setup.model.state_dict().items()}
+        progress.best_epoch, progress.best_loss, progress.best_weights = epoch, val.loss, weights
+    return val
+
+
+def score_and_save(config: Config, record: Record, directory: Path, setup: Setup, progress: TrainingProgress) -> None:
+    """Fill in the record's metrics; write last.safetensors, best.safetensors and predictions.npz."""
     final, final_test = score(setup.model, setup.data, setup.precision, setup.evaluation_batch)
     save_model(directory / "last.safetensors", setup.model.state_dict(), config)
     best, best_test = final, final_test
@@ -294,10 +309,6 @@ def fit(
     save_model(directory / "best.safetensors", setup.model.state_dict(), config)
     save_predictions(directory, setup.data.test, final_test, best_test)
     record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}
-    record.peak_gib = peak_gib(setup.device)
-    check_writable(directory)
-    for name, path, caption in draw_pictures(config, directory, setup):
-        tracker.image(name, path, caption)
 
 
 def training_state(setup: Setup, progress: TrainingProgress, record: Record) -> dict:
