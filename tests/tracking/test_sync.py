@@ -196,6 +196,20 @@ def test_a_rebuilt_artifact_is_sent_through_a_link_to_the_study(server, tmp_path
     assert [artifact.state for artifact in server.answers.artifacts.values()] == ["COMMITTED"]
 
 
+def test_an_artifact_without_a_record_is_sent_from_the_folder_that_names_it(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = {"tracker": {"project": "shelf", "artifacts": True}}
+    run_cell(Path("study/cell"), make_record(config=config), artifacts=True)
+    release_service()
+    Path("study/cell/record.json").unlink()
+    monkeypatch.chdir(tmp_path / "study")
+    assert sync(tmp_path / "study") == 1 and server.runs == {}
+    assert "best.safetensors of its artifact is not there; start in the folder" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert sync(tmp_path / "study") == 0
+    assert [artifact.state for artifact in server.answers.artifacts.values()] == ["COMMITTED"]
+
+
 def test_a_cell_that_is_being_trained_is_skipped(server, study, capsys):
     with CellLock(study / "arm/seed=0") as lock:
         assert lock.acquire()

@@ -72,6 +72,7 @@ def test_folder_of_a_live_process_stays(system):
     assert folder.exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # of Python 3.12, with wandb's threads
 def test_a_fork_leaves_its_parents_folder(system):
     with own_temporary_folder():
         folder = Path(tempfile.gettempdir())

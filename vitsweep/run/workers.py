@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import warnings
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -145,7 +146,10 @@ def send_signal(pid: int | None, signum: int) -> None:
 def fork_worker(connection: Connection, directory: Path, cell_ids: list[str], retry: bool, slot: Slot) -> int:
     """Fork a worker; return its process id in the server, never return in the worker."""
     server = os.getpid()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of any thread, such as those of torch; the server has run no parallel code.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         connection.close()
         run_worker(server, directory, cell_ids, retry, slot)

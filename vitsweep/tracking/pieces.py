@@ -106,8 +106,13 @@ def can_send_as_is(piece: Piece) -> bool:
 
     Sending the original keeps the machine's load and the real times, which the record does not have. The file of an
     online run is never sent as it is: wandb would append it to the server's run, and rows would arrive twice.
+
+    Raises:
+        FileNotFoundError: a run without a record, which cannot be rebuilt, lacks a file of its artifact.
     """
     if piece.record is None:
+        if lost := next((name for name in read_run_file(piece.path).artifact_paths if not Path(name).exists()), None):
+            raise FileNotFoundError(f"{lost} of its artifact is not there; start in the folder of the training command")
         return True
     if piece.is_deleted or not piece.path.parent.name.startswith("offline-") or missing_part(piece):
         return False
