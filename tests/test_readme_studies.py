@@ -16,7 +16,7 @@ from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.paths import conf_dir
 from vitsweep.study.estimate import arm_costs
 from vitsweep.study.plan import Plan
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 from vitsweep.study.power import detectable_effect
 
 STUDIES = ["readme", "readme_small", "readme_small_augmented"]

@@ -25,7 +25,7 @@ from hydra.core.global_hydra import GlobalHydra  # noqa: E402
 from vitsweep.config.composer import Composer  # noqa: E402
 from vitsweep.config.hydra import VERSION_BASE, register  # noqa: E402
 from vitsweep.paths import conf_dir  # noqa: E402
-from vitsweep.study.planner import build_plan  # noqa: E402
+from vitsweep.study.plan_builder import build_plan  # noqa: E402
 from vitsweep.study.record import read_record  # noqa: E402
 
 RUN = Path(__file__).resolve().parents[2] / "run.py"

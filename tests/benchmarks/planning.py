@@ -36,7 +36,7 @@ from hydra.core.global_hydra import GlobalHydra
 from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import VERSION_BASE, register
 from vitsweep.paths import conf_dir
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 register()
 with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
     plan = build_plan(sys.argv[1:], Composer(GlobalHydra.instance().config_loader(), "config"))

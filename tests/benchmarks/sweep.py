@@ -28,8 +28,8 @@ from vitsweep.config.schema import Config, ModelConfig, RecipeConfig
 from vitsweep.errors import ConfigError
 from vitsweep.model.cost import count_parameters, flops_per_image
 from vitsweep.train.device import device_name, peak_gib, pick_device, pick_precision
-from vitsweep.train.pack import PackedStep
 from vitsweep.train.step import Step, train_step
+from vitsweep.train.train_pack import PackedStep
 from vitsweep.train.trial.steps import trial_step
 
 MODELS = {

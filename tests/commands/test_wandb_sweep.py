@@ -12,7 +12,7 @@ import yaml
 from tests.support.wandb_agents import agent_command, run_sweep
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
-from vitsweep.commands.arguments import make_composer, make_study_parser
+from vitsweep.commands.command_arguments import make_composer, make_study_parser
 from vitsweep.commands.wandb_cell import find_cell, tuned_cell
 from vitsweep.run.worker import train_cell
 from vitsweep.study.plan import read_plan

@@ -17,7 +17,7 @@ from vitsweep.config.model_schema import DROPOUT_PLACES
 from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 
 GROUPS = [
     "model",

@@ -18,7 +18,7 @@ from vitsweep.config.suggestions import NOT_HERE, OTHER_NAMES, known_keys
 from vitsweep.errors import UserError
 from vitsweep.paths import conf_dir
 from vitsweep.run import sweep
-from vitsweep.study.planner import plan_and_directory
+from vitsweep.study.plan_builder import plan_and_directory
 from vitsweep.train.trial import probe
 
 NUM_LISTS = int(os.environ.get("VITSWEEP_FUZZ", "300"))

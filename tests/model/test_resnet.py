@@ -26,8 +26,8 @@ from vitsweep.study.record import Record, write_record
 from vitsweep.train.checkpoint import save_model
 from vitsweep.train.evaluate import evaluate
 from vitsweep.train.optim import make_optimizer
-from vitsweep.train.pack import PackedStep
 from vitsweep.train.step import Step, train_step
+from vitsweep.train.train_pack import PackedStep
 from vitsweep.train.trial.steps import random_images, trial_setup
 
 ARM = ModelConfig(name="resnet", num_hidden_layers=12)

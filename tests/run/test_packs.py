@@ -31,7 +31,7 @@ from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import Cell, read_plan
 from vitsweep.study.record import read_record
 from vitsweep.study.status import CellStatus, cell_statuses
-from vitsweep.train import pack
+from vitsweep.train import train_pack
 
 
 def make_cell(number: int = 0, **changes: object) -> Cell:
@@ -287,9 +287,9 @@ def test_ended_cell_is_not_running_while_its_pack_trains(vitsweep_main, small, m
     cells = read_plan(directory).cells
     for cell in cells:
         (directory / cell.id / "record.json").unlink()
-    seen, real = [], pack.PackedStep.run_steps
+    seen, real = [], train_pack.PackedStep.run_steps
     monkeypatch.setattr(
-        pack.PackedStep,
+        train_pack.PackedStep,
         "run_steps",
         lambda self, steps: (
             seen.append([now.status for now in cell_statuses(directory, cells, LivenessCheck())]) or real(self, steps)

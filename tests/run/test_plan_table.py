@@ -38,7 +38,7 @@ from vitsweep.study.estimate import (
     study_power,
 )
 from vitsweep.study.plan import write_plan
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 from vitsweep.train.checkpoint import save_model, save_state
 from vitsweep.train.optim import make_optimizer
 

@@ -13,7 +13,7 @@ from vitsweep.run.progress_table import LiveProgress, LogProgress, duration, fin
 from vitsweep.study.plan import new_record
 from vitsweep.study.record import METRIC_NAMES, append_row
 from vitsweep.study.status import CellStatus
-from vitsweep.train.progress import BarProgress
+from vitsweep.train.epoch_progress import BarProgress
 
 METRICS = {"final": dict.fromkeys(METRIC_NAMES, 0.25)}
 

@@ -239,7 +239,7 @@ def test_read_only_directory_is_one_sentence(sweep, training, monkeypatch):
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system", "outputs/lr")
 
-    monkeypatch.setattr("vitsweep.study.planner.write_plan", refuse)
+    monkeypatch.setattr("vitsweep.study.plan_builder.write_plan", refuse)
     code, _, err = sweep()
     assert code == 2 and "cannot be written (Read-only file system)" in err and "Traceback" not in err
 

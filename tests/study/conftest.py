@@ -11,7 +11,7 @@ from vitsweep.commands import plan as price
 from vitsweep.config.composer import Composer
 from vitsweep.errors import ConfigError
 from vitsweep.study.plan import Plan
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 
 
 @pytest.fixture(scope="module")

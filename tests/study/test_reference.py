@@ -16,7 +16,7 @@ from vitsweep.config.convert import config_hash, from_dict
 from vitsweep.config.hydra import make_loader
 from vitsweep.run.worker import train_cell
 from vitsweep.study.plan import CELLS_PATTERN, CellId, write_plan
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 from vitsweep.study.record import METRICS_NAME, PREDICTIONS_NAME, RECORD_NAME, read_record
 from vitsweep.tracking.run import run_id
 

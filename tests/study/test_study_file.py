@@ -11,7 +11,7 @@ import yaml
 from tests.support.small_studies import THREE
 from vitsweep.commands import plan as price
 from vitsweep.errors import ConfigError
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 
 REFUSED = {
     "design": (

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.small_studies import arms, configs
 from vitsweep.errors import ConfigError
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 
 
 def test_override_beside_a_study_acts_on_all_arms(plan):

@@ -103,7 +103,7 @@ def module(name: str, **contents: Any) -> types.ModuleType:
 
 if __name__ == "__main__":
     sys.modules["vitsweep.train.fit"] = module("vitsweep.train.fit", run_cell=run_cell)
-    sys.modules["vitsweep.train.pack"] = module("vitsweep.train.pack", run_pack=run_pack)
+    sys.modules["vitsweep.train.train_pack"] = module("vitsweep.train.train_pack", run_pack=run_pack)
     sys.modules["vitsweep.run.pack_size"] = module("vitsweep.run.pack_size", choose_size=choose_size)
     sys.modules["vitsweep.train.checkpoint"] = module("vitsweep.train.checkpoint", drop_state=lambda folder: None)
     worker.from_dict = lambda values: values

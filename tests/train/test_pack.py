@@ -17,11 +17,11 @@ from vitsweep.config.convert import config_hash, to_dict, validate
 from vitsweep.config.schema import Config, DataConfig, ModelConfig, RecipeConfig, TrackerConfig
 from vitsweep.model import cpu_ops
 from vitsweep.study.record import Record, read_record, read_rows
-from vitsweep.train import pack, pack_dropout
+from vitsweep.train import pack_dropout, train_pack
 from vitsweep.train.fit import run_cell
-from vitsweep.train.pack import PackedStep, run_pack
 from vitsweep.train.step import Step, prepare
 from vitsweep.train.stop import Interrupted
+from vitsweep.train.train_pack import PackedStep, run_pack
 from vitsweep.train.trial.steps import trial_step
 
 TINY = {"patch_size": 16, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
@@ -130,7 +130,7 @@ def test_cell_that_diverges_is_frozen_and_its_neighbours_go_on(tmp_path):
 
 def stopping(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Send this process a SIGTERM when a pack has taken so many steps."""
-    real, taken = pack.PackedStep.run_steps, []
+    real, taken = train_pack.PackedStep.run_steps, []
 
     def take(self, steps):
         taken.append(steps)
@@ -138,7 +138,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self, steps)
 
-    monkeypatch.setattr(pack.PackedStep, "run_steps", take)
+    monkeypatch.setattr(train_pack.PackedStep, "run_steps", take)
 
 
 def test_pack_that_is_stopped_goes_on_in_every_cell(tmp_path, monkeypatch):
@@ -171,7 +171,7 @@ def test_cells_at_different_steps_go_on_together(tmp_path, monkeypatch):
 
 def failing_above(monkeypatch: pytest.MonkeyPatch, size: int, error: Exception) -> list[int]:
     """Passes of more cells than `size` raise; returns the numbers of cells in the passes that were tried."""
-    real, tried = pack.PackedStep.forward_backward, []
+    real, tried = train_pack.PackedStep.forward_backward, []
 
     def passes(self, steps):
         tried.append(len(steps))
@@ -179,7 +179,7 @@ def failing_above(monkeypatch: pytest.MonkeyPatch, size: int, error: Exception) 
             raise error
         return real(self, steps)
 
-    monkeypatch.setattr(pack.PackedStep, "forward_backward", passes)
+    monkeypatch.setattr(train_pack.PackedStep, "forward_backward", passes)
     return tried
 
 
@@ -204,14 +204,14 @@ def test_pack_that_vmap_does_not_know_is_trained_apart(tmp_path, monkeypatch, ca
 
 def test_error_of_one_cell_is_its_own(tmp_path, monkeypatch):
     """Whatever its optimizer raises, the other cell ends well."""
-    real = pack.update_weights
+    real = train_pack.update_weights
 
     def update(setup, config, *rest):
         if config.seed == 1:
             raise RuntimeError("the fan fell off")
         real(setup, config, *rest)
 
-    monkeypatch.setattr(pack, "update_weights", update)
+    monkeypatch.setattr(train_pack, "update_weights", update)
     folder = trained_together(tmp_path, [make_config(seed=0), make_config(seed=1)])
     records = [read_record(folder / name) for name in ("0", "1")]
     assert [record.status for record in records] == ["done", "failed"]
@@ -241,7 +241,7 @@ def test_record_keeps_the_packs_that_a_cell_was_continued_from(tmp_path, monkeyp
 def test_speed_of_a_cell_is_the_pace_of_its_pack(tmp_path, monkeypatch):
     """Every step is said to take two seconds: 18 images of each of three cells in two seconds."""
     clock = iter(range(0, 10**6, 2))
-    monkeypatch.setattr(pack, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
+    monkeypatch.setattr(train_pack, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
     folder = trained_together(tmp_path, [make_config(seed=seed) for seed in range(3)])
     assert [read_record(folder / str(n)).images_per_second for n in range(3)] == [27.0, 27.0, 27.0]
 
@@ -256,15 +256,15 @@ def test_time_of_a_pack_is_shared_among_its_cells(tmp_path, monkeypatch):
 
 def test_images_are_read_once_for_all_cells(tmp_path, monkeypatch):
     calls = []
-    real = pack.load_data
-    monkeypatch.setattr(pack, "load_data", lambda config: calls.append(config) or real(config))
+    real = train_pack.load_data
+    monkeypatch.setattr(train_pack, "load_data", lambda config: calls.append(config) or real(config))
     trained_together(tmp_path, [make_config(seed=seed, epochs=1) for seed in range(3)])
     assert len(calls) == 1
 
 
 def test_what_is_dropped_is_made_once_for_a_set_of_cells(tmp_path, monkeypatch):
-    calls, real = [], pack.make_pack_dropout
-    monkeypatch.setattr(pack, "make_pack_dropout", lambda *given: calls.append(given) or real(*given))
+    calls, real = [], train_pack.make_pack_dropout
+    monkeypatch.setattr(train_pack, "make_pack_dropout", lambda *given: calls.append(given) or real(*given))
     trained_together(tmp_path, [make_config(seed=0), make_config(seed=1, dropout=0.1)])
     assert len(calls) == 1
 

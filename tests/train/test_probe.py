@@ -11,7 +11,7 @@ from vitsweep.config.convert import to_dict
 from vitsweep.model.vit import ViT
 from vitsweep.run.plan_table import cell_hours, epoch_seconds
 from vitsweep.study.estimate import arm_costs
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 from vitsweep.train.step import train_step
 from vitsweep.train.trial import probe
 from vitsweep.train.trial.probe import NUM_STEPS, WARMUP_STEPS, ProbeResult, probe_plan, shape_key

@@ -10,7 +10,7 @@ import logging
 import re
 from pathlib import Path
 
-from vitsweep.commands.arguments import parse_directory
+from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.config.schema import SweepConfig
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.files import remove_temporaries

@@ -3,11 +3,11 @@
 Prints the same table as sweep.dry_run=true. Imports torch only with sweep.probe=true, which times a few real steps.
 """
 
-from vitsweep.commands.arguments import make_study_parser, parse_study_arguments
+from vitsweep.commands.command_arguments import make_study_parser, parse_study_arguments
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.messages import user_errors
 from vitsweep.run.plan_table import print_plan
-from vitsweep.study.planner import plan_and_directory
+from vitsweep.study.plan_builder import plan_and_directory
 
 
 def main(arguments: list[str]) -> int:

@@ -6,7 +6,7 @@ attention maps no longer work. Never removes state.pt, from which an interrupted
 
 from pathlib import Path
 
-from vitsweep.commands.arguments import parse_directory
+from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.errors import UserError
 from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import require_plan

@@ -9,7 +9,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vitsweep.commands.arguments import parse_directory
+from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.errors import UserError
 from vitsweep.study.locks import (
     LOCK_NAME,

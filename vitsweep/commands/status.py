@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from vitsweep.commands.arguments import parse_directory
+from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.errors import UserError, printable
 from vitsweep.run.progress_table import table_console
 from vitsweep.study.locks import STALE_SECONDS, LivenessCheck, age_text, describe_owner, seconds_since_heartbeat

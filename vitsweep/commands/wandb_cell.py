@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vitsweep.commands.arguments import make_composer, make_study_parser, parse_study_arguments
+from vitsweep.commands.command_arguments import make_composer, make_study_parser, parse_study_arguments
 from vitsweep.commands.search_space import (
     CELL_KEY,
     compose_sweep_directory,
@@ -30,7 +30,7 @@ from vitsweep.run.worker import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import CELLS_PATTERN, Cell, Plan, read_plan
-from vitsweep.study.planner import freeze_plan, override_seeds, plan_and_directory
+from vitsweep.study.plan_builder import freeze_plan, override_seeds, plan_and_directory
 from vitsweep.study.record import read_record
 from vitsweep.tracking.client import make_settings
 from vitsweep.tracking.pieces import replay_for_agent, tracker_config

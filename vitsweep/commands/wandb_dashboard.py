@@ -15,12 +15,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vitsweep.commands.arguments import make_composer, make_study_parser, parse_study_arguments
+from vitsweep.commands.command_arguments import make_composer, make_study_parser, parse_study_arguments
 from vitsweep.config.messages import user_errors
 from vitsweep.errors import UserError
 from vitsweep.files import write_json
 from vitsweep.study.plan import Plan
-from vitsweep.study.planner import plan_and_directory
+from vitsweep.study.plan_builder import plan_and_directory
 from vitsweep.tracking.client import describe_error
 from vitsweep.tracking.mode import NO_KEY, has_key, is_reachable, server_url
 from vitsweep.tracking.pieces import tracker_config

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from vitsweep.commands.arguments import (
+from vitsweep.commands.command_arguments import (
     make_composer,
     make_study_parser,
     parse_study_arguments,
@@ -33,7 +33,7 @@ from vitsweep.config.messages import user_errors
 from vitsweep.config.overrides import override_key, sweep_name
 from vitsweep.errors import ConfigError
 from vitsweep.study.plan import Plan
-from vitsweep.study.planner import freeze_plan, plan_and_directory
+from vitsweep.study.plan_builder import freeze_plan, plan_and_directory
 from vitsweep.tracking.pieces import tracker_config
 
 METHODS = ("grid", "bayes", "random")

@@ -19,8 +19,8 @@ from vitsweep.config.schema import Config
 from vitsweep.model.cost import training_bytes
 from vitsweep.run.packs import PackMeasurement, program_key, read_packs, save_measurement
 from vitsweep.train.device import device_name, pick_device
-from vitsweep.train.pack import PackedStep, is_out_of_memory
 from vitsweep.train.step import Step
+from vitsweep.train.train_pack import PackedStep, is_out_of_memory
 from vitsweep.train.trial.steps import trial_step
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from vitsweep.run.workers import worker_environment
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import CELLS_PATTERN, Cell, Plan, read_plan
-from vitsweep.study.planner import build_plan, freeze_plan, refuse
+from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 from vitsweep.tracking.temporary import remove_stale_folders
 from vitsweep.train.stop import StopSignals

@@ -136,7 +136,7 @@ def train_together(records: dict[str, Record], directory: Path, release: Callabl
         except (UserError, SystemExit) as error:  # LockLost, too
             errors = [error]
     elif cells:
-        from vitsweep.train.pack import run_pack
+        from vitsweep.train.train_pack import run_pack
 
         for _, _, folder in cells[1:]:
             refer_to_log(folder, cells[0][2])

@@ -52,8 +52,8 @@ from vitsweep.train.checkpoint import (
     save_state,
 )
 from vitsweep.train.device import device_name, peak_gib
+from vitsweep.train.epoch_progress import make_progress
 from vitsweep.train.evaluate import Scores, evaluate, save_predictions, score
-from vitsweep.train.progress import make_progress
 from vitsweep.train.step import Setup, Step, Training, epoch_order, prepare, train_step
 from vitsweep.train.stop import Interrupted, StopSignals
 

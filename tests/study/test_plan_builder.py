@@ -14,7 +14,7 @@ from tests.support.small_studies import arms, configs
 from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.paths import conf_dir
-from vitsweep.study.planner import build_plan
+from vitsweep.study.plan_builder import build_plan
 
 
 def test_study_of_the_issue_is_five_arms_and_two_seeds(plan):
