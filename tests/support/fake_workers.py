@@ -31,7 +31,7 @@ def run_cell(config: Any, record: Record, folder: Path) -> Record:
 
 
 def run_pack(cells: list[tuple[Any, Record, Path]], release: Callable[[int], None]) -> list[BaseException | None]:
-    """Imitate train.pack.run_pack as far as records show it: a crash ends all cells of the pack."""
+    """Imitate train.train_pack.run_pack as far as records show it: a crash ends all cells of the pack."""
     for _, record, folder in cells:
         begin(record, folder)
     for _, record, folder in sorted(cells, key=lambda cell: not is_deadly(cell[1])):
