@@ -113,7 +113,7 @@ def crowded(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("place", ["checkout", "wheel"])
+@pytest.mark.parametrize("place", [pytest.param("checkout", marks=pytest.mark.slow), "wheel"])  # 36 s each
 def test_sweep_report_and_verify_run_beside_a_users_own_analysis_tests_and_conf(crowded, installed, tiny, place):
     path = installed if place == "wheel" else ROOT
     code = "import vitsweep.cli as c; print(c.__file__, c.conf_dir())"

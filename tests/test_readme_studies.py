@@ -51,7 +51,7 @@ def test_readme_study_states_five_claims_whose_arms_it_has(plans, name):
     assert len(plan.claims) == 5
     levels = {row["arm"]: row["levels"] for row in plan.arms}
     roles = {row["arm"]: row["role"] for row in plan.arms}
-    selection = SimpleNamespace(arms=arms(plan), levels=levels, roles=roles, baseline=plan.baseline)
+    selection = SimpleNamespace(arms=arms(plan), levels=levels, roles=roles, baseline=plan.baseline, unplanned=list)
     for claim in (c for c in plan.claims if c.get("testable", True)):
         assert not claim_error(claim)
         assert all(find_arm(arm, selection) for arm in claimed_arms(claim)), claim

@@ -111,7 +111,7 @@ def single_cell(config: Config, directory: Path) -> tuple[Config, Record]:
         raise ConfigError(["study=...  is planned by -m and vitsweep's sweeper; leave hydra.mode out"])
     refuse_configured_study(config)
     overrides = list(HydraConfig.get().overrides.task)
-    config = FingerprintFiller(lambda: [directory])(config)
+    config = FingerprintFiller(lambda: directory)(config)
     record = Record(
         study="single",
         role="baseline",

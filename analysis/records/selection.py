@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from vitsweep.study.arms import differences, written_settings
+from vitsweep.study.arms import FINGERPRINT, IMAGE_FORM, differences, written_settings
 
 from .comparable import (
     LEFT_OUT,
@@ -236,6 +236,8 @@ def _changes(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, s
 
 def _difference(config: dict[str, Any], baseline: dict[str, Any]) -> str:
     keys = differences(baseline, config)
+    if IMAGE_FORM.intersection(keys):
+        keys.pop(FINGERPRINT, None)  # it follows
     return ", ".join(
         f"{key.split('.')[-1]} {_effective_value(baseline, key)} -> {_effective_value(config, key)}" for key in keys
     )
@@ -244,6 +246,8 @@ def _difference(config: dict[str, Any], baseline: dict[str, Any]) -> str:
 def _effective_value(config: dict[str, Any], key: str) -> Any:
     """Return a field's value; for a dropout place without one (null) the common rate."""
     value = config.get(key)
+    if key == FINGERPRINT:
+        return str(value or "")[:8] or "not stated"
     if value is None and key.endswith("_dropout_prob"):
         value = config.get("model.hidden_dropout_prob")
     return "null" if value is None else value

@@ -120,8 +120,11 @@ def to_cells(runs: list[RemoteRun], place: str) -> WandbCells:
         problems.append(f"Left out {', '.join(foreign)}: no cell of vitsweep, or killed before it sent its settings.")
     best: dict[str, tuple[tuple, Record, list[dict]]] = {}
     own = [run for run in runs if run.is_cell]
+    records = {run.id: rebuild_record(run) for run in own}
+    own, left_out = one_sweep(own, records)
+    problems += left_out
     for run in own:
-        record = rebuild_record(run)
+        record = records[run.id]
         key = str(CellId.of(record.arm, record.config_hash, record.seed))
         rank = (record.status == "done", len(run.epochs), record.finished)
         if key not in best or rank > best[key][0]:
@@ -130,3 +133,19 @@ def to_cells(runs: list[RemoteRun], place: str) -> WandbCells:
         problems.append(f"{len(own) - len(best)} runs repeat a cell; the most complete run of each is used.")
     cells = [(cell, record, rows) for cell, (_, record, rows) in sorted(best.items())]
     return WandbCells(cells=cells, plan=rebuild_plan(own), problems=problems)
+
+
+def one_sweep(runs: list[RemoteRun], records: dict[str, Record]) -> tuple[list[RemoteRun], list[str]]:
+    """Keep the runs of the sweep that has most, if people ran one study each; with a sentence about the others.
+
+    Sweeps that share no cell are parts of one study, such as agents without a common directory: all are kept.
+    """
+    cells: dict[str, set[tuple]] = {}
+    for record in records.values():
+        cells.setdefault(record.sweep_id, set()).add((record.arm, record.config_hash, record.seed))
+    if len(cells) < 2 or sum(map(len, cells.values())) == len(set().union(*cells.values())):
+        return runs, []
+    main = max(sorted(cells), key=lambda sweep: len(cells[sweep]))
+    kept = [run for run in runs if records[run.id].sweep_id == main]
+    note = f"{len(cells)} sweeps have this name: {len(runs) - len(kept)} runs that are not of the largest are left out."
+    return kept, [note]

@@ -158,13 +158,19 @@ def _resampled_interval(difference_SN: np.ndarray, mean_DS: np.ndarray, rng: np.
     drawn_D = np.take_along_axis(mean_DS, chosen_DS, 1).mean(axis=1)
     seed, image, rest = variance_parts(difference_SN)
     variance = max(drawn_D.var(ddof=1) - 2 * rest, seed, image)
-    return two_way_interval(float(difference_SN.mean(dtype=np.float64)), variance, seed, image, S, N)
+    mean = float(difference_SN.mean(dtype=np.float64))
+    _, low, high = two_way_interval(mean, variance, seed, image, S, N)
+    return mean, float(low), float(high)
 
 
-def two_way_interval(
-    mean: float, variance: float, seed: float, image: float, S: int, N: int
-) -> tuple[float, float, float]:
-    """Return the mean and a t interval of the given variance, with Satterthwaite's degrees of freedom."""
+def two_way_interval(mean: Any, variance: Any, seed: Any, image: Any, S: int, N: int) -> tuple[Any, Any, Any]:
+    """Return the mean and a t interval of the given variance, with Satterthwaite's degrees of freedom.
+
+    Args:
+        mean: difference in percent points, a number or an array; variance, seed and image: of the same shape.
+        S: number of seeds.
+        N: number of images.
+    """
     spread = np.asarray(variance, float)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = spread**2 / (np.square(seed) / max(S - 1, 1) + np.square(image) / (N - 1))
@@ -174,7 +180,7 @@ def two_way_interval(
         half = np.maximum(half, stats.t_bound(S) * np.sqrt(seed))
     # Without any variance there is nothing to build an interval on.
     half = np.where(spread > 0, half, np.nan)
-    return mean, float(mean - half), float(mean + half)
+    return mean, mean - half, mean + half
 
 
 def variance_parts(difference_SN: np.ndarray) -> tuple[float, float, float]:

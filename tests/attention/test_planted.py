@@ -14,6 +14,8 @@ from vitsweep.data.augment import augment, normalize
 from vitsweep.data.shapes import make_shapes
 from vitsweep.model.vit import ViT
 
+pytestmark = pytest.mark.slow  # trains for 30 s; rollout and its measures have references of their own
+
 HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 STEPS, BATCH, TEST_IMAGES = 320, 48, 500
 

@@ -38,6 +38,7 @@ def go_on(sweep: Path, shift: float) -> None:
 def copies(tmp_path, monkeypatch) -> tuple[Path, Path]:
     """A study and its copy, both continued, with different results."""
     monkeypatch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
+    monkeypatch.setattr("vitsweep.analysis.verify.save_svg", lambda figure, folder: "<svg></svg>")
     one = make_half(tmp_path)
     other = Path(shutil.copytree(one, tmp_path / "other" / "study"))
     go_on(one, 0.0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from vitsweep.study.record import read_record, write_record
 from vitsweep.tracking.run import run_id
 
 CLASSES = ["a", "b"]
+QUIET = ["~hydra.callbacks.report"]  # drawing takes most of the time
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def own(tiny: list[str]) -> list[str]:
 
 
 def sweep_words(own: list[str], root: str, *more: str) -> list[str]:
-    sweep = ["hydra.sweep.dir=sweep", "sweep.isolate=none", "sweep.check=false", "recipe.lr=1e-3,2e-3"]
+    sweep = [*QUIET, "hydra.sweep.dir=sweep", "sweep.isolate=none", "sweep.check=false", "recipe.lr=1e-3,2e-3"]
     return ["-m", *own, *sweep, f"data.root={root}", *more]
 
 
@@ -92,7 +94,7 @@ def test_image_moved_to_another_class_makes_another_baseline(vitsweep_main, own,
 
 
 def test_two_folders_are_two_arms(vitsweep_main, own, folders):
-    words = ["-m", *own, "hydra.sweep.dir=sweep", "sweep.isolate=none", f"data.root={folders[0]},{folders[1]}"]
+    words = ["-m", *own, *QUIET, "hydra.sweep.dir=sweep", "sweep.isolate=none", f"data.root={folders[0]},{folders[1]}"]
     assert vitsweep_main(*words)[0] == 0
     found = records("sweep")
     assert [record.arm for record in found] == ["baseline", "root=cars"]
@@ -138,3 +140,55 @@ def test_renamed_sweep_is_done_already(vitsweep_main, own, folders):
     words = sweep_words(own, folders[0], "hydra.sweep.dir=renamed")
     assert vitsweep_main(*words)[0] == 0
     assert [json.dumps(vars(record), sort_keys=True) for record in records("renamed")] == before
+
+
+def test_old_sweep_that_was_interrupted_keeps_the_cells_that_it_planned(vitsweep_main, own, folders):
+    words = [
+        "-m",
+        *own,
+        *QUIET,
+        "hydra.sweep.dir=sweep",
+        "sweep.isolate=none",
+        "sweep.check=false",
+        f"data.root={folders[0]}",
+    ]
+    assert vitsweep_main(*words, "model.image_size=32,64")[0] == 0
+    without_fingerprints(Path("sweep"))
+    (untrained,) = Path("sweep").glob("image_size=64-*/seed=0")
+    shutil.rmtree(untrained)
+    planned = {cell.id for cell in read_plan(Path("sweep")).cells}
+    assert extend.main(["sweep", "seeds=1", "--plan"]) == 0
+    assert vitsweep_main(*words, "model.image_size=32,64")[0] == 0
+    assert {cell.id for cell in read_plan(Path("sweep")).cells} == planned
+    assert len(records("sweep")) == 2
+
+
+def test_old_plan_without_a_result_keeps_its_cells(vitsweep_main, own, folders):
+    vitsweep_main(*sweep_words(own, folders[0]))
+    without_fingerprints(Path("sweep"))
+    planned = [cell.id for cell in read_plan(Path("sweep")).cells]
+    for cell in planned:
+        shutil.rmtree(Path("sweep") / cell)
+    assert vitsweep_main(*sweep_words(own, folders[0]))[0] == 0
+    assert [cell.id for cell in read_plan(Path("sweep")).cells] == planned
+
+
+def test_finished_sweep_whose_images_are_gone_is_done_already(vitsweep_main, own, folders):
+    vitsweep_main(*sweep_words(own, folders[0]))
+    shutil.rmtree(folders[0])
+    assert vitsweep_main(*sweep_words(own, folders[0]))[0] == 0
+    assert len(records("sweep")) == 2
+
+
+def test_folder_and_size_are_named_together(vitsweep_main, own, folders):
+    both = f"data.root={folders[0]},{folders[1]}"
+    words = ["-m", *own, "hydra.sweep.dir=sweep", "sweep.dry_run=true", both, "model.image_size=32,64"]
+    out = vitsweep_main(*words)[1]
+    assert "root=cars+image_size=64" in out and "root=cars+image_size=32" in out
+
+
+def test_folders_of_other_sizes_are_compared_without_a_warning(vitsweep_main, own, folders, tmp_path):
+    larger = write_folders(tmp_path / "larger", make_pixels(train=20, test=4, classes=CLASSES))
+    words = ["-m", *own, *QUIET, "hydra.sweep.dir=sweep", "sweep.isolate=none", f"data.root={folders[0]},{larger}"]
+    code, out, err = vitsweep_main(*words)
+    assert code == 0 and "which none of its keys should" not in out + err

@@ -77,6 +77,7 @@ def test_engine_trains_every_cell_once(small, tmp_path, engine):
     assert all((SWEEP / cell.id / "run.log").stat().st_size for cell in read_plan(SWEEP).cells)
 
 
+@pytest.mark.slow  # 17 s: two real commands with their processes; the chaos tests start many
 def test_two_commands_at_once_share_the_work(small):
     environment = worker_environment() | {"OMP_NUM_THREADS": "1"}
     starts = [subprocess.Popen(command(small), stdout=subprocess.PIPE, env=environment) for _ in range(2)]

@@ -8,10 +8,10 @@ import pytest
 
 from vitsweep.config.convert import config_hash
 from vitsweep.config.overrides import affects_result, is_swept, single_name, slug, sweep_name
-from vitsweep.config.schema import Config, StudyConfig
+from vitsweep.config.schema import Config, DataConfig, StudyConfig
 from vitsweep.errors import ConfigError, RecordError
-from vitsweep.study.arms import study_arms, sweep_arms
-from vitsweep.study.design import arm_specs, parse_factors
+from vitsweep.study.arms import named_arms, study_arms, sweep_arms
+from vitsweep.study.design import ArmSpec, arm_specs, parse_factors
 from vitsweep.study.plan import CellId, claims_hash, extend_plan, make_plan, plan_hash, read_plan, write_plan
 
 PATCHES = {"model.patch_size": ["model.patch_size=4", "model.patch_size=8"]}
@@ -98,6 +98,23 @@ def test_plan_that_is_foreign_is_refused(tmp_path, content):
     (tmp_path / "plan.json").write_text(content)
     with pytest.raises(RecordError, match="plan.json"):
         read_plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [("/home/alice/cars", "images=cars"), ("~/my data/cars+5", "images=cars+5"), ("C:\\\\cars", "images=cars")],
+)
+def test_name_of_an_arm_on_other_images_has_no_path(level, name):
+    configs = [Config(), Config(data=DataConfig(fingerprint="a" * 64))]
+    specs = [ArmSpec(levels={}, overrides=()), ArmSpec(levels={"images": level}, overrides=(f"data.root={level}",))]
+    assert named_arms(specs, configs)[1].name == name
+
+
+def test_extended_plan_keeps_the_fields_of_a_newer_version(tmp_path):
+    old = plan()
+    old.cells[0].newer, old.arms[0]["price"] = {"owner": "a"}, 3
+    merged = extend_plan(old, plan(seeds=(0, 1, 2)), tmp_path)
+    assert merged.cells[0].newer == {"owner": "a"} and merged.arms[0]["price"] == 3
 
 
 def test_plan_extends_by_seeds_and_arms(tmp_path):

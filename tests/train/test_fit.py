@@ -179,7 +179,10 @@ def test_directory_of_another_cell_is_refused(vitsweep_main, tiny, trained):
     assert code == 2 and "holds another cell (" in err and "hydra.run.dir=" in err and "Traceback" not in err
 
 
-@pytest.mark.parametrize("signum, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    "signum, code",
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],  # 15 s each
+)
 def test_signal_saves_and_the_same_command_goes_on(vitsweep_main, tiny, tmp_path, signum, code):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     overrides = [*tiny, f"recipe.epochs={EPOCHS}"]

@@ -29,7 +29,7 @@ from vitsweep.errors import ConfigError
 from vitsweep.run.worker import LOG_FORMAT, LOG_NAME, NO_SPACE, REFUSED, NoSpace, train_cell
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import CellLock, LivenessCheck
-from vitsweep.study.plan import CELLS_PATTERN, Cell, Plan, read_plan
+from vitsweep.study.plan import Cell, Plan, read_plan
 from vitsweep.study.plan_builder import freeze_plan, override_seeds, plan_and_directory
 from vitsweep.study.record import read_record
 from vitsweep.tracking.client import make_settings
@@ -41,7 +41,7 @@ from vitsweep.train.stop import Interrupted
 log = logging.getLogger(__name__)
 
 REFUSAL_SECONDS = 10.0
-WRITE_AGAIN = "write the sweep file again: python -m vitsweep wandb sweep"
+WRITE_AGAIN = "write the sweep file again (python -m vitsweep wandb sweep), or give this machine the same images"
 
 
 def main(arguments: list[str]) -> int:
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
     with user_errors(arguments):
         composer = make_composer(options)
         directory = compose_sweep_directory(options, composer)
-        composer.complete = FingerprintFiller(lambda: directory.glob(CELLS_PATTERN))
+        composer.complete = FingerprintFiller(lambda: directory)
         try:
             choose_cell = tuned_cell if options.tune else planned_cell
             cell = choose_cell(options, composer, directory, point)

@@ -74,6 +74,11 @@ def affects_result(override: str) -> bool:
     return re.split(r"[./]", key)[0] not in NO_RESULT_KEYS and key not in NO_RESULT_DATA_KEYS
 
 
+def chooses_images(override: str) -> bool:
+    """Return True if an override names a folder of images, whose content, not whose path, affects the result."""
+    return override_key(override) == "data.root"
+
+
 def is_study_override(override: str) -> bool:
     """Return True if an override chooses or changes the study itself: `study=NAME`, `study.seeds=10`."""
     return re.split(r"[./]", override_key(override))[0] == "study"
@@ -101,7 +106,8 @@ def single_name(overrides: list[str]) -> str:
 
 def sweep_name(overrides: list[str]) -> str:
     """Return the name of a sweep without a study file: its swept keys."""
-    keys = list(factor_names(override_key(o) for o in overrides if is_swept(o) and affects_result(o)).values())
+    swept = [o for o in overrides if is_swept(o) and (affects_result(o) or chooses_images(o))]
+    keys = list(factor_names(map(override_key, swept)).values())
     factors = [key for key in keys if key != "seed"]
     return slug("+".join(factors or keys)) if keys else single_name(overrides)
 

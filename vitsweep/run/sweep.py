@@ -18,7 +18,7 @@ from vitsweep.run.progress_table import final_table, make_progress, table_consol
 from vitsweep.run.workers import worker_environment
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
-from vitsweep.study.plan import CELLS_PATTERN, Cell, Plan, read_plan
+from vitsweep.study.plan import Cell, Plan, read_plan
 from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 from vitsweep.tracking.temporary import remove_stale_folders
@@ -51,7 +51,7 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         context.config_loader,
         config.hydra.job.config_name,
         list(config.hydra.overrides.hydra),
-        FingerprintFiller(lambda: directory.glob(CELLS_PATTERN)),
+        FingerprintFiller(lambda: directory),
     )
     refuse(launch_errors(config))
     plan = build_plan(overrides, composer)

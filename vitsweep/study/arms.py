@@ -5,9 +5,9 @@ The caller passes a `compose` function that turns overrides into a Config; so th
 """
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vitsweep.added_fields import neutral_values
@@ -19,8 +19,9 @@ from vitsweep.errors import ConfigError
 from vitsweep.study.design import ArmSpec, Factors
 
 PLACEBO = "placebo"
+PATH_TO_LAST = r"(?<![\w.])(?:~|[A-Za-z]:)?[/\\](?:[^/\\+]+[/\\])*"  # absolute: /home/me/cars -> cars
 FINGERPRINT = "data.fingerprint"
-IMAGE_FORM = {"model.image_size", "model.num_channels"}  # the same images have another fingerprint
+IMAGE_FORM = {"model.image_size", "model.num_channels", "data.val"}  # the same images have another fingerprint
 PLACEBO_SEED_OFFSET = 1_000_003  # a prime far from the seeds that people choose
 
 Compose = Callable[[list[str]], Config]
@@ -234,7 +235,7 @@ def arm_changes(baseline: Config, config: Config) -> dict[str, Any]:
         for c in (baseline, config)
     )
     changes = {key: value for key, (_, value) in differences(before, after).items()}
-    if IMAGE_FORM.intersection(changes):
+    if IMAGE_FORM.intersection(changes) and baseline.data.root == config.data.root:
         changes.pop(FINGERPRINT, None)  # it follows
     return changes
 
@@ -245,5 +246,5 @@ def arm_name(baseline: Config, config: Config, levels: dict[str, str]) -> str:
     names = factor_names(changed)
     parts = {names[key]: yaml_text(value) for key, value in changed.items()}
     if len(parts) > 2 or not parts or "model.name" in changed or FINGERPRINT in changed:
-        parts = {key: Path(level).name if key.endswith("root") else level for key, level in levels.items()}
+        parts = {key: re.sub(PATH_TO_LAST, "", level) for key, level in levels.items()}  # private, and long
     return slug("+".join(f"{key}={value}" for key, value in parts.items()))

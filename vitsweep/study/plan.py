@@ -206,6 +206,13 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
             f"choose another hydra.sweep.dir=... or move that folder away"
         )
     known_arms, known_cells = {a["arm"] for a in new.arms}, {c.id for c in new.cells}
+    rows = {(a["arm"], a["config_hash"]): a for a in old.arms}
+    newer = {cell.id: cell.newer for cell in old.cells}
+    new = dataclasses.replace(
+        new,
+        arms=[rows.get((a["arm"], a["config_hash"]), {}) | a for a in new.arms],
+        cells=[dataclasses.replace(cell, newer=newer.get(cell.id, {})) for cell in new.cells],
+    )
     merged = dataclasses.replace(
         new,
         arms=new.arms + [a for a in old.arms if a["arm"] not in known_arms],

@@ -32,7 +32,6 @@ from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors, aliases, arm_spec
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import exclusive_access
 from vitsweep.study.plan import (
-    CELLS_PATTERN,
     Plan,
     claims_hash,
     extend_plan,
@@ -305,7 +304,7 @@ def plan_and_directory(overrides: list[str], loader: ConfigLoader, config_name: 
         composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
         return Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()
 
-    composer = Composer(loader, config_name, hydras, FingerprintFiller(lambda: directory().glob(CELLS_PATTERN)))
+    composer = Composer(loader, config_name, hydras, FingerprintFiller(directory))
     composer.parse_all(overrides)
     plan = build_plan([o for o in overrides if o not in hydras], composer)
     return plan, directory()

@@ -3,7 +3,7 @@
 import math
 import re
 
-from vitsweep.config.overrides import affects_result, override_key, yaml_text
+from vitsweep.config.overrides import affects_result, chooses_images, override_key, yaml_text
 from vitsweep.config.schema import StudyConfig
 from vitsweep.study.arms import PLACEBO_SEED_OFFSET
 from vitsweep.study.claims import claims_form_errors
@@ -89,7 +89,7 @@ def level_errors(written: list[tuple[str, tuple[str, ...]]], ours: set[str]) -> 
     found = []
     for where, overrides in written:
         misplaced = [sentence for override in overrides for sentence in misplaced_errors(where, override)]
-        if not misplaced and not any(affects_result(override) for override in overrides):
+        if not misplaced and not any(affects_result(o) or chooses_images(o) for o in overrides):
             misplaced.append(
                 f"{where}=`{' '.join(overrides)}`  changes where or how a cell is computed, not what is learned; "
                 "pass it on the command line, for all arms"

@@ -48,14 +48,19 @@ def own_temporary_folder() -> Iterator[None]:
 
 
 def has_cache_folder() -> bool:
-    """Return True if the user has a cache folder that can be written, as wandb's helper looks for it."""
+    """Return True if the user has a cache folder that can be written or made, as wandb's helper looks for it."""
     home = os.environ.get("HOME")
     place = os.environ.get("XDG_CACHE_HOME") or (home and os.path.join(home, ".cache"))
-    try:
-        os.makedirs(place or "", exist_ok=True)
-    except OSError:
+    if not place:
         return False
-    return os.access(str(place), os.W_OK | os.X_OK)
+    if not os.path.exists(place):
+        try:
+            os.makedirs(place)
+            os.rmdir(place)  # it was a trial
+        except OSError:
+            return False
+        return True
+    return os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
 
 
 def process_folder() -> str | None:

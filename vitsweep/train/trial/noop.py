@@ -33,7 +33,7 @@ EXPECTED = {
     "model.num_channels": NETWORK | {"initialization", "images"},
     "model.patchify_method": {"weights", "initialization"},
     "model.num_attention_heads": {"evaluation"},
-    FINGERPRINT: {"data"},
+    FINGERPRINT: COURSE,
     "data.split_seed": {"data"},
     "data.shapes_test": {"data"},
 } | {
@@ -136,7 +136,7 @@ def changes_of(baseline: Config, config: Config) -> dict[str, Any]:
     """Return dotted key -> value of the differences in model, data and recipe, dropout rates filled in."""
     before, after = flatten(hashed_settings(baseline)), flatten(hashed_settings(config))
     changes = {key: value for key, (_, value) in differences(before, after).items() if key in after}
-    if IMAGE_FORM.intersection(changes):
+    if IMAGE_FORM.intersection(changes) and baseline.data.root == config.data.root:
         changes.pop(FINGERPRINT, None)
     return changes
 
