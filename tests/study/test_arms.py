@@ -182,6 +182,7 @@ def test_plan_hash_is_not_of_how_cells_are_run():
         (["model.patch_size=4,8", "seed=0,1"], "patch_size"),
         (["model/patch_size=p4,p8", "recipe.lr=choice(1e-3,2e-3)", "data=shapes"], "patch_size+lr"),
         (["seed=0,1,2", "data=shapes"], "seed"),
+        (["data=image_folder", "data.root=/a/b,/c", "seed=0,1"], "root"),
     ],
 )
 def test_sweep_is_named_after_its_swept_keys(overrides, name):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from vitsweep.analysis.__main__ import main as analysis
 from vitsweep.analysis.records.load import load
-from vitsweep.analysis.records.wandb_runs import parse_source, report_folder
+from vitsweep.analysis.records.wandb_runs import parse_source, report_folder, to_cells
 from vitsweep.analysis.report import report
 
 from tests.support.make_records import make_cell, make_plan, make_record, with_hashes
@@ -145,6 +145,19 @@ def test_a_cell_logged_twice_counts_once(sweep, server):
     loaded = load(SOURCE)
     assert (loaded.cells["status"] == "done").sum() == 1
     assert "1 runs repeat a cell" in " ".join(loaded.problems)
+
+
+def test_runs_of_another_persons_sweep_are_left_out():
+    records = [make_record("baseline", seed, 0.8, sweep_id=who) for who, seed in (("a", 0), ("b", 0), ("b", 1))]
+    cells = to_cells([remote_run(record, id=str(n)) for n, record in enumerate(records)], "W&B")
+    assert [record.sweep_id for _, record, _ in cells.cells] == ["b", "b"]
+    assert "2 sweeps have this name: 1 runs that are not of the largest are left out." in cells.problems
+
+
+def test_parts_of_a_study_on_several_machines_are_kept():
+    records = [make_record("baseline", seed, 0.8, sweep_id=who) for who, seed in (("a", 0), ("b", 1))]
+    runs = [remote_run(record, id=str(n)) for n, record in enumerate(records)]
+    assert len(to_cells(runs, "W&B").cells) == 2
 
 
 def test_directories_with_records_are_read_as_ever(sweep):
