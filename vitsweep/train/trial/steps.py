@@ -9,7 +9,7 @@ linear layer on 128 images is trained instead.
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +138,12 @@ def learning_rates(recipe: RecipeConfig, steps: int) -> Iterator[float]:
             schedule.after_epoch(1.0)
 
 
+@lru_cache(maxsize=4)
+def class_counts(fingerprint: str, root: Path, val: str) -> dict[str, int] | None:
+    """Return count_images of a folder, once for all arms on the images of this fingerprint."""
+    return count_images(root, val)
+
+
 def split_digest(config: Config) -> tuple[dict[str, str], int]:
     """Return a digest of the images of train, val and test, and the number of training images.
 
@@ -151,7 +157,10 @@ def split_digest(config: Config) -> tuple[dict[str, str], int]:
     if data.name == "shapes":  # drawn from these
         source, num_images = f"shapes {data.shapes_train} {data.shapes_test} {data.split_seed}", data.shapes_train
     label_N = np.sort(np.arange(num_images) % len(classes))
-    counts = count_images(Path(data.root), data.val) if data.name == "image_folder" and data.root else None
+    counts = None
+    if data.name == "image_folder" and data.root:
+        count = partial(class_counts, data.fingerprint) if data.fingerprint else count_images
+        counts = count(Path(data.root), data.val)
     if counts is not None:
         classes, label_N = list(counts), np.repeat(np.arange(len(counts)), list(counts.values()))
     try:
