@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -77,9 +77,14 @@ def _make_source(description: str, files: list[Path], read: Callable[[], Images]
 
 def _read_archive(archive: Path) -> Images:
     with tempfile.TemporaryDirectory(prefix=f".vitsweep-cifar10-{os.getpid()}-") as folder:
+        batches = Path(folder) / FOLDER
+        batches.mkdir()
         with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(folder, filter="data")
-        return _read_batches(Path(folder) / FOLDER)
+            for member in tar:  # not extractall, whose safe filter Python 3.11.3 lacks
+                path, content = PurePosixPath(member.name), tar.extractfile(member)
+                if content is not None and path.parent == PurePosixPath(FOLDER):
+                    (batches / path.name).write_bytes(content.read())
+        return _read_batches(batches)
 
 
 def _read_batches(folder: Path) -> Images:

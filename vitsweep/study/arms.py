@@ -19,7 +19,7 @@ from vitsweep.errors import ConfigError
 from vitsweep.study.design import ArmSpec, Factors
 
 PLACEBO = "placebo"
-PATH_TO_LAST = r"(?<![\w.])(?:~|[A-Za-z]:)?[/\\](?:[^/\\+]+[/\\])*"  # absolute: /home/me/cars -> cars
+PATH_TO_LAST = r"(?<![\w.])(?:~|[A-Za-z]:)?[/\\](?:[^/\\+]+[/\\])*"  # absolute: /data/cars -> cars
 FINGERPRINT = "data.fingerprint"
 IMAGE_FORM = {"model.image_size", "model.num_channels", "data.val"}  # the same images have another fingerprint
 PLACEBO_SEED_OFFSET = 1_000_003  # a prime far from the seeds that people choose
