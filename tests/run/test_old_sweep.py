@@ -47,7 +47,9 @@ def test_status_lists_all_cells_as_done(old, capsys):
     assert f"{len(CELLS)} done" in capsys.readouterr().out
 
 
-def test_report_is_made_and_verifies(old, capsys):
+def test_report_is_made_and_verifies(old, capsys, monkeypatch):
+    for name in ("report.report.save_figure", "verify.save_svg"):  # drawing takes most of the time
+        monkeypatch.setattr(f"vitsweep.analysis.{name}", lambda figure, folder: "<svg></svg>")
     assert analysis_main(["report", str(old), "--gallery", "none"]) == 0
     assert analysis_main(["verify", str(old)]) == 0
     assert f"from {len(CELLS)} runs agree" in capsys.readouterr().out

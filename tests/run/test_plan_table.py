@@ -103,6 +103,7 @@ print(peak(16) - before)
 """
 
 
+@pytest.mark.slow  # 8 s: a process whose peak is measured
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_training_bytes_are_within_a_factor_of_two_and_a_half_of_a_process_peak():
     measured = int(subprocess.run([sys.executable, "-c", PEAK], capture_output=True, check=True, cwd=ROOT).stdout)

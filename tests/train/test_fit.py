@@ -196,6 +196,7 @@ def test_signal_saves_and_the_same_command_goes_on(vitsweep_main, tiny, tmp_path
     assert same(weights(whole), weights(broken)) and same(weights(whole, "best"), weights(broken, "best"))
 
 
+@pytest.mark.slow  # 18 s; a signal is tried by default, and the chaos tests kill many cells
 def test_kill_and_the_same_command_give_the_undisturbed_result(vitsweep_main, tiny, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     overrides = [*tiny, f"recipe.epochs={EPOCHS}", "recipe.schedule=cosine", "checkpoint_every_epochs=20"]
