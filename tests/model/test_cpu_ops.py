@@ -134,7 +134,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.slow  # 7 s: a process whose page faults are counted
+@pytest.mark.slow  # 7 s: a process of its own
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
 def test_kept_memory_is_not_mapped_again():
     """In a process of its own: what other tests have left of the heap decides where 64 MiB fit."""
