@@ -51,7 +51,7 @@ def save_figure(figure: Figure, directory: Path) -> str:
 
 
 def save_svg(figure: Figure, directory: Path) -> str:
-    """Write the SVG files of save_figure alone, which takes a third of the time; return the SVG for the page."""
+    """Write the SVG files of save_figure alone; return the SVG for the page."""
     return _write_svg(figure, render(figure, png=False)["svg"], directory)
 
 
