@@ -56,7 +56,7 @@ def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     "model, lr, steps, precisions",
     [
         (SMALL, 5e-3, 160, ["bf16"]),  # as few and as narrow steps as learn the shapes
-        pytest.param(STARTING, 1e-3, 200, ["bf16", "fp32"], marks=pytest.mark.slow),
+        pytest.param(STARTING, 1e-3, 200, ["bf16", "fp32"], marks=pytest.mark.hour),
     ],
     ids=["small", "starting model"],
 )
