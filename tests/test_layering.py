@@ -9,12 +9,12 @@ import pytest
 from tests.support.imports import ROOT, imports_of, python_files, room_of
 
 GROUND = {"added_fields", "errors", "files", "old_imports", "paths", "seeding"}
-ROOMS = ["config", "data", "model", "study", "tracking", "train", "run", "commands"]
+ROOMS = ["config", "data", "model", "significance", "study", "tracking", "train", "run", "commands"]
 STRANGERS = {("data", "model"), ("model", "data"), ("tracking", "model"), ("tracking", "data")}
 """Rooms that come one after the other and do not know each other all the same."""
 ANALYSIS_GROUND = {"text", "style"}
 ANALYSIS_ROOMS = ["records", "attention", "statistics", "gallery", "report"]
-ANALYSIS_MAY_IMPORT = {"config", "study", "tracking", *GROUND}
+ANALYSIS_MAY_IMPORT = {"config", "significance", "study", "tracking", *GROUND}
 TORCH_ROOMS = {"model", "data", "train"}
 LIGHT = [
     "vitsweep.cli",
@@ -22,7 +22,7 @@ LIGHT = [
     "vitsweep.run.progress_table",
     "vitsweep.run.hydra_task",
     "vitsweep.config.composer",
-    "vitsweep.study.power",
+    "vitsweep.significance.power",
     "vitsweep.analysis.records.load",
     "vitsweep.analysis.gallery.gallery",
 ]

@@ -14,10 +14,10 @@ from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.paths import conf_dir
+from vitsweep.significance.power import detectable_effect
 from vitsweep.study.estimate import arm_costs
 from vitsweep.study.plan import Plan
 from vitsweep.study.plan_builder import build_plan
-from vitsweep.study.power import detectable_effect
 
 STUDIES = ["readme", "readme_small", "readme_small_augmented"]
 IMAGES_PER_SECOND = 70  # of the baseline's training on one core: what the small study's head assumes

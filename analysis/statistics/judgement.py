@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vitsweep.study.power import detectable_effect
+from vitsweep.significance.power import detectable_effect
 
 from ..records.load import StudyRecords
 from ..records.selection import DEFAULT_METRIC, Selection, select

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from vitsweep.study.power import seeds_for_equivalence, seeds_needed
+from vitsweep.significance.power import seeds_for_equivalence, seeds_needed
 
 ALPHA = 0.05
 EXACT_SEEDS = 16

@@ -25,6 +25,7 @@ PURPOSES = {
     "data": "images to uint8 tensors,\naugmentation",
     "model": "Config to a network\nand its cost",
     "study": "designs to arms to plan.json;\nstate of each cell on disk",
+    "significance": "power, p values,\nbounds of tests",
     "tracking": "the copy for\nWeights & Biases",
     "train": "one cell: step, loop,\ncheckpoint, packs",
     "run": "which cell runs where:\nsweep, pool, Slurm",
@@ -37,7 +38,7 @@ PURPOSES = {
 }
 PLACES = {
     "config": (1.5, 9), "data": (0.1, 7), "model": (1.5, 7), "study": (2.9, 7), "train": (0.8, 5), "tracking": (2.9, 5),
-    "run": (1.5, 3), "commands": (1.5, 1),
+    "run": (1.5, 3), "commands": (1.5, 1), "significance": (2.95, 9),
     "records": (5.2, 9), "attention": (4.6, 7), "statistics": (6.0, 7), "gallery": (4.6, 5), "report": (5.4, 3),
 }  # fmt: skip
 WAY = ["config", "study", "run", "train", "records", "statistics", "report"]

@@ -21,7 +21,7 @@ from vitsweep.analysis.statistics import paired as stats
 from vitsweep.analysis.statistics.examples import two_way_interval
 from vitsweep.analysis.style import MARKERS
 
-from vitsweep.study.power import detectable_effect
+from vitsweep.significance.power import detectable_effect
 
 FOLDER = Path(__file__).resolve().parent
 SEEDS = (3, 5, 8, 10)

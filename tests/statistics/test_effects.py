@@ -11,7 +11,7 @@ from vitsweep.analysis.statistics.effects import arm_effects
 from vitsweep.analysis.statistics.judgement import judge
 
 from tests.support.make_records import make_sweep
-from vitsweep.study.power import detectable_effect
+from vitsweep.significance.power import detectable_effect
 
 BASE = [0.800, 0.805, 0.799, 0.803, 0.802]
 CLOSE = [0.805, 0.801, 0.802, 0.800, 0.8035]

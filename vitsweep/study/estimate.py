@@ -14,8 +14,8 @@ from vitsweep.config.schema import DEFAULT_ROPE, DataConfig, ModelConfig, Recipe
 from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.model.cost import checkpoint_bytes, count_parameters, flops_per_image, num_tokens, training_bytes
+from vitsweep.significance.power import detectable_effect, equivalence_power, spread_interval
 from vitsweep.study.plan import CELLS_PATTERN, Plan
-from vitsweep.study.power import detectable_effect, equivalence_power, spread_interval
 from vitsweep.study.record import RECORD_NAME, Record, read_record
 
 ALPHA, TARGET_POWER = 0.05, 0.8

@@ -12,8 +12,7 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.power import TTestPower
 
 from tests.support.make_records import make_record
-from vitsweep.study.estimate import measured_spread
-from vitsweep.study.power import (
+from vitsweep.significance.power import (
     detectable_effect,
     equivalence_power,
     paired_power,
@@ -21,6 +20,7 @@ from vitsweep.study.power import (
     seeds_needed,
     spread_interval,
 )
+from vitsweep.study.estimate import measured_spread
 
 
 @pytest.mark.parametrize(("n", "arms"), [(3, 1), (5, 1), (5, 6), (8, 6), (10, 12), (20, 3)])
