@@ -29,8 +29,8 @@ def plan_contradictions(directory: Path) -> list[str]:
         if plan is None:
             return []
         lines = []
-        if claims_hash(plan.claims, plan.rope) != plan.claims_hash:
-            lines.append("plan.json: claims_hash is not that of its claims and ROPE; they were changed by hand.")
+        if claims_hash(plan.claims, plan.rope, plan.error) != plan.claims_hash:
+            lines.append("plan.json: claims_hash is not that of its claims, ROPE and error; they were changed by hand.")
         if plan_hash(plan) != plan.plan_hash:
             lines.append("plan.json: plan_hash is not that of its content; it was changed by hand.")
     except (RecordError, KeyError, TypeError, AttributeError):

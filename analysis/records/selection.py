@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from vitsweep.config.schema import PAIRED
 from vitsweep.study.arms import FINGERPRINT, IMAGE_FORM, differences, written_settings
 
 from .comparable import (
@@ -59,6 +60,8 @@ class Selection:
     study: str = ""
     design: str = ""
     rope: float = DEFAULT_ROPE
+    error: str = PAIRED
+    """Error of the tests that the plan declares, one of config.schema.ERRORS."""
     published: dict[str, float] = field(default_factory=dict)
     claims: list[dict[str, Any]] = field(default_factory=list)
     plan: dict[str, Any] | None = None
@@ -118,6 +121,7 @@ def select(loaded: StudyRecords) -> Selection:
         study=str(plan.get("study") or (cells["study"].iloc[0] if len(cells) else "")),
         design=str(plan.get("design") or ""),
         rope=float(DEFAULT_ROPE if plan.get("rope") is None else plan["rope"]),
+        error=str(plan.get("error") or PAIRED),
         published=plan.get("published") or {},
         claims=plan.get("claims") or [],
         plan=plan or None,

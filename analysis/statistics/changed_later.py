@@ -1,6 +1,6 @@
-"""Changes after the first run had started (claims, ROPE, number of seeds), and their effect on errors.
+"""Changes after the first run had started (claims, ROPE, error, number of seeds), and their effect on errors.
 
-Records carry the hash of the claims they were started under (and of the ROPE, where it is not the default one).
+Records carry the hash of the claims they were started under (and of ROPE and error, where they are not the defaults).
 """
 
 from functools import cache
@@ -22,7 +22,7 @@ NULL_STUDIES = 100_000
 def earlier_hashes(selection: Selection) -> list[str]:
     """Return the claims hashes of the study's started runs other than that of the plan's claims; [] without a plan.
 
-    The hash is computed from the claims and the ROPE as they stand, not taken from the plan.
+    The hash is computed from claims, ROPE and error as they stand, not taken from the plan.
     """
     plan = selection.plan
     if plan is None:
@@ -33,7 +33,7 @@ def earlier_hashes(selection: Selection) -> list[str]:
         for row in selection.cells[~selection.cells["status"].isin(NOT_STARTED)].itertuples()
         if row.study == selection.study or (row.arm, row.config_hash, row.seed) in planned
     ]
-    return sorted(set(own) - {claims_hash(plan.get("claims") or [], selection.rope)})
+    return sorted(set(own) - {claims_hash(plan.get("claims") or [], selection.rope, selection.error)})
 
 
 def changed_claims(selection: Selection) -> list[dict[str, Any]]:

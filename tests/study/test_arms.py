@@ -12,7 +12,17 @@ from vitsweep.config.schema import Config, DataConfig, StudyConfig
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.study.arms import named_arms, study_arms, sweep_arms
 from vitsweep.study.design import ArmSpec, arm_specs, parse_factors
-from vitsweep.study.plan import CellId, claims_hash, extend_plan, make_plan, plan_hash, read_plan, write_plan
+from vitsweep.study.plan import (
+    CellId,
+    claims_hash,
+    extend_plan,
+    make_plan,
+    new_record,
+    plan_hash,
+    read_plan,
+    write_plan,
+)
+from vitsweep.study.record import write_record
 
 PATCHES = {"model.patch_size": ["model.patch_size=4", "model.patch_size=8"]}
 
@@ -129,9 +139,10 @@ def test_plan_with_another_baseline_is_refused_with_the_differing_keys(tmp_path)
         extend_plan(plan(), plan(base=["recipe.lr=0.005"]), tmp_path)
 
 
-def stated(claims, rope=0.5):
+def stated(claims, rope=0.5, error="paired"):
     made = plan()
-    made.claims, made.rope, made.claims_hash = claims, rope, claims_hash(claims, rope)
+    made.claims, made.rope, made.error = claims, rope, error
+    made.claims_hash = claims_hash(claims, rope, error)
     return made
 
 
@@ -155,6 +166,34 @@ def test_plan_keeps_the_hash_of_claims_that_stay_as_they_are(tmp_path):
     before.claims_hash = "made by an older rule"
     merged = extend_plan(before, stated([{"arm": "a"}], rope=1.0), tmp_path)
     assert (merged.claims_hash, merged.claims_before) == ("made by an older rule", {})
+
+
+def test_claims_hash_follows_an_error_of_its_own_and_keeps_that_of_a_rope_alone():
+    hashes = {claims_hash([], rope, error) for rope in (0.5, 1.0) for error in ("paired", "pooled", "welch")}
+    rope_alone = hashlib.sha256(json.dumps({"claims": [], "rope": 1.0}, sort_keys=True).encode()).hexdigest()
+    assert len(hashes) == 6 and claims_hash([], 1.0) == claims_hash([], 1.0, "paired") == rope_alone
+
+
+def test_plan_of_the_paired_error_does_not_name_it(tmp_path):
+    made, other = stated([]), stated([], error="pooled")
+    write_plan(tmp_path, made)
+    assert "error" not in json.loads((tmp_path / "plan.json").read_text()) and plan_hash(made) != plan_hash(other)
+    write_plan(tmp_path, other)
+    assert read_plan(tmp_path).error == "pooled"
+
+
+@pytest.mark.parametrize("change, text", [({"error": "pooled"}, "error=pooled"), ({"rope": 1.0}, "rope=1.0")])
+def test_error_and_rope_may_change_until_a_run_has_begun(tmp_path, change, text):
+    before, now = stated([]), stated([], **change)
+    cell = tmp_path / before.cells[0].id
+    cell.mkdir(parents=True)
+    record = new_record(before, before.cells[0], None)
+    write_record(cell, record)
+    assert extend_plan(before, now, tmp_path).claims_hash == now.claims_hash
+    record.status = "running"
+    write_record(cell, record)
+    with pytest.raises(RecordError, match=f"^study.{text}  cannot be changed once a run has begun; allowed: study."):
+        extend_plan(before, now, tmp_path)
 
 
 def test_plan_without_results_notes_no_extension(tmp_path):

@@ -148,6 +148,7 @@ REFUSED = {
         "`baseline` and `model.bias=true`  resolve to the same model, data and recipe; keep one of them",
     ),
     "rope": ({"rope": -1.0}, "study.rope=-1.0  must be finite and not negative"),
+    "error": ({"error": "student"}, "study.error=student  is unknown; allowed: paired, pooled, welch"),
     "published": (
         {"published": {"baseline": "high"}},
         "study.published.baseline=high  must be a number, in percent",
@@ -155,7 +156,7 @@ REFUSED = {
     "unknown entry": (
         {"factor": {"a": ["model.bias=false"]}},
         "study/mine.yaml: study.factor  is unknown; did you mean study.factors?; allowed: arms, baseline, claims, "
-        "design, exclude, factors, name, placebo, published, resolution, rope, seeds",
+        "design, error, exclude, factors, name, placebo, published, resolution, rope, seeds",
     ),
     "wrong kind of entry": (
         {"baseline": {"model.bias": False}},

@@ -92,7 +92,7 @@ def make_sweep(sweep: Path, accuracies: dict[str, list[float | None]], **options
     """
     plan = options.pop("plan", {})
     known = plan or {}
-    stated = claims_hash(known.get("claims", []), known.get("rope", 0.5))
+    stated = claims_hash(known.get("claims", []), known.get("rope", 0.5), known.get("error", "paired"))
     # A hash of its own in `plan` means that the claims, or their absence, are newer than these cells.
     if "claims_hash" in known:
         stated = "" if stated else "e" * 64
@@ -136,7 +136,7 @@ def make_plan(records: list[Record]) -> dict[str, Any]:
 
 def with_hashes(plan: dict[str, Any]) -> dict[str, Any]:
     """The plan with the hashes of its content."""
-    plan = plan | {"claims_hash": claims_hash(plan["claims"], plan["rope"])}
+    plan = plan | {"claims_hash": claims_hash(plan["claims"], plan["rope"], plan.get("error", "paired"))}
     return plan | {"plan_hash": plan_hash(Plan(**plan | {"cells": [Cell(**cell) for cell in plan["cells"]]}))}
 
 

@@ -32,6 +32,8 @@ RETRIES = ("failed", "none")
 ISOLATIONS = ("none", "process")
 SWITCHES = ("auto", "off", "on")
 DEFAULT_ROPE = 0.5  # percent points
+ERRORS = ("paired", "pooled", "welch")
+PAIRED = "paired"
 MAX_IMAGES = 10_000_000
 
 
@@ -187,6 +189,9 @@ class StudyConfig:
     """Expectations, stated before the first run and hashed; judged by the analysis."""
     rope: float = DEFAULT_ROPE
     """Half-width of the region of practical equivalence, percent points of accuracy."""
+    error: str = added_field(PAIRED)
+    """Error of the tests: paired (each arm's own differences by seed), pooled (one variance of all arms, seeds as
+    blocks) or welch (each arm's own variance, unpaired); declared before the first run."""
     published: dict[str, Any] = field(default_factory=dict)
     """Arm -> value published elsewhere, percent; shown beside the study's own."""
 

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 MAX_CHANGES = 3  # changes that are shown for an arm
 MIB, GIB = 2**20, 2**30
+ERROR_TEXT = {
+    "paired": "each arm's own differences by seed",
+    "pooled": "one variance of all arms, seeds as blocks",
+    "welch": "each arm's own variance, unpaired",
+}
 
 
 def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = None) -> None:
@@ -49,7 +54,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
         for cost in costs
         if cost.arm in probed and probed[cost.arm].error
     ]
-    lines = [Text(line) for line in [*describe_totals(costs, probed), describe_power(power)]]
+    lines = [Text(line) for line in [*describe_totals(costs, probed), describe_error(plan), describe_power(power)]]
     packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
     lines += [Text(printable(f"warning: {warning}"), style="yellow") for warning in warnings]
@@ -135,6 +140,11 @@ def describe_totals(costs: list[ArmCost], probed: "dict[str, ProbeResult]") -> l
         total_hours = sum(cost.cells * (hours.get(cost.arm) or 0) for cost in costs)
         lines.append(f"time: {total_hours:,.3g} hours of one {device}, by timing a few steps of each shape")
     return lines
+
+
+def describe_error(plan: Plan) -> str:
+    """Return a line on the error of the tests that the plan declares."""
+    return f"error: {plan.error} ({ERROR_TEXT[plan.error]})"
 
 
 def describe_power(power: Power) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vitsweep.added_fields import added_field, from_values, to_values, without_neutral
 from vitsweep.config.convert import config_hash, flatten, from_dict, hashed_settings, to_dict
-from vitsweep.config.schema import DEFAULT_ROPE
+from vitsweep.config.schema import DEFAULT_ROPE, PAIRED
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
 from vitsweep.study.arms import FINGERPRINT, PLACEBO, PLACEBO_SEED_OFFSET, Arm, arm_changes, differences
@@ -88,6 +88,8 @@ class Plan:
     """Number of seeds before each addition of seeds that was made when results were already there."""
     sweep_id: str = added_field("")
     """Random id of the sweep directory, part of the ids of its W&B runs: two people may run one study."""
+    error: str = added_field(PAIRED)
+    """Error of the tests, one of schema.ERRORS."""
     newer: dict[str, Any] = added_field({})
     """Fields that a newer version has written, as they were."""
 
@@ -144,12 +146,13 @@ def plan_hash(plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def claims_hash(claims: list[Any], rope: float) -> str:
-    """Return the SHA-256 of the claims and, where it is not DEFAULT_ROPE, the ROPE; empty without either.
+def claims_hash(claims: list[Any], rope: float, error: str = PAIRED) -> str:
+    """Return the SHA-256 of the claims, ROPE and error of the tests; empty without claims, if both are the defaults.
 
-    A default ROPE is not hashed, so that claims alone keep the hash that published records have.
+    A default is not hashed, so that claims alone keep the hash that published records have.
     """
-    stated: Any = claims if rope == DEFAULT_ROPE else {"claims": claims, "rope": rope}
+    declared = ({} if rope == DEFAULT_ROPE else {"rope": rope}) | ({} if error == PAIRED else {"error": error})
+    stated: Any = {"claims": claims} | declared if declared else claims
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest() if stated else ""
 
 
@@ -197,7 +200,8 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
     """Return the old plan with the new one's arms, seeds and cells added.
 
     Raises:
-        RecordError: the baselines differ, so the results could not be compared.
+        RecordError: the baselines differ, so the results could not be compared; or the ROPE or the error of the tests
+            does, and a cell has begun.
     """
     if differing := differences(baseline_values(new), baseline_values(old)):
         keys = [_difference_text(key, before, after) for key, (after, before) in differing.items()]
@@ -205,6 +209,7 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
             f"hydra.sweep.dir={directory}  holds a study with another baseline ({'; '.join(keys)}); "
             f"choose another hydra.sweep.dir=... or move that folder away"
         )
+    refuse_restated(old, new, directory)
     known_arms, known_cells = {a["arm"] for a in new.arms}, {c.id for c in new.cells}
     rows = {(a["arm"], a["config_hash"]): a for a in old.arms}
     newer = {cell.id: cell.newer for cell in old.cells}
@@ -227,13 +232,28 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
         sweep_id=old.sweep_id,
         newer=old.newer,
     )
-    if (old.claims, old.rope) == (new.claims, new.rope):
+    if (old.claims, old.rope, old.error) == (new.claims, new.rope, new.error):
         merged.claims_hash = old.claims_hash  # perhaps made by an earlier rule; nothing has changed
     else:
         merged.claims_before = old.claims_before | {old.claims_hash: old.claims}
     note_added_seeds(merged, old, directory)
     merged.plan_hash = plan_hash(merged)
     return merged
+
+
+def refuse_restated(old: Plan, new: Plan, directory: Path) -> None:
+    """Refuse another ROPE or error of the tests once a cell of the old plan has begun: verdicts would follow the data.
+
+    Raises:
+        RecordError: one of them differs.
+    """
+    changed = [name for name in ("rope", "error") if getattr(old, name) != getattr(new, name)]
+    if changed and any(has_begun(directory / cell.id) for cell in old.cells):
+        wrong, right = (" ".join(f"study.{name}={getattr(plan, name)}" for name in changed) for plan in (new, old))
+        raise RecordError(
+            f"{wrong}  cannot be changed once a run has begun; allowed: {right}; state it again, or choose another "
+            f"hydra.sweep.dir=... than {directory} for fresh runs"
+        )
 
 
 def _difference_text(key: str, before: Any, after: Any) -> str:
@@ -255,6 +275,16 @@ def has_result(cell: Path) -> bool:
         return read_record(cell).status == "done"
     except (OSError, RecordError):
         return False
+
+
+def has_begun(cell: Path) -> bool:
+    """Return whether a cell's directory has a record that is no longer `planned`; an unreadable one counts."""
+    try:
+        return read_record(cell).status != "planned"
+    except FileNotFoundError:
+        return False
+    except (OSError, RecordError):
+        return True
 
 
 def baseline_values(plan: Plan) -> dict[str, Any]:

@@ -164,9 +164,10 @@ def study_plan(
     labels |= {names[key]: [override_value(level) for level in swept] for key, swept in factors.items()}
     plan = make_plan(study.name, study.design, base, arms, seeds, labels)
     plan.notes = notes + study_notes(study, plan)
-    plan.rope, plan.published, plan.claims = study.rope, plain(study.published), plain(study.claims)
+    plan.rope, plan.error = study.rope, study.error
+    plan.published, plan.claims = plain(study.published), plain(study.claims)
     refuse(claims_errors(plan.claims, plan.arms, plan.cells[0].config))
-    plan.claims_hash = claims_hash(plan.claims, plan.rope)
+    plan.claims_hash = claims_hash(plan.claims, plan.rope, plan.error)
     plan.plan_hash = plan_hash(plan)
     return plan
 

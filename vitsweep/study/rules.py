@@ -3,8 +3,9 @@
 import math
 import re
 
+from vitsweep.config.checks import one_of
 from vitsweep.config.overrides import affects_result, chooses_images, override_key, yaml_text
-from vitsweep.config.schema import StudyConfig
+from vitsweep.config.schema import ERRORS, StudyConfig
 from vitsweep.study.arms import PLACEBO_SEED_OFFSET
 from vitsweep.study.claims import claims_form_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors
@@ -21,6 +22,7 @@ def study_errors(study: StudyConfig) -> list[str]:
         found.append(f"study.name={study.name!r}  must be letters, digits, . _ or -; it names the directory")
     if not 0 <= study.rope < math.inf:
         found.append(f"study.rope={study.rope}  must be finite and not negative")
+    found += one_of(ERRORS, "study", study, "error")
     for arm, value in study.published.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             found.append(f"study.published.{arm}={yaml_text(value)}  must be a number, in percent")
