@@ -8,20 +8,24 @@ only, its effect is in the comparison of the arms and nothing is repeated here.
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
-from ..records.selection import Selection
-from ..text import format_ranges, interval, p_value, signed
-from . import paired as stats
-from .contrasts import (
+from vitsweep.significance.contrasts import (
     Contrast,
+    Design,
     format_levels,
     interaction_contrasts,
     is_crossed,
     main_contrasts,
+    make_design,
     removal_contrast,
     step_contrasts,
 )
+
+from ..records.selection import Selection
+from ..text import format_ranges, interval, p_value, signed
+from . import paired as stats
 from .effects import DEFAULT_METRIC, decimal_places, display_scale, metric_text, seed_values, unit
 
 NUMBERS = "n effect ci_low ci_high p".split()
@@ -55,44 +59,41 @@ class Factorial:
 
 def analyze_factors(selection: Selection, metric: str = DEFAULT_METRIC) -> Factorial | None:
     """Estimate all of this; None when fewer than two factors are varied or no seed is finished."""
-    design, baseline_levels = _design(selection), selection.levels[selection.baseline]
-    values = seed_values(selection, metric)[list(design.index)]
-    if design.shape[1] < 2 or values.dropna(how="all").empty:
+    design = _design(selection)
+    values = seed_values(selection, metric)[design.arms]
+    if len(design.factors) < 2 or values.dropna(how="all").empty:
         return None
     found = Factorial(
         main=pd.DataFrame(columns=MAIN_COLUMNS),
         interactions=pd.DataFrame(columns=INTERACTION_COLUMNS),
-        cells=design.assign(mean=values.mean(), n=values.notna().sum()).reset_index(drop=True),
+        cells=pd.DataFrame(design.factors).assign(mean=values.mean().to_numpy(), n=values.notna().sum().to_numpy()),
     )
-    removal, steps = removal_contrast(design, baseline_levels), step_contrasts(design, baseline_levels)
+    removal, steps = removal_contrast(design), step_contrasts(design)
     if removal:
         found.removal = removal_sentence(removal, values, metric)
         found.notes.append(found.removal or "Too few seeds finished to say whether single removals add up.")
     elif steps:
         found.notes += [PATH, *(step_sentence(step, values, metric) for step in steps)]
     else:
-        _effects_of_crossed(found, design, baseline_levels, values)
+        _effects_of_crossed(found, design, values)
     found.notes += _missing(values)
     return found
 
 
-def _design(selection: Selection) -> pd.DataFrame:
-    """Return (arms, factors) levels of varied factors, without placebos and arms that name no level."""
-    baseline_levels = selection.levels.get(selection.baseline)
+def _design(selection: Selection) -> Design:
+    """Return the levels of varied factors, without placebos and arms that name no level."""
+    baseline_levels = selection.levels.get(selection.baseline, {})
     arms = [arm for arm in selection.arms if arm == selection.baseline or selection.levels[arm] != baseline_levels]
     arms = [arm for arm in arms if selection.roles[arm] != "placebo"]
-    design = pd.DataFrame([selection.levels[arm] for arm in arms], index=arms)
-    return design[[name for name in design.columns if design[name].nunique() > 1]]
+    return make_design({arm: selection.levels[arm] for arm in arms}, baseline_levels)
 
 
-def _effects_of_crossed(
-    found: Factorial, design: pd.DataFrame, baseline_levels: dict[str, str], values: pd.DataFrame
-) -> None:
-    contrasts, notes = interaction_contrasts(design, baseline_levels)
+def _effects_of_crossed(found: Factorial, design: Design, values: pd.DataFrame) -> None:
+    contrasts, notes = interaction_contrasts(design)
     found.interactions = interaction_frame(contrasts, values)
     found.notes += notes
     if is_crossed(design):
-        found.main = main_frame(main_contrasts(design, baseline_levels), design, values)
+        found.main = main_frame(main_contrasts(design), design, values)
     elif contrasts:
         found.notes.append(NOT_CROSSED)
     elif not notes:
@@ -101,12 +102,18 @@ def _effects_of_crossed(
         found.notes.append("Too few seeds finished to estimate interactions beside their error.")
 
 
-def main_frame(contrasts: list[Contrast], design: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+def on_seeds(contrast: Contrast, values: pd.DataFrame) -> np.ndarray:
+    """Return a contrast's value on each seed of `values` (seeds, arms) on which all of its arms finished."""
+    weight_A = pd.Series(contrast.weights)
+    return (values[weight_A.index].dropna() @ weight_A).to_numpy()
+
+
+def main_frame(contrasts: list[Contrast], design: Design, values: pd.DataFrame) -> pd.DataFrame:
     """Tabulate MAIN_COLUMNS; a level without a seed on which all of its arms finished has no row."""
     rows = []
     for contrast in contrasts:
         ((factor, level),) = contrast.levels
-        mean = values.loc[:, (design[factor] == level).to_numpy()].stack().mean()
+        mean = values.loc[:, np.array(design.factors[factor]) == level].stack().mean()
         aliases = ", ".join(map(format_levels, contrast.aliases))
         rows.append((factor, level, *_numbers(contrast, values), mean, aliases))
     frame = pd.DataFrame(rows, columns=MAIN_COLUMNS)
@@ -128,7 +135,7 @@ def interaction_frame(contrasts: list[Contrast], values: pd.DataFrame) -> pd.Dat
 
 def _numbers(contrast: Contrast, values: pd.DataFrame) -> tuple:
     """Return NUMBERS of one contrast."""
-    value_S = contrast.on_seeds(values)
+    value_S = on_seeds(contrast, values)
     return len(value_S), *map(float, stats.mean_interval(value_S)), float(stats.p_paired(value_S))
 
 
@@ -153,7 +160,7 @@ def removal_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> s
 
 def step_sentence(contrast: Contrast, values: pd.DataFrame, metric: str) -> str:
     """Describe one step of a path."""
-    after, before = contrast.weight_A.index
+    after, before = contrast.weights
     n, effect, low, high, _ = _numbers(contrast, values)
     much = (
         f"{format_effect(effect, low, high, metric)}, {n} seed{'' if n == 1 else 's'}"

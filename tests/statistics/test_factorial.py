@@ -15,7 +15,6 @@ from scipy import stats as scipy_stats
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.statistics import paired as stats
-from vitsweep.analysis.statistics.contrasts import interaction_contrasts
 from vitsweep.analysis.statistics.factorial import (
     NOT_CROSSED,
     NOT_IDENTIFIABLE,
@@ -23,9 +22,11 @@ from vitsweep.analysis.statistics.factorial import (
     analyze_factors,
     interaction_name,
     main_name,
+    on_seeds,
 )
 
 from tests.support.make_records import make_sweep
+from vitsweep.significance.contrasts import interaction_contrasts, make_design
 
 LEVELS = {"patch_size": ("4", "8"), "num_hidden_layers": ("8", "4", "2")}
 USUAL = {"patch_size": "4", "num_hidden_layers": "8"}
@@ -79,12 +80,12 @@ def test_interaction_has_the_t_interval_of_its_contrast_over_seeds(grid):
 
 def test_interactions_keep_their_error_when_one_arm_varies_more_than_the_others():
     levels = list(itertools.product("012", "012"))
-    design = pd.DataFrame(levels, columns=["a", "b"], index=["".join(pair) for pair in levels])
+    design = make_design({a + b: {"a": a, "b": b} for a, b in levels}, {"a": "0", "b": "0"})
     spread_A = np.array([1.0] * 8 + [5.0])
     draw_DSA = np.random.default_rng(4).normal(0, 1, (2000, 6, 9)) * spread_A
-    values = pd.DataFrame(draw_DSA.reshape(-1, 9), columns=design.index)
-    contrasts, _ = interaction_contrasts(design, {"a": "0", "b": "0"})
-    p_DK = np.stack([stats.p_paired(c.on_seeds(values).reshape(2000, 6)) for c in contrasts], axis=1)
+    values = pd.DataFrame(draw_DSA.reshape(-1, 9), columns=design.arms)
+    contrasts, _ = interaction_contrasts(design)
+    p_DK = np.stack([stats.p_paired(on_seeds(c, values).reshape(2000, 6)) for c in contrasts], axis=1)
     falsely = (stats.holm(p_DK) < 0.05).any(axis=1).mean()
     assert len(contrasts) == 4 and falsely < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
