@@ -4,6 +4,7 @@ import ast
 import io
 import re
 import tokenize
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ BANNED = (
 KEPT = ("told apart", "cannot be told", "nothing tells whether", "for somebody who would have stopped")
 """Phrases of reports: published ones hold them word for word."""
 WORD = re.compile(rf"\b(?:{BANNED})\b", re.IGNORECASE)
-OPENING = re.compile(r"(?:What|Whether|Where|How|Which)\b")
+OPENING = re.compile(r"\A(?:What|Whether|Where|How|Which)\b")
 SOURCES = python_files("vitsweep", "analysis")
 TESTS = python_files("tests")
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -45,26 +46,26 @@ def without_kept(line: str) -> str:
     return line
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_source_uses_the_fields_words(path: Path):
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-    found = [
-        f"{path.relative_to(ROOT)}:{number}: {hit[0]}"
-        for number, line in lines
-        if (hit := WORD.search(without_kept(line)))
+def places(paths: list[Path], pattern: re.Pattern[str], pieces: Callable) -> list[str]:
+    """Return `file:line: words` of every match in the pieces (line, text) of these files."""
+    return [
+        f"{path.relative_to(ROOT)}:{line}: {hit[0]}"
+        for path in paths
+        for line, text in pieces(path.read_text(encoding="utf-8"))
+        if (hit := pattern.search(text))
     ]
-    assert not found
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_test_uses_the_fields_words(path: Path):
-    assert not [(line, hit[0]) for line, text in words_of_a_test(path.read_text()) if (hit := WORD.search(text))]
+def test_sources_use_the_fields_words():
+    assert not places(SOURCES, WORD, lambda text: enumerate(map(without_kept, text.splitlines()), start=1))
 
 
-@pytest.mark.parametrize("path", SOURCES + TESTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_docstring_names_the_thing_instead_of_paraphrasing_it(path: Path):
-    found = [number for number, text in documented(ast.parse(path.read_text())) if OPENING.match(text)]
-    assert not found
+def test_tests_use_the_fields_words():
+    assert not places(TESTS, WORD, words_of_a_test)
+
+
+def test_docstrings_name_the_thing_instead_of_paraphrasing_it():
+    assert not places(SOURCES + TESTS, OPENING, lambda text: documented(ast.parse(text)))
 
 
 @pytest.mark.parametrize("sentence", ["the nursery of cells", "a Witness", "other people's faults"])

@@ -55,10 +55,12 @@ def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "model, lr, steps, precisions",
     [
-        (SMALL, 5e-3, 160, ["bf16"]),  # as few and as narrow steps as learn the shapes
+        (SMALL, 5e-3, 160, ["fp32"]),  # as few and as narrow steps as learn the shapes
+        # 25 s on a processor without bf16 products
+        pytest.param(SMALL, 5e-3, 160, ["bf16"], marks=pytest.mark.slow),
         pytest.param(STARTING, 1e-3, 200, ["bf16", "fp32"], marks=pytest.mark.hour),
     ],
-    ids=["small", "starting model"],
+    ids=["small", "small in bf16", "starting model"],
 )
 def test_loss_curves_agree_with_plain_torch_in_fp32_within_the_spread_of_seeds(
     monkeypatch, model, lr, steps, precisions
