@@ -12,7 +12,7 @@ import pandas as pd
 
 from vitsweep.config.convert import config_hash, from_dict
 from vitsweep.errors import ConfigError, RecordError
-from vitsweep.study.plan import CellId, claims_hash, plan_hash, read_plan
+from vitsweep.study.plan import DECLARED, CellId, claims_hash, plan_hash, read_plan
 from vitsweep.study.record import METRIC_NAMES
 
 TOLERANCE = 1e-6
@@ -29,7 +29,7 @@ def plan_contradictions(directory: Path) -> list[str]:
         if plan is None:
             return []
         lines = []
-        if claims_hash(plan.claims, plan.rope, plan.error) != plan.claims_hash:
+        if claims_hash(plan.claims, *(getattr(plan, name) for name in DECLARED)) != plan.claims_hash:
             lines.append("plan.json: claims_hash is not that of its claims, ROPE and error; they were changed by hand.")
         if plan_hash(plan) != plan.plan_hash:
             lines.append("plan.json: plan_hash is not that of its content; it was changed by hand.")

@@ -62,6 +62,8 @@ class Selection:
     rope: float = DEFAULT_ROPE
     error: str = PAIRED
     """Error of the tests that the plan declares, one of config.schema.ERRORS."""
+    interactions: list[list[str]] = field(default_factory=list)
+    """Interactions that the plan names."""
     published: dict[str, float] = field(default_factory=dict)
     claims: list[dict[str, Any]] = field(default_factory=list)
     plan: dict[str, Any] | None = None
@@ -122,6 +124,7 @@ def select(loaded: StudyRecords) -> Selection:
         design=str(plan.get("design") or ""),
         rope=float(DEFAULT_ROPE if plan.get("rope") is None else plan["rope"]),
         error=str(plan.get("error") or PAIRED),
+        interactions=plan.get("interactions") or [],
         published=plan.get("published") or {},
         claims=plan.get("claims") or [],
         plan=plan or None,

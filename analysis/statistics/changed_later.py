@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vitsweep.study.plan import claims_hash
+from vitsweep.study.plan import DECLARED, claims_hash
 
 from ..records.consistency import NOT_STARTED
 from ..records.selection import Selection
@@ -22,7 +22,7 @@ NULL_STUDIES = 100_000
 def earlier_hashes(selection: Selection) -> list[str]:
     """Return the claims hashes of the study's started runs other than that of the plan's claims; [] without a plan.
 
-    The hash is computed from claims, ROPE and error as they stand, not taken from the plan.
+    The hash is computed from what is declared as it stands, not taken from the plan.
     """
     plan = selection.plan
     if plan is None:
@@ -33,7 +33,7 @@ def earlier_hashes(selection: Selection) -> list[str]:
         for row in selection.cells[~selection.cells["status"].isin(NOT_STARTED)].itertuples()
         if row.study == selection.study or (row.arm, row.config_hash, row.seed) in planned
     ]
-    return sorted(set(own) - {claims_hash(plan.get("claims") or [], selection.rope, selection.error)})
+    return sorted(set(own) - {claims_hash(plan.get("claims") or [], *(getattr(selection, name) for name in DECLARED))})
 
 
 def changed_claims(selection: Selection) -> list[dict[str, Any]]:

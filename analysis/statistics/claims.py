@@ -1,14 +1,25 @@
 """Claims stated before the first run, and what the data say about them.
 
-A study file lists them; three forms:
+A study file lists them. A claim asks about arms, a main effect or an interaction:
 
     claims:
       - claim: patch 4 beats patch 8          # words, shown in the report
         arm: baseline                         # an arm's slug, or factor=level; a list of them for "all of these"
         than: patch_size=8                    # likewise; left out: the baseline
         metric: test/accuracy                 # left out: test/accuracy at the last epoch
-        direction: higher                     # higher or lower; left out: what is better for the metric
+        direction: higher                     # higher, lower or either; left out: what is better for the metric
         rope: 0.5                             # left out: the study's
+      - claim: 4 layers are worse than 8, over all patch sizes
+        main_effect: depth=4                  # factor=level against the baseline's level; a factor: all its levels
+        direction: lower
+      - claim: depth and patch size interact
+        interaction: [depth, patch_size]      # two factors or levels; either direction, unless one is given
+      - claim: dropout makes no difference that matters
+        kind: equivalent                      # all comparisons lie within the ROPE
+        arm: dropout=none
+      - claim: half the width is not worse
+        kind: not_worse                       # none is worse by the ROPE or more (non-inferiority)
+        arm: width=32
       - claim: validation loss saturates about epoch 75
         kind: saturation
         metric: val/loss
@@ -19,11 +30,15 @@ A study file lists them; three forms:
         testable: false
         why: no arm of this study is a convolutional network
 
-Every arm in `arm` is compared with every arm in `than`. A claim is supported if all of its comparisons are in its
-direction and significant (its p is the largest: an intersection-union test), contradicted if one goes significantly the
-other way (the smallest p, times the number of comparisons), not supported if all are equivalent within the ROPE. All
-testable claims that are as they were when the first run started are one Holm family at 5 %; a claim that was changed
-later is exploratory: its p is adjusted as if it had been one more, and it changes no other claim's p.
+`kind: effect` is the default; `kind: better` is an effect in the better direction. Every arm in `arm` is compared with
+every arm in `than`. A claim of an effect is supported if all of its comparisons are in its direction and significant
+(its p is the largest: an intersection-union test), contradicted if one goes significantly the other way (the smallest
+p, times the number of comparisons), not supported if all are equivalent within the ROPE; with `direction: either` it is
+supported if one comparison differs (the smallest p, times their number). A claim of equality is supported if its test
+shows it (two one-sided t tests, or one), contradicted if one comparison lies beyond the ROPE (of not_worse: on the
+worse side). All testable claims that are as they were when the first run started are one Holm family at 5 %, in which a
+claim that restates another counts once; a claim that was changed later is exploratory: its p is adjusted as if it had
+been one more, and it changes no other claim's p.
 """
 
 import math
@@ -34,7 +49,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from vitsweep.study.record import METRIC_NAMES
+from vitsweep.significance.contrasts import Contrast, Effects, format_levels
+from vitsweep.significance.equivalence import claim_p
+from vitsweep.study import claims as rules
 
 from ..records.selection import DEFAULT_METRIC, Selection
 from ..text import decimals, interval, p_value, signed
@@ -42,12 +59,20 @@ from . import paired as stats
 from .attrition import seeds_used
 from .changed_later import changed_claims
 from .curves import cell_saturation
-from .effects import decimal_places, differences, direction, display_scale, metric_text, seed_values
+from .effects import decimal_places, display_scale, metric_text, on_seeds, seed_values
 
+EFFECTS = ("effect", "better")
+ASIDES = {
+    "equivalent": {
+        "supported": " No difference beyond {} (two one-sided tests).",
+        "contradicted": " The difference is larger than {}.",
+    },
+    "not_worse": {"supported": " Not worse by {} or more (one-sided test).", "contradicted": " Worse by more than {}."},
+}
+"""Kind of claim -> verdict -> what its test shows, with the ROPE."""
+Decided = str | tuple[tuple[str, str], ...]
+"""An arm, or the levels of a main effect or an interaction."""
 COLUMNS = "claim kind arms evidence p p_holm verdict changed_after_start".split()
-KEYS = {"claim", "arm", "than", "metric", "direction", "rope", "kind", "epoch", "within", "testable", "why"}
-KINDS = ("effect", "saturation")
-CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 
 @dataclass(kw_only=True)
@@ -70,10 +95,13 @@ class ClaimResult:
     """The verdict when there is no p: single, missing or not testable."""
     arms: list[str] = field(default_factory=list)
     """All arms that the evidence uses."""
-    decides_arm: str = ""
-    """The arm, if the claim is only about its effect on the baseline."""
+    decides: Decided = ""
+    """The arm, if the claim is only about its effect on the baseline; the levels, if about one effect of factors."""
+    rope_value: float = math.nan
     metric: str = ""
     """Metric of an effect."""
+    identity: str = ""
+    """What it asks, the same for restatements; empty when it cannot be read."""
 
     @property
     def p(self) -> float:
@@ -83,34 +111,59 @@ class ClaimResult:
 
 def judge_claims(
     selection: Selection, metric: str = DEFAULT_METRIC
-) -> tuple[pd.DataFrame, dict[str, stats.AdjustedP] | None]:
-    """Return the claims' table (COLUMNS), and the adjusted p of each arm that a claim compares with the baseline.
+) -> tuple[pd.DataFrame, dict[Decided, stats.AdjustedP] | None]:
+    """Return the claims' table (COLUMNS), and the adjusted p of each arm or effect that a claim of an effect is about.
 
-    The second is None for a study without claims, and has no arm if no claim is about `metric`, that of the report. Its
-    p of equivalence is NaN for a claim with a ROPE of its own.
+    The second is None for a study without claims, and has no arm if no claim is about `metric`, that of the report: an
+    arm if a claim compares it with the baseline, the levels of a main effect or an interaction. Its p of equivalence is
+    NaN for a claim with a ROPE of its own.
     """
     if not selection.claims:
         return pd.DataFrame(columns=COLUMNS), None
     judged = [judge_claim(claim, selection) for claim in selection.claims]
     later = changed_claims(selection)
     changed = [claim in later for claim in selection.claims]
-    member_A = np.array([one.word != "not testable" and not late for one, late in zip(judged, changed, strict=True)])
+    first = _first_statements(judged, changed)
+    member_A = np.array([own == number for number, own in enumerate(first)])
     p_A, p_equivalent_A = (np.array([getattr(one, name) for one in judged]) for name in ("p", "p_equivalent"))
     adjusted = stats.adjust_family(p_A, p_equivalent_A, member_A)
+    adjusted = [adjusted[number if own is None else own] for number, own in enumerate(first)]
     rows: list[tuple] = []
-    arms: dict[str, stats.AdjustedP] = {}
-    for claim, one, late, own in zip(selection.claims, judged, changed, adjusted, strict=True):
+    decided: dict[Decided, stats.AdjustedP] = {}
+    for number, (claim, one, late, own) in enumerate(zip(selection.claims, judged, changed, adjusted, strict=True)):
         used, word = " ".join(one.arms), _verdict(one, own)
-        rows.append((one.claim, one.kind, used, f"{one.evidence}{_aside(one, word)}", one.p, own.p, word, late))
-        if one.decides_arm and not late and one.metric == metric:
+        evidence = f"{one.evidence}{_aside(one, word)}{_restated(first[number], number)}"
+        rows.append((one.claim, one.kind, used, evidence, one.p, own.p, word, late))
+        if one.decides and not late and one.metric == metric:
             is_study_rope = claim.get("rope") in (None, selection.rope)
-            arms[one.decides_arm] = _smaller_p(own, arms.get(one.decides_arm, stats.AdjustedP()), is_study_rope)
-    return pd.DataFrame(rows, columns=COLUMNS), arms
+            decided[one.decides] = _smaller_p(own, decided.get(one.decides, stats.AdjustedP()), is_study_rope)
+    return pd.DataFrame(rows, columns=COLUMNS), decided
+
+
+def family_size(selection: Selection) -> int:
+    """Count the claims of the family: testable, stated before the first run, each restated one once."""
+    later = changed_claims(selection)
+    judged = [judge_claim(claim, selection) for claim in selection.claims]
+    first = _first_statements(judged, [claim in later for claim in selection.claims])
+    return sum(own == number for number, own in enumerate(first))
+
+
+def _first_statements(judged: list[ClaimResult], changed: list[bool]) -> list[int | None]:
+    """Return for each claim the number of the first that asks the same; None for one outside the family."""
+    seen: dict[str, int] = {}
+    return [
+        None if one.word == "not testable" or late else seen.setdefault(one.identity or f"claim {number}", number)
+        for number, (one, late) in enumerate(zip(judged, changed, strict=True))
+    ]
+
+
+def _restated(first: int | None, number: int) -> str:
+    return "" if first in (None, number) else f" It restates claim {first + 1}, so both count once."
 
 
 def has_claims(selection: Selection, metric: str) -> bool:
     """Return True if a claim is about an effect on this metric."""
-    effects = [claim for claim in selection.claims if (claim.get("kind") or "effect") == "effect"]
+    effects = [claim for claim in selection.claims if (claim.get("kind") or "effect") in EFFECTS]
     return any((claim.get("metric") or DEFAULT_METRIC) == metric for claim in effects)
 
 
@@ -121,31 +174,11 @@ def judge_claim(claim: dict[str, Any], selection: Selection) -> ClaimResult:
     if claim.get("testable", True) is False:
         why = str(claim.get("why") or "the study says so")
         return ClaimResult(claim=words, kind=kind, evidence=f"Not testable: {why}.", word="not testable")
-    error = claim_error(claim)
-    if error:
-        return ClaimResult(claim=words, kind=kind, evidence=f"Not readable: {error}.", word="not testable")
-    judge = _judge_saturation if kind == "saturation" else _judge_effect
+    # Keys that its kind does not read make no claim unreadable: earlier versions accepted some.
+    if errors := rules.form_errors(claim):
+        return ClaimResult(claim=words, kind=kind, evidence=f"Not readable: {errors[0]}.", word="not testable")
+    judge = _judge_saturation if kind == "saturation" else _judge_comparisons
     return judge(words, claim, selection)
-
-
-def claim_error(claim: dict[str, Any]) -> str:
-    """Return the first problem in a claim's form; empty when there is none."""
-    unknown = sorted(set(claim) - KEYS)
-    kind = claim.get("kind") or "effect"
-    if unknown:
-        return f"unknown key {', '.join(unknown)}; allowed: {', '.join(sorted(KEYS))}"
-    if kind not in KINDS:
-        return f"kind={kind} is unknown; allowed: {', '.join(KINDS)}"
-    allowed = METRIC_NAMES if kind == "effect" else CURVES
-    if (claim.get("metric") or allowed[-1]) not in allowed:
-        return f"metric={claim['metric']} is unknown; allowed: {', '.join(allowed)}"
-    needed = ("epoch", "within") if kind == "saturation" else ()
-    for name in (*needed, *(["rope"] if claim.get("rope") is not None else [])):
-        if isinstance(claim.get(name), bool) or not isinstance(claim.get(name), int | float):
-            return f"{name}={claim.get(name)} must be a number"
-    if (claim.get("direction") or "higher") not in ("higher", "lower"):
-        return f"direction={claim['direction']} is unknown; allowed: higher, lower"
-    return "" if kind == "saturation" or claim.get("arm") else "an effect claim needs arm"
 
 
 def find_arm(name: str, selection: Selection) -> str | None:
@@ -167,32 +200,50 @@ def find_arm(name: str, selection: Selection) -> str | None:
     return None
 
 
-def _judge_effect(words: str, claim: dict[str, Any], selection: Selection) -> ClaimResult:
-    metric = str(claim.get("metric") or DEFAULT_METRIC)
-    sign = {"higher": 1, "lower": -1}[claim.get("direction") or ("higher" if direction(metric) > 0 else "lower")]
+def _judge_comparisons(words: str, claim: dict[str, Any], selection: Selection) -> ClaimResult:
+    metric, kind = str(claim.get("metric") or DEFAULT_METRIC), str(claim.get("kind") or "effect")
     study_rope = selection.rope if display_scale(metric) == 100.0 else math.nan
     rope = float(claim["rope"]) if claim.get("rope") is not None else study_rope
-    ours, theirs = _names(claim["arm"]), _names(claim.get("than") or selection.baseline)
-    names = dict.fromkeys((*ours, *theirs))
-    found = {name: arm for name in names if (arm := find_arm(name, selection)) is not None}
-    absent = [name for name in names if name not in found]
+    effects = None if claim.get("arm") else planned_effects(selection)
+    contrasts, absent = rules.claim_contrasts(
+        claim, lambda name: find_arm(name, selection), selection.baseline, effects, selection.design
+    )
+    judged = ClaimResult(claim=words, kind=kind, evidence=" ".join(absent), metric=metric, rope_value=rope)
     if absent:
-        return ClaimResult(claim=words, kind="effect", evidence=f"No arm {', '.join(absent)}.", word="missing")
-    values = seed_values(selection, metric)
-    pairs = [(found[a], found[b]) for a in ours for b in theirs if found[a] != found[b]]
-    if not pairs:
-        return ClaimResult(
-            claim=words, kind="effect", evidence="An arm would be compared with itself.", word="not testable"
-        )
-    results = {pair: stats.compare_paired(differences(values, *pair).to_numpy(), rope, sign) for pair in pairs}
-    used = list(dict.fromkeys(arm for pair in pairs for arm in pair))
-    judged = ClaimResult(claim=words, kind="effect", evidence=_effect_evidence(results, metric, selection), arms=used)
+        judged.word = "missing" if absent[0].startswith("No arm") else "not testable"
+        return judged
+    if kind in rules.OF_EQUALITY and not rope > 0:
+        judged.evidence, judged.word = f"kind={kind} needs a ROPE above 0.", "not testable"
+        return judged
+    values, sign = seed_values(selection, metric), rules.claim_sign(claim)
+    results = {
+        name: stats.compare_paired(on_seeds(contrast, values), rope, sign) for name, contrast in contrasts.items()
+    }
+    judged.arms = list(dict.fromkeys(arm for contrast in contrasts.values() for arm in contrast.weights))
+    judged.evidence = _evidence(results, contrasts, metric, selection)
     judged.rope = f"{rope:g} {_in_unit(metric)}"
     judged.is_small = all(max(abs(r.ci_low), abs(r.ci_high)) < rope for r in results.values())
-    judged.metric = metric
-    if len(pairs) == 1 and selection.baseline in pairs[0]:
-        judged.decides_arm = next(arm for arm in pairs[0] if arm != selection.baseline)
+    judged.identity = rules.claim_identity(claim, contrasts)
+    if kind in EFFECTS and len(contrasts) == 1:
+        judged.decides = _decides(next(iter(contrasts.values())), selection.baseline)
     return _with_p(judged, list(results.values()), sign)
+
+
+def planned_effects(selection: Selection) -> Effects:
+    """Return the main effects and interactions that the planned arms show, as the planner saw them."""
+    levels = {arm: own for arm, own in selection.levels.items() if selection.roles[arm] != "placebo"}
+    for arm, row in (selection.planned or {}).items():
+        if row["role"] != "placebo":
+            levels.setdefault(arm, {factor: str(level) for factor, level in row["levels"].items()})
+    unplanned = selection.unplanned()
+    levels = {arm: own for arm, own in levels.items() if arm not in unplanned}
+    return rules.plan_effects({selection.baseline: levels.pop(selection.baseline, {})} | levels, selection.design)
+
+
+def _decides(contrast: Contrast, baseline: str) -> Decided:
+    """Return what a claim of one comparison decides: its levels, the arm against the baseline, or nothing."""
+    others = [arm for arm in contrast.weights if arm != baseline]
+    return contrast.levels or (others[0] if len(others) == 1 else "")
 
 
 def _with_p(judged: ClaimResult, results: list[stats.PairedResult], sign: int) -> ClaimResult:
@@ -200,24 +251,32 @@ def _with_p(judged: ClaimResult, results: list[stats.PairedResult], sign: int) -
     if fewest < 2:
         judged.word = "single" if fewest else "missing"
         return judged
-    agree = [r.delta * sign > 0 for r in results]
-    judged.p_for = max(r.p if yes else 1.0 for r, yes in zip(results, agree, strict=True))
-    judged.p_against = min(1.0 if yes else r.p * len(results) for r, yes in zip(results, agree, strict=True))
-    judged.p_against = min(judged.p_against, 1.0)
-    judged.p_equivalent = float(np.max([r.p_equivalent for r in results]))
+    error = [r.sd / math.sqrt(r.n) if r.sd > 0 else math.nan for r in results]
+    numbers = [r.delta for r in results], error, [r.n - 1 for r in results], [r.n for r in results]
+    kind = judged.kind if judged.kind in rules.OF_EQUALITY else "effect"
+    judged.p_for, judged.p_against = (float(p) for p in claim_p(kind, sign, judged.rope_value, *numbers))
+    if judged.kind in EFFECTS:
+        judged.p_equivalent = float(np.max([r.p_equivalent for r in results]))
     return judged
 
 
 def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -> ClaimResult:
     name = str(claim.get("arm") or selection.baseline)
     arm, metric = find_arm(name, selection), str(claim.get("metric") or "val/loss")
+    identity = rules.claim_identity(claim, {})
     if arm is None:
-        return ClaimResult(claim=words, kind="saturation", evidence=f"No arm {name}.", word="missing")
+        return ClaimResult(
+            claim=words, kind="saturation", evidence=f"No arm {name}.", word="missing", identity=identity
+        )
     cells = cell_saturation(selection, metric)
     cells = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
     epoch_S, late = cells["epoch"].to_numpy(), int(cells["late"].sum())
     judged = ClaimResult(
-        claim=words, kind="saturation", evidence=f"No run of {arm} has a saturation epoch.", arms=[arm]
+        claim=words,
+        kind="saturation",
+        evidence=f"No run of {arm} has a saturation epoch.",
+        arms=[arm],
+        identity=identity,
     )
     if len(epoch_S):
         judged.evidence = _saturation_evidence(
@@ -271,17 +330,23 @@ def _verdict(judged: ClaimResult, adjusted: stats.AdjustedP) -> str:
 
 def _aside(judged: ClaimResult, verdict: str) -> str:
     """Compare the differences with the ROPE, where the verdict's word does not."""
+    if judged.kind in ASIDES:
+        return ASIDES[judged.kind].get(verdict, "").format(judged.rope)
     if verdict == "not supported":
         return f" No difference beyond {judged.rope} (two one-sided tests)."
     small = verdict in ("supported", "contradicted") and judged.is_small
     return f" That is less than the {judged.rope} that matter." if small else ""
 
 
-def _effect_evidence(results: dict[tuple[str, str], stats.PairedResult], metric: str, selection: Selection) -> str:
+def _evidence(
+    results: dict[str, stats.PairedResult], contrasts: dict[str, Contrast], metric: str, selection: Selection
+) -> str:
     digits, parts = decimal_places(metric), []
-    for (arm, than), r in results.items():
+    for name, r in results.items():
+        contrast = contrasts[name]
         size = f"{signed(r.delta, digits)} {interval(r.ci_low, r.ci_high, digits)}".strip()
-        part = f"{arm} minus {than}: {size} {_in_unit(metric)}, {seeds_used(selection, r.n, arm, than)}"
+        aliases = f" (or {', '.join(map(format_levels, contrast.aliases))}: not told apart)" if contrast.aliases else ""
+        part = f"{name}{aliases}: {size} {_in_unit(metric)}, {seeds_used(selection, r.n, *contrast.weights)}"
         # Of several comparisons the weakest decides, so each shows its own p.
         parts.append(f"{part}, unadjusted p {p_value(r.p)}" if len(results) > 1 and r.n > 1 else part)
     return "; ".join(parts) + "."
@@ -291,7 +356,3 @@ def _in_unit(metric: str) -> str:
     if display_scale(metric) != 100.0:
         return metric
     return "points" if metric == DEFAULT_METRIC else f"points of {metric_text(metric)}"
-
-
-def _names(value: Any) -> list[str]:
-    return [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]

@@ -7,10 +7,13 @@ excepted; in a study with claims the claims are the family, and `claimed` brings
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from vitsweep.significance.contrasts import Contrast
 
 from ..records.comparable import LEFT_OUT
 from ..records.selection import DEFAULT_METRIC, Selection
@@ -71,13 +74,19 @@ def seed_values(selection: Selection, metric: str = DEFAULT_METRIC, when: str = 
     return values.reindex(columns=selection.arms)
 
 
+def on_seeds(contrast: Contrast, values: pd.DataFrame) -> np.ndarray:
+    """Return a contrast's value on each seed of `values` (seeds, arms) on which all of its arms finished."""
+    weight_A = pd.Series(contrast.weights)
+    return (values[weight_A.index].dropna() @ weight_A).to_numpy()
+
+
 def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
     """Subtract the baseline from the arm on each shared seed."""
     return (values[arm] - values[baseline]).dropna()
 
 
 def arm_effects(
-    selection: Selection, metric: str = DEFAULT_METRIC, claimed: dict[str, stats.AdjustedP] | None = None
+    selection: Selection, metric: str = DEFAULT_METRIC, claimed: Mapping[str | tuple, stats.AdjustedP] | None = None
 ) -> pd.DataFrame:
     """Tabulate all effects, COLUMNS wide, in the selection's order of arms.
 
@@ -96,6 +105,8 @@ def arm_effects(
     families = {arm: "arms" if claimed is None else "exploratory" for arm in results}
     families |= dict.fromkeys(selection.unplanned(), "exploratory")
     for arm, own in (claimed or {}).items():
+        if arm not in adjusted:
+            continue  # a main effect or an interaction
         within = adjusted[arm].p_equivalent if math.isnan(own.p_equivalent) else own.p_equivalent
         adjusted[arm], families[arm] = dataclasses.replace(own, p_equivalent=within), "claims"
     rows = []

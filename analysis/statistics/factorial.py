@@ -26,7 +26,7 @@ from vitsweep.significance.contrasts import (
 from ..records.selection import Selection
 from ..text import format_ranges, interval, p_value, signed
 from . import paired as stats
-from .effects import DEFAULT_METRIC, decimal_places, display_scale, metric_text, seed_values, unit
+from .effects import DEFAULT_METRIC, decimal_places, display_scale, metric_text, on_seeds, seed_values, unit
 
 NUMBERS = "n effect ci_low ci_high p".split()
 MAIN_COLUMNS = ["factor", "level", *NUMBERS, "mean", "aliases"]
@@ -100,12 +100,6 @@ def _effects_of_crossed(found: Factorial, design: Design, values: pd.DataFrame) 
         found.notes.append(NOT_IDENTIFIABLE)
     if contrasts and found.interactions.empty:
         found.notes.append("Too few seeds finished to estimate interactions beside their error.")
-
-
-def on_seeds(contrast: Contrast, values: pd.DataFrame) -> np.ndarray:
-    """Return a contrast's value on each seed of `values` (seeds, arms) on which all of its arms finished."""
-    weight_A = pd.Series(contrast.weights)
-    return (values[weight_A.index].dropna() @ weight_A).to_numpy()
 
 
 def main_frame(contrasts: list[Contrast], design: Design, values: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from vitsweep.significance.power import detectable_effect
 from ..records.load import StudyRecords
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from . import paired as stats
-from .claims import has_claims, judge_claims
+from .claims import family_size, has_claims, judge_claims
 from .curves import best_against_final, saturation
 from .effects import arm_effects, display_scale
 from .examples import Examples, class_effects, image_effects, read_examples
@@ -100,8 +100,7 @@ def study_power(effects: pd.DataFrame, selection: Selection, claims: pd.DataFram
         seeds=seeds, most_seeds=int(known["pairs"].max()), sd=sd, arms=arms, effect=detectable_effect(seeds, sd, arms)
     )
     if len(claims):
-        in_family = (claims["verdict"] != "not testable") & ~claims["changed_after_start"].astype(bool)
-        power.claims = int(in_family.sum())
+        power.claims = family_size(selection)
     if power.claims:
         power.claims_effect = detectable_effect(seeds, sd, power.claims)
     return power

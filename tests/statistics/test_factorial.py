@@ -15,6 +15,7 @@ from scipy import stats as scipy_stats
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.statistics import paired as stats
+from vitsweep.analysis.statistics.effects import on_seeds
 from vitsweep.analysis.statistics.factorial import (
     NOT_CROSSED,
     NOT_IDENTIFIABLE,
@@ -22,7 +23,6 @@ from vitsweep.analysis.statistics.factorial import (
     analyze_factors,
     interaction_name,
     main_name,
-    on_seeds,
 )
 
 from tests.support.make_records import make_sweep

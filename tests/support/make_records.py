@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vitsweep.files import finite, write_json
-from vitsweep.study.plan import Cell, CellId, Plan, claims_hash, plan_hash
+from vitsweep.study.plan import DECLARED, Cell, CellId, Plan, claims_hash, plan_hash
 from vitsweep.study.record import Record, write_record
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -92,7 +92,7 @@ def make_sweep(sweep: Path, accuracies: dict[str, list[float | None]], **options
     """
     plan = options.pop("plan", {})
     known = plan or {}
-    stated = claims_hash(known.get("claims", []), known.get("rope", 0.5), known.get("error", "paired"))
+    stated = claims_hash(*declared(known))
     # A hash of its own in `plan` means that the claims, or their absence, are newer than these cells.
     if "claims_hash" in known:
         stated = "" if stated else "e" * 64
@@ -134,9 +134,15 @@ def make_plan(records: list[Record]) -> dict[str, Any]:
     }
 
 
+def declared(plan: dict[str, Any]) -> tuple:
+    """Return the plan's claims and what is hashed with them."""
+    values = {"claims": [], "rope": 0.5, "error": "paired", "interactions": []} | plan
+    return tuple(values[name] for name in ("claims", *DECLARED))
+
+
 def with_hashes(plan: dict[str, Any]) -> dict[str, Any]:
     """The plan with the hashes of its content."""
-    plan = plan | {"claims_hash": claims_hash(plan["claims"], plan["rope"], plan.get("error", "paired"))}
+    plan = plan | {"claims_hash": claims_hash(*declared(plan))}
     return plan | {"plan_hash": plan_hash(Plan(**plan | {"cells": [Cell(**cell) for cell in plan["cells"]]}))}
 
 

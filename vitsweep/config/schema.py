@@ -187,6 +187,9 @@ class StudyConfig:
     """Second run of the baseline, named placebo, which shows the variation by chance alone."""
     claims: list[Any] = field(default_factory=list)
     """Expectations, stated before the first run and hashed; judged by the analysis."""
+    interactions: list[Any] = added_field([])
+    """For design=fraction, grid or pairs: interactions tested in one family with the main effects, each a pair of
+    factors or levels: [[depth, dropout]]."""
     rope: float = DEFAULT_ROPE
     """Half-width of the region of practical equivalence, percent points of accuracy."""
     error: str = added_field(PAIRED)

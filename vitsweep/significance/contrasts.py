@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -18,6 +19,9 @@ TINY = 1e-9
 
 ALIAS_ORDERS = (2, 3)
 """Orders of the interactions that a main effect may contain in a fraction of resolution III or IV."""
+
+FACTORIAL = ("fraction", "grid", "pairs")
+"""Designs whose questions are main effects: each of them uses many arms, a single arm's effect two."""
 
 Level = tuple[str, str]
 """A factor and one of its levels."""
@@ -63,6 +67,42 @@ class Design:
         """Return the contrast with these weights of all arms."""
         weights = {arm: float(w) for arm, w in zip(self.arms, row_A, strict=True) if abs(w) > TINY}
         return Contrast(levels=levels, weights=weights)
+
+
+@dataclass(kw_only=True)
+class Effects:
+    """Main effects and interactions that a design shows."""
+
+    design: Design
+    main: dict[Level, Contrast]
+    """Empty where the design shows none."""
+
+    @cached_property
+    def interactions(self) -> tuple[dict[frozenset[Level], Contrast], list[str]]:
+        """Contrasts by their two levels, and notes on those that cannot be estimated."""
+        found, notes = interaction_contrasts(self.design)
+        return {frozenset(contrast.levels): contrast for contrast in found}, notes
+
+    def levels(self, factor: str) -> list[Level]:
+        """Return the levels of a factor other than the baseline's."""
+        own = dict.fromkeys(self.design.factors.get(factor, []))
+        return [(factor, level) for level in own if level != self.design.baseline[factor]]
+
+
+def make_effects(design: Design, name: str) -> Effects:
+    """Return the effects that a design shows.
+
+    Args:
+        name: as in a study file; in those of FACTORIAL, levels that do not all meet equally often are averaged over
+            matched pairs of arms.
+    """
+    if len(design.factors) < 2:
+        contrasts = []
+    elif is_crossed(design):
+        contrasts = main_contrasts(design)
+    else:
+        contrasts = matched_contrasts(design) if name in FACTORIAL else []
+    return Effects(design=design, main={contrast.levels[0]: contrast for contrast in contrasts})
 
 
 def make_design(levels: Mapping[str, Mapping[str, str]], baseline: Mapping[str, str]) -> Design:

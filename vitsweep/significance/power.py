@@ -46,7 +46,7 @@ def paired_power(effect: float, sd: float, n: int, arms: int = 1, alpha: float =
 
 def seeds_needed(effect: float, sd: float, arms: int, alpha: float = 0.05, power: float = 0.8) -> float:
     """Return the fewest paired seeds that detect `effect` with the given power; inf when MAX_SEEDS are too few."""
-    return _fewest(lambda n: paired_power(effect, sd, n, arms, alpha) >= power)
+    return fewest_seeds(lambda n: paired_power(effect, sd, n, arms, alpha) >= power)
 
 
 def equivalence_power(effect: float, sd: float, n: int, rope: float, alpha: float = 0.05) -> float:
@@ -73,7 +73,7 @@ def seeds_for_equivalence(effect: float, sd: float, rope: float, alpha: float = 
     """Return the fewest paired seeds with which equivalence_power reaches `power`; inf if effect is outside rope."""
     if not abs(effect) < rope:
         return math.inf
-    return _fewest(lambda n: equivalence_power(effect, sd, n, rope, alpha) >= power)
+    return fewest_seeds(lambda n: equivalence_power(effect, sd, n, rope, alpha) >= power)
 
 
 def spread_interval(sd: float, freedom: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -97,7 +97,7 @@ def _power_at(noncentrality: float, n: int, alpha: float) -> float:
     return float(1 - special.ncfdtr(1, n - 1, noncentrality**2, bound**2))
 
 
-def _fewest(enough) -> float:
+def fewest_seeds(enough) -> float:
     """Return the smallest n in 2 .. MAX_SEEDS that is enough, by bisection; power grows with n."""
     low, high = 1, 2
     while not enough(high):

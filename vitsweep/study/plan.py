@@ -10,6 +10,7 @@ from typing import Any
 
 from vitsweep.added_fields import added_field, from_values, to_values, without_neutral
 from vitsweep.config.convert import config_hash, flatten, from_dict, hashed_settings, to_dict
+from vitsweep.config.overrides import yaml_text
 from vitsweep.config.schema import DEFAULT_ROPE, PAIRED
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
@@ -90,10 +91,14 @@ class Plan:
     """Random id of the sweep directory, part of the ids of its W&B runs: two people may run one study."""
     error: str = added_field(PAIRED)
     """Error of the tests, one of schema.ERRORS."""
+    interactions: list[list[str]] = added_field([])
+    """Interactions that are tested with the main effects, each a pair of factors or levels."""
     newer: dict[str, Any] = added_field({})
     """Fields that a newer version has written, as they were."""
 
 
+DECLARED = ("rope", "error", "interactions")
+"""Fields that decide verdicts beside the claims: hashed with them, fixed once a cell has begun."""
 NOT_HASHED = ("claims_before", "seeds_before", "sweep_id", "newer")
 
 
@@ -146,12 +151,13 @@ def plan_hash(plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def claims_hash(claims: list[Any], rope: float, error: str = PAIRED) -> str:
-    """Return the SHA-256 of the claims, ROPE and error of the tests; empty without claims, if both are the defaults.
+def claims_hash(claims: list[Any], rope: float, error: str = PAIRED, interactions: list[Any] | None = None) -> str:
+    """Return the SHA-256 of claims, ROPE, error of the tests and named interactions; empty if all are the defaults.
 
     A default is not hashed, so that claims alone keep the hash that published records have.
     """
     declared = ({} if rope == DEFAULT_ROPE else {"rope": rope}) | ({} if error == PAIRED else {"error": error})
+    declared |= {"interactions": interactions} if interactions else {}
     stated: Any = {"claims": claims} | declared if declared else claims
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest() if stated else ""
 
@@ -200,8 +206,8 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
     """Return the old plan with the new one's arms, seeds and cells added.
 
     Raises:
-        RecordError: the baselines differ, so the results could not be compared; or the ROPE or the error of the tests
-            does, and a cell has begun.
+        RecordError: the baselines differ, so the results could not be compared; or what DECLARED names does, and a cell
+            has begun.
     """
     if differing := differences(baseline_values(new), baseline_values(old)):
         keys = [_difference_text(key, before, after) for key, (after, before) in differing.items()]
@@ -232,7 +238,7 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
         sweep_id=old.sweep_id,
         newer=old.newer,
     )
-    if (old.claims, old.rope, old.error) == (new.claims, new.rope, new.error):
+    if all(getattr(old, name) == getattr(new, name) for name in ("claims", *DECLARED)):
         merged.claims_hash = old.claims_hash  # perhaps made by an earlier rule; nothing has changed
     else:
         merged.claims_before = old.claims_before | {old.claims_hash: old.claims}
@@ -242,14 +248,16 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
 
 
 def refuse_restated(old: Plan, new: Plan, directory: Path) -> None:
-    """Refuse another ROPE or error of the tests once a cell of the old plan has begun: verdicts would follow the data.
+    """Refuse to change what DECLARED names once a cell of the old plan has begun: verdicts would follow the data.
 
     Raises:
         RecordError: one of them differs.
     """
-    changed = [name for name in ("rope", "error") if getattr(old, name) != getattr(new, name)]
+    changed = [name for name in DECLARED if getattr(old, name) != getattr(new, name)]
     if changed and any(has_begun(directory / cell.id) for cell in old.cells):
-        wrong, right = (" ".join(f"study.{name}={getattr(plan, name)}" for name in changed) for plan in (new, old))
+        wrong, right = (
+            " ".join(f"study.{name}={yaml_text(getattr(plan, name))}" for name in changed) for plan in (new, old)
+        )
         raise RecordError(
             f"{wrong}  cannot be changed once a run has begun; allowed: {right}; state it again, or choose another "
             f"hydra.sweep.dir=... than {directory} for fresh runs"

@@ -32,6 +32,7 @@ from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors, aliases, arm_spec
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import exclusive_access
 from vitsweep.study.plan import (
+    DECLARED,
     Plan,
     claims_hash,
     extend_plan,
@@ -164,10 +165,10 @@ def study_plan(
     labels |= {names[key]: [override_value(level) for level in swept] for key, swept in factors.items()}
     plan = make_plan(study.name, study.design, base, arms, seeds, labels)
     plan.notes = notes + study_notes(study, plan)
-    plan.rope, plan.error = study.rope, study.error
+    plan.rope, plan.error, plan.interactions = study.rope, study.error, plain(study.interactions)
     plan.published, plan.claims = plain(study.published), plain(study.claims)
-    refuse(claims_errors(plan.claims, plan.arms, plan.cells[0].config))
-    plan.claims_hash = claims_hash(plan.claims, plan.rope, plan.error)
+    refuse(claims_errors(plan.claims, plan.arms, plan.cells[0].config, plan.design, plan.interactions))
+    plan.claims_hash = claims_hash(plan.claims, *(getattr(plan, name) for name in DECLARED))
     plan.plan_hash = plan_hash(plan)
     return plan
 

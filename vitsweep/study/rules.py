@@ -6,8 +6,9 @@ import re
 from vitsweep.config.checks import one_of
 from vitsweep.config.overrides import affects_result, chooses_images, override_key, yaml_text
 from vitsweep.config.schema import ERRORS, StudyConfig
+from vitsweep.significance.contrasts import FACTORIAL
 from vitsweep.study.arms import PLACEBO_SEED_OFFSET
-from vitsweep.study.claims import claims_form_errors
+from vitsweep.study.claims import claims_form_errors, pair_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors
 
 MAX_CELLS = 50_000
@@ -38,7 +39,22 @@ def study_errors(study: StudyConfig) -> list[str]:
             )
     for override in study.baseline:
         found += misplaced_errors("study.baseline", override)
-    return found + claims_form_errors(study.claims)
+    return found + interaction_errors(study) + claims_form_errors(study.claims, study.rope)
+
+
+def interaction_errors(study: StudyConfig) -> list[str]:
+    """Return a message for each named interaction that is no pair, comes twice, or is not read."""
+    if study.interactions and study.design not in FACTORIAL:
+        allowed = ", ".join(FACTORIAL)
+        return [f"study.interactions  is not read by design={study.design}; drop it, or use one of {allowed}"]
+    found, before = [], []
+    for number, pair in enumerate(study.interactions):
+        own = pair_errors(f"study.interactions[{number}]", pair)
+        if not own and set(map(str, pair)) in before:
+            own = [f"study.interactions[{number}]={yaml_text(pair)}  is named twice; keep one of them"]
+        before.append(set(map(str, pair)) if not own else set())
+        found += own
+    return found
 
 
 def size_errors(what: str, num_arms: int, num_seeds: int) -> list[str]:
