@@ -98,13 +98,13 @@ def against_baseline(number: int) -> np.ndarray:
 def _paired(value_SA: np.ndarray, weight_CA: np.ndarray) -> Estimates:
     parts = [value_SA[..., row != 0] @ row[row != 0] for row in weight_CA]
     value_SC = np.stack(parts, axis=-1) if parts else np.empty((*value_SA.shape[:-1], 0))
-    n_C, mean_C, sd_C = _moments(value_SC)
+    n_C, mean_C, sd_C = moments(value_SC)
     error_C = np.where(sd_C > 0, sd_C, np.nan) / np.sqrt(np.maximum(n_C, 1))
     return Estimates(n=n_C, value=mean_C, error=error_C, freedom=np.where(n_C > 1, n_C - 1.0, np.nan))
 
 
 def _welch(value_SA: np.ndarray, weight_CA: np.ndarray) -> Estimates:
-    n_A, mean_A, sd_A = _moments(value_SA)
+    n_A, mean_A, sd_A = moments(value_SA)
     used_CA = weight_CA != 0
     fewest_C = np.where(used_CA, n_A[..., None, :], np.iinfo(int).max).min(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -117,9 +117,25 @@ def _welch(value_SA: np.ndarray, weight_CA: np.ndarray) -> Estimates:
     return Estimates(n=fewest_C, value=value_C, error=error_C, freedom=np.where(known_C, freedom_C, np.nan))
 
 
-def _pooled(value_SA: np.ndarray, weight_CA: np.ndarray) -> Estimates:
+@dataclass(kw_only=True)
+class BlockFit:
+    """Least squares with a mean for each arm and each seed; leading axes as in the values."""
+
+    arm: np.ndarray
+    """(..., A) arm means around 0; only contrasts of them that are estimable mean something."""
+    variance: np.ndarray
+    """Residual variance; NaN without freedom, 0 where what is left is rounding."""
+    freedom: np.ndarray
+    inverse: np.ndarray
+    """(..., A, A) generalized inverse of the information about the arms."""
+    rank: np.ndarray
+
+
+def fit_blocks(value_SA: np.ndarray) -> BlockFit:
+    """Fit arms and seeds to (..., S, A) values, NaN where there is none."""
+    value_SA = np.asarray(value_SA, float)
     is_known_SA = ~np.isnan(value_SA)
-    inverse_AA, estimable_C, rank = _information(is_known_SA, weight_CA)
+    inverse_AA, rank = _information(is_known_SA)
     size_S = np.maximum(is_known_SA.sum(axis=-1, keepdims=True), 1)
     # Block means first: the seeds' level, 90 % or so, would cost digits.
     value0_SA = np.where(is_known_SA, value_SA, 0.0)
@@ -127,24 +143,36 @@ def _pooled(value_SA: np.ndarray, weight_CA: np.ndarray) -> Estimates:
     arm_A = (inverse_AA @ centered_SA.sum(axis=-2)[..., None])[..., 0]
     fitted_SA = np.where(is_known_SA, arm_A[..., None, :], 0.0)
     residual_SA = np.where(is_known_SA, centered_SA - fitted_SA + fitted_SA.sum(axis=-1, keepdims=True) / size_S, 0.0)
-    blocks = is_known_SA.any(axis=-1).sum(axis=-1)
-    freedom = is_known_SA.sum(axis=(-1, -2)) - blocks - rank
-    sd = np.sqrt(np.square(residual_SA).sum(axis=(-1, -2)) / np.maximum(freedom, 1))
-    has_spread = (freedom > 0) & (sd > NO_SPREAD * np.abs(value0_SA).max(axis=(-1, -2)))
-    sd = np.where(has_spread, sd, np.nan)
-    covariance_CC = weight_CA @ inverse_AA @ weight_CA.T
-    value_C = np.where(estimable_C, (arm_A[..., None, :] * weight_CA).sum(axis=-1), np.nan)
+    freedom = is_known_SA.sum(axis=(-1, -2)) - is_known_SA.any(axis=-1).sum(axis=-1) - rank
+    variance = np.square(residual_SA).sum(axis=(-1, -2)) / np.maximum(freedom, 1)
+    rounding = (NO_SPREAD * np.abs(value0_SA).max(axis=(-1, -2), initial=0.0)) ** 2
+    variance = np.where(freedom > 0, np.where(variance > rounding, variance, 0.0), np.nan)
+    return BlockFit(arm=arm_A, variance=variance, freedom=freedom, inverse=inverse_AA, rank=rank)
+
+
+def _pooled(value_SA: np.ndarray, weight_CA: np.ndarray) -> Estimates:
+    fit, is_known_SA = fit_blocks(value_SA), ~np.isnan(value_SA)
+    # A contrast is estimable if seeds link its arms.
+    information_AA = np.linalg.pinv(fit.inverse, hermitian=True)
+    is_estimable_C = (np.abs(weight_CA @ information_AA @ fit.inverse - weight_CA) < 1e-6).all(axis=-1)
+    covariance_CC = weight_CA @ fit.inverse @ weight_CA.T
     used_CA, n_A = weight_CA != 0, is_known_SA.sum(axis=-2)
     fewest_C = np.where(used_CA, n_A[..., None, :], np.iinfo(int).max).min(axis=-1)
-    error_C = np.where(estimable_C, sd[..., None] * np.sqrt(np.diagonal(covariance_CC, axis1=-2, axis2=-1)), np.nan)
-    freedom_C = np.where(estimable_C & has_spread[..., None], freedom[..., None] * 1.0, np.nan)
-    n_C = np.where(estimable_C, fewest_C, 0)
-    return Estimates(n=n_C, value=value_C, error=error_C, freedom=freedom_C, covariance=covariance_CC)
+    has_error = fit.variance > 0
+    sd = np.sqrt(np.where(has_error, fit.variance, np.nan))
+    error_C = sd[..., None] * np.sqrt(np.diagonal(covariance_CC, axis1=-2, axis2=-1))
+    return Estimates(
+        n=np.where(is_estimable_C, fewest_C, 0),
+        value=np.where(is_estimable_C, (fit.arm[..., None, :] * weight_CA).sum(axis=-1), np.nan),
+        error=np.where(is_estimable_C, error_C, np.nan),
+        freedom=np.where(is_estimable_C & has_error[..., None], fit.freedom[..., None] * 1.0, np.nan),
+        covariance=covariance_CC,
+    )
 
 
-def _information(is_known_SA: np.ndarray, weight_CA: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the inverse information (..., A, A) about arms, which contrasts are estimable, and its rank."""
-    # Complete studies share one information matrix.
+def _information(is_known_SA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the generalized inverse (..., A, A) of the information about arms, and its rank."""
+    # Complete studies share one matrix.
     known_SA = (np.ones(is_known_SA.shape[-2:]) if is_known_SA.all() else is_known_SA).astype(float)
     size_S = np.maximum(known_SA.sum(axis=-1), 1)
     shared_AA = np.swapaxes(known_SA / size_S[..., None], -1, -2) @ known_SA
@@ -152,13 +180,10 @@ def _information(is_known_SA: np.ndarray, weight_CA: np.ndarray) -> tuple[np.nda
     root_A, vector_AA = np.linalg.eigh(information_AA)
     kept_A = root_A > TINY * max(known_SA.shape[-2], 1)
     inverse_A = np.where(kept_A, 1 / np.where(kept_A, root_A, 1.0), 0.0)
-    inverse_AA = (vector_AA * inverse_A[..., None, :]) @ np.swapaxes(vector_AA, -1, -2)
-    inside_CA = weight_CA @ information_AA @ inverse_AA
-    estimable_C = (np.abs(inside_CA - weight_CA) < 1e-6).all(axis=-1)
-    return inverse_AA, estimable_C, kept_A.sum(axis=-1)
+    return (vector_AA * inverse_A[..., None, :]) @ np.swapaxes(vector_AA, -1, -2), kept_A.sum(axis=-1)
 
 
-def _moments(value_SA: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def moments(value_SA: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return number, mean and standard deviation over seeds; 0 for a spread that is rounding, NaN where unknown."""
     is_known_SA = ~np.isnan(value_SA)
     n_A = is_known_SA.sum(axis=-2)
