@@ -9,6 +9,7 @@ from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.study.identity import FingerprintFiller
+from vitsweep.study.plan import Plan
 from vitsweep.tracking.privacy import without_paths
 
 
@@ -53,6 +54,18 @@ def require_wandb(tracker: TrackerConfig) -> None:
     if tracker.mode in ("offline", "disabled"):
         raise ConfigError(
             [f"tracker.mode={tracker.mode}  sends W&B's sweep no results; use tracker.mode=auto or tracker.mode=online"]
+        )
+
+
+def refuse_search(plan: Plan | None) -> None:
+    """Check that a study has no search of its own, which W&B's agents would leave out.
+
+    Raises:
+        ConfigError: it has `tune`.
+    """
+    if plan is not None and plan.tune:
+        raise ConfigError(
+            ["study.tune  is searched by a sweep, not by W&B's agents; run the study itself, or leave `tune` out"]
         )
 
 

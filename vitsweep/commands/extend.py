@@ -21,7 +21,9 @@ from vitsweep.study.design import study_seeds
 from vitsweep.study.identity import refuse_other_images
 from vitsweep.study.locks import LivenessCheck, exclusive_access
 from vitsweep.study.plan import Cell, CellId, Plan, note_added_seeds, plan_hash, require_plan, write_plan
+from vitsweep.study.plan_builder import refuse
 from vitsweep.study.status import FAILURES, cell_statuses
+from vitsweep.study.tuning.rules import seed_errors
 from vitsweep.train.stop import StopSignals
 
 USAGE = "extend DIR seeds=10 | seeds=[5,6,7] [--plan]"
@@ -38,6 +40,7 @@ def main(arguments: list[str]) -> int:
         remove_temporaries(directory)
         before = require_plan(directory)
         plan = add_seeds(before, parse_seeds(settings[0].removeprefix("seeds=")))
+        refuse(seed_errors(plan.tune.get("seeds", []), plan))
         note_added_seeds(plan, before, directory)
         if plan != before:
             write_plan(directory, plan)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vitsweep.commands.command_arguments import make_composer, make_study_parser, parse_study_arguments
+from vitsweep.commands.command_arguments import make_composer, make_study_parser, parse_study_arguments, refuse_search
 from vitsweep.commands.search_space import (
     CELL_KEY,
     compose_sweep_directory,
@@ -81,9 +81,11 @@ def planned_cell(options: Any, composer: Composer, directory: Path, point: list[
         ConfigError: the study has no such cell.
     """
     frozen = read_plan(directory)
+    refuse_search(frozen)
     cell = find_cell(frozen, point, composer) if frozen else None
     if cell is None:
         plan, _ = plan_and_directory(options.overrides, composer.loader, options.config_name)
+        refuse_search(plan)
         cell = find_cell(freeze_plan(directory, plan), point, composer)
     if cell is None:
         raise ConfigError([f"{' '.join(point)}  is not a cell of the study as it is now; {WRITE_AGAIN}"])

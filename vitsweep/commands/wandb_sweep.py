@@ -15,6 +15,7 @@ from vitsweep.commands.command_arguments import (
     make_composer,
     make_study_parser,
     parse_study_arguments,
+    refuse_search,
     reject_private_paths,
     require_wandb,
 )
@@ -76,6 +77,7 @@ def planned_sweep(options: Any, composer: Composer) -> tuple[dict[str, Any], str
         RecordError: the directory has a study with another baseline.
     """
     plan, directory = plan_and_directory(options.overrides, composer.loader, options.config_name)
+    refuse_search(plan)
     tracker = tracker_config(plan.cells[0].config)
     command = agent_command(options, tune=False)
     require_wandb(tracker)

@@ -195,6 +195,9 @@ class StudyConfig:
     error: str = added_field(PAIRED)
     """Error of the tests: paired (each arm's own differences by seed), pooled (one variance of all arms, seeds as
     blocks) or welch (each arm's own variance, unpaired); declared before the first run."""
+    tune: dict[str, Any] = added_field({})
+    """Search of nuisance parameters that every arm gets on validation images: parameters, trials, seeds, sampler,
+    sampler_seed, metric; the study is judged at the baseline's setting and at each arm's own. {}: none."""
     published: dict[str, Any] = field(default_factory=dict)
     """Arm -> value published elsewhere, percent; shown beside the study's own."""
 

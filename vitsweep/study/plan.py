@@ -18,6 +18,10 @@ from vitsweep.study.arms import FINGERPRINT, PLACEBO, PLACEBO_SEED_OFFSET, Arm, 
 from vitsweep.study.record import KEPT, PLAN_NAME, Record, read_record
 
 PLAN_SCHEMA = 1
+TUNING_NAME = "tuning"
+"""Directory, below a sweep's, of the search that its arms get: the trials' plan and cells, and Optuna's journal."""
+TUNED_NAME = "tuned"
+"""Directory, below a sweep's, of the same study at each arm's own setting: a sweep directory of its own."""
 CELLS_PATTERN = "*/seed=*"  # matches the directories of a sweep's cells
 
 
@@ -93,6 +97,9 @@ class Plan:
     """Error of the tests, one of schema.ERRORS."""
     interactions: list[list[str]] = added_field([])
     """Interactions that are tested with the main effects, each a pair of factors or levels."""
+    tune: dict[str, Any] = added_field({})
+    """Search that every arm gets, as tuning.space.parse_search reads it; in the plan of the study at each arm's own
+    setting `settings`: arm -> dotted key -> value. {}: none."""
     newer: dict[str, Any] = added_field({})
     """Fields that a newer version has written, as they were."""
 
@@ -216,6 +223,7 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
             f"choose another hydra.sweep.dir=... or move that folder away"
         )
     refuse_restated(old, new, directory)
+    refuse_other_search(old, new, directory)
     known_arms, known_cells = {a["arm"] for a in new.arms}, {c.id for c in new.cells}
     rows = {(a["arm"], a["config_hash"]): a for a in old.arms}
     newer = {cell.id: cell.newer for cell in old.cells}
@@ -261,6 +269,20 @@ def refuse_restated(old: Plan, new: Plan, directory: Path) -> None:
         raise RecordError(
             f"{wrong}  cannot be changed once a run has begun; allowed: {right}; state it again, or choose another "
             f"hydra.sweep.dir=... than {directory} for fresh runs"
+        )
+
+
+def refuse_other_search(old: Plan, new: Plan, directory: Path) -> None:
+    """Refuse another search once the old plan's has begun: arms would be tuned unequally.
+
+    Raises:
+        RecordError: it differs.
+    """
+    if old.tune != new.tune and (directory / TUNING_NAME / PLAN_NAME).exists():
+        changed = [key for key in old.tune | new.tune if old.tune.get(key) != new.tune.get(key)]
+        raise RecordError(
+            f"study.tune  differs in {', '.join(changed)} from the search that has begun in {directory / TUNING_NAME}; "
+            "state it as it was, or choose another hydra.sweep.dir=... for a fresh search"
         )
 
 

@@ -50,6 +50,8 @@ from vitsweep.study.rules import (
     study_errors,
     written_levels,
 )
+from vitsweep.study.tuning.rules import search_errors
+from vitsweep.study.tuning.space import parse_search
 
 MAX_ALONE = 100  # levels of a factor that are composed one by one beside other errors
 
@@ -169,6 +171,10 @@ def study_plan(
     plan.published, plan.claims = plain(study.published), plain(study.claims)
     refuse(claims_errors(plan.claims, plan.arms, plan.cells[0].config, plan.design, plan.interactions))
     plan.claims_hash = claims_hash(plan.claims, *(getattr(plan, name) for name in DECLARED))
+    if study.tune:
+        search = parse_search(plain(study.tune))
+        refuse(search_errors(search, plan, ours & {override_key(o) for o in fixed}))
+        plan.tune = search.to_values()
     plan.plan_hash = plan_hash(plan)
     return plan
 

@@ -10,6 +10,7 @@ from vitsweep.significance.contrasts import FACTORIAL
 from vitsweep.study.arms import PLACEBO_SEED_OFFSET
 from vitsweep.study.claims import claims_form_errors, pair_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors
+from vitsweep.study.tuning.space import search_form_errors
 
 MAX_CELLS = 50_000
 TAKEN = ("baseline", "placebo")  # names of arms that every study has or may have
@@ -39,7 +40,7 @@ def study_errors(study: StudyConfig) -> list[str]:
             )
     for override in study.baseline:
         found += misplaced_errors("study.baseline", override)
-    return found + interaction_errors(study) + claims_form_errors(study.claims, study.rope)
+    return found + interaction_errors(study) + claims_form_errors(study.claims, study.rope) + search_form_errors(study.tune)
 
 
 def interaction_errors(study: StudyConfig) -> list[str]:
