@@ -19,7 +19,7 @@ from vitsweep.study.plan import read_plan_values
 from vitsweep.study.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
 
 from .consistency import cell_contradictions, plan_contradictions
-from .report_files import SKIPPED_FOLDERS
+from .report_files import own_folders
 from .wandb_runs import WandbCells, fetch_cells, is_wandb_source, read_run_files
 
 HISTORY_NAMES = (
@@ -155,7 +155,7 @@ def cell_directories(directory: Path) -> list[Path]:
         if RECORD_NAME in files:
             found.append(Path(folder))
             below.clear()
-        below[:] = sorted(name for name in below if name not in SKIPPED_FOLDERS)
+        below[:] = own_folders(below, files)
     return sorted(found)
 
 

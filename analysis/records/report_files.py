@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
+from vitsweep.study.plan import TUNED_NAME, TUNING_NAME
 from vitsweep.study.record import METRICS_NAME, PLAN_NAME, PREDICTIONS_NAME, RECORD_NAME
 
 REPORT_NAME = "report"
@@ -22,6 +23,15 @@ RESULTS_NAME = "results.json"
 EXAMPLES_NAME = "examples.npz"
 INPUT_NAMES = (PLAN_NAME, RECORD_NAME, METRICS_NAME, PREDICTIONS_NAME, EXAMPLES_NAME)
 SKIPPED_FOLDERS = {"report", "wandb", "__pycache__"}
+
+
+def own_folders(names: list[str], files: list[str]) -> list[str]:
+    """Return the folders of a directory that hold its own cells, sorted.
+
+    A sweep's directory, one with a plan, may have its search and the study at the settings found below it.
+    """
+    skipped = SKIPPED_FOLDERS | ({TUNING_NAME, TUNED_NAME} if PLAN_NAME in files else set())
+    return sorted(name for name in names if name not in skipped)
 
 
 def digest_inputs(*directories: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""`python -m vitsweep extend DIR seeds=10 [--plan]`: add seeds to every arm of a plan.
+"""`python -m vitsweep extend DIR seeds=10 [--plan]`: add seeds to every arm of a plan, also at the arms' own settings.
 
 Writes the new cells to plan.json and, without `--plan`, trains all missing cells on this machine. Reads plan.json only,
 so changes to YAML files have no effect.
@@ -20,10 +20,21 @@ from vitsweep.run.worker import LOG_FORMAT
 from vitsweep.study.design import study_seeds
 from vitsweep.study.identity import refuse_other_images
 from vitsweep.study.locks import LivenessCheck, exclusive_access
-from vitsweep.study.plan import Cell, CellId, Plan, note_added_seeds, plan_hash, require_plan, write_plan
+from vitsweep.study.plan import (
+    TUNED_NAME,
+    Cell,
+    CellId,
+    Plan,
+    note_added_seeds,
+    plan_hash,
+    require_plan,
+    write_plan,
+)
 from vitsweep.study.plan_builder import refuse
+from vitsweep.study.record import PLAN_NAME
 from vitsweep.study.status import FAILURES, cell_statuses
 from vitsweep.study.tuning.rules import seed_errors
+from vitsweep.study.tuning.tuned import share_cells
 from vitsweep.train.stop import StopSignals
 
 USAGE = "extend DIR seeds=10 | seeds=[5,6,7] [--plan]"
@@ -35,17 +46,36 @@ def main(arguments: list[str]) -> int:
     settings = [word for word in words if word != "--plan"]
     if len(settings) != 1 or not settings[0].startswith("seeds="):
         raise UserError(f"usage: python -m vitsweep {USAGE}")
+    seeds, plan_only = parse_seeds(settings[0].removeprefix("seeds=")), "--plan" in words
+    plan = extend_directory(directory, seeds)
+    code = 0 if plan_only else train_missing(directory, plan)
+    if (directory / TUNED_NAME / PLAN_NAME).exists():
+        tuned = extend_directory(directory / TUNED_NAME, seeds)
+        if not plan_only:
+            share_cells(directory, plan, directory / TUNED_NAME, tuned)
+            code = max(code, train_missing(directory / TUNED_NAME, tuned))
+    return code
+
+
+def extend_directory(directory: Path, seeds: list[int]) -> Plan:
+    """Add seeds to the plan of a sweep directory and return it.
+
+    Raises:
+        ConfigError: the study's search has trained on one of the seeds.
+        DataError: the images are others than those of the finished cells.
+        RecordError: there is no plan.
+    """
     refuse_other_images(require_plan(directory), directory)  # raises before the directory is changed
     with exclusive_access(directory):
         remove_temporaries(directory)
         before = require_plan(directory)
-        plan = add_seeds(before, parse_seeds(settings[0].removeprefix("seeds=")))
+        plan = add_seeds(before, seeds)
         refuse(seed_errors(plan.tune.get("seeds", []), plan))
         note_added_seeds(plan, before, directory)
         if plan != before:
             write_plan(directory, plan)
     print(f"{plan.study}: {len(plan.cells) - len(before.cells)} cells added, {len(plan.cells)} in all, in {directory}")
-    return 0 if "--plan" in words else train_missing(directory, plan)
+    return plan
 
 
 def parse_seeds(text: str) -> list[int]:

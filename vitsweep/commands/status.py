@@ -12,9 +12,12 @@ from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.errors import UserError, printable
 from vitsweep.run.progress_table import table_console
 from vitsweep.study.locks import STALE_SECONDS, LivenessCheck, age_text, describe_owner, seconds_since_heartbeat
-from vitsweep.study.plan import require_plan
+from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, read_plan, require_plan
+from vitsweep.study.record import TRIAL
 from vitsweep.study.status import CellStatus, cell_statuses
+from vitsweep.study.tuning.trials import DESIGN as TRIALS
 
+BELOW = {TUNING_NAME: "trials of the search", TUNED_NAME: "cells at the arms' own settings"}
 USAGE = "status DIR"
 SILENT = "no heartbeat"
 """Shown for a cell whose owner may be dead. Clocks of two machines may differ, so no decision depends on it."""
@@ -30,16 +33,37 @@ def main(arguments: list[str]) -> int:
     plan = require_plan(directory)
     found = cell_statuses(directory, plan.cells, LivenessCheck())
     console = table_console()
-    console.print(make_table(found, directory, plan.study))
+    console.print(make_table(found, directory, plan.study, "validation" if plan.design == TRIALS else "test"))
     count = Counter(shown_status(now, directory) for now in found)
     console.print(", ".join(f"{count[status]} {status}" for status in sorted(count)) + f" of {len(found)} cells")
-    return 0 if count["done"] == len(found) else 1
+    missing = sum(num_missing(directory / name, words) for name, words in BELOW.items())
+    return 0 if count["done"] == len(found) and not missing else 1
 
 
-def make_table(found: list[CellStatus], directory: Path, title: str) -> Table:
-    """Return a table with a row per cell: status, progress, and remarks."""
+def num_missing(directory: Path, words: str) -> int:
+    """Print a line on the cells of a search, or of the study at the settings found; return how many are not done.
+
+    Args:
+        directory: of their plan; without one nothing is printed.
+        words: name of the cells.
+    """
+    plan = read_plan(directory)
+    if plan is None:
+        return 0
+    count = Counter(shown_status(now, directory) for now in cell_statuses(directory, plan.cells, LivenessCheck()))
+    parts = ", ".join(f"{count[status]} {status}" for status in sorted(count))
+    table_console().print(f"{words}: {parts} of {len(plan.cells)}; python -m vitsweep status {directory} lists them")
+    return len(plan.cells) - count["done"] - (count["diverged"] if plan.design == TRIALS else 0)
+
+
+def make_table(found: list[CellStatus], directory: Path, title: str, images: str = "test") -> Table:
+    """Return a table with a row per cell: status, progress, and remarks.
+
+    Args:
+        images: those that the accuracy is about; of trials validation.
+    """
     table = Table(title=title, title_justify="left")
-    for heading in ("cell", "status", "epoch", "test accuracy %", "time s", "attempts", "remarks"):
+    for heading in ("cell", "status", "epoch", f"{images} accuracy %", "time s", "attempts", "remarks"):
         table.add_column(heading, justify="left" if heading in ("cell", "status", "remarks") else "right")
     for now in found:
         table.add_row(
@@ -59,11 +83,12 @@ def shown_status(now: CellStatus, directory: Path) -> str:
 
 
 def progress_columns(now: CellStatus) -> list[str]:
-    """Return epoch, test accuracy, time and attempts of a cell; empty texts for unknown values."""
+    """Return epoch, accuracy, time and attempts of a cell; empty texts for unknown values."""
     record = now.record
     if record is None:
         return ["", "", "", ""]
-    accuracy = record.metrics["final"]["test/accuracy"] if now.status == "done" else None
+    metric = "val/accuracy" if now.cell.role == TRIAL else "test/accuracy"
+    accuracy = record.metrics["final"][metric] if now.status == "done" else None
     return [
         f"{record.epoch}/{now.cell.config['recipe']['epochs']}",
         "" if accuracy is None else f"{100 * accuracy:.2f}",

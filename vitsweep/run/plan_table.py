@@ -15,6 +15,7 @@ from vitsweep.config.overrides import yaml_text
 from vitsweep.errors import printable
 from vitsweep.run.packs import packing_note
 from vitsweep.run.progress_table import table_console
+from vitsweep.run.tuning.price import describe_search
 from vitsweep.study.estimate import ArmCost, Power, arm_costs, power_warnings, study_power
 from vitsweep.study.plan import Plan, extend_plan, read_plan
 
@@ -55,6 +56,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
         if cost.arm in probed and probed[cost.arm].error
     ]
     lines = [Text(line) for line in [*describe_totals(costs, probed), describe_error(plan), describe_power(power)]]
+    lines += [Text(line) for line in describe_search(plan, costs)]
     packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
     lines += [Text(printable(f"warning: {warning}"), style="yellow") for warning in warnings]

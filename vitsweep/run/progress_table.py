@@ -15,7 +15,7 @@ from rich.text import Text
 
 from vitsweep.errors import printable
 from vitsweep.study.plan import Cell, Plan
-from vitsweep.study.record import Record, read_rows
+from vitsweep.study.record import TRIAL, Record, read_rows
 from vitsweep.study.status import FAILURES, CellStatus
 
 log = logging.getLogger(__name__)
@@ -144,8 +144,9 @@ def describe_outcome(status: CellStatus) -> str:
     record = status.record
     text = f"{status.cell.arm} seed {status.cell.seed}: {status.status}"
     if record is not None and status.status == "done":
-        accuracy = record.metrics["final"]["test/accuracy"]
-        text += f", test accuracy {accuracy:.2%}, {duration(record.time_seconds)}"
+        split, name = ("val", "validation") if record.role == TRIAL else ("test", "test")
+        accuracy = record.metrics["final"][f"{split}/accuracy"]
+        text += f", {name} accuracy {accuracy:.2%}, {duration(record.time_seconds)}"
     return text + reason(record)
 
 

@@ -1,5 +1,6 @@
 """The sweeper's work: plan and check everything, train what is missing, continue after failures, print a summary."""
 
+import copy
 import logging
 import os
 from pathlib import Path
@@ -21,6 +22,7 @@ from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
 from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
+from vitsweep.study.tuning.search import optuna_errors
 from vitsweep.tracking.temporary import remove_stale_folders
 from vitsweep.train.stop import StopSignals
 
@@ -62,28 +64,19 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         print_plan(plan, directory, settings.probe)
     if settings.dry_run:
         return []
-    liveness, retry = LivenessCheck(), settings.retry == "failed"
-    before = cell_statuses(directory, plan.cells, liveness)
-    todo = [status.cell for status in before if status.is_wanted(retry)]
+    refuse(optuna_errors() if plan.tune else [])
+    training = SweepTraining(config, context, directory, settings)
+    before = training.statuses(directory, plan.cells)
+    todo = [status.cell for status in before if status.is_wanted(training.retry)]
     if settings.check:
         check_arms(directory, plan, todo)
     merged = freeze_plan(directory, plan)
-    done = sum(status.status == "done" for status in before)
-    log.info("%s: %d cells, %d done already, %d to do, in %s", plan.study, len(before), done, len(todo), directory)
-    if todo:
-        log_packing(config, todo)
-        make_absolute(config, directory)
-        try:
-            with StopSignals(), make_progress(before, directory) as progress:
-                run_cells(Sweep(config, context, directory, settings, liveness, progress), todo)
-        except KeyboardInterrupt:  # workers may have been killed
-            remove_stale_locks(directory, cell_statuses(directory, plan.cells, liveness), liveness)
-            raise
-        finally:
-            remove_stale_folders()
-    after = cell_statuses(directory, plan.cells, liveness) if todo else before
-    remove_stale_locks(directory, after, liveness)
+    after = training(directory, plan, before)
     print_summary(after, merged, directory)
+    if plan.tune and not any(status.refusal for status in after):
+        from vitsweep.run.tuning.stages import run_tuning  # late: it imports Optuna
+
+        after += run_tuning(merged, plan.cells, directory, training)
     if left := sum(status.status in FAILURES and not status.has_outside_cause for status in after):
         log.warning("failed: %d of %d cells; sweep.retry=failed trains them again", left, len(after))
     task.exit_code = 0 if all(status.status == "done" for status in after) else 1
@@ -91,6 +84,66 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         if status.refusal and (status.cell in todo or status.is_damaged):
             task.refuse(status.refusal)
     return [status.status for status in after]
+
+
+class SweepTraining:
+    """Training of cells with the launcher of one start, in the sweep's directory or one below it.
+
+    Args:
+        config: Hydra's.
+        context: Hydra's.
+        directory: the sweep's.
+        settings: `sweep` of the configuration.
+    """
+
+    def __init__(self, config: DictConfig, context: HydraContext, directory: Path, settings: SweepConfig):
+        self.config, self.context, self.directory, self.settings = config, context, directory, settings
+        self.liveness = LivenessCheck()
+
+    @property
+    def retry(self) -> bool:
+        """Return whether failed cells are trained again."""
+        return self.settings.retry == "failed"
+
+    def statuses(self, directory: Path, cells: list[Cell]) -> list[CellStatus]:
+        """Return the status of each cell."""
+        return cell_statuses(directory, cells, self.liveness)
+
+    def __call__(self, directory: Path, plan: Plan, before: list[CellStatus]) -> list[CellStatus]:
+        """Train what is missing of the cells with these statuses; return their new ones.
+
+        Args:
+            directory: with the plan.json that has the cells.
+            plan: that plan.
+            before: the cells' statuses.
+
+        Raises:
+            NoSpace: the disk is full.
+            KeyboardInterrupt: also as Interrupted; everything that ran has been asked to stop.
+        """
+        cells = [status.cell for status in before]
+        todo = [status.cell for status in before if status.is_wanted(self.retry)]
+        done = sum(status.status == "done" for status in before)
+        log.info("%s: %d cells, %d done already, %d to do, in %s", plan.study, len(before), done, len(todo), directory)
+        if todo:
+            self._train(directory, before, todo)
+        after = self.statuses(directory, cells) if todo else before
+        remove_stale_locks(directory, after, self.liveness)
+        return after
+
+    def _train(self, directory: Path, before: list[CellStatus], todo: list[Cell]) -> None:
+        config = self.config if directory == self.directory else copy.deepcopy(self.config)
+        log_packing(config, todo)
+        make_absolute(config, directory)
+        try:
+            with StopSignals(), make_progress(before, directory) as progress:
+                run_cells(Sweep(config, self.context, directory, self.settings, self.liveness, progress), todo)
+        except KeyboardInterrupt:  # workers may have been killed
+            cells = [status.cell for status in before]
+            remove_stale_locks(directory, self.statuses(directory, cells), self.liveness)
+            raise
+        finally:
+            remove_stale_folders()
 
 
 def run_cells(sweep: Sweep, cells: list[Cell]) -> None:

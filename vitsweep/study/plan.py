@@ -99,7 +99,7 @@ class Plan:
     """Interactions that are tested with the main effects, each a pair of factors or levels."""
     tune: dict[str, Any] = added_field({})
     """Search that every arm gets, as tuning.space.parse_search reads it; in the plan of the study at each arm's own
-    setting `settings`: arm -> dotted key -> value. {}: none."""
+    setting `settings`: arm -> dotted key -> value, and the search's `seeds`. {}: none."""
     newer: dict[str, Any] = added_field({})
     """Fields that a newer version has written, as they were."""
 

@@ -28,6 +28,8 @@ METRICS_NAME = "metrics.jsonl"
 PREDICTIONS_NAME = "predictions.npz"
 PLAN_NAME = "plan.json"
 EPOCHS_FOLDER = "checkpoints"
+TRIAL = "trial"
+"""Role of a cell of a search: it is scored on validation images alone, and belongs to no arm's results."""
 STATUSES = ("planned", "running", "interrupted", "done", "failed", "diverged")
 METRIC_NAMES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
 
@@ -43,7 +45,7 @@ class Record:
     study: str = ""
     """Name of the study, or of the sweep, or `single`."""
     role: str = "arm"
-    """baseline, arm or placebo."""
+    """baseline, arm, placebo or trial."""
     arm: str = "baseline"
     """Slug of the arm's changes against the baseline."""
     levels: dict[str, str] = field(default_factory=dict)

@@ -40,7 +40,12 @@ def study_errors(study: StudyConfig) -> list[str]:
             )
     for override in study.baseline:
         found += misplaced_errors("study.baseline", override)
-    return found + interaction_errors(study) + claims_form_errors(study.claims, study.rope) + search_form_errors(study.tune)
+    return (
+        found
+        + interaction_errors(study)
+        + claims_form_errors(study.claims, study.rope)
+        + search_form_errors(study.tune)
+    )
 
 
 def interaction_errors(study: StudyConfig) -> list[str]:

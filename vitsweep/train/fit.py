@@ -27,7 +27,9 @@ from vitsweep.errors import LockLost, NonFiniteLoss, UserError
 from vitsweep.files import check_writable
 from vitsweep.model.cost import flops_per_image
 from vitsweep.study.record import (
+    METRIC_NAMES,
     METRICS_NAME,
+    TRIAL,
     Record,
     append_row,
     code_identity,
@@ -299,7 +301,13 @@ def validate(setup: Setup, progress: TrainingProgress, epoch: int) -> Scores:
 
 
 def score_and_save(config: Config, record: Record, directory: Path, setup: Setup, progress: TrainingProgress) -> None:
-    """Fill in the record's metrics; write last.safetensors, best.safetensors and predictions.npz."""
+    """Fill in the record's metrics; write last.safetensors, best.safetensors and predictions.npz.
+
+    Of a trial the validation images alone are scored and nothing is written: no choice may see a test image.
+    """
+    if record.role == TRIAL:
+        record.metrics = trial_metrics(setup, progress)
+        return
     final, final_test = score(setup.model, setup.data, setup.precision, setup.evaluation_batch)
     save_model(directory / "last.safetensors", setup.model.state_dict(), config)
     best, best_test = final, final_test
@@ -309,6 +317,14 @@ def score_and_save(config: Config, record: Record, directory: Path, setup: Setup
     save_model(directory / "best.safetensors", setup.model.state_dict(), config)
     save_predictions(directory, setup.data.test, final_test, best_test)
     record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}
+
+
+def trial_metrics(setup: Setup, progress: TrainingProgress) -> dict:
+    """Return a trial's metrics: those of the validation images at the last epoch, null for all others."""
+    val = evaluate(setup.model, setup.data.val, setup.data, setup.precision, setup.evaluation_batch)
+    unknown: dict[str, float | None] = dict.fromkeys(METRIC_NAMES)
+    best = {"epoch": progress.best_epoch or progress.epoch} | unknown
+    return {"final": unknown | {"val/loss": val.loss, "val/accuracy": val.accuracy}, "best": best}
 
 
 def training_state(setup: Setup, progress: TrainingProgress, record: Record) -> dict:
