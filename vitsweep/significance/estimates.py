@@ -172,8 +172,10 @@ def _pooled(value_SA: np.ndarray, weight_CA: np.ndarray) -> Estimates:
 
 def _information(is_known_SA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the generalized inverse (..., A, A) of the information about arms, and its rank."""
-    # Complete studies share one matrix.
-    known_SA = (np.ones(is_known_SA.shape[-2:]) if is_known_SA.all() else is_known_SA).astype(float)
+    seeds, number = is_known_SA.shape[-2:]
+    if is_known_SA.all() and seeds:
+        return (np.eye(number) - 1 / number) / seeds, np.array(number - 1)
+    known_SA = is_known_SA.astype(float)
     size_S = np.maximum(known_SA.sum(axis=-1), 1)
     shared_AA = np.swapaxes(known_SA / size_S[..., None], -1, -2) @ known_SA
     information_AA = np.eye(known_SA.shape[-1]) * known_SA.sum(axis=-2)[..., None, :] - shared_AA

@@ -49,11 +49,16 @@ def seeds_needed(effect: float, sd: float, arms: int, alpha: float = 0.05, power
     return fewest_seeds(lambda n: paired_power(effect, sd, n, arms, alpha) >= power)
 
 
-def equivalence_power(effect: float, sd: float, n: int, rope: float, alpha: float = 0.05) -> float:
+def equivalence_power(
+    effect: float, sd: float, n: int, rope: float, alpha: float = 0.05, freedom: float | None = None
+) -> float:
     """Return the probability that two one-sided tests find |difference| < rope when the true one is `effect`.
 
     Both tests reject when |mean| < rope - t * s / sqrt(n), so it is the normal probability of that window
     averaged over the chi distribution of s (400 quantiles).
+
+    Args:
+        freedom: degrees of freedom of the spread; None: n - 1, as of paired differences.
     """
     from scipy import special, stats
 
@@ -61,9 +66,10 @@ def equivalence_power(effect: float, sd: float, n: int, rope: float, alpha: floa
         return 0.0
     if sd == 0:
         return 1.0
+    freedom = n - 1 if freedom is None else freedom
     level = (np.arange(400) + 0.5) / 400
-    s = sd * np.sqrt(stats.chi2.ppf(level, n - 1) / (n - 1))
-    window = rope - stats.t.ppf(1 - alpha, n - 1) * s / math.sqrt(n)
+    s = sd * np.sqrt(stats.chi2.ppf(level, freedom) / freedom)
+    window = rope - stats.t.ppf(1 - alpha, freedom) * s / math.sqrt(n)
     error = sd / math.sqrt(n)
     inside = special.ndtr((window - effect) / error) - special.ndtr((-window - effect) / error)
     return float(np.where(window > 0, inside, 0.0).mean())
@@ -76,7 +82,7 @@ def seeds_for_equivalence(effect: float, sd: float, rope: float, alpha: float = 
     return fewest_seeds(lambda n: equivalence_power(effect, sd, n, rope, alpha) >= power)
 
 
-def spread_interval(sd: float, freedom: int, confidence: float = 0.95) -> tuple[float, float]:
+def spread_interval(sd: float, freedom: float, confidence: float = 0.95) -> tuple[float, float]:
     """Return the confidence interval of a standard deviation, from the chi-square distribution of its square.
 
     Args:
@@ -89,12 +95,18 @@ def spread_interval(sd: float, freedom: int, confidence: float = 0.95) -> tuple[
     return low, high
 
 
+def t_power(noncentrality: float, freedom: float, bound: float) -> float:
+    """Return the probability that a t statistic of this noncentrality lies beyond +-bound."""
+    from scipy import special
+
+    # Both tails at once, as the square of t is noncentral F; nctdtr of the lower tail is NaN for some arguments.
+    return float(1 - special.ncfdtr(1, freedom, noncentrality**2, bound**2))
+
+
 def _power_at(noncentrality: float, n: int, alpha: float) -> float:
     from scipy import special
 
-    bound = special.stdtrit(n - 1, 1 - alpha / 2)
-    # Both tails at once, as the square of t is noncentral F; nctdtr of the lower tail is NaN for some arguments.
-    return float(1 - special.ncfdtr(1, n - 1, noncentrality**2, bound**2))
+    return t_power(noncentrality, n - 1, special.stdtrit(n - 1, 1 - alpha / 2))
 
 
 def fewest_seeds(enough) -> float:
