@@ -24,6 +24,7 @@ MAX_NAMED = 4
 MAX_SENTENCES = 10
 UNFINISHED = ("planned", "running", "interrupted")
 DECIDED = {"helps": "Better than", "hurts": "Worse than", "differs": "Different from"}
+WITHDRAWN = "`{}` on the finished runs alone, which does not hold with lost ones counted as chance"
 CLAIM_TEXT = {
     "supported": "{} supported",
     "contradicted": "{} contradicted",
@@ -313,7 +314,13 @@ def _remarks(row: pd.Series, judgement: Judgement) -> list[str]:
     planned, lost = planned_seeds(selection, *pair), lost_runs(selection, *pair)
     if row["pairs"] < planned:
         parts.append(f"on {row['pairs']:.0f} of {planned} seeds{f': {lost} left out' if lost else ''}")
+    parts += [WITHDRAWN.format(row["verdict_finished"])] if is_withdrawn(row) else []
     return parts
+
+
+def is_withdrawn(row: pd.Series) -> bool:
+    """Return True if lost runs, counted as chance, take back the verdict of the finished ones."""
+    return row.get("verdict_finished", "") in ("helps", "hurts", "equivalent") and row["verdict"] == "undecided"
 
 
 def _among(effect: float, number: int, noun: str) -> str:

@@ -45,6 +45,11 @@ NEW_IMAGES = (
     "Intervals for new test images: seeds and images resampled together, with one shared seed the images alone; "
     "coverage from three seeds up in docs/calibration."
 )
+LOST_RUNS = (
+    "Lost runs: a verdict in favor of a side with diverged or failed runs holds only if a second one agrees, in which "
+    "they count as chance (1 / classes; a loss as ln(classes)), since the seeds that are left are no random sample. "
+    "Runs that only the other side lost are left out of both. Equivalence needs both verdicts if either side lost runs."
+)
 CLAIM_VERDICTS = (
     "Verdict of a claim: supported or contradicted if Holm p < 0.05, by the sign of the difference; not supported if "
     "two one-sided t tests place every comparison within the ROPE; else undecided. Single: one shared seed, so no "
@@ -210,6 +215,7 @@ def _definitions(judgement: Judgement) -> list[str]:
     name = "accuracy" if metric == DEFAULT_METRIC else metric_text(metric)
     lines = [seeds_sentence(judgement), ESTIMAND.format(name, image_text(metric)), interval, _verdicts(judgement)]
     lines += [SEEDS_TO_DECIDE]
+    lines += [LOST_RUNS] if "p_lost" in judgement.effects else []
     lines += [NEW_IMAGES + about_accuracy(metric)] if metric == DEFAULT_METRIC or len(judgement.images) else []
     lines += [CLAIM_VERDICTS] if len(judgement.claims) else []
     lines += [MEASURED] if len(judgement.measures) else []

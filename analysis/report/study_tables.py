@@ -64,12 +64,23 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         caption=f"{metric_text(metric).capitalize()} {moment}{against if compared else ''}. "
         "Training images were scored like test images: last weights, no dropout, no augmentation.",
         frame=frame,
-        columns=_effect_columns(metric, compared) + _cost_columns(metric),
+        columns=_effect_columns(metric, compared, _lost_columns(frame)) + _cost_columns(metric),
         runs=[runs.get(arm, "") for arm in frame["arm"]],
     )
 
 
-def _effect_columns(metric: str, compared: bool) -> list[Column]:
+def _lost_columns(frame: pd.DataFrame) -> list[Column]:
+    """Return the columns on the second verdict, of a study with lost runs."""
+    if "p_holm_lost" not in frame:
+        return []
+    finished = "verdict of finished runs alone"
+    return [
+        Column("Holm p, lost runs as chance", lambda r: p_value(r["p_holm_lost"]), "p_holm_lost"),
+        Column(finished, lambda r: text_or_dash(r["verdict_finished"]), "verdict_finished", numeric=False),
+    ]
+
+
+def _effect_columns(metric: str, compared: bool, lost_columns: list[Column]) -> list[Column]:
     in_percent, places = display_scale(metric) == 100.0, decimal_places(metric)
     name = metric_text(metric) + (", %" if in_percent else "")
     effect = f"effect{', points' if in_percent else ''} [95 % interval]"
@@ -81,6 +92,7 @@ def _effect_columns(metric: str, compared: bool) -> list[Column]:
         _estimate_column(effect, "delta", places=places, keep=compared),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm"),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=compared),
+        *lost_columns,
         Column("seeds to decide", lambda r: integer(r["seeds_needed"]), "seeds_needed"),
         Column("sign-flip p", lambda r: p_value(r["p_signflip"]), "p_signflip"),
         Column("effect / sd", lambda r: decimals(r["effect_size"]), "effect_size"),

@@ -42,7 +42,6 @@ been one more, and it changes no other claim's p.
 """
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,6 @@ import pandas as pd
 from scipy import special
 
 from vitsweep.significance.contrasts import Contrast, Effects, format_levels
-from vitsweep.significance.equivalence import claim_p
 from vitsweep.study import claims as rules
 
 from ..records.selection import DEFAULT_METRIC, Selection
@@ -58,10 +56,10 @@ from ..text import decimals, interval, p_value, signed
 from . import paired as stats
 from .attrition import seeds_used
 from .changed_later import changed_claims
+from .claim_tests import EFFECTS, ClaimResult, Decided, judge_results
 from .curves import cell_saturation
-from .effects import decimal_places, display_scale, metric_text, on_seeds, seed_values
+from .effects import decimal_places, display_scale, find_lost_runs, metric_text, on_seeds, seed_values
 
-EFFECTS = ("effect", "better")
 ASIDES = {
     "equivalent": {
         "supported": " No difference beyond {} (two one-sided tests).",
@@ -70,43 +68,7 @@ ASIDES = {
     "not_worse": {"supported": " Not worse by {} or more (one-sided test).", "contradicted": " Worse by more than {}."},
 }
 """Kind of claim -> verdict -> what its test shows, with the ROPE."""
-Decided = str | tuple[tuple[str, str], ...]
-"""An arm, or the levels of a main effect or an interaction."""
 COLUMNS = "claim kind arms evidence p p_holm verdict changed_after_start".split()
-
-
-@dataclass(kw_only=True)
-class ClaimResult:
-    """Result of one claim before Holm's correction."""
-
-    claim: str
-    kind: str
-    evidence: str
-    p_for: float = math.nan
-    """p against the claim being false; NaN when it cannot be judged."""
-    p_against: float = math.nan
-    p_equivalent: float = math.nan
-    """p of all comparisons lying within the ROPE: the largest, as in any test of all of them."""
-    rope: str = ""
-    """The equivalence bound as text: `0.5 points`."""
-    is_small: bool = False
-    """True if every comparison's interval lies within the ROPE."""
-    word: str = ""
-    """The verdict when there is no p: single, missing or not testable."""
-    arms: list[str] = field(default_factory=list)
-    """All arms that the evidence uses."""
-    decides: Decided = ""
-    """The arm, if the claim is only about its effect on the baseline; the levels, if about one effect of factors."""
-    rope_value: float = math.nan
-    metric: str = ""
-    """Metric of an effect."""
-    identity: str = ""
-    """What it asks, the same for restatements; empty when it cannot be read."""
-
-    @property
-    def p(self) -> float:
-        """Return the smaller of the two p values; they cannot both be small."""
-        return float(np.fmin(self.p_for, self.p_against))
 
 
 def judge_claims(
@@ -226,7 +188,8 @@ def _judge_comparisons(words: str, claim: dict[str, Any], selection: Selection) 
     judged.identity = rules.claim_identity(claim, contrasts)
     if kind in EFFECTS and len(contrasts) == 1:
         judged.decides = _decides(next(iter(contrasts.values())), selection.baseline)
-    return _with_p(judged, list(results.values()), sign)
+    judge_results(judged, contrasts, results, sign, find_lost_runs(selection, metric, values))
+    return judged
 
 
 def planned_effects(selection: Selection) -> Effects:
@@ -244,20 +207,6 @@ def _decides(contrast: Contrast, baseline: str) -> Decided:
     """Return what a claim of one comparison decides: its levels, the arm against the baseline, or nothing."""
     others = [arm for arm in contrast.weights if arm != baseline]
     return contrast.levels or (others[0] if len(others) == 1 else "")
-
-
-def _with_p(judged: ClaimResult, results: list[stats.PairedResult], sign: int) -> ClaimResult:
-    fewest = min((r.n for r in results), default=0)
-    if fewest < 2:
-        judged.word = "single" if fewest else "missing"
-        return judged
-    error = [r.sd / math.sqrt(r.n) if r.sd > 0 else math.nan for r in results]
-    numbers = [r.delta for r in results], error, [r.n - 1 for r in results], [r.n for r in results]
-    kind = judged.kind if judged.kind in rules.OF_EQUALITY else "effect"
-    judged.p_for, judged.p_against = (float(p) for p in claim_p(kind, sign, judged.rope_value, *numbers))
-    if judged.kind in EFFECTS:
-        judged.p_equivalent = float(np.max([r.p_equivalent for r in results]))
-    return judged
 
 
 def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -> ClaimResult:

@@ -18,13 +18,16 @@ from vitsweep.significance.contrasts import Contrast
 from ..records.comparable import LEFT_OUT
 from ..records.selection import DEFAULT_METRIC, Selection
 from . import paired as stats
+from .attrition import FAILURES, LostRuns, lost_runs_at_chance
+from .plausibility import chance_value
 
 COLUMNS = (
     "arm n mean sd delta ci_low ci_high p p_holm p_signflip verdict seeds_needed params role changes pairs "
     "sd_delta p_equivalent p_equivalent_holm effect_size better family started failed flops_per_image time_seconds "
     "images_per_second published"
 ).split()
-FAILURES = ("diverged", "failed")
+LOST_COLUMNS = ["p_lost", "p_holm_lost", "verdict_finished"]
+"""Further columns of a study with lost runs: p with them at chance, and the verdict of finished runs alone."""
 
 
 def display_scale(metric: str) -> float:
@@ -101,7 +104,13 @@ def arm_effects(
     results = {
         a: stats.compare_paired(differences(values, a, base).to_numpy(), rope, sign) for a in selection.non_baseline()
     }
-    adjusted, size = adjusted_p(selection, results)
+    finished, size = adjusted_p(selection, results)
+    lost = find_lost_runs(selection, metric, values)
+    guarded = {
+        a: lost.guarded(Contrast(weights={a: 1.0, base: -1.0}), result, rope) if lost else result
+        for a, result in results.items()
+    }
+    adjusted = adjusted_p(selection, guarded)[0] if lost else dict(finished)
     families = {arm: "arms" if claimed is None else "exploratory" for arm in results}
     families |= dict.fromkeys(selection.unplanned(), "exploratory")
     for arm, own in (claimed or {}).items():
@@ -118,10 +127,32 @@ def arm_effects(
             row |= _effect(results[arm], adjusted[arm], sign) | {"family": families[arm]}
             number = adjusted[arm].size if families[arm] == "claims" else size
             row["seeds_needed"] = stats.seeds_to_decide(results[arm], number, rope)
+            if lost:
+                row |= _with_lost(row, results[arm], finished[arm], guarded[arm].p, sign)
         else:
             row["verdict"] = "baseline"
         rows.append(row)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS + (LOST_COLUMNS if lost else []))
+
+
+def find_lost_runs(selection: Selection, metric: str, values: pd.DataFrame) -> LostRuns | None:
+    """Return the study's lost runs with the metric's chance level; None if there are none to count.
+
+    Args:
+        values: seed_values of this metric.
+    """
+    return lost_runs_at_chance(selection, values, chance_value(selection, metric), direction(metric))
+
+
+def _with_lost(
+    row: dict[str, Any], result: stats.PairedResult, finished: stats.AdjustedP, p_lost: float, sign: int
+) -> dict[str, Any]:
+    """Return LOST_COLUMNS of an arm whose row has the guarded verdict; no number of seeds decides a withdrawn one."""
+    if row["family"] == "claims":
+        return {"p_lost": p_lost, "p_holm_lost": row["p_holm"], "verdict_finished": ""}
+    before = stats.verdict(result, finished, sign)
+    found = {"p_holm": finished.p, "p_lost": p_lost, "p_holm_lost": row["p_holm"], "verdict_finished": before}
+    return found | ({"seeds_needed": math.nan} if before != row["verdict"] else {})
 
 
 def adjusted_p(selection: Selection, results: dict[str, stats.PairedResult]) -> tuple[dict[str, stats.AdjustedP], int]:

@@ -49,3 +49,15 @@ def test_test_set_in_which_one_image_exceeds_the_rope_is_named(tmp_path, images,
         make_cell(tmp_path, record, epochs=1)
     words = f"There are only {images} test images: one of them is 0.503 points, more than the 0.5 that matter here."
     assert (words in said(tmp_path)) == named
+
+
+def test_runs_that_collapsed_are_named_by_seed(tmp_path):
+    sweep = make_sweep(tmp_path, {"baseline": TRAINED, "lr=0.1": [0.8, 0.1, 0.8, 0.104]}, epochs=1)
+    assert "Collapsed to chance level (about 10 %) while other runs learned: lr=0.1 (seeds 1, 3)." in said(sweep)
+
+
+def test_runs_that_learned_little_of_few_images_are_not_called_collapsed(tmp_path):
+    for seed, accuracy in enumerate((0.2, 0.3, 0.3)):
+        record = make_record("baseline", seed, accuracy, num_images={"train": 100, "val": 50, "test": 30})
+        make_cell(tmp_path, record, epochs=1)
+    assert not any("Collapsed" in line for line in said(tmp_path))
