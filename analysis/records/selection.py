@@ -64,7 +64,9 @@ class Selection:
     """Error of the tests that the plan declares, one of config.schema.ERRORS."""
     interactions: list[list[str]] = field(default_factory=list)
     """Interactions that the plan names."""
-    published: dict[str, float] = field(default_factory=dict)
+    published: dict[str, Any] = field(default_factory=dict)
+    scale: dict[str, Any] = field(default_factory=dict)
+    """As Plan.scale; empty for a study at its full scale."""
     claims: list[dict[str, Any]] = field(default_factory=list)
     plan: dict[str, Any] | None = None
 
@@ -126,6 +128,7 @@ def select(loaded: StudyRecords) -> Selection:
         error=str(plan.get("error") or PAIRED),
         interactions=plan.get("interactions") or [],
         published=plan.get("published") or {},
+        scale=plan.get("scale") or {},
         claims=plan.get("claims") or [],
         plan=plan or None,
     )

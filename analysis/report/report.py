@@ -14,6 +14,7 @@ import pandas as pd
 
 from vitsweep.errors import RecordError
 from vitsweep.files import finite
+from vitsweep.study.published import scale_sentence
 from vitsweep.study.record import METRIC_NAMES
 
 from ..attention.measures import COLUMNS
@@ -243,4 +244,6 @@ def _lead(selection: Selection, metric: str) -> str:
     counts = [(len(selection.arms), "arm"), (cells["seed"].nunique(), "seed")]
     shown = ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
     compared = "" if metric == DEFAULT_METRIC else f" Arms are compared by {metric_text(metric)}."
-    return f"{shown}, {done} of {len(cells)} runs finished; {data}.{compared}"
+    scale = scale_sentence(selection.scale)
+    small = f" This is {scale}." if scale else ""
+    return f"{shown}, {done} of {len(cells)} runs finished; {data}.{small}{compared}"

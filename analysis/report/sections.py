@@ -3,16 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
+from vitsweep.study.published import scale_sentence
+
 from ..attention.measures import COLUMNS, DESCRIPTIONS
+from ..records.selection import DEFAULT_METRIC
 from ..statistics.curves import RULE
 from ..statistics.effects import metric_text
 from ..statistics.judgement import Judgement
+from ..statistics.published import published_effects, published_sentences
+from ..text import DASH, decimals, integer, signed, text_or_dash
 from . import study_figures, study_tables
 from .figures import Figure
 from .findings import findings, placebo_sentences
 from .health import health_items, methods_items
 from .page import Bullets, FigureItem, Section, TableItem, Text
-from .tables import Table
+from .tables import Column, Table
 
 EXPLORATORY = (
     "Everything else is exploratory. So is the verdict on an arm, unless a claim compares just that arm with the "
@@ -71,7 +78,35 @@ def _claims(judgement: Judgement, runs: dict[str, str]) -> list:
 def _comparison(judgement: Judgement, runs: dict[str, str], sort: str) -> list:
     table = TableItem(table=study_tables.arm_table(judgement, runs, sort))
     lines = placebo_sentences(judgement)
-    return [table, *([Bullets(lines=lines)] if lines else []), *_figures(study_figures.effect_figures(judgement))]
+    text = [Bullets(lines=lines)] if lines else []
+    return [table, *text, *_figures(study_figures.effect_figures(judgement)), *_published(judgement, runs)]
+
+
+def _published(judgement: Judgement, runs: dict[str, str]) -> list:
+    """Return the table of published values beside our own, if at least two arms have one."""
+    selection, metric = judgement.selection, judgement.metric
+    frame = published_effects(judgement.effects, selection) if metric == DEFAULT_METRIC else pd.DataFrame()
+    if frame.empty:
+        return []
+    columns = [
+        study_tables.arm_column(),
+        Column("published, %", lambda r: decimals(r["published_value"]), "published_value", keep=True),
+        Column("published runs", lambda r: text_or_dash(r["published_n"]), "published_n", numeric=False),
+        Column("here, %", lambda r: study_tables.mean_and_sd(r, 2), "mean", keep=True),
+        Column("seeds", lambda r: integer(r["n"]), "n"),
+        Column("published effect", lambda r: signed(r["published_effect"], 2) or DASH, "published_effect", keep=True),
+        study_tables.estimate_column("effect here [95 % interval]", "delta"),
+        Column("published sign", lambda r: text_or_dash(r["holds"]), "holds", numeric=False, keep=True),
+        Column("source", lambda r: text_or_dash(r["source"]), "source", numeric=False, wrap=True),
+    ]
+    scale = scale_sentence(selection.scale)
+    caption = (
+        "Published values beside this study's own. A published sign holds if the effect here has it and is significant "
+        f"after Holm's correction.{f' This is {scale}; published values are of the whole study.' if scale else ''}"
+    )
+    table = Table(name="published", title="Published values", caption=caption, frame=frame, columns=columns)
+    table.runs = [runs.get(arm, "") for arm in frame["arm"]]
+    return [TableItem(table=table), *(Text(text=line) for line in published_sentences(frame, scale))]
 
 
 def _factors(judgement: Judgement, runs: dict[str, str]) -> list:

@@ -85,11 +85,11 @@ def _effect_columns(metric: str, compared: bool, lost_columns: list[Column]) -> 
     name = metric_text(metric) + (", %" if in_percent else "")
     effect = f"effect{', points' if in_percent else ''} [95 % interval]"
     return [
-        _arm_column(),
+        arm_column(),
         Column("what changed", lambda r: unicode_arrows(r["changes"]) or DASH, "changes", numeric=False, wrap=True),
         _seeds_column(keep=True),
-        Column(name, lambda r: _mean_and_sd(r, places), "mean", keep=True),
-        _estimate_column(effect, "delta", places=places, keep=compared),
+        Column(name, lambda r: mean_and_sd(r, places), "mean", keep=True),
+        estimate_column(effect, "delta", places=places, keep=compared),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm"),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=compared),
         *lost_columns,
@@ -138,7 +138,7 @@ def main_table(judgement: Judgement) -> Table:
         Column("level", lambda r: r["level"], "level", numeric=False, keep=True),
         _seeds_column(keep=True),
         Column("mean", lambda r: decimals(r["mean"], places), "mean", keep=True),
-        _estimate_column("effect [95 % interval]", "effect", places=places),
+        estimate_column("effect [95 % interval]", "effect", places=places),
         Column("p, unadjusted", lambda r: p_value(r["p"]), "p", keep=True),
     ]
     caption = (
@@ -156,7 +156,7 @@ def interaction_table(judgement: Judgement) -> Table:
         Column("factors", interaction_name, "factors", numeric=False, keep=True),
         Column("levels", lambda r: r["levels"], "levels", numeric=False, keep=True),
         _seeds_column(),
-        _estimate_column("interaction [95 % interval]", "effect", places=decimal_places(judgement.metric)),
+        estimate_column("interaction [95 % interval]", "effect", places=decimal_places(judgement.metric)),
         Column("p", lambda r: p_value(r["p"]), "p", keep=True),
         _holm_column(),
     ]
@@ -172,7 +172,7 @@ def interaction_table(judgement: Judgement) -> Table:
 def saturation_table(judgement: Judgement, rule: str) -> Table:
     """Return the epochs at which the arms' validation loss stops falling, by `rule`."""
     columns = [
-        _arm_column(),
+        arm_column(),
         _seeds_column(keep=True),
         Column("saturation epoch [95 % interval]", _epoch_text, "epoch", keep=True),
         Column("still improving in the last epochs", lambda r: integer(r["late"]), "late"),
@@ -188,12 +188,12 @@ def saturation_table(judgement: Judgement, rule: str) -> Table:
 def best_table(judgement: Judgement) -> Table:
     """Return the test accuracy of the best epoch against the last, and the optimism of choosing the best."""
     columns = [
-        _arm_column(),
+        arm_column(),
         _seeds_column(keep=True),
         Column("last epoch, %", lambda r: decimals(r["final"]), "final", keep=True),
         Column("best epoch, %", lambda r: decimals(r["best"]), "best", keep=True),
-        _estimate_column("best - last [95 % interval]", "gain"),
-        _estimate_column("optimism of choosing [95 % interval]", "optimism", low="optimism_low", high="optimism_high"),
+        estimate_column("best - last [95 % interval]", "gain"),
+        estimate_column("optimism of choosing [95 % interval]", "optimism", low="optimism_low", high="optimism_high"),
     ]
     caption = (
         "Best epoch (lowest validation loss) against the last: test accuracy, and (validation - test) accuracy at the "
@@ -208,7 +208,7 @@ def image_table(judgement: Judgement) -> Table:
     several, single = bool((frame["pairs"] > 1).any()), bool((frame["pairs"] == 1).any())
     scope = "seeds and new images" if several else "images, these models only"
     columns = [
-        _arm_column(),
+        arm_column(),
         Column("seeds", lambda r: integer(r["pairs"]), "pairs"),
         Column(
             f"effect [95 % interval for new {scope}]", lambda r: _image_effect(r, marked=several), "delta", keep=True
@@ -248,7 +248,7 @@ def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
     places = {name: _measure_places(rows["mean"]) for name, rows in frame.groupby("measure")}
     columns = [
         Column("measure", lambda r: measure_text(r["measure"]), "measure", numeric=False, keep=True),
-        _arm_column(),
+        arm_column(),
         _seeds_column(),
         Column("mean", lambda r: _measure_mean(r, places[r["measure"]]), "mean", keep=True),
         Column("difference [95 % interval]", lambda r: _difference(r, places[r["measure"]]), "delta", keep=True),
@@ -317,7 +317,7 @@ def measure_text(name: str) -> str:
     return name.removeprefix("rollout/").replace("_px", ", px").replace("_", " ")
 
 
-def _arm_column() -> Column:
+def arm_column() -> Column:
     return Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True)
 
 
@@ -329,7 +329,7 @@ def _holm_column() -> Column:
     return Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True)
 
 
-def _estimate_column(
+def estimate_column(
     title: str, key: str, *, low: str = "ci_low", high: str = "ci_high", places: int = 2, keep: bool = True
 ) -> Column:
     return Column(title, lambda r: estimate(r[key], r[low], r[high], places), key, keep=keep)
@@ -357,7 +357,7 @@ def _train_accuracy(selection: Selection, arm: str) -> float:
     return 100 * done.loc[done["arm"] == arm, "final/train/accuracy"].mean()
 
 
-def _mean_and_sd(row: dict, places: int) -> str:
+def mean_and_sd(row: dict, places: int) -> str:
     shown = decimals(row["mean"], places)
     return shown if math.isnan(row["sd"]) else f"{shown} {PLUS_MINUS} {decimals(row['sd'], places)}"
 
@@ -368,7 +368,7 @@ def _epoch_text(row: dict) -> str:
 
 
 def _measure_mean(row: dict, places: int) -> str:
-    return decimals(row["mean"], places) if row["measure"] == UNTESTED else _mean_and_sd(row, places)
+    return decimals(row["mean"], places) if row["measure"] == UNTESTED else mean_and_sd(row, places)
 
 
 def _difference(row: dict, places: int) -> str:

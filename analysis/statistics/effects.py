@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from vitsweep.significance.contrasts import Contrast
+from vitsweep.study.published import published_value
 
 from ..records.comparable import LEFT_OUT
 from ..records.selection import DEFAULT_METRIC, Selection
@@ -122,7 +123,7 @@ def arm_effects(
     for arm in selection.arms:
         row: dict[str, Any] = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
         row |= _own_numbers(selection, arm, values[arm].dropna().to_numpy())
-        row["published"] = published.get(arm, math.nan)
+        row["published"] = published_value(published[arm]) if arm in published else math.nan
         if arm in results:
             row |= _effect(results[arm], adjusted[arm], sign) | {"family": families[arm]}
             number = adjusted[arm].size if families[arm] == "claims" else size

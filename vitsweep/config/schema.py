@@ -199,7 +199,9 @@ class StudyConfig:
     """Search of nuisance parameters that every arm gets on validation images: parameters, trials, seeds, sampler,
     sampler_seed, metric; the study is judged at the baseline's setting and at each arm's own. {}: none."""
     published: dict[str, Any] = field(default_factory=dict)
-    """Arm -> value published elsewhere, percent; shown beside the study's own."""
+    """Arm -> value published elsewhere, percent, or {value, n, source}; shown beside the study's own."""
+    scale: dict[str, Any] = added_field({})
+    """Small version of the study: any of images (training images), epochs and seeds; times in epochs are scaled too."""
 
 
 @dataclass(kw_only=True)

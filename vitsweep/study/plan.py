@@ -85,7 +85,7 @@ class Plan:
     claims: list[dict[str, Any]] = field(default_factory=list)
     claims_hash: str = ""
     rope: float = DEFAULT_ROPE
-    published: dict[str, float] = field(default_factory=dict)
+    published: dict[str, Any] = field(default_factory=dict)
     plan_hash: str = ""
     claims_before: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Earlier claims_hash -> its claims, from which a report sees which are unchanged."""
@@ -93,6 +93,8 @@ class Plan:
     """Number of seeds before each addition of seeds that was made when results were already there."""
     sweep_id: str = added_field("")
     """Random id of the sweep directory, part of the ids of its W&B runs: two people may run one study."""
+    scale: dict[str, list[Any]] = added_field({})
+    """What a small version scales, images, epochs or seeds -> [value, value of the whole study]."""
     error: str = added_field(PAIRED)
     """Error of the tests, one of schema.ERRORS."""
     interactions: list[list[str]] = added_field([])

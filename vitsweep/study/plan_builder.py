@@ -23,7 +23,7 @@ from vitsweep.config.overrides import (
     sweep_name,
     yaml_text,
 )
-from vitsweep.config.schema import StudyConfig
+from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.files import remove_temporaries
 from vitsweep.study.arms import Arm, compose_all, named_arms, refuse_equal_arms, study_arms, sweep_arms
@@ -41,6 +41,7 @@ from vitsweep.study.plan import (
     read_plan,
     write_plan,
 )
+from vitsweep.study.published import scale_notes, scale_sentence, scaled_arms, undone_errors
 from vitsweep.study.rules import (
     design_size_errors,
     duplicate_key_errors,
@@ -153,10 +154,13 @@ def study_plan(
     written += [(f"arm {arm_label(spec)}", spec.overrides) for spec in specs if len(spec.levels) > 1]
     arms: list[Arm] = []
     notes: list[str] = []
+    full: Config | None = None
     for version in versions:
         # Before arms are compared: a level that is undone would look like the baseline's own.
         refuse(shadow_errors(base + version, written, composer))
         found, remarks = study_arms(base + version, study, levels, specs, composer)
+        full = full or found[0].config
+        found = scaled_arms(base + version, found, study, composer) if study.scale else found
         arms += [dataclasses.replace(arm, overrides=version + arm.overrides) for arm in found]
         notes += [note for note in remarks if note not in notes]
     names = swept_names(factors, study, arms)
@@ -169,6 +173,8 @@ def study_plan(
     plan.notes = notes + study_notes(study, plan)
     plan.rope, plan.error, plan.interactions = study.rope, study.error, plain(study.interactions)
     plan.published, plan.claims = plain(study.published), plain(study.claims)
+    plan.scale = scale_notes(study, full, len(study_seeds(study.seeds)), len(seeds)) if full else {}
+    plan.notes += [scale_sentence(plan.scale)] if plan.scale else []
     refuse(claims_errors(plan.claims, plan.arms, plan.cells[0].config, plan.design, plan.interactions))
     plan.claims_hash = claims_hash(plan.claims, *(getattr(plan, name) for name in DECLARED))
     if study.tune:
@@ -194,10 +200,10 @@ def checked_factors(
     Raises:
         ConfigError: with the errors of names, numbers, claims, seeds, factors and single levels, all together.
     """
-    errors = study_errors(study)
+    errors = study_errors(study) + undone_errors(study.scale, ours)
     levels: Factors = {}
     try:
-        seeds = seeds or study_seeds(study.seeds)
+        seeds = seeds or study_seeds(study.scale.get("seeds", study.seeds))
         errors += placebo_seed_errors(seeds) if study.placebo else []
     except ConfigError as error:
         errors += error.errors

@@ -4,12 +4,13 @@ import math
 import re
 
 from vitsweep.config.checks import one_of
-from vitsweep.config.overrides import affects_result, chooses_images, override_key, yaml_text
+from vitsweep.config.overrides import affects_result, chooses_images, override_key
 from vitsweep.config.schema import ERRORS, StudyConfig
 from vitsweep.significance.contrasts import FACTORIAL
 from vitsweep.study.arms import PLACEBO_SEED_OFFSET
 from vitsweep.study.claims import claims_form_errors, pair_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors
+from vitsweep.study.published import published_errors, scale_errors
 from vitsweep.study.tuning.space import search_form_errors
 
 MAX_CELLS = 50_000
@@ -25,9 +26,7 @@ def study_errors(study: StudyConfig) -> list[str]:
     if not 0 <= study.rope < math.inf:
         found.append(f"study.rope={study.rope}  must be finite and not negative")
     found += one_of(ERRORS, "study", study, "error")
-    for arm, value in study.published.items():
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            found.append(f"study.published.{arm}={yaml_text(value)}  must be a number, in percent")
+    found += published_errors(study.published) + scale_errors(study)
     if study.arms and study.design != "list":
         found.append(f"study.arms  is not read by design={study.design}; drop it, or use design=list")
     if study.factors and study.design == "list":
