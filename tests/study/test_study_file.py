@@ -151,7 +151,7 @@ REFUSED = {
     "error": ({"error": "student"}, "study.error=student  is unknown; allowed: paired, pooled, welch"),
     "published": (
         {"published": {"baseline": "high"}},
-        "study.published.baseline=high  must be a number, in percent",
+        "study.published.baseline=high  must be a number, in percent, or {value: ..., n: ..., source: ...}",
     ),
     "unknown entry": (
         {"factor": {"a": ["model.bias=false"]}},

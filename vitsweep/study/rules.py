@@ -4,7 +4,7 @@ import math
 import re
 
 from vitsweep.config.checks import one_of
-from vitsweep.config.overrides import affects_result, chooses_images, override_key
+from vitsweep.config.overrides import affects_result, chooses_images, override_key, yaml_text
 from vitsweep.config.schema import ERRORS, StudyConfig
 from vitsweep.significance.contrasts import FACTORIAL
 from vitsweep.study.arms import PLACEBO_SEED_OFFSET
