@@ -156,7 +156,7 @@ REFUSED = {
     "unknown entry": (
         {"factor": {"a": ["model.bias=false"]}},
         "study/mine.yaml: study.factor  is unknown; did you mean study.factors?; allowed: arms, baseline, claims, "
-        "design, error, exclude, factors, interactions, name, placebo, published, resolution, rope, scale, seeds",
+        "design, error, exclude, factors, interactions, name, placebo, published, resolution, rope, scale, seeds, tune",
     ),
     "wrong kind of entry": (
         {"baseline": {"model.bias": False}},
