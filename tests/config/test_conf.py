@@ -27,6 +27,7 @@ GROUPS = [
     "model/patchify",
     "data",
     "recipe",
+    "recipe/augment",
     "tracker",
     "study",
 ]

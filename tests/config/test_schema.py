@@ -74,7 +74,7 @@ RULES = {
     ],
     "recipe.epochs=0": [f"recipe.epochs=0  {AT_LEAST_ONE}"],
     "recipe.batch_size=0": [f"recipe.batch_size=0  {AT_LEAST_ONE}"],
-    "recipe.optimizer='adam'": ["recipe.optimizer=adam  is unknown; allowed: adamw, sgd"],
+    "recipe.optimizer='adam'": ["recipe.optimizer=adam  is unknown; allowed: adamw, sgd; did you mean adamw?"],
     "recipe.schedule='step'": ["recipe.schedule=step  is unknown; allowed: constant, cosine, plateau"],
     "recipe.lr=0.0": ["recipe.lr=0.0  must be a positive number"],
     "recipe.lr=float('inf')": ["recipe.lr=inf  must be a positive number"],
@@ -86,6 +86,36 @@ RULES = {
     "recipe.momentum=1.0": ["recipe.momentum=1.0  must lie in [0, 1)"],
     "recipe.label_smoothing=1.0": ["recipe.label_smoothing=1.0  must lie in [0, 1)"],
     "recipe.plateau_factor=1.0": ["recipe.plateau_factor=1.0  must lie in (0, 1)"],
+    "recipe.auto_augment='randaugmnt'": [
+        "recipe.auto_augment=randaugmnt  is unknown; "
+        "allowed: autoaugment, none, randaugment, timm_randaugment, trivialaugment; did you mean randaugment?"
+    ],
+    "recipe.auto_augment='randaugment'; recipe.randaugment_magnitude=9.5": [
+        "recipe.randaugment_magnitude=9.5  must be a whole number from 0 to 30"
+    ],
+    "recipe.auto_augment='timm_randaugment'; recipe.randaugment_magnitude=11.0": [
+        "recipe.randaugment_magnitude=11.0  must be a number from 0 to 10"
+    ],
+    "recipe.randaugment_magnitude=10.0": [
+        "recipe.randaugment_magnitude=10.0  is read only where "
+        "recipe.auto_augment is randaugment or timm_randaugment; leave it out, or set that"
+    ],
+    "recipe.mixup_prob=0.5": [
+        "recipe.mixup_prob=0.5  is read only where "
+        "recipe.mixup_alpha or recipe.cutmix_alpha is above 0; leave it out, or set that"
+    ],
+    "recipe.mixup_alpha=0.8; recipe.loss='multi_margin'": [
+        "recipe.mixup_alpha=0.8  makes soft targets, which recipe.loss=multi_margin cannot take; "
+        "use recipe.mixup_alpha=0, or recipe.loss=cross_entropy"
+    ],
+    "recipe.label_smoothing=0.1; recipe.loss='multi_margin'": [
+        "recipe.label_smoothing=0.1  makes soft targets, which recipe.loss=multi_margin cannot take; "
+        "use recipe.label_smoothing=0, or recipe.loss=cross_entropy"
+    ],
+    "recipe.cutmix_alpha=1.0; model.num_classes=1; data.name='image_folder'": [
+        "model.num_classes=1  must be at least 2",
+        "model.num_classes=1  leaves nothing to mix; use recipe/augment=none",
+    ],
     "recipe.clip_norm=0.0": ["recipe.clip_norm=0.0  must be positive and finite, or null for no clipping"],
     "tracker.name='mlflow'": ["tracker.name=mlflow  is unknown; allowed: none, wandb"],
     "tracker.mode='on'": ["tracker.mode=on  is unknown; allowed: auto, disabled, offline, online"],
@@ -96,8 +126,8 @@ RULES = {
     "sweep.jobs='0'": ["sweep.jobs=0  must be auto or a number of at least 1"],
     "sweep.jobs='2'; sweep.isolate='none'": ["sweep.jobs=2  needs a process for each cell; use sweep.isolate=process"],
     "seed=-1": ["seed=-1  must lie in 0 .. 2**32 - 1"],
-    "device='tpu'": ["device=tpu  is unknown; allowed: auto, cpu, cuda, mps"],
-    "precision='fp16'": ["precision=fp16  is unknown; allowed: auto, bf16, fp32"],
+    "device='tpu'": ["device=tpu  is unknown; allowed: auto, cpu, cuda, mps; did you mean cpu?"],
+    "precision='fp16'": ["precision=fp16  is unknown; allowed: auto, bf16, fp32; did you mean bf16?"],
     "compile='yes'": ["compile=yes  is unknown; allowed: auto, off, on"],
     "pack='none'": ["pack=none  must be auto, off or a number of at least 1"],
     "checkpoint_seconds=-1.0": ["checkpoint_seconds=-1.0  must not be negative"],

@@ -90,6 +90,15 @@ ACTING = {
     "recipe.crop_padding=3": {"images", "step"},
     "recipe.crop_padding=0": {"images", "step"},
     "recipe.horizontal_flip=false": {"images", "step"},
+    "recipe.crop_padding_mode=reflect": {"images", "step"},
+    "recipe.resized_crop_min_area=0.8": {"images", "step"},
+    "recipe.auto_augment=autoaugment": {"images", "step"},
+    "recipe.auto_augment=randaugment": {"images", "step"},
+    "recipe.random_erasing_prob=0.25": {"images", "step", "augmentation"},
+    "recipe.mixup_alpha=0.8": {"images", "step", "augmentation"},
+    "recipe.cutmix_alpha=1.0": {"images", "step", "augmentation"},
+    "recipe.loss=binary_cross_entropy": {"step"},
+    "recipe.loss=multi_margin": {"step"},
 }
 # Keys that act under another baseline only.
 ACTING_THERE = [
@@ -97,6 +106,16 @@ ACTING_THERE = [
     ("recipe.schedule=cosine", "recipe.epochs=12", {"length", "schedule"}),
     ("data.name=shapes", "data.shapes_train=2000", {"data", "length", "schedule"}),
     ("data.name=shapes", "data.shapes_test=500", {"data"}),
+    ("recipe.resized_crop_min_area=0.5", "recipe.resized_crop_interpolation=bicubic", {"images", "step"}),
+    ("recipe.auto_augment=randaugment", "recipe.augment_fill=gray", {"images", "step"}),
+    ("recipe.auto_augment=randaugment", "recipe.randaugment_num_ops=1", {"images", "step"}),
+    ("recipe.auto_augment=randaugment", "recipe.randaugment_magnitude=10.0", {"images", "step"}),
+    ("recipe.auto_augment=timm_randaugment", "recipe.randaugment_magnitude_std=0.5", {"images", "step"}),
+    ("recipe.random_erasing_prob=0.5", "recipe.random_erasing_max_area=0.4", {"images", "step"}),
+    ("recipe.random_erasing_prob=0.5", "recipe.random_erasing_mode=pixel", {"images", "step"}),
+    ("recipe.mixup_alpha=0.8", "recipe.mixup_prob=0.999", {"augmentation"}),
+    ("recipe.mixup_alpha=0.8", "recipe.mixup_off_epoch=5", {"augmentation"}),
+    ("recipe.mixup_alpha=0.8 recipe.cutmix_alpha=1.0", "recipe.mixup_switch_prob=0.501", {"augmentation"}),
 ]
 IDLE = [
     ("", "recipe.momentum=0.5"),

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from vitsweep.config.schema import OPTIMIZERS, SCHEDULES, RecipeConfig
+from vitsweep.config.recipe.rules import OPTIMIZERS, SCHEDULES
+from vitsweep.config.schema import RecipeConfig
 from vitsweep.errors import ConfigError
 from vitsweep.train.optim import lr_multiplier, make_optimizer
 

@@ -1,5 +1,6 @@
 """Checks of the configuration's values. Each returns one message for each value that fails: `key=value  rule`."""
 
+import difflib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,8 +32,16 @@ def at_least(bound: int, group: str, config: Any, names: Sequence[str]) -> list[
 
 
 def one_of(allowed: Sequence[str], group: str, config: Any, name: str) -> list[str]:
-    """Require one of the allowed words."""
-    return check(group, config, [name], lambda v: v in allowed, f"is unknown; allowed: {', '.join(sorted(allowed))}")
+    """Require one of the allowed words; the message lists them, and names the nearest."""
+    rule = unknown_option(str(getattr(config, name)), allowed)
+    return check(group, config, [name], lambda v: v in allowed, rule)
+
+
+def unknown_option(word: str, allowed: Sequence[str]) -> str:
+    """Return the rule that an unknown word breaks: the allowed ones in order, and the nearest if one is similar."""
+    nearest = difflib.get_close_matches(word, allowed, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return f"is unknown; allowed: {', '.join(sorted(allowed))}{hint}"
 
 
 def in_unit_interval(value: float | None) -> bool:

@@ -176,7 +176,13 @@ class Composer:
     def option_values(self, choice: str) -> dict[str, Any]:
         """Return dotted key -> value of what the file of a group's option sets."""
         key, _, option = choice.lstrip("+").partition("=")
-        return self._file_values(key.partition("@")[0], option)
+        group = key.partition("@")[0]
+        values = self._file_values(group, option)
+        if values is None:  # it includes files that only Hydra finds
+            file = self._file(f"{group}/{option}")
+            package = (file.header.get("package") if file else None) or group.replace("/", ".")
+            values = self._own_values(file, package) if file else {}
+        return values
 
     def sweep_values(self, override: str) -> list[str] | None:
         """Expand a swept override to single ones: `a=1,2` -> [`a=1`, `a=2`]; None if it is not swept.
@@ -229,10 +235,10 @@ class Composer:
             if not group or default.package is not None or default.override or not is_plain_option(option):
                 return None
             if option is not None:
-                file = self._file(f"{group}/{option}")
-                if file is None or any(not is_self(other) for other in file.defaults_list or []):
+                values = self._file_values(group, option)
+                if values is None:
                     return None
-                found += self._file_values(group, option).items()
+                found += values.items()
         return None if rest else [(key, value) for key, value in found if not key.startswith("hydra.")]
 
     def _file(self, path: str) -> Any:
@@ -241,12 +247,38 @@ class Composer:
             self.files[path] = self.repository.load_config(path)
         return self.files[path]
 
-    def _file_values(self, group: str, option: str) -> dict[str, Any]:
+    def _file_values(self, group: str, option: str, package: str | None = None) -> dict[str, Any] | None:
+        """Return dotted key -> value of a file and of those that it includes; None if only Hydra knows them.
+
+        A file includes another of its group, or of a group below, by `- FILE@_here_` in its defaults list.
+        """
         file = self._file(f"{group}/{option}")
-        if file is None or not OmegaConf.is_dict(file.config):
+        if file is None:
+            return None
+        defaults = file.defaults_list or []
+        if defaults and not any(map(is_self, defaults)):
+            return None  # Hydra decides where the file's own values go
+        if package is None:
+            package = file.header.get("package") or "_group_"
+            package = package.replace("_group_", group.replace("/", ".")).replace("_name_", option)
+        own = self._own_values(file, package)
+        found: dict[str, Any] = {}
+        for default in defaults:
+            if is_self(default):
+                found |= own
+                continue
+            if not is_included(default):
+                return None
+            folder, _, name = default.path.rpartition("/")
+            inner = self._file_values(f"{group}/{folder}".rstrip("/"), name, package)
+            if inner is None:
+                return None
+            found |= inner
+        return found or own
+
+    def _own_values(self, file: Any, package: str) -> dict[str, Any]:
+        if not OmegaConf.is_dict(file.config):
             return {}
-        package = file.header.get("package") or "_group_"
-        package = package.replace("_group_", group.replace("/", ".")).replace("_name_", option)
         values = cast(dict[str, Any], OmegaConf.to_container(file.config))
         return flatten(values, "" if package == "_global_" else f"{package}.")
 
@@ -284,6 +316,12 @@ def is_plain_option(option: Any) -> bool:
 def is_self(default: Any) -> bool:
     """Return True for the entry `_self_` of a defaults list."""
     return isinstance(default, ConfigDefault) and default.path == "_self_"
+
+
+def is_included(default: Any) -> bool:
+    """Return True for the entry `FILE@_here_` of a defaults list, with a path below the file's own group."""
+    path = default.path if isinstance(default, ConfigDefault) and default.package == "_here_" else ""
+    return bool(path) and path[0] not in "/." and is_plain_option(path)
 
 
 def refuse_sweeps(overrides: list[Override]) -> None:

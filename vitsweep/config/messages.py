@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from vitsweep.config.checks import unknown_option
 from vitsweep.config.convert import describe_type
 from vitsweep.config.file_rules import study_file_errors
 from vitsweep.config.suggestions import ALL_KEYS, did_you_mean, unknown_key
@@ -207,8 +208,9 @@ def _missing_file_message(error: MissingConfigException, text: str) -> str:
     if f"{group}={option}" in PLUGINS:
         return f"{group}={option}  needs a plugin that is not installed; {PLUGINS[f'{group}={option}']}"
     options = error.options
-    allowed = f"; allowed: {', '.join(sorted(options))}" if options else "; no such config group has options"
-    return f"{group}={option}  is unknown{allowed}"
+    if not options:
+        return f"{group}={option}  is unknown; no such config group has options"
+    return f"{group}={option}  {unknown_option(option, options)}"
 
 
 def _merge_message(name: str, overrides: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ Hydra refuses unknown keys and wrong types by these classes. OmegaConf 2.3 has n
 tuple of allowed words, and runs `__post_init__` in `to_object` only, hence `errors()`, which `convert.validate` raises.
 """
 
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,18 +11,15 @@ from typing import Any
 from vitsweep.added_fields import added_field
 from vitsweep.config.checks import (
     check,
-    in_unit_interval,
-    is_finite_and_not_negative,
     is_word_or_count,
     one_of,
     within,
 )
 from vitsweep.config.model_schema import ModelConfig
+from vitsweep.config.recipe.schema import RecipeConfig
 
 DATA_SETS = ("cifar10", "image_folder", "shapes")
 VALIDATION_SOURCES = ("folder", "split", "test")
-OPTIMIZERS = ("adamw", "sgd")
-SCHEDULES = ("constant", "cosine", "plateau")
 TRACKERS = ("none", "wandb")
 TRACKER_MODES = ("auto", "disabled", "offline", "online")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -82,55 +78,6 @@ class DataConfig:
         if self.name == "shapes":
             found += within(20, MAX_IMAGES, "data", self, ["shapes_train", "shapes_test"])
         return found + check("data", self, ["split_seed"], lambda v: 0 <= v < 2**32, "must lie in 0 .. 2**32 - 1")
-
-
-@dataclass(kw_only=True)
-class RecipeConfig:
-    """Settings of the training: optimizer, schedule, augmentation, length."""
-
-    epochs: int = 100
-    """Number of passes over the training images."""
-    batch_size: int = 128
-    """Number of images in one optimizer step."""
-    optimizer: str = "adamw"
-    """Optimizer: adamw or sgd (Nesterov)."""
-    lr: float = 1e-3
-    """Peak learning rate."""
-    weight_decay: float = 0.01
-    """Weight decay, decoupled for adamw, L2 for sgd; on matrices only, not on biases, norms, class token, positions."""
-    momentum: float = 0.9
-    """Momentum of sgd, in [0, 1); adamw has its own (0.9, 0.999)."""
-    schedule: str = "plateau"
-    """Learning-rate schedule: constant, cosine (to zero at the last step) or plateau (validation loss, per epoch)."""
-    warmup_epochs: float = 0.0
-    """Length of the linear warm-up from zero that precedes the schedule, epochs."""
-    plateau_factor: float = 0.1
-    """Factor, in (0, 1), by which plateau multiplies the learning rate."""
-    plateau_patience: int = 10
-    """Number of epochs without a better validation loss before plateau lowers the learning rate."""
-    label_smoothing: float = 0.0
-    """Fraction of the target spread evenly over the classes, in [0, 1)."""
-    clip_norm: float | None = None
-    """Largest norm of the whole gradient; null: not clipped."""
-    crop_padding: int = 4
-    """Zero padding on each side before the random crop, pixels; 0: no crop."""
-    horizontal_flip: bool = True
-    """Mirroring of each training image with probability 0.5."""
-
-    def errors(self) -> list[str]:
-        """Return one message for each broken rule."""
-        found = within(1, MAX_IMAGES, "recipe", self, ["epochs", "batch_size"])
-        found += one_of(OPTIMIZERS, "recipe", self, "optimizer") + one_of(SCHEDULES, "recipe", self, "schedule")
-        found += check("recipe", self, ["lr"], lambda v: 0 < v < math.inf, "must be a positive number")
-        not_negative = ["weight_decay", "warmup_epochs", "plateau_patience", "crop_padding"]
-        found += check("recipe", self, not_negative, is_finite_and_not_negative, "must be finite and not negative")
-        found += check("recipe", self, ["momentum", "label_smoothing"], in_unit_interval, "must lie in [0, 1)")
-        found += check("recipe", self, ["plateau_factor"], lambda v: 0 < v < 1, "must lie in (0, 1)")
-        clip_rule = "must be positive and finite, or null for no clipping"
-        found += check("recipe", self, ["clip_norm"], lambda v: v is None or 0 < v < math.inf, clip_rule)
-        if self.warmup_epochs > self.epochs > 0:
-            found.append(f"recipe.warmup_epochs={self.warmup_epochs}  is longer than recipe.epochs={self.epochs}")
-        return found
 
 
 @dataclass(kw_only=True)
@@ -282,6 +229,8 @@ class Config:
     def _image_errors(self) -> list[str]:
         """Return one message for each rule between the model and the data that is broken."""
         found, model = [], self.model
+        if self.recipe.is_mixing and model.num_classes < 2:
+            found.append(f"model.num_classes={model.num_classes}  leaves nothing to mix; use recipe/augment=none")
         if self.data.name in ("cifar10", "shapes"):
             if model.image_size != 32 or model.num_channels != 3:
                 resize = ", or data=image_folder, which resizes" if self.data.name == "cifar10" else ""

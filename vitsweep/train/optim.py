@@ -8,7 +8,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from vitsweep.config.checks import one_of
-from vitsweep.config.schema import OPTIMIZERS, SCHEDULES, RecipeConfig
+from vitsweep.config.recipe.rules import OPTIMIZERS, SCHEDULES
+from vitsweep.config.schema import RecipeConfig
 from vitsweep.errors import ConfigError
 
 

@@ -7,14 +7,15 @@ independent of earlier draws, whether a cell is trained alone or in a pack (pack
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitsweep.config.model_schema import ModelConfig
-from vitsweep.config.schema import Config
-from vitsweep.data.augment import augment, normalize
+from vitsweep.config.schema import Config, RecipeConfig
+from vitsweep.data.augment import augment_images, erase_and_mix, normalize
 from vitsweep.data.counts import batch_and_steps
 from vitsweep.data.load import Data, load_data
 from vitsweep.errors import NonFiniteLoss
@@ -119,26 +120,43 @@ def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: 
     """
     # A stream of this step alone, so that resuming in the middle of an epoch changes nothing.
     seed_everything(derive_seed(config.seed, "dropout", epoch, step), setup.device)
-    image_BCHW, label_B = training_batch(setup, config, index_B, epoch, step)
+    image_BCHW, target = training_batch(setup, config, index_B, epoch, step)
     setup.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
         logit_BK = setup.network(image_BCHW).float()
-    loss = F.cross_entropy(logit_BK, label_B, label_smoothing=config.recipe.label_smoothing)
+    loss = training_loss(logit_BK, target, config.recipe)
     loss.backward()
     update_weights(setup, config, loss, epoch, step)
-    return batch_totals(loss, logit_BK, label_B)
+    return batch_totals(loss, logit_BK, target)
 
 
 def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-    """Return augmented, normalized images (B, C, H, W) and labels (B,) of a step."""
-    recipe, train = config.recipe, setup.data.train
-    image_BCHW = augment(
-        train.image_NCHW[index_B],
-        make_generator(config.seed, "augment", epoch, step, device=setup.device),
-        crop_padding=recipe.crop_padding,
-        horizontal_flip=recipe.horizontal_flip,
-    )
-    return normalize(image_BCHW, setup.data.mean, setup.data.std), train.label_N[index_B]
+    """Return augmented, normalized images (B, C, H, W) of a step and their targets.
+
+    Targets are labels (B,), or probabilities (B, K) if the batch is mixed.
+    """
+    recipe, data = config.recipe, setup.data
+    stream = partial(make_generator, config.seed, "augment", epoch, step)
+    image_BCHW = augment_images(data.train.image_NCHW[index_B], recipe, stream, data.mean)
+    image_BCHW = normalize(image_BCHW, data.mean, data.std)
+    return erase_and_mix(image_BCHW, data.train.label_N[index_B], recipe, len(data.classes), epoch, stream)
+
+
+def training_loss(logit_BK: Tensor, target: Tensor, recipe: RecipeConfig) -> Tensor:
+    """Return the recipe's mean loss of logits.
+
+    Args:
+        target: labels (B,) or probabilities (B, K); the latter not for multi_margin.
+    """
+    if recipe.loss == "multi_margin":
+        return F.multi_margin_loss(logit_BK, target)
+    if recipe.loss == "cross_entropy":
+        return F.cross_entropy(logit_BK, target, label_smoothing=recipe.label_smoothing)
+    # As timm's BinaryCrossEntropy: mean over images and classes, smoothed like cross-entropy's targets.
+    num_classes = logit_BK.shape[1]
+    target_BK = F.one_hot(target, num_classes).to(logit_BK.dtype) if target.dim() == 1 else target
+    target_BK = target_BK * (1 - recipe.label_smoothing) + recipe.label_smoothing / num_classes
+    return F.binary_cross_entropy_with_logits(logit_BK, target_BK)
 
 
 def update_weights(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) -> None:
@@ -154,8 +172,12 @@ def update_weights(setup: Setup, config: Config, loss: Tensor, epoch: int, step:
     setup.schedule.after_step()
 
 
-def batch_totals(loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor:
-    """Return summed loss and number of correct predictions of a batch, (2,), on the device."""
+def batch_totals(loss: Tensor, logit_BK: Tensor, target: Tensor) -> Tensor:
+    """Return summed loss and number of correct predictions of a batch, (2,), on the device.
+
+    In a mixed batch the class with the larger share counts as correct.
+    """
+    label_B = target if target.dim() == 1 else target.argmax(-1)
     return torch.stack([loss.detach() * len(label_B), (logit_BK.argmax(-1) == label_B).sum()])
 
 

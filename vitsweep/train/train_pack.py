@@ -23,7 +23,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vitsweep.config.schema import Config
@@ -33,7 +32,16 @@ from vitsweep.study.record import Record, with_history
 from vitsweep.train.device import compile_static, pick_device
 from vitsweep.train.fit import changes_threads, run_attempt
 from vitsweep.train.pack_dropout import PackDropout, Place, draw_masks, find_places, make_pack_dropout
-from vitsweep.train.step import Step, Training, batch_totals, should_compile, train_step, training_batch, update_weights
+from vitsweep.train.step import (
+    Step,
+    Training,
+    batch_totals,
+    should_compile,
+    train_step,
+    training_batch,
+    training_loss,
+    update_weights,
+)
 from vitsweep.train.stop import Interrupted, StopSignals
 
 log = logging.getLogger(__name__)
@@ -175,13 +183,13 @@ class PackedStep:
         log.warning("%d cells cannot be one program (%s); now %d at a time", size, reason, self.size)
 
     def forward_backward(self, steps: list[Step]) -> tuple[list[Tensor], Tensor, tuple[Tensor, ...]]:
-        """Run both passes of all cells, which sets their gradients; return losses, logits (M, B, K) and labels."""
+        """Run both passes of all cells, which sets their gradients; return losses, logits (M, B, K) and targets."""
         setup = steps[0].setup
         for step in steps:
             step.setup.optimizer.zero_grad(set_to_none=True)
         if next(setup.model.buffers(), None) is not None:  # the forward pass changes them
             raise ValueError("its running statistics belong to one model")
-        images, labels = zip(
+        images, targets = zip(
             *(training_batch(s.setup, s.config, s.index_B, s.epoch, s.step) for s in steps), strict=True
         )
         models = [step.setup.model for step in steps]
@@ -198,11 +206,11 @@ class PackedStep:
                 weights | draw_masks(self.dropout(models, setup.device), steps), torch.stack(images)
             ).float()
         losses = [
-            F.cross_entropy(logit_BK, label_B, label_smoothing=step.config.recipe.label_smoothing)
-            for logit_BK, label_B, step in zip(logit_MBK, labels, steps, strict=True)
+            training_loss(logit_BK, target, step.config.recipe)
+            for logit_BK, target, step in zip(logit_MBK, targets, steps, strict=True)
         ]
         torch.stack(losses).sum().backward()  # a loss depends on its own model alone, so no gradient mixes two cells
-        return losses, logit_MBK, labels
+        return losses, logit_MBK, targets
 
     def dropout(self, models: list[torch.nn.Module], device: torch.device) -> PackDropout:
         """Return the dropout settings of these cells, made once for all their common steps."""
@@ -231,13 +239,13 @@ def run_alone(step: Step) -> Tensor | Exception:
         return error
 
 
-def finish_step(step: Step, loss: Tensor, logit_BK: Tensor, label_B: Tensor) -> Tensor | Exception:
+def finish_step(step: Step, loss: Tensor, logit_BK: Tensor, target: Tensor) -> Tensor | Exception:
     """Update a cell's weights from their gradients; return its totals or exception."""
     try:
         update_weights(step.setup, step.config, loss, step.epoch, step.step)
     except Exception as error:
         return error
-    totals_2 = batch_totals(loss, logit_BK.detach(), label_B)
+    totals_2 = batch_totals(loss, logit_BK.detach(), target)
     if step.is_last:
         totals_2.tolist()  # waits for the GPU
     return totals_2

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vitsweep.config.convert import config_hash, hashed_settings
-from vitsweep.config.schema import Config
+from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.data.augment import normalize
 from vitsweep.data.counts import batch_and_steps
 from vitsweep.model.build import make_model
@@ -25,6 +25,7 @@ EFFECTS = {
     "data": "which images train, validate and test",
     "length": "epochs, steps and images in a step",
     "schedule": "the learning rates of all steps",
+    "augmentation": "the probabilities of erasing and mixing, and the epochs that are mixed",
     "images": "the first batch after augmentation",
     "weights": "names and shapes of the weights",
     "initialization": "the first values of the weights in parts that have other shapes",
@@ -122,7 +123,7 @@ class Baseline:
 
 
 def compare_course(base: Trial, arm: Trial) -> dict[str, str]:
-    """Return the differences in data, length and learning rates."""
+    """Return the differences in data, length, learning rates and probabilities of augmentation."""
     found = {}
     prints = base.config.data.fingerprint, arm.config.data.fingerprint
     if prints[0] != prints[1] and image_shape(base.config) == image_shape(arm.config):
@@ -135,7 +136,17 @@ def compare_course(base: Trial, arm: Trial) -> dict[str, str]:
         rates = zip(*(learning_rates(t.config.recipe, t.length[1]) for t in (base, arm)), strict=False)
         if (step := next((i for i, (one, other) in enumerate(rates) if one != other), None)) is not None:
             found["schedule"] = f"other learning rates from step {step} on"
+    if random_augmentation(arm.config.recipe) != random_augmentation(base.config.recipe):
+        found["augmentation"] = "other probabilities or epochs"
     return found
+
+
+def random_augmentation(recipe: RecipeConfig) -> tuple[float, ...]:
+    """Return the probabilities whose effect a first batch need not show, as far as they are read."""
+    last = min(recipe.mixup_off_epoch or recipe.epochs, recipe.epochs)
+    has_both = recipe.mixup_alpha > 0 and recipe.cutmix_alpha > 0
+    mixing = (recipe.mixup_prob, last / recipe.epochs, recipe.mixup_switch_prob if has_both else 0.0)
+    return recipe.random_erasing_prob, *(mixing if recipe.is_mixing else ())
 
 
 def compare_networks(base: Trial, arm: Trial) -> dict[str, str]:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 NETWORK = {"weights", "evaluation"}
 COURSE = {"data", "length", "schedule"}
+RANDOM_IMAGES = {"images", "augmentation"}
 EXPECTED = {
     "model.image_size": NETWORK | {"images"},
     "model.patch_size": NETWORK | {"initialization"},
@@ -44,8 +45,12 @@ EXPECTED = {
         ("data", "name val val_fraction train_limit shapes_train", COURSE),
         ("recipe", "epochs batch_size", {"length", "schedule"}),
         ("recipe", "lr schedule warmup_epochs plateau_factor plateau_patience", {"schedule"}),
-        ("recipe", "optimizer weight_decay momentum label_smoothing clip_norm", {"step"}),
-        ("recipe", "crop_padding horizontal_flip", {"images"}),
+        ("recipe", "optimizer weight_decay momentum label_smoothing clip_norm loss", {"step"}),
+        ("recipe", "crop_padding crop_padding_mode resized_crop_min_area resized_crop_interpolation", {"images"}),
+        ("recipe", "horizontal_flip auto_augment augment_fill", {"images"}),
+        ("recipe", "randaugment_num_ops randaugment_magnitude randaugment_magnitude_std", {"images"}),
+        ("recipe", "random_erasing_prob random_erasing_max_area random_erasing_mode", RANDOM_IMAGES),
+        ("recipe", "mixup_alpha cutmix_alpha mixup_prob mixup_switch_prob mixup_off_epoch", RANDOM_IMAGES),
     )
     for name in names.split()
 }
