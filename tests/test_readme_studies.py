@@ -8,13 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from vitsweep.analysis.statistics.claims import claim_error, find_arm
+from vitsweep.analysis.statistics.claims import find_arm
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.paths import conf_dir
 from vitsweep.significance.power import detectable_effect
+from vitsweep.study.claims import form_errors
 from vitsweep.study.estimate import arm_costs
 from vitsweep.study.plan import Plan
 from vitsweep.study.plan_builder import build_plan
@@ -53,7 +54,7 @@ def test_readme_study_states_five_claims_whose_arms_it_has(plans, name):
     roles = {row["arm"]: row["role"] for row in plan.arms}
     selection = SimpleNamespace(arms=arms(plan), levels=levels, roles=roles, baseline=plan.baseline, unplanned=list)
     for claim in (c for c in plan.claims if c.get("testable", True)):
-        assert not claim_error(claim)
+        assert not form_errors(claim)
         assert all(find_arm(arm, selection) for arm in claimed_arms(claim)), claim
 
 
