@@ -89,7 +89,8 @@ def draw_main(main: pd.DataFrame, factor: str, baseline_level: str, *, ax: Axes,
     ax.plot(at[baseline_level], 0, "o", color=color["s0"])
     ax.set_xticks(range(len(levels)), levels)
     ax.set_xlim(-0.4, len(levels) - 0.6)
-    ax.set_title(factor)
+    aliases = "\n".join(f"or {alias}" for text in dict.fromkeys(rows["aliases"]) for alias in text.split(", ") if alias)
+    ax.set_title(f"{factor}\n{aliases}" if aliases else factor, fontsize="small" if aliases else None)
     return ax
 
 

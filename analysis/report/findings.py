@@ -11,19 +11,21 @@ import pandas as pd
 
 from ..attention.measures import COLUMNS
 from ..records.selection import DEFAULT_METRIC
-from ..statistics.attrition import lost_runs, planned_seeds
-from ..statistics.changed_later import RESTATED, earlier_hashes, extension_sentence
 from ..statistics.effects import decimal_places, display_scale, metric_text, unit
 from ..statistics.factorial import additive_p, format_effect, interaction_name
-from ..statistics.judgement import Judgement, family_error, placebo_rows, whole_images
+from ..statistics.judgement import Judgement, family_error, is_main_first, placebo_rows, whole_images
 from ..statistics.paired import ALPHA
-from ..statistics.plausibility import implausible
+from ..statistics.validity.attrition import lost_runs, planned_seeds
+from ..statistics.validity.changed_later import RESTATED, earlier_hashes, extension_sentence
+from ..statistics.validity.plausibility import implausible
 from ..text import decimals, integer, p_value
+from .factors.sentences import DECIDED_EFFECTS, named_effects, secondary_arms
 
 MAX_NAMED = 4
 MAX_SENTENCES = 10
 UNFINISHED = ("planned", "running", "interrupted")
-DECIDED = {"helps": "Better than", "hurts": "Worse than", "differs": "Different from"}
+DECIDED = {"helps": "Better than the baseline", "hurts": "Worse than the baseline"}
+DECIDED |= {"differs": "Different from the baseline"}
 WITHDRAWN = "`{}` on the finished runs alone, which does not hold with lost ones counted as chance"
 CLAIM_TEXT = {
     "supported": "{} supported",
@@ -124,14 +126,14 @@ def _single_arm(judgement: Judgement) -> list[str]:
 def _decided_arms(judgement: Judgement) -> list[str]:
     metric, sentences = judgement.metric, []
     rope = judgement.selection.rope if display_scale(metric) == 100.0 else math.nan
-    for verdict, words in DECIDED.items():
+    for verdict, words in (DECIDED_EFFECTS if is_main_first(judgement) else DECIDED).items():
         rows = _arms(judgement, verdict)
         parts = []
         for _, row in _largest(rows).iterrows():
             notes = [f"Holm p {_p_text(row['p_holm'])}"]
             notes += [f"less than {rope:g} points"] if max(abs(row["ci_low"]), abs(row["ci_high"])) < rope else []
             parts.append(f"{row['arm']} by {_size(row, metric)} ({', '.join([*notes, *_remarks(row, judgement)])})")
-        sentences += [f"{words} the baseline: {'; '.join(parts)}{_more(rows)}."] if parts else []
+        sentences += [f"{words}: {'; '.join(parts)}{_more(rows)}."] if parts else []
     return sentences
 
 
@@ -142,7 +144,8 @@ def _equivalent_arms(judgement: Judgement) -> list[str]:
     remarks = [", ".join(_remarks(row, judgement)) for _, row in rows.iterrows()]
     named = [f"{arm} ({remark})" if remark else arm for arm, remark in zip(rows["arm"], remarks, strict=True)]
     within = f"{judgement.selection.rope:g} points (two one-sided tests, 5 %)"
-    return [f"Equivalent to it within {within}: {', '.join(named[:MAX_NAMED])}{_more(rows)}."]
+    begin = "No difference beyond" if is_main_first(judgement) else "Equivalent to it within"
+    return [f"{begin} {within}: {', '.join(named[:MAX_NAMED])}{_more(rows)}."]
 
 
 def _undecided_arms(judgement: Judgement) -> list[str]:
@@ -177,6 +180,8 @@ def _missing_arms(judgement: Judgement) -> list[str]:
     rows = _arms(judgement, "missing")
     if rows.empty:
         return []
+    if is_main_first(judgement):
+        return [f"No seed finished in all arms that they use, so nothing can be said about {_names(rows)}."]
     return [f"No finished run shares a seed with the baseline, so nothing can be said about {_names(rows)}."]
 
 
@@ -201,6 +206,8 @@ def _power(judgement: Judgement) -> list[str]:
         return []
     seeds = f"{power.seeds} seeds{' (of the arm with the fewest)' if power.most_seeds > power.seeds else ''}"
     effect = _among(power.effect, power.arms, "arm")
+    if power.questions:
+        effect = f"{_among(power.question_effect, power.questions, 'effect')} (a single arm: {effect})"
     if power.claims:
         effect = f"{_among(power.claims_effect, power.claims, 'claim')}, or of {effect}"
     return [f"With {seeds} this study finds with 80 % power a difference of {effect}; smaller ones may be missed."]
@@ -223,6 +230,11 @@ def _interactions(judgement: Judgement) -> list[str]:
     if found is None or found.interactions.empty:
         return [found.removal] if found else []
     p, rows = additive_p(found), found.interactions
+    if "family" in rows:  # those that the study names have their own finding
+        rows = rows[rows["family"] == "exploratory"]
+        p = float(rows["p_holm"].min()) if len(rows) else math.nan
+        if rows.empty:
+            return []
     if p < 0.05:
         row = rows.loc[rows["p_holm"].idxmin()]
         difference = format_effect(row["effect"], row["ci_low"], row["ci_high"], judgement.metric)
@@ -274,6 +286,7 @@ FINDING_RULES = (
     (1, _one_seed_arms),
     (1, _missing_arms),
     (1, _implausible),
+    (3, secondary_arms),
     (2, _new_images),
     (2, _power),
     (3, _finished),
@@ -290,6 +303,8 @@ def placebo_sentences(judgement: Judgement) -> list[str]:
         return []
     significant = f"By itself it {'would' if (rows['p'] < ALPHA).any() else 'would not'} have been called significant"
     families = "each family: the claims, and all arms" if judgement.selection.claims else "the family of all arms"
+    if is_main_first(judgement):
+        families = "each family: the claims, the main effects, and all arms"
     return [
         *_placebo_alarm(judgement),
         *_placebo(judgement),
@@ -301,7 +316,9 @@ def placebo_sentences(judgement: Judgement) -> list[str]:
 
 
 def _arms(judgement: Judgement, verdict: str) -> pd.DataFrame:
-    """Return the effects of the arms with this verdict, without baseline and placebos."""
+    """Return the main effects of a factorial design, else the effects of arms but baseline and placebos, so judged."""
+    if judgement.factorial is not None and is_main_first(judgement):
+        return named_effects(judgement.factorial, verdict)
     effects = judgement.effects
     arms = effects[(effects["role"] == "arm") & (effects["arm"] != judgement.selection.baseline)]
     return arms[arms["verdict"] == verdict]
@@ -310,7 +327,8 @@ def _arms(judgement: Judgement, verdict: str) -> pd.DataFrame:
 def _remarks(row: pd.Series, judgement: Judgement) -> list[str]:
     """Return what a verdict must be read with: that no claim is about it, and that seeds are missing."""
     parts = ["exploratory"] if row["family"] == "exploratory" else []
-    selection, pair = judgement.selection, (row["arm"], judgement.selection.baseline)
+    selection = judgement.selection
+    pair = row["uses"].split() if "uses" in row else (row["arm"], selection.baseline)
     planned, lost = planned_seeds(selection, *pair), lost_runs(selection, *pair)
     if row["pairs"] < planned:
         parts.append(f"on {row['pairs']:.0f} of {planned} seeds{f': {lost} left out' if lost else ''}")

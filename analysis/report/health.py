@@ -9,10 +9,10 @@ from vitsweep.study.record import SCHEMA, package_version
 from ..attention.measures import COLUMNS
 from ..records.consistency import NOT_STARTED
 from ..records.selection import DEFAULT_METRIC, Selection
-from ..statistics.changed_later import RESTATED, earlier_hashes
 from ..statistics.effects import column_name, decimal_places, display_scale, image_text, metric_text, seed_values
-from ..statistics.judgement import Judgement
-from ..statistics.plausibility import implausible
+from ..statistics.judgement import Judgement, is_main_first
+from ..statistics.validity.changed_later import RESTATED, earlier_hashes
+from ..statistics.validity.plausibility import implausible
 from ..text import decimals, duration, format_ranges
 from .page import Bullets, Details, KeyValues, Text
 from .study_tables import about_accuracy
@@ -245,6 +245,8 @@ def seeds_sentence(judgement: Judgement) -> str:
 
 def _families(judgement: Judgement) -> str:
     arms = "over all arms of the plan, finished or not"
+    if is_main_first(judgement):
+        arms += "; of main effects and the interactions that the study names over these"
     if judgement.selection.unplanned():
         arms += " (of an arm that is not in the plan: as if it were one more)"
     if not (judgement.effects["family"] == "claims").any():
@@ -257,13 +259,15 @@ def _detectable_effect(judgement: Judgement) -> list[str]:
     power = judgement.power
     if not power or math.isinf(power.effect):
         return []
-    effect, claims_effect, sd = (
-        decimals(x, decimal_places(judgement.metric)) for x in (power.effect, power.claims_effect, power.sd)
+    effect, claims_effect, sd, question_effect = (
+        decimals(x, decimal_places(judgement.metric))
+        for x in (power.effect, power.claims_effect, power.sd, power.question_effect)
     )
+    questions = f"{question_effect} among {power.questions} main effects, " if power.questions else ""
     claims = f"{claims_effect} among {power.claims} claims, " if power.claims else ""
     name = "" if judgement.metric == DEFAULT_METRIC else f" on the {metric_text(judgement.metric)}"
     return [
-        f"Minimum detectable effect{name}: {claims}{effect} among {power.arms} arms (80 % power, 0.05 "
+        f"Minimum detectable effect{name}: {claims}{questions}{effect} among {power.arms} arms (80 % power, 0.05 "
         f"over that number, {power.seeds} seeds: the fewest pairs of any arm; standard deviation of the paired "
         f"differences {sd}, pooled over arms)."
     ]

@@ -12,7 +12,7 @@ from vitsweep.study.record import RECORD_NAME
 
 from ..records.report_files import RESULTS_NAME
 from ..records.selection import Selection
-from ..statistics.judgement import Judgement
+from ..statistics.judgement import Judgement, Power
 
 RESULTS_SCHEMA = 1
 
@@ -33,6 +33,7 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
         "arms": _rows(judgement.effects, cells, selection.baseline),
         "claims": _rows(judgement.claims, cells),
         "main_effects": _rows(found.main) if found else [],
+        **({"questions": _rows(found.questions)} if found and len(found.questions) else {}),
         "interactions": _rows(found.interactions) if found else [],
         "removal": found.removal if found else "",
         "saturation": _rows(judgement.saturation, cells),
@@ -40,11 +41,16 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
         "images": _rows(judgement.images, cells, selection.baseline),
         "classes": _rows(judgement.classes, cells, selection.baseline),
         "measures": _rows(judgement.measures, cells, selection.baseline),
-        "power": vars(power) if power else None,
+        "power": _power_values(power) if power else None,
     }
     if len(selection.prefixes) > 1:
         values["directories"] = [prefix.rstrip("/") for prefix in selection.prefixes]
     return json.dumps(finite(values), indent=1) + "\n"
+
+
+def _power_values(power: Power) -> dict[str, Any]:
+    """Return the fields of a power; those of main effects only where a study asks about them."""
+    return {key: value for key, value in vars(power).items() if power.questions or not key.startswith("question")}
 
 
 def report_directories(folder: Path) -> list[str]:

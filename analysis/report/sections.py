@@ -11,10 +11,11 @@ from ..attention.measures import COLUMNS, DESCRIPTIONS
 from ..records.selection import DEFAULT_METRIC
 from ..statistics.curves import RULE
 from ..statistics.effects import metric_text
-from ..statistics.judgement import Judgement
+from ..statistics.judgement import Judgement, is_main_first
 from ..statistics.published import published_effects, published_sentences
 from ..text import DASH, decimals, integer, signed, text_or_dash
 from . import study_figures, study_tables
+from .factors.tables import interaction_table, main_table
 from .figures import Figure
 from .findings import findings, placebo_sentences
 from .health import health_items, methods_items
@@ -24,6 +25,10 @@ from .tables import Column, Table
 EXPLORATORY = (
     "Everything else is exploratory. So is the verdict on an arm, unless a claim compares just that arm with the "
     "baseline in {} at the last epoch."
+)
+EXPLORATORY_EFFECTS = (
+    "Everything else is exploratory. So is the verdict on a main effect, an interaction or an arm, unless a claim is "
+    "about just that, in {} at the last epoch."
 )
 
 
@@ -44,11 +49,14 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
         gallery: items of the rollout gallery.
     """
     runs = study_tables.run_numbers(judgement.selection)
+    compared = [
+        Section(id="comparison", title="Comparison", items=_comparison(judgement, runs, sort)),
+        Section(id="factors", title="Factors", items=_factors(judgement, runs)),
+    ]
     sections = [
         Section(id="findings", title="Findings", items=[Bullets(lines=findings(judgement))]),
         Section(id="claims", title="Claims", items=_claims(judgement, runs)),
-        Section(id="comparison", title="Comparison", items=_comparison(judgement, runs, sort)),
-        Section(id="factors", title="Factors", items=_factors(judgement, runs)),
+        *(compared[::-1] if is_main_first(judgement) else compared),
         Section(id="training", title="Training", items=_training(judgement, runs)),
         Section(id="images", title="Test images and classes", items=_images(judgement, runs)),
         Section(id="gallery", title="Where the models look", items=[*gallery, *_measures(judgement, runs)]),
@@ -72,7 +80,8 @@ def _claims(judgement: Judgement, runs: dict[str, str]) -> list:
     items: list = [TableItem(table=table)]
     if judgement.claims["changed_after_start"].any():
         items.append(Text(text="Claims marked as changed were not what they are now when the first cell started."))
-    return [*items, Text(text=EXPLORATORY.format(metric_text(judgement.metric)))]
+    rest = EXPLORATORY_EFFECTS if is_main_first(judgement) else EXPLORATORY
+    return [*items, Text(text=rest.format(metric_text(judgement.metric)))]
 
 
 def _comparison(judgement: Judgement, runs: dict[str, str], sort: str) -> list:
@@ -113,8 +122,8 @@ def _factors(judgement: Judgement, runs: dict[str, str]) -> list:
     found, selection = judgement.factorial, judgement.selection
     if found is None:
         return []
-    tables = [study_tables.main_table(judgement)] if len(found.main) else []
-    tables += [study_tables.interaction_table(judgement)] if len(found.interactions) else []
+    tables = [main_table(judgement)] if len(found.main) else []
+    tables += [interaction_table(judgement)] if len(found.interactions) else []
     used = _joined(runs, [arm for arm in selection.arms if selection.roles[arm] != "placebo"])
     for table in tables:
         table.notes.append(f"From runs {used}.")

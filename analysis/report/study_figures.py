@@ -196,6 +196,7 @@ def main_effects(judgement: Judgement) -> Figure | None:
     """Return a panel for each of the first factors: its levels against the baseline's level."""
     assert judgement.factorial is not None
     main, selection = judgement.factorial.main, judgement.selection
+    main = main[main["n"] > 0]
     factors = list(dict.fromkeys(main["factor"]))[:MAX_FACTORS]
     if not factors:
         return None
@@ -207,9 +208,10 @@ def main_effects(judgement: Judgement) -> Figure | None:
             draw_effects.draw_main(main, factor, baseline_levels[factor], ax=ax, color=color)
         axes[0].set_ylabel(f"effect{on_metric(judgement.metric)}, percent points")
 
-    parts = [f"{r['factor']}={r['level']} {signed(r['effect'])}" for _, r in main.iterrows()]
+    named = [(f"{r['factor']}={r['level']}", r) for _, r in main.iterrows()]
+    parts = [f"{name}{f' (or {r.aliases})' if r['aliases'] else ''} {signed(r['effect'])}" for name, r in named]
     note = f" The table has {more} more factors." if (more := main["factor"].nunique() - len(factors)) else ""
-    mixed = " Some contain interactions: the table names them." if main["aliases"].any() else ""
+    mixed = " Titles name what an effect cannot be told from." if main["aliases"].any() else ""
     return Figure(
         name="main-effects",
         title=f"Main effects of the factors{on_metric(judgement.metric)}",

@@ -7,8 +7,7 @@ import pandas as pd
 from ..attention.measures import COLUMNS
 from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.effects import decimal_places, display_scale, image_text, metric_text
-from ..statistics.factorial import interaction_name, main_name
-from ..statistics.judgement import Judgement
+from ..statistics.judgement import Judgement, is_main_first
 from ..statistics.measure_effects import UNTESTED, attention_arms
 from ..text import (
     DASH,
@@ -32,6 +31,10 @@ MEASURE_DIGITS = 4
 ONE_PAIR = (
     "Of an arm with one shared seed two trained models are compared: the interval is for other test images and these "
     "models only, and McNemar's p compares the models, not the arms. Another seed may turn the sign."
+)
+SECONDARY = (
+    "Verdicts on single arms are secondary, with a family of their own: the study's questions are its main effects, "
+    "each of which uses many arms. "
 )
 MEASURE_NOTES = {
     "patch_size": "Arms have patches of different size: centre and spread can be compared; all other measures, "
@@ -57,19 +60,20 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
     compared = len(frame) > 1
     base = judgement.selection.baseline or "the baseline"
     moment = "with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
+    secondary = SECONDARY if is_main_first(judgement) else ""
     against = f", every arm against {base}. Intervals are for {image_text(metric)}; effects also use the runs of {base}"
     return Table(
         name="arms",
         title="Comparison of the arms",
-        caption=f"{metric_text(metric).capitalize()} {moment}{against if compared else ''}. "
-        "Training images were scored like test images: last weights, no dropout, no augmentation.",
+        caption=f"{metric_text(metric).capitalize()} {moment}{against if compared else ''}. {secondary}Training images "
+        "were scored like test images: last weights, no dropout, no augmentation.",
         frame=frame,
-        columns=_effect_columns(metric, compared, _lost_columns(frame)) + _cost_columns(metric),
+        columns=_effect_columns(metric, compared, lost_columns(frame)) + _cost_columns(metric),
         runs=[runs.get(arm, "") for arm in frame["arm"]],
     )
 
 
-def _lost_columns(frame: pd.DataFrame) -> list[Column]:
+def lost_columns(frame: pd.DataFrame) -> list[Column]:
     """Return the columns on the second verdict, of a study with lost runs."""
     if "p_holm_lost" not in frame:
         return []
@@ -80,19 +84,19 @@ def _lost_columns(frame: pd.DataFrame) -> list[Column]:
     ]
 
 
-def _effect_columns(metric: str, compared: bool, lost_columns: list[Column]) -> list[Column]:
+def _effect_columns(metric: str, compared: bool, second: list[Column]) -> list[Column]:
     in_percent, places = display_scale(metric) == 100.0, decimal_places(metric)
     name = metric_text(metric) + (", %" if in_percent else "")
     effect = f"effect{', points' if in_percent else ''} [95 % interval]"
     return [
         arm_column(),
         Column("what changed", lambda r: unicode_arrows(r["changes"]) or DASH, "changes", numeric=False, wrap=True),
-        _seeds_column(keep=True),
+        seeds_column(keep=True),
         Column(name, lambda r: mean_and_sd(r, places), "mean", keep=True),
         estimate_column(effect, "delta", places=places, keep=compared),
         Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm"),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=compared),
-        *lost_columns,
+        *second,
         Column("seeds to decide", lambda r: integer(r["seeds_needed"]), "seeds_needed"),
         Column("sign-flip p", lambda r: p_value(r["p_signflip"]), "p_signflip"),
         Column("effect / sd", lambda r: decimals(r["effect_size"]), "effect_size"),
@@ -120,7 +124,7 @@ def claim_table(judgement: Judgement) -> Table:
         Column("claim", lambda r: r["claim"], "claim", numeric=False, keep=True, wrap=True),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=True),
         Column("evidence", lambda r: r["evidence"], "evidence", numeric=False, keep=True, wrap=True),
-        _holm_column(),
+        holm_column(),
         Column("changed after the start", lambda r: "yes" if r["changed_after_start"] else "no", "changed_after_start"),
     ]
     caption = (
@@ -130,50 +134,11 @@ def claim_table(judgement: Judgement) -> Table:
     return Table(name="claims", title="Claims", caption=caption, frame=judgement.claims, columns=columns)
 
 
-def main_table(judgement: Judgement) -> Table:
-    """Return the main effects of the factors' levels."""
-    places = decimal_places(judgement.metric)
-    columns = [
-        Column("factor", main_name, "factor", numeric=False, keep=True, wrap=True),
-        Column("level", lambda r: r["level"], "level", numeric=False, keep=True),
-        _seeds_column(keep=True),
-        Column("mean", lambda r: decimals(r["mean"], places), "mean", keep=True),
-        estimate_column("effect [95 % interval]", "effect", places=places),
-        Column("p, unadjusted", lambda r: p_value(r["p"]), "p", keep=True),
-    ]
-    caption = (
-        f"Main effects{on_metric(judgement.metric)}: each level against the baseline's level, averaged over the other "
-        "factors. Exploratory."
-    )
-    assert judgement.factorial is not None
-    frame = judgement.factorial.main
-    return Table(name="main-effects", title="Main effects", caption=caption, frame=frame, columns=columns)
-
-
-def interaction_table(judgement: Judgement) -> Table:
-    """Return the interactions: the effect of two levels together minus the sum of their single effects."""
-    columns = [
-        Column("factors", interaction_name, "factors", numeric=False, keep=True),
-        Column("levels", lambda r: r["levels"], "levels", numeric=False, keep=True),
-        _seeds_column(),
-        estimate_column("interaction [95 % interval]", "effect", places=decimal_places(judgement.metric)),
-        Column("p", lambda r: p_value(r["p"]), "p", keep=True),
-        _holm_column(),
-    ]
-    caption = (
-        f"Interactions{on_metric(judgement.metric)}: the effect of both levels together minus the sum of their single "
-        "effects, on each seed, with a t interval over seeds. Holm over this table."
-    )
-    assert judgement.factorial is not None
-    frame = judgement.factorial.interactions
-    return Table(name="interactions", title="Interactions", caption=caption, frame=frame, columns=columns)
-
-
 def saturation_table(judgement: Judgement, rule: str) -> Table:
     """Return the epochs at which the arms' validation loss stops falling, by `rule`."""
     columns = [
         arm_column(),
-        _seeds_column(keep=True),
+        seeds_column(keep=True),
         Column("saturation epoch [95 % interval]", _epoch_text, "epoch", keep=True),
         Column("still improving in the last epochs", lambda r: integer(r["late"]), "late"),
         Column("epoch of the lowest loss", lambda r: decimals(r["lowest_epoch"], 1), "lowest_epoch", keep=True),
@@ -189,7 +154,7 @@ def best_table(judgement: Judgement) -> Table:
     """Return the test accuracy of the best epoch against the last, and the optimism of choosing the best."""
     columns = [
         arm_column(),
-        _seeds_column(keep=True),
+        seeds_column(keep=True),
         Column("last epoch, %", lambda r: decimals(r["final"]), "final", keep=True),
         Column("best epoch, %", lambda r: decimals(r["best"]), "best", keep=True),
         estimate_column("best - last [95 % interval]", "gain"),
@@ -249,11 +214,11 @@ def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
     columns = [
         Column("measure", lambda r: measure_text(r["measure"]), "measure", numeric=False, keep=True),
         arm_column(),
-        _seeds_column(),
+        seeds_column(),
         Column("mean", lambda r: _measure_mean(r, places[r["measure"]]), "mean", keep=True),
         Column("difference [95 % interval]", lambda r: _difference(r, places[r["measure"]]), "delta", keep=True),
         Column("p", lambda r: p_value(r["p"]), "p"),
-        _holm_column(),
+        holm_column(),
     ]
     tests = len(attention_arms(judgement.selection)) * len(set(frame["measure"]) - {UNTESTED})
     return Table(
@@ -321,17 +286,20 @@ def arm_column() -> Column:
     return Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True)
 
 
-def _seeds_column(keep: bool = False) -> Column:
+def seeds_column(keep: bool = False) -> Column:
+    """Return the column of the number of seeds."""
     return Column("seeds", lambda r: integer(r["n"]), "n", keep=keep)
 
 
-def _holm_column() -> Column:
+def holm_column() -> Column:
+    """Return the column of adjusted p values."""
     return Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm", keep=True)
 
 
 def estimate_column(
     title: str, key: str, *, low: str = "ci_low", high: str = "ci_high", places: int = 2, keep: bool = True
 ) -> Column:
+    """Return a column of estimates with their intervals."""
     return Column(title, lambda r: estimate(r[key], r[low], r[high], places), key, keep=keep)
 
 

@@ -11,7 +11,7 @@ from vitsweep.study import claims as rules
 
 from ..text import p_value
 from . import paired as stats
-from .attrition import LostRuns
+from .validity.attrition import LostRuns
 
 EFFECTS = ("effect", "better")
 Decided = str | tuple[tuple[str, str], ...]

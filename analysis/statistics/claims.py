@@ -48,17 +48,18 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from vitsweep.significance.contrasts import Contrast, Effects, format_levels
+from vitsweep.significance.contrasts import Contrast, format_levels
 from vitsweep.study import claims as rules
 
 from ..records.selection import DEFAULT_METRIC, Selection
 from ..text import decimals, interval, p_value, signed
 from . import paired as stats
-from .attrition import seeds_used
-from .changed_later import changed_claims
 from .claim_tests import EFFECTS, ClaimResult, Decided, judge_results
 from .curves import cell_saturation
 from .effects import decimal_places, display_scale, find_lost_runs, metric_text, on_seeds, seed_values
+from .factorial import planned_effects
+from .validity.attrition import seeds_used
+from .validity.changed_later import changed_claims
 
 ASIDES = {
     "equivalent": {
@@ -190,17 +191,6 @@ def _judge_comparisons(words: str, claim: dict[str, Any], selection: Selection) 
         judged.decides = _decides(next(iter(contrasts.values())), selection.baseline)
     judge_results(judged, contrasts, results, sign, find_lost_runs(selection, metric, values))
     return judged
-
-
-def planned_effects(selection: Selection) -> Effects:
-    """Return the main effects and interactions that the planned arms show, as the planner saw them."""
-    levels = {arm: own for arm, own in selection.levels.items() if selection.roles[arm] != "placebo"}
-    for arm, row in (selection.planned or {}).items():
-        if row["role"] != "placebo":
-            levels.setdefault(arm, {factor: str(level) for factor, level in row["levels"].items()})
-    unplanned = selection.unplanned()
-    levels = {arm: own for arm, own in levels.items() if arm not in unplanned}
-    return rules.plan_effects({selection.baseline: levels.pop(selection.baseline, {})} | levels, selection.design)
 
 
 def _decides(contrast: Contrast, baseline: str) -> Decided:

@@ -19,8 +19,8 @@ from vitsweep.study.published import published_value
 from ..records.comparable import LEFT_OUT
 from ..records.selection import DEFAULT_METRIC, Selection
 from . import paired as stats
-from .attrition import FAILURES, LostRuns, lost_runs_at_chance
-from .plausibility import chance_value
+from .validity.attrition import FAILURES, LostRuns, lost_runs_at_chance
+from .validity.plausibility import chance_value
 
 COLUMNS = (
     "arm n mean sd delta ci_low ci_high p p_holm p_signflip verdict seeds_needed params role changes pairs "
@@ -81,7 +81,7 @@ def seed_values(selection: Selection, metric: str = DEFAULT_METRIC, when: str = 
 def on_seeds(contrast: Contrast, values: pd.DataFrame) -> np.ndarray:
     """Return a contrast's value on each seed of `values` (seeds, arms) on which all of its arms finished."""
     weight_A = pd.Series(contrast.weights)
-    return (values[weight_A.index].dropna() @ weight_A).to_numpy()
+    return (values.reindex(columns=weight_A.index).dropna() @ weight_A).to_numpy()
 
 
 def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
@@ -90,13 +90,17 @@ def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
 
 
 def arm_effects(
-    selection: Selection, metric: str = DEFAULT_METRIC, claimed: Mapping[str | tuple, stats.AdjustedP] | None = None
+    selection: Selection,
+    metric: str = DEFAULT_METRIC,
+    claimed: Mapping[Any, stats.AdjustedP] | None = None,
+    own: str = "arms",
 ) -> pd.DataFrame:
     """Tabulate all effects, COLUMNS wide, in the selection's order of arms.
 
     Args:
         claimed: adjusted p of the arms that a claim compares with the baseline; a NaN leaves an arm's equivalence
             to the family of all arms. None for a study without claims.
+        own: what the family of all arms is called in a study without claims.
     """
     values = seed_values(selection, metric)
     rope = selection.rope if display_scale(metric) == 100.0 else math.nan
@@ -112,24 +116,24 @@ def arm_effects(
         for a, result in results.items()
     }
     adjusted = adjusted_p(selection, guarded)[0] if lost else dict(finished)
-    families = {arm: "arms" if claimed is None else "exploratory" for arm in results}
+    families = {arm: own if claimed is None else "exploratory" for arm in results}
     families |= dict.fromkeys(selection.unplanned(), "exploratory")
-    for arm, own in (claimed or {}).items():
+    for arm, stated in (claimed or {}).items():
         if arm not in adjusted:
             continue  # a main effect or an interaction
-        within = adjusted[arm].p_equivalent if math.isnan(own.p_equivalent) else own.p_equivalent
-        adjusted[arm], families[arm] = dataclasses.replace(own, p_equivalent=within), "claims"
+        within = adjusted[arm].p_equivalent if math.isnan(stated.p_equivalent) else stated.p_equivalent
+        adjusted[arm], families[arm] = dataclasses.replace(stated, p_equivalent=within), "claims"
     rows = []
     for arm in selection.arms:
         row: dict[str, Any] = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
         row |= _own_numbers(selection, arm, values[arm].dropna().to_numpy())
         row["published"] = published_value(published[arm]) if arm in published else math.nan
         if arm in results:
-            row |= _effect(results[arm], adjusted[arm], sign) | {"family": families[arm]}
+            row |= effect_columns(results[arm], adjusted[arm], sign) | {"family": families[arm]}
             number = adjusted[arm].size if families[arm] == "claims" else size
             row["seeds_needed"] = stats.seeds_to_decide(results[arm], number, rope)
             if lost:
-                row |= _with_lost(row, results[arm], finished[arm], guarded[arm].p, sign)
+                row |= with_lost(row, results[arm], finished[arm], guarded[arm].p, sign)
         else:
             row["verdict"] = "baseline"
         rows.append(row)
@@ -145,7 +149,7 @@ def find_lost_runs(selection: Selection, metric: str, values: pd.DataFrame) -> L
     return lost_runs_at_chance(selection, values, chance_value(selection, metric), direction(metric))
 
 
-def _with_lost(
+def with_lost(
     row: dict[str, Any], result: stats.PairedResult, finished: stats.AdjustedP, p_lost: float, sign: int
 ) -> dict[str, Any]:
     """Return LOST_COLUMNS of an arm whose row has the guarded verdict; no number of seeds decides a withdrawn one."""
@@ -193,7 +197,8 @@ def _known(values: pd.Series) -> float:
     return counted.iloc[0] if len(counted) else math.nan
 
 
-def _effect(result: stats.PairedResult, adjusted: stats.AdjustedP, sign: int) -> dict:
+def effect_columns(result: stats.PairedResult, adjusted: stats.AdjustedP, sign: int) -> dict[str, Any]:
+    """Return the columns of one comparison with its verdict, named as in COLUMNS."""
     numbers = dataclasses.asdict(result)
     numbers = {"pairs" if k == "n" else "sd_delta" if k == "sd" else k: v for k, v in numbers.items()}
     numbers |= {"p_holm": adjusted.p, "p_equivalent_holm": adjusted.p_equivalent}

@@ -5,15 +5,20 @@ else; for leave-one-component-out and paths the one question that each can answe
 only, its effect is in the comparison of the arms and nothing is repeated here.
 """
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vitsweep.significance.contrasts import (
+    FACTORIAL,
     Contrast,
     Design,
+    Effects,
     format_levels,
     interaction_contrasts,
     is_crossed,
@@ -22,12 +27,32 @@ from vitsweep.significance.contrasts import (
     removal_contrast,
     step_contrasts,
 )
+from vitsweep.study import claims as rules
 
 from ..records.selection import Selection
 from ..text import format_ranges, interval, p_value, signed
 from . import paired as stats
-from .effects import DEFAULT_METRIC, decimal_places, display_scale, metric_text, on_seeds, seed_values, unit
+from .effects import (
+    DEFAULT_METRIC,
+    LOST_COLUMNS,
+    decimal_places,
+    direction,
+    display_scale,
+    effect_columns,
+    find_lost_runs,
+    metric_text,
+    on_seeds,
+    seed_values,
+    unit,
+    with_lost,
+)
 
+QUESTION_COLUMNS = (
+    "arm uses factors delta ci_low ci_high pairs sd_delta p p_holm p_equivalent p_equivalent_holm verdict seeds_needed "
+    "family"
+).split()
+VERDICT_COLUMNS = ["p_holm", "p_equivalent", "p_equivalent_holm", "verdict", "seeds_needed", "family"]
+"""Columns of `questions` that the main effects of a factorial design have too."""
 NUMBERS = "n effect ci_low ci_high p".split()
 MAIN_COLUMNS = ["factor", "level", *NUMBERS, "mean", "aliases"]
 INTERACTION_COLUMNS = ["factors", "levels", *NUMBERS, "p_holm", "aliases"]
@@ -39,6 +64,7 @@ NOT_CROSSED = (
     "No main effects are given: the levels of two factors do not all meet equally often, so an average over the other "
     "factors would mix in what those do together. The comparison of the arms has the effect of each arm."
 )
+TOO_FEW = "Too few seeds finished to estimate interactions beside their error."
 PATH = "Each arm adds one change to the arm before, so its effect against the baseline is that of all changes so far."
 
 
@@ -47,7 +73,8 @@ class Factorial:
     """Main effects, interactions and notes of one study."""
 
     main: pd.DataFrame
-    """MAIN_COLUMNS: each level against the baseline's level of its factor, the other factors averaged; n: seeds."""
+    """MAIN_COLUMNS, in a factorial design with VERDICT_COLUMNS: each level against the baseline's level of its factor,
+    the other factors averaged; n: seeds."""
     interactions: pd.DataFrame
     """INTERACTION_COLUMNS: effect of two levels together beyond the sum of their single effects; n: seeds."""
     cells: pd.DataFrame
@@ -55,12 +82,38 @@ class Factorial:
     removal: str = ""
     """A sentence: effect of removing all components beyond the single removals."""
     notes: list[str] = field(default_factory=list)
+    questions: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=QUESTION_COLUMNS))
+    """QUESTION_COLUMNS, named as those of effects.COLUMNS: the family of a factorial design, main effects and the
+    interactions that the plan names. `arm`: the levels; `uses`: the arms of the contrast. Empty for other designs."""
 
 
-def analyze_factors(selection: Selection, metric: str = DEFAULT_METRIC) -> Factorial | None:
-    """Estimate all of this; None when fewer than two factors are varied or no seed is finished."""
-    design = _design(selection)
-    values = seed_values(selection, metric)[design.arms]
+def is_factorial(selection: Selection) -> bool:
+    """Return True if the family of a study is its main effects: a factorial design of two factors or more."""
+    return selection.design in FACTORIAL and bool(planned_effects(selection).main)
+
+
+def planned_effects(selection: Selection) -> Effects:
+    """Return the main effects and interactions that the planned arms show, as the planner saw them."""
+    levels = {arm: own for arm, own in selection.levels.items() if selection.roles[arm] != "placebo"}
+    for arm, row in (selection.planned or {}).items():
+        if row["role"] != "placebo":
+            levels.setdefault(arm, {factor: str(level) for factor, level in row["levels"].items()})
+    unplanned = selection.unplanned()
+    levels = {arm: own for arm, own in levels.items() if arm not in unplanned}
+    return rules.plan_effects({selection.baseline: levels.pop(selection.baseline, {})} | levels, selection.design)
+
+
+def analyze_factors(
+    selection: Selection, metric: str = DEFAULT_METRIC, claimed: Mapping[Any, stats.AdjustedP] | None = None
+) -> Factorial | None:
+    """Estimate all of this; None when fewer than two factors are varied or no seed is finished.
+
+    Args:
+        claimed: as in effects.arm_effects; keys are also the levels of effects that a claim is about.
+    """
+    effects = planned_effects(selection) if is_factorial(selection) else None
+    design = effects.design if effects else _design(selection)
+    values = seed_values(selection, metric).reindex(columns=design.arms)
     if len(design.factors) < 2 or values.dropna(how="all").empty:
         return None
     found = Factorial(
@@ -68,6 +121,10 @@ def analyze_factors(selection: Selection, metric: str = DEFAULT_METRIC) -> Facto
         interactions=pd.DataFrame(columns=INTERACTION_COLUMNS),
         cells=pd.DataFrame(design.factors).assign(mean=values.mean().to_numpy(), n=values.notna().sum().to_numpy()),
     )
+    if effects:
+        _ask(found, effects, values, selection, metric, claimed)
+        found.notes += _missing(values)
+        return found
     removal, steps = removal_contrast(design), step_contrasts(design)
     if removal:
         found.removal = removal_sentence(removal, values, metric)
@@ -80,6 +137,70 @@ def analyze_factors(selection: Selection, metric: str = DEFAULT_METRIC) -> Facto
     return found
 
 
+def _ask(
+    found: Factorial,
+    effects: Effects,
+    values: pd.DataFrame,
+    selection: Selection,
+    metric: str,
+    claimed: Mapping[Any, stats.AdjustedP] | None,
+) -> None:
+    """Judge the family of a factorial design: fill in its questions, main effects and interactions."""
+    main, named = list(effects.main.values()), named_interactions(selection, effects)
+    found.questions = question_frame([*main, *named], values, selection, metric, claimed)
+    added = [name for name in [*VERDICT_COLUMNS, *LOST_COLUMNS] if name in found.questions]
+    found.main = main_frame(main, effects.design, values, all_rows=True)
+    found.main = pd.concat([found.main, found.questions.loc[: len(main) - 1, added]], axis=1)
+    found.interactions, found.notes = _interactions(effects.design, values, found.questions)
+    levels = [level for factor in effects.design.factors for level in effects.levels(factor)]
+    if hidden := [level for level in levels if level not in effects.main]:
+        found.notes.append(
+            f"No two arms differ in {', '.join(format_levels([level]) for level in hidden)} alone, so that main effect "
+            "is not in this design."
+        )
+
+
+def named_interactions(selection: Selection, effects: Effects) -> list[Contrast]:
+    """Return the contrasts of the interactions that the plan names."""
+    shown = [rules.interaction_contrasts(pair, effects, selection.design)[0] for pair in selection.interactions]
+    return list({c.levels: c for contrasts in shown for c in contrasts.values()}.values())
+
+
+def question_frame(
+    contrasts: list[Contrast],
+    values: pd.DataFrame,
+    selection: Selection,
+    metric: str,
+    claimed: Mapping[Any, stats.AdjustedP] | None,
+) -> pd.DataFrame:
+    """Tabulate QUESTION_COLUMNS: these contrasts judged as one family, unless claims are the family."""
+    rope = selection.rope if display_scale(metric) == 100.0 else math.nan
+    signs = [direction(metric) if len(contrast.levels) == 1 else 0 for contrast in contrasts]
+    results = [
+        stats.compare_paired(on_seeds(contrast, values), rope, sign)
+        for contrast, sign in zip(contrasts, signs, strict=True)
+    ]
+    lost = find_lost_runs(selection, metric, values)
+    guarded = [lost.guarded(*pair, rope) if lost else pair[1] for pair in zip(contrasts, results, strict=True)]
+    first, adjusted = (
+        stats.adjust_family(np.array([r.p for r in those]), np.array([r.p_equivalent for r in those]))
+        for those in (results, guarded)
+    )
+    rows = []
+    for number, (contrast, result, sign) in enumerate(zip(contrasts, results, signs, strict=True)):
+        own, family = adjusted[number], "main effects" if claimed is None else "exploratory"
+        if contrast.levels in (claimed or {}):
+            within = claimed[contrast.levels].p_equivalent
+            within = own.p_equivalent if math.isnan(within) else within
+            own, family = dataclasses.replace(claimed[contrast.levels], p_equivalent=within), "claims"
+        row: dict[str, Any] = {"arm": format_levels(contrast.levels), "uses": " ".join(contrast.weights)}
+        row["factors"] = len(contrast.levels)
+        row |= effect_columns(result, own, sign) | {"family": family}
+        row["seeds_needed"] = stats.seeds_to_decide(result, own.size, rope)
+        rows.append(row | (with_lost(row, result, first[number], guarded[number].p, sign) if lost else {}))
+    return pd.DataFrame(rows, columns=QUESTION_COLUMNS + (LOST_COLUMNS if lost else []))
+
+
 def _design(selection: Selection) -> Design:
     """Return the levels of varied factors, without placebos and arms that name no level."""
     baseline_levels = selection.levels.get(selection.baseline, {})
@@ -89,21 +210,31 @@ def _design(selection: Selection) -> Design:
 
 
 def _effects_of_crossed(found: Factorial, design: Design, values: pd.DataFrame) -> None:
-    contrasts, notes = interaction_contrasts(design)
-    found.interactions = interaction_frame(contrasts, values)
-    found.notes += notes
+    found.interactions, notes = _interactions(design, values)
     if is_crossed(design):
         found.main = main_frame(main_contrasts(design), design, values)
-    elif contrasts:
-        found.notes.append(NOT_CROSSED)
+    elif len(found.interactions) or TOO_FEW in notes:
+        notes.insert(len(notes) - (TOO_FEW in notes), NOT_CROSSED)
     elif not notes:
-        found.notes.append(NOT_IDENTIFIABLE)
-    if contrasts and found.interactions.empty:
-        found.notes.append("Too few seeds finished to estimate interactions beside their error.")
+        notes.append(NOT_IDENTIFIABLE)
+    found.notes += notes
 
 
-def main_frame(contrasts: list[Contrast], design: Design, values: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate MAIN_COLUMNS; a level without a seed on which all of its arms finished has no row."""
+def _interactions(
+    design: Design, values: pd.DataFrame, questions: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table of interactions, and notes on those that cannot be estimated."""
+    contrasts, notes = interaction_contrasts(design)
+    frame = interaction_frame(contrasts, values, questions)
+    return frame, notes + ([TOO_FEW] if contrasts and frame.empty else [])
+
+
+def main_frame(contrasts: list[Contrast], design: Design, values: pd.DataFrame, all_rows: bool = False) -> pd.DataFrame:
+    """Tabulate MAIN_COLUMNS.
+
+    Args:
+        all_rows: keep a level without a seed on which all of its arms finished.
+    """
     rows = []
     for contrast in contrasts:
         ((factor, level),) = contrast.levels
@@ -111,11 +242,18 @@ def main_frame(contrasts: list[Contrast], design: Design, values: pd.DataFrame) 
         aliases = ", ".join(map(format_levels, contrast.aliases))
         rows.append((factor, level, *_numbers(contrast, values), mean, aliases))
     frame = pd.DataFrame(rows, columns=MAIN_COLUMNS)
-    return frame[frame["n"] > 0].reset_index(drop=True)
+    return frame if all_rows else frame[frame["n"] > 0].reset_index(drop=True)
 
 
-def interaction_frame(contrasts: list[Contrast], values: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate INTERACTION_COLUMNS; those without two complete seeds count in the family but have no row."""
+def interaction_frame(
+    contrasts: list[Contrast], values: pd.DataFrame, questions: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Tabulate INTERACTION_COLUMNS; those without two complete seeds count in the family but have no row.
+
+    Args:
+        questions: as in Factorial; those among them have its p and family, all others are another family. None: all
+            are one family, and there is no column of it.
+    """
     rows = []
     for contrast in contrasts:
         (one, level), (other, another) = contrast.levels
@@ -123,7 +261,14 @@ def interaction_frame(contrasts: list[Contrast], values: pd.DataFrame) -> pd.Dat
         aliases = ", ".join(map(format_levels, contrast.aliases))
         rows.append((f"{one} x {other}", f"{level} x {another}", *numbers, math.nan, aliases))
     frame = pd.DataFrame(rows, columns=INTERACTION_COLUMNS)
-    frame["p_holm"] = stats.holm(frame["p"].to_numpy(float))
+    if questions is None:
+        frame["p_holm"] = stats.holm(frame["p"].to_numpy(float))
+    else:
+        names = pd.Series([format_levels(contrast.levels) for contrast in contrasts], dtype=object)
+        asked, own = names.isin(questions["arm"]), questions.set_index("arm")
+        frame.loc[asked, "p_holm"] = names[asked].map(own["p_holm"])
+        frame.loc[~asked, "p_holm"] = stats.holm(frame.loc[~asked, "p"].to_numpy(float))
+        frame["family"] = names.map(own["family"]).fillna("exploratory")
     return frame[frame["n"] > 1].reset_index(drop=True)
 
 

@@ -15,7 +15,7 @@ from .claims import family_size, has_claims, judge_claims
 from .curves import best_against_final, saturation
 from .effects import arm_effects, display_scale
 from .examples import Examples, class_effects, image_effects, read_examples
-from .factorial import Factorial, analyze_factors
+from .factorial import Factorial, analyze_factors, is_factorial
 from .measure_effects import add_measures, measure_effects
 
 
@@ -37,6 +37,10 @@ class Power:
     """Claims that can be tested: another family, and the one that counts if there are any."""
     claims_effect: float = math.nan
     """As `effect`, at 0.05 / claims."""
+    questions: int = 0
+    """Main effects and named interactions of a factorial design: the family in place of the arms."""
+    question_effect: float = math.nan
+    """As `effect`, of one of them."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +72,9 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
     selection = select(loaded)
     selection.cells = add_measures(selection.cells, measures, metric)
     claims, claimed = judge_claims(selection, metric)
-    effects = arm_effects(selection, metric, claimed)
+    own_family = "secondary" if is_factorial(selection) else "arms"
+    effects = arm_effects(selection, metric, claimed, own_family)
+    factorial = analyze_factors(selection, metric, claimed) if selection.arms else None
     examples = read_examples(selection)
     empty = pd.DataFrame()
     return Judgement(
@@ -77,8 +83,8 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
         problems=loaded.problems + (examples.problems if examples else []),
         effects=effects,
         claims=claims,
-        power=study_power(effects, selection, claims if has_claims(selection, metric) else claims.iloc[:0]),
-        factorial=analyze_factors(selection, metric) if selection.arms else None,
+        power=study_power(effects, selection, claims if has_claims(selection, metric) else claims.iloc[:0], factorial),
+        factorial=factorial,
         saturation=saturation(selection),
         best=best_against_final(selection) if display_scale(metric) == 100.0 else empty,
         examples=examples,
@@ -88,13 +94,14 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
     )
 
 
-def study_power(effects: pd.DataFrame, selection: Selection, claims: pd.DataFrame) -> Power | None:
+def study_power(
+    effects: pd.DataFrame, selection: Selection, claims: pd.DataFrame, factorial: Factorial | None = None
+) -> Power | None:
     """Compute the minimum detectable effect; None when no arm has two shared seeds that differ."""
     known = effects[(effects["pairs"] > 1) & (effects["sd_delta"] > 0)]
     if known.empty:
         return None
-    freedom = known["pairs"].to_numpy(float) - 1
-    sd = math.sqrt(float((known["sd_delta"].to_numpy() ** 2 * freedom).sum() / freedom.sum()))
+    sd = _pooled_sd(known)
     seeds, arms = int(known["pairs"].min()), max(len(selection.family()), 1)
     power = Power(
         seeds=seeds, most_seeds=int(known["pairs"].max()), sd=sd, arms=arms, effect=detectable_effect(seeds, sd, arms)
@@ -103,7 +110,24 @@ def study_power(effects: pd.DataFrame, selection: Selection, claims: pd.DataFram
         power.claims = family_size(selection)
     if power.claims:
         power.claims_effect = detectable_effect(seeds, sd, power.claims)
+    questions = factorial.questions if factorial else effects.iloc[:0]
+    known = questions[(questions["pairs"] > 1) & (questions["sd_delta"] > 0)]
+    known = known[known["factors"] == 1] if len(known) else known
+    if len(known):
+        power.questions = len(questions)
+        power.question_effect = detectable_effect(int(known["pairs"].min()), _pooled_sd(known), len(questions))
     return power
+
+
+def _pooled_sd(known: pd.DataFrame) -> float:
+    """Return the standard deviation of paired differences, pooled over rows."""
+    freedom = known["pairs"].to_numpy(float) - 1
+    return math.sqrt(float((known["sd_delta"].to_numpy() ** 2 * freedom).sum() / freedom.sum()))
+
+
+def is_main_first(judgement: "Judgement") -> bool:
+    """Return True if the main effects are the study's questions, and arms by themselves secondary."""
+    return judgement.factorial is not None and len(judgement.factorial.questions) > 0
 
 
 def whole_images(judgement: Judgement) -> pd.DataFrame:

@@ -6,9 +6,9 @@ import pytest
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.report.findings import findings
-from vitsweep.analysis.statistics.attrition import lost_runs, planned_seeds, seeds_used
 from vitsweep.analysis.statistics.judgement import judge
-from vitsweep.analysis.statistics.plausibility import chance_value
+from vitsweep.analysis.statistics.validity.attrition import lost_runs, planned_seeds, seeds_used
+from vitsweep.analysis.statistics.validity.plausibility import chance_value
 
 from tests.support.make_records import make_cell, make_record, make_sweep
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats as known
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
-from vitsweep.analysis.statistics.changed_later import (
+from vitsweep.analysis.statistics.validity.changed_later import (
     changed_claims,
     earlier_hashes,
     extension_sentence,

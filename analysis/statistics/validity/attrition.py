@@ -15,8 +15,8 @@ import pandas as pd
 
 from vitsweep.significance.contrasts import Contrast
 
-from ..records.selection import Selection
-from . import paired as stats
+from ...records.selection import Selection
+from .. import paired as stats
 
 FAILURES = ("diverged", "failed")
 
@@ -42,7 +42,8 @@ class LostRuns:
                 runs of the other side are lost stays left out, as it could only add to the difference.
         """
         weight_A = pd.Series(contrast.weights)
-        is_lost, values = self.is_lost[weight_A.index], self.values[weight_A.index]
+        values = self.values.reindex(columns=weight_A.index)
+        is_lost = self.is_lost.reindex(columns=weight_A.index, fill_value=False)
         counts = is_lost.loc[:, [weight * side >= 0 for weight in weight_A]].any(axis=1)
         if not counts.any():
             return None

@@ -10,9 +10,9 @@ import numpy as np
 
 from vitsweep.study.plan import DECLARED, claims_hash
 
-from ..records.consistency import NOT_STARTED
-from ..records.selection import Selection
-from . import paired as stats
+from ...records.consistency import NOT_STARTED
+from ...records.selection import Selection
+from .. import paired as stats
 
 RESTATED = "The claims or the ROPE were changed after the first run started."
 NULL_STUDIES = 100_000

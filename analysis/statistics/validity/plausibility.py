@@ -6,8 +6,8 @@ import pandas as pd
 
 from vitsweep.study.record import Record
 
-from ..records.selection import Selection
-from ..text import format_ranges
+from ...records.selection import Selection
+from ...text import format_ranges
 
 CHANCE_ERRORS = 2.0
 """An accuracy at most this many binomial standard errors above 1 / classes counts as chance."""
