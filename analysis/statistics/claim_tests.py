@@ -81,8 +81,7 @@ def judge_results(
 
 def _claim_p(judged: ClaimResult, results: list[stats.PairedResult], sign: int) -> tuple[float, float]:
     """Return p for and against a claim of these comparisons."""
-    error = [r.sd / math.sqrt(r.n) if r.sd > 0 else math.nan for r in results]
-    numbers = [r.delta for r in results], error, [r.n - 1 for r in results], [r.n for r in results]
+    numbers = [[getattr(r, name) for r in results] for name in ("delta", "error", "freedom", "n")]
     kind = judged.kind if judged.kind in rules.OF_EQUALITY else "effect"
     holds, fails = claim_p(kind, sign, judged.rope_value, *numbers)
     return float(holds), float(fails)

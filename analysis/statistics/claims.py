@@ -56,7 +56,7 @@ from ..text import decimals, interval, p_value, signed
 from . import paired as stats
 from .claim_tests import EFFECTS, ClaimResult, Decided, judge_results
 from .curves import cell_saturation
-from .effects import decimal_places, display_scale, find_lost_runs, metric_text, on_seeds, seed_values
+from .effects import compare, decimal_places, display_scale, find_lost_runs, metric_text, seed_values
 from .factorial import planned_effects
 from .validity.attrition import seeds_used
 from .validity.changed_later import changed_claims
@@ -179,9 +179,8 @@ def _judge_comparisons(words: str, claim: dict[str, Any], selection: Selection) 
         judged.evidence, judged.word = f"kind={kind} needs a ROPE above 0.", "not testable"
         return judged
     values, sign = seed_values(selection, metric), rules.claim_sign(claim)
-    results = {
-        name: stats.compare_paired(on_seeds(contrast, values), rope, sign) for name, contrast in contrasts.items()
-    }
+    found = compare(list(contrasts.values()), values, selection, rope, sign)
+    results = dict(zip(contrasts, found, strict=True))
     judged.arms = list(dict.fromkeys(arm for contrast in contrasts.values() for arm in contrast.weights))
     judged.evidence = _evidence(results, contrasts, metric, selection)
     judged.rope = f"{rope:g} {_in_unit(metric)}"

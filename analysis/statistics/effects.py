@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vitsweep.config.schema import PAIRED
 from vitsweep.significance.contrasts import Contrast
+from vitsweep.significance.declared import Comparison
+from vitsweep.significance.dunnett import loadings
+from vitsweep.significance.estimates import against_baseline, estimate_contrasts
+from vitsweep.significance.pooling import declared_contrasts, own_error
 from vitsweep.study.published import published_value
 
 from ..records.comparable import LEFT_OUT
@@ -25,8 +30,9 @@ from .validity.plausibility import chance_value
 COLUMNS = (
     "arm n mean sd delta ci_low ci_high p p_holm p_signflip verdict seeds_needed params role changes pairs "
     "sd_delta p_equivalent p_equivalent_holm effect_size better family started failed flops_per_image time_seconds "
-    "images_per_second published"
+    "images_per_second published seeds_low seeds_high"
 ).split()
+POOLED = "pooled"
 LOST_COLUMNS = ["p_lost", "p_holm_lost", "verdict_finished"]
 """Further columns of a study with lost runs: p with them at chance, and the verdict of finished runs alone."""
 
@@ -84,6 +90,58 @@ def on_seeds(contrast: Contrast, values: pd.DataFrame) -> np.ndarray:
     return (values.reindex(columns=weight_A.index).dropna() @ weight_A).to_numpy()
 
 
+def compare(
+    contrasts: list[Contrast], values: pd.DataFrame, selection: Selection, rope: float, sign: int
+) -> list[stats.PairedResult]:
+    """Judge contrasts of arms under the study's declared error.
+
+    Args:
+        values: seed_values.
+        rope: in the metric's shown unit; NaN for no equivalence test.
+        sign: as in paired.compare_paired.
+    """
+    paired = [stats.compare_paired(on_seeds(contrast, values), rope, sign) for contrast in contrasts]
+    if selection.error == PAIRED or not contrasts:
+        return paired
+    planned = [arm for arm in selection.arms if arm not in selection.unplanned()]
+    results = list(paired)
+    # Arms outside the plan change no planned arm's error: each is added for itself.
+    extra = [tuple(arm for arm in contrast.weights if arm not in planned) for contrast in contrasts]
+    for more in dict.fromkeys(extra):
+        places = [place for place, own in enumerate(extra) if own == more]
+        pool = [*planned, *more]
+        value_SA = values.reindex(columns=pool).to_numpy(float)
+        weight_CA = np.array([[contrasts[place].weights.get(arm, 0.0) for arm in pool] for place in places])
+        found = declared_contrasts(value_SA, weight_CA, selection.error)
+        is_own_C = own_error(value_SA, weight_CA) if selection.error == POOLED else np.ones(len(places), bool)
+        for row, place in enumerate(places):
+            results[place] = stats.under_error(paired[place], found, row, rope, not is_own_C[row])
+    return results
+
+
+def compare_arms(selection: Selection, values: pd.DataFrame, rope: float, sign: int) -> dict[str, stats.PairedResult]:
+    """Compare each arm with the baseline under the study's declared error.
+
+    Args:
+        values: seed_values.
+        rope: as in `compare`.
+        sign: as in `compare`.
+    """
+    arms, base = selection.non_baseline(), selection.baseline
+    contrasts = [Contrast(weights={arm: 1.0, base: -1.0}) for arm in arms]
+    results = dict(zip(arms, compare(contrasts, values, selection, rope, sign), strict=True))
+    pooled = [arm for arm in arms if results[arm].is_pooled and arm not in selection.unplanned()]
+    if pooled and values[[base, *pooled]].isna().to_numpy().any():  # else all loadings are dunnett.HALF
+        planned = [arm for arm in selection.arms if arm not in selection.unplanned()]
+        value_SA = values[[base, *(arm for arm in planned if arm != base)]].to_numpy(float)
+        weight_CA = against_baseline(len(planned))[[planned.index(arm) - 1 for arm in pooled]]
+        covariance_AA = estimate_contrasts(value_SA, weight_CA, POOLED).covariance
+        assert covariance_AA is not None
+        for arm, loading in zip(pooled, loadings(covariance_AA), strict=True):
+            results[arm].loading = float(loading)
+    return results
+
+
 def differences(values: pd.DataFrame, arm: str, baseline: str) -> pd.Series:
     """Subtract the baseline from the arm on each shared seed."""
     return (values[arm] - values[baseline]).dropna()
@@ -104,15 +162,13 @@ def arm_effects(
     """
     values = seed_values(selection, metric)
     rope = selection.rope if display_scale(metric) == 100.0 else math.nan
-    sign, base = direction(metric), selection.baseline
+    sign = direction(metric)
     published = selection.published if metric == DEFAULT_METRIC else {}
-    results = {
-        a: stats.compare_paired(differences(values, a, base).to_numpy(), rope, sign) for a in selection.non_baseline()
-    }
+    results = compare_arms(selection, values, rope, sign)
     finished, size = adjusted_p(selection, results)
     lost = find_lost_runs(selection, metric, values)
     guarded = {
-        a: lost.guarded(Contrast(weights={a: 1.0, base: -1.0}), result, rope) if lost else result
+        a: lost.guarded(Contrast(weights={a: 1.0, selection.baseline: -1.0}), result, rope) if lost else result
         for a, result in results.items()
     }
     adjusted = adjusted_p(selection, guarded)[0] if lost else dict(finished)
@@ -131,7 +187,8 @@ def arm_effects(
         if arm in results:
             row |= effect_columns(results[arm], adjusted[arm], sign) | {"family": families[arm]}
             number = adjusted[arm].size if families[arm] == "claims" else size
-            row["seeds_needed"] = stats.seeds_to_decide(results[arm], number, rope)
+            needed = stats.decision_seeds(results[arm], question(selection, families[arm], number), rope)
+            row |= dict(zip(("seeds_needed", "seeds_low", "seeds_high"), needed, strict=True))
             if lost:
                 row |= with_lost(row, results[arm], finished[arm], guarded[arm].p, sign)
         else:
@@ -157,7 +214,18 @@ def with_lost(
         return {"p_lost": p_lost, "p_holm_lost": row["p_holm"], "verdict_finished": ""}
     before = stats.verdict(result, finished, sign)
     found = {"p_holm": finished.p, "p_lost": p_lost, "p_holm_lost": row["p_holm"], "verdict_finished": before}
-    return found | ({"seeds_needed": math.nan} if before != row["verdict"] else {})
+    nothing = dict.fromkeys(("seeds_needed", "seeds_low", "seeds_high"), math.nan)
+    return found | (nothing if before != row["verdict"] else {})
+
+
+def question(selection: Selection, family: str, number: int) -> Comparison:
+    """Return what a verdict asks, for its power: an arm among the arms, or one of `number` claims.
+
+    Args:
+        family: of COLUMNS.
+    """
+    arms = max(len(selection.family()), 1)
+    return Comparison(error=selection.error, arms=arms, family=number if family == "claims" else None)
 
 
 def adjusted_p(selection: Selection, results: dict[str, stats.PairedResult]) -> tuple[dict[str, stats.AdjustedP], int]:
@@ -172,6 +240,10 @@ def adjusted_p(selection: Selection, results: dict[str, stats.PairedResult]) -> 
         for name in ("p", "p_equivalent")
     )
     adjusted = dict(zip(names, stats.adjust_family(p_A, p_equivalent_A, member_A), strict=True))
+    if selection.error == POOLED:
+        own = [results.get(arm, stats.compare_paired(np.empty(0), math.nan)) for arm in names]
+        for arm, p in zip(names, stats.adjust_dunnett(own, member_A), strict=True):
+            adjusted[arm].p = float(p)
     return {arm: adjusted[arm] for arm in results}, max(int(member_A.sum()), 1)
 
 

@@ -5,15 +5,21 @@ calibrates these functions calls the very same code. A difference is always arm 
 seed. With equal differences on all seeds the t statistic does not exist: its interval is NaN and p falls back
 to the sign-flip test.
 Protocol: paired t interval, equivalence by two one-sided tests (Schuirmann 1987), Holm over the family for either p.
+Under a pooled or Welch error (`under_error`) estimate, interval and p come from vitsweep.significance instead, and of
+arms against the baseline under the pooled one Dunnett's step-down test replaces Holm (`adjust_dunnett`).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
-from vitsweep.significance.power import seeds_for_equivalence, seeds_needed
+from vitsweep.significance.declared import Comparison
+from vitsweep.significance.dunnett import HALF, step_down
+from vitsweep.significance.estimates import Estimates
+from vitsweep.significance.pooling import FEW_SEEDS
+from vitsweep.significance.power import spread_interval
 
 ALPHA = 0.05
 EXACT_SEEDS = 16
@@ -39,6 +45,14 @@ class PairedResult:
     """Mean over standard deviation of the differences (Cohen's d_z)."""
     better: float
     """Share of the seeds on which the arm is better, a tie counted as half."""
+    error: float = math.nan
+    """Standard error of delta; NaN without spread."""
+    freedom: float = math.nan
+    """Degrees of freedom of the error."""
+    loading: float = HALF
+    """Root of the correlation that this comparison has with others of the same baseline (dunnett.loadings)."""
+    is_pooled: bool = False
+    """True if the error is pooled over arms."""
 
 
 @dataclass(kw_only=True)
@@ -75,6 +89,36 @@ def compare_paired(difference_S: np.ndarray, rope: float, sign: int = 1) -> Pair
         p_equivalent=float(p_equivalent(difference_S, rope)),
         effect_size=size,
         better=float(better),
+        error=sd / math.sqrt(n) if sd > 0 else math.nan,
+        freedom=n - 1.0 if n > 1 else math.nan,
+    )
+
+
+def under_error(result: PairedResult, found: Estimates, place: int, rope: float, is_pooled: bool) -> PairedResult:
+    """Return a paired comparison with estimate, interval and p of another error; unchanged below two shared seeds.
+
+    Args:
+        found: contrasts, of which `place` is this one.
+        is_pooled: whether the error is pooled over arms.
+    """
+    if result.n < 2 or np.isnan(found.value[place]):
+        return result
+    low, high = (float(end[place]) for end in found.interval(confidence=1 - ALPHA))
+    error, delta = float(found.error[place]), float(found.value[place])
+    # In units of one pair of runs, as the spread of paired differences is.
+    sd = 0.0 if math.isnan(error) else error * math.sqrt(result.n)
+    return replace(
+        result,
+        delta=delta,
+        sd=sd,
+        ci_low=low,
+        ci_high=high,
+        p=float(found.p()[place]),
+        p_equivalent=float(found.p_within(rope)[place]) if not math.isnan(rope) else math.nan,
+        effect_size=delta / sd if sd > 0 else math.nan,
+        error=error,
+        freedom=float(found.freedom[place]),
+        is_pooled=is_pooled,
     )
 
 
@@ -169,6 +213,32 @@ def adjust_family(p_A: np.ndarray, p_equivalent_A: np.ndarray, member_A: np.ndar
     return [AdjustedP(p=float(p), p_equivalent=float(p_equivalent), size=size) for p, p_equivalent in pairs]
 
 
+def adjust_dunnett(results: list[PairedResult], member_A: np.ndarray) -> np.ndarray:
+    """Return step-down Dunnett's adjusted p of comparisons with one baseline under the pooled error.
+
+    Comparisons with an error of their own (pooling was refuted, or there is no spread) keep Holm's adjusted p. As in
+    `holm`, a NaN counts in the family, and what is no member is adjusted as if it were one more.
+    """
+    p_A, freedom_A, loading_A = (
+        np.array([getattr(result, name) for result in results], float) for name in ("p", "freedom", "loading")
+    )
+    adjusted_A = holm(p_A, member_A)
+    is_pooled_A = np.array([result.is_pooled for result in results], bool) & ~np.isnan(freedom_A)
+    if not is_pooled_A.any():
+        return adjusted_A
+    freedom = float(freedom_A[is_pooled_A].max())
+    # By the unadjusted p, which lost runs may have raised above that of delta / error.
+    t_A = -special.stdtrit(np.where(np.isnan(freedom_A), freedom, freedom_A), p_A / 2)
+    family = np.flatnonzero(member_A)
+    stepped_A = step_down(t_A[family], loading_A[family], freedom) if len(family) else np.empty(0)
+    for place, arm in enumerate(family):
+        adjusted_A[arm] = stepped_A[place] if is_pooled_A[arm] else adjusted_A[arm]
+    for arm in np.flatnonzero(is_pooled_A & ~member_A):
+        one = np.append(arm, family)
+        adjusted_A[arm] = step_down(t_A[one], loading_A[one], float(freedom_A[arm]))[0]
+    return adjusted_A
+
+
 def verdict(result: PairedResult, adjusted: AdjustedP, sign: int = 1) -> str:
     """Return helps, hurts (differs, with sign 0), equivalent or undecided; single for one seed, missing for none."""
     if result.n < 2:
@@ -179,15 +249,25 @@ def verdict(result: PairedResult, adjusted: AdjustedP, sign: int = 1) -> str:
 
 
 def seeds_to_decide(result: PairedResult, arms: int, rope: float) -> float:
+    """Return the first of `decision_seeds` among `arms` questions under the paired error."""
+    return decision_seeds(result, Comparison(arms=arms), rope)[0]
+
+
+def decision_seeds(result: PairedResult, asked: Comparison, rope: float) -> tuple[float, float, float]:
     """Return the fewest seeds that decide with 80 % power if the observed difference and spread are true.
 
-    Either the difference is found or, when it lies within the ROPE, equivalence is, both at alpha / arms; the
-    cheaper counts. NaN where there is no spread to go by.
+    Either the difference is found or, when it lies within the ROPE, equivalence is, both in the family; the cheaper
+    counts. The second and third number are for the ends of the spread's 95 % interval. NaN where there is no spread to
+    go by, and below FEW_SEEDS seeds, from which the interval would say nothing.
+
+    Args:
+        asked: the family and the error.
     """
-    if result.n < 2 or not result.sd > 0:
-        return math.nan
-    found = seeds_needed(result.delta, result.sd, arms)
-    return min(found, seeds_for_equivalence(result.delta, result.sd, rope, ALPHA / arms))
+    if result.n < FEW_SEEDS or not result.sd > 0:
+        return math.nan, math.nan, math.nan
+    low, high = spread_interval(result.sd, result.freedom)
+    likely, fewest, most = (asked.seeds_to_decide(result.delta, sd, rope) for sd in (result.sd, low, high))
+    return likely, fewest, most
 
 
 def _sd(value_S: np.ndarray) -> np.ndarray:

@@ -1,16 +1,21 @@
 """Effects of the arms: what their family is, how either kind of p is adjusted over it, and what the study could see.
 
-Kinds: properties (a bigger family never decides more), reference (Holm over the family by hand).
+Kinds: properties (a bigger family never decides more; one error for arms and claims), reference (Holm over the family
+by hand, scipy's t tests, Dunnett's test by vitsweep.significance).
 """
 
+import numpy as np
 import pytest
+from scipy import stats as known
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.statistics import paired as stats
 from vitsweep.analysis.statistics.effects import arm_effects
 from vitsweep.analysis.statistics.judgement import judge
 
-from tests.support.make_records import make_sweep
+from tests.support.make_records import make_cell, make_record, make_sweep
+from vitsweep.significance.dunnett import HALF, step_down
+from vitsweep.significance.estimates import against_baseline, estimate_contrasts
 from vitsweep.significance.power import detectable_effect
 
 BASE = [0.800, 0.805, 0.799, 0.803, 0.802]
@@ -55,3 +60,69 @@ def test_power_of_a_study_with_claims_is_stated_for_both_families(tmp_path):
     assert (power.claims, power.arms) == (1, 2)
     assert power.claims_effect == pytest.approx(detectable_effect(5, power.sd, 1))
     assert power.effect == pytest.approx(detectable_effect(5, power.sd, 2))
+
+
+def under(tmp_path, error, arms, **plan):
+    return judged(tmp_path / error, arms, plan={"error": error} | plan)
+
+
+def test_pooled_effects_are_judged_by_step_down_dunnett(tmp_path):
+    arms = {"baseline": BASE, "a": FEWER, "b": [0.81, 0.80, 0.79, 0.81, 0.81], "c": CLOSE}
+    found = under(tmp_path, "pooled", arms).effects.set_index("arm")
+    estimates = estimate_contrasts(100 * np.column_stack(list(arms.values())), against_baseline(4), "pooled")
+    rows = found.loc[["a", "b", "c"]]
+    assert rows["p"].to_numpy() == pytest.approx(estimates.p())
+    assert rows["p_holm"].to_numpy() == pytest.approx(step_down(estimates.t, np.full(3, HALF), 12))
+    assert rows["p_equivalent"].to_numpy() == pytest.approx(estimates.p_within(0.5))
+    assert rows["ci_low"].to_numpy() == pytest.approx(estimates.interval()[0])
+
+
+def test_welch_effects_are_scipys_unpaired_t_tests_after_holm(tmp_path):
+    found = under(tmp_path, "welch", {"baseline": BASE, "a": FEWER, "b": NOISY[:4]}).effects.set_index("arm")
+    p_A = [known.ttest_ind(arm, BASE, equal_var=False).pvalue for arm in (FEWER, NOISY[:4])]
+    assert found.loc[["a", "b"], "p"].to_numpy() == pytest.approx(p_A)
+    assert found.loc[["a", "b"], "p_holm"].to_numpy() == pytest.approx(stats.holm(p_A))
+
+
+def test_claims_of_a_pooled_study_use_the_pooled_error_after_holm(tmp_path):
+    claims = [{"claim": "x", "arm": "a"}, {"claim": "y", "arm": "a", "than": "b"}]
+    arms = {"baseline": BASE, "a": FEWER, "b": CLOSE}
+    found = under(tmp_path, "pooled", arms, claims=claims).claims
+    weights = [[-1, 1, 0], [0, 1, -1]]
+    p_C = estimate_contrasts(100 * np.column_stack(list(arms.values())), weights, "pooled").p()
+    assert found["p_holm"].to_numpy() == pytest.approx(stats.holm(p_C))
+
+
+def test_paired_error_decides_all_arms_where_the_baseline_spreads_beyond_doubt(tmp_path):
+    wide = [0.9, 0.5, 0.7, 0.3, 0.8]
+    arms = {"baseline": wide} | {name: [x + k / 1000 for x in BASE] for k, name in enumerate("abc")}
+    arms["b"] = CLOSE
+    found = [under(tmp_path, error, arms).effects.set_index("arm") for error in ("pooled", "paired")]
+    names = ["a", "b", "c"]
+    assert found[0].loc[names, "p_holm"].to_numpy() == pytest.approx(found[1].loc[names, "p_holm"].to_numpy())
+
+
+def test_arm_outside_the_plan_changes_no_planned_arms_pooled_p(tmp_path):
+    arms = {"baseline": BASE, "a": FEWER, "b": CLOSE}
+    alone = under(tmp_path / "alone", "pooled", arms).effects.set_index("arm")
+    beside = make_sweep(tmp_path / "beside", arms, epochs=1, plan={"error": "pooled"})
+    for seed, accuracy in enumerate(NOISY):
+        make_cell(beside, make_record("c", seed, accuracy))
+    found = judge(load(beside)).effects.set_index("arm")
+    assert found.loc[["a", "b"], "p_holm"].to_numpy() == pytest.approx(alone.loc[["a", "b"], "p_holm"].to_numpy())
+    assert found.loc["c", "family"] == "exploratory" and found.loc["c", "p_holm"] >= found.loc["c", "p"] > 0
+
+
+def test_planned_arm_without_runs_counts_in_dunnetts_family(tmp_path):
+    arms = {"baseline": BASE, "a": FEWER, "b": CLOSE}
+    sweep = make_sweep(tmp_path / "more", arms | {"c": [None]}, epochs=1, plan={"error": "pooled"})
+    found = judge(load(sweep)).effects.set_index("arm")
+    alone = under(tmp_path, "pooled", arms).effects.set_index("arm")
+    assert found.loc["a", "p"] == pytest.approx(alone.loc["a", "p"])
+    assert found.loc["a", "p_holm"] > alone.loc["a", "p_holm"]
+
+
+def test_number_of_seeds_that_would_decide_has_an_interval_and_needs_five(tmp_path):
+    found = effects(tmp_path, {"baseline": BASE, "a": NOISY, "b": NOISY[:4]})
+    low, likely, high = found.loc["a", ["seeds_low", "seeds_needed", "seeds_high"]]
+    assert low < likely < high and np.isnan(found.loc["b", "seeds_needed"])
