@@ -57,6 +57,12 @@ def interval(low: float, high: float, places: int = 2) -> str:
     return "" if math.isnan(low) else f"[{signed(low, places)}, {signed(high, places)}]"
 
 
+def epochs(mean: float, low: float, high: float, late: int) -> str:
+    """Format a mean epoch with its interval; `> 87.0 [82.1, ∞)` where `late` runs have a later epoch than was seen."""
+    ends = "" if math.isnan(low) else f" [{decimals(low, 1)}, {'∞)' if late else f'{decimals(high, 1)}]'}"
+    return f"{'> ' if late else ''}{decimals(mean, 1)}{ends}"
+
+
 def p_value(p: float) -> str:
     """Format a p value with three digits, `< 0.001` below."""
     return DASH if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"

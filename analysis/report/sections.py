@@ -9,7 +9,6 @@ from vitsweep.study.published import scale_sentence
 
 from ..attention.measures import COLUMNS, DESCRIPTIONS
 from ..records.selection import DEFAULT_METRIC
-from ..statistics.curves import RULE
 from ..statistics.effects import metric_text
 from ..statistics.judgement import Judgement, is_main_first
 from ..statistics.published import published_effects, published_sentences
@@ -132,7 +131,7 @@ def _factors(judgement: Judgement, runs: dict[str, str]) -> list:
 
 
 def _training(judgement: Judgement, runs: dict[str, str]) -> list:
-    tables = [study_tables.saturation_table(judgement, RULE)] if len(judgement.saturation) else []
+    tables = [study_tables.saturation_table(judgement)] if len(judgement.saturation) else []
     tables += [study_tables.best_table(judgement)] if len(judgement.best) else []
     for table in tables:
         table.runs = [runs[arm] for arm in table.frame["arm"]]

@@ -6,6 +6,7 @@ import pandas as pd
 
 from ..attention.measures import COLUMNS
 from ..records.selection import DEFAULT_METRIC, Selection
+from ..statistics.curves import rule_text
 from ..statistics.effects import decimal_places, display_scale, image_text, metric_text
 from ..statistics.judgement import Judgement, is_main_first
 from ..statistics.measure_effects import UNTESTED, attention_arms
@@ -14,6 +15,7 @@ from ..text import (
     PLUS_MINUS,
     decimals,
     duration,
+    epochs,
     format_ranges,
     integer,
     interval,
@@ -134,8 +136,8 @@ def claim_table(judgement: Judgement) -> Table:
     return Table(name="claims", title="Claims", caption=caption, frame=judgement.claims, columns=columns)
 
 
-def saturation_table(judgement: Judgement, rule: str) -> Table:
-    """Return the epochs at which the arms' validation loss stops falling, by `rule`."""
+def saturation_table(judgement: Judgement) -> Table:
+    """Return the epochs at which the arms' validation loss stops falling, by the rule of the study's claims."""
     columns = [
         arm_column(),
         seeds_column(keep=True),
@@ -143,11 +145,10 @@ def saturation_table(judgement: Judgement, rule: str) -> Table:
         Column("still improving in the last epochs", lambda r: integer(r["late"]), "late"),
         Column("epoch of the lowest loss", lambda r: decimals(r["lowest_epoch"], 1), "lowest_epoch", keep=True),
     ]
-    caption = (
-        f"When the validation loss saturates: {rule}. Mean over seeds. This is relative to a run's own length: longer "
-        "training, or another schedule, moves it."
-    )
-    return Table(name="saturation", title="Saturation", caption=caption, frame=judgement.saturation, columns=columns)
+    frame = judgement.saturation
+    caption = f"When the validation loss saturates: {rule_text(judgement.selection)}. Mean over seeds; after > a lower "
+    caption += "bound, since runs were still improving at the end. Another schedule moves it."
+    return Table(name="saturation", title="Saturation", caption=caption, frame=frame, columns=columns)
 
 
 def best_table(judgement: Judgement) -> Table:
@@ -331,8 +332,7 @@ def mean_and_sd(row: dict, places: int) -> str:
 
 
 def _epoch_text(row: dict) -> str:
-    shown, low, high = (decimals(row[key], 1) for key in ("epoch", "ci_low", "ci_high"))
-    return shown if math.isnan(row["ci_low"]) else f"{shown} [{low}, {high}]"
+    return epochs(row["epoch"], row["ci_low"], row["ci_high"], row["late"])
 
 
 def _measure_mean(row: dict, places: int) -> str:

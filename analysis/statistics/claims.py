@@ -25,6 +25,7 @@ A study file lists them. A claim asks about arms, a main effect or an interactio
         metric: val/loss
         epoch: 75
         within: 10                            # saturation epochs 65 to 85 support the claim
+        rule: fitted                          # or lowest; plans made before there were two rules state none: lowest
         arm: baseline                         # left out: the baseline
       - claim: a convolutional network of equal size does better
         testable: false
@@ -52,10 +53,10 @@ from vitsweep.significance.contrasts import Contrast, format_levels
 from vitsweep.study import claims as rules
 
 from ..records.selection import DEFAULT_METRIC, Selection
-from ..text import decimals, interval, p_value, signed
+from ..text import epochs, interval, p_value, signed
 from . import paired as stats
 from .claim_tests import EFFECTS, ClaimResult, Decided, judge_results
-from .curves import cell_saturation
+from .curves import cell_saturation, claim_rule
 from .effects import compare, decimal_places, display_scale, find_lost_runs, metric_text, seed_values
 from .factorial import planned_effects
 from .validity.attrition import seeds_used
@@ -206,7 +207,7 @@ def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -
         return ClaimResult(
             claim=words, kind="saturation", evidence=f"No arm {name}.", word="missing", identity=identity
         )
-    cells = cell_saturation(selection, metric)
+    cells = cell_saturation(selection, metric, claim_rule(claim))
     cells = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
     epoch_S, late = cells["epoch"].to_numpy(), int(cells["late"].sum())
     judged = ClaimResult(
@@ -217,29 +218,38 @@ def _judge_saturation(words: str, claim: dict[str, Any], selection: Selection) -
         identity=identity,
     )
     if len(epoch_S):
-        judged.evidence = _saturation_evidence(
-            epoch_S, late, f"{arm}: {metric}", seeds_used(selection, len(epoch_S), arm)
-        )
+        seeds = seeds_used(selection, len(epoch_S), arm)
+        judged.evidence = _saturation_evidence(epoch_S, late, f"{arm}: {metric}", seeds, claim)
     if len(epoch_S) < 2:
         judged.word = "single" if len(epoch_S) else "missing"
         return judged
-    middle, within = float(claim["epoch"]), float(claim["within"])
-    judged.p_for, judged.p_against = _about(epoch_S, middle, within)
-    if late:
-        # Their true epochs are later: nothing bounds the mean from above, and only "later than claimed" can be shown.
-        judged.p_for, judged.p_against = 1.0, judged.p_against if epoch_S.mean() > middle + within else 1.0
+    judged.p_for, judged.p_against = judge_epochs(epoch_S, late, float(claim["epoch"]), float(claim["within"]))
     return judged
 
 
-def _saturation_evidence(epoch_S: np.ndarray, late: int, what: str, seeds: str) -> str:
+def _saturation_evidence(epoch_S: np.ndarray, late: int, what: str, seeds: str, claim: dict[str, Any]) -> str:
     mean, low, high = (float(x) for x in stats.mean_interval(epoch_S))
-    shown = f" [{decimals(low, 1)}, {decimals(high, 1)}]" if not math.isnan(low) else ""
+    shown = epochs(mean, low, high, late)
+    why = "" if claim.get("rule") else "; the claim states none and is judged as it was planned"
     still = f" {late} of them were still improving at the end, so the true epoch is later." if late else ""
-    return f"{what} saturates at epoch {decimals(mean, 1)}{shown}, {seeds}.{still}"
+    return f"{what} saturates at epoch {shown} (rule {claim_rule(claim)}{why}), {seeds}.{still}"
 
 
-def _about(value_S: np.ndarray, middle: float, within: float) -> tuple[float, float]:
-    """Return p of the mean lying within middle +- within, and of its lying outside."""
+def judge_epochs(epoch_S: np.ndarray, late: int, middle: float, within: float) -> tuple[float, float]:
+    """Return p of the mean saturation epoch lying within middle +- within, and of its lying outside.
+
+    Args:
+        epoch_S: saturation epoch of each seed, of a late one at most its last epoch.
+        late: seeds that were still improving at the end.
+    """
+    inside, outside = _mean_within(epoch_S, middle, within)
+    if late:
+        # Their true epochs are later: nothing bounds the mean from above, and only "later than claimed" can be shown.
+        return 1.0, outside if epoch_S.mean() > middle + within else 1.0
+    return inside, outside
+
+
+def _mean_within(value_S: np.ndarray, middle: float, within: float) -> tuple[float, float]:
     distance = abs(value_S.mean() - middle)
     error = stats.sample_sd(value_S) / math.sqrt(len(value_S))
     if error == 0:

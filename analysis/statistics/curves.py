@@ -1,8 +1,8 @@
 """Learning curves: saturation of the validation loss, and the effect of choosing the best epoch.
 
-Saturation rule: the first epoch at which the lowest validation loss so far has come within 1 % of the way from the
-first epoch's loss to the run's lowest. A run whose saturation epoch lies in its last 5 %, or among its last two epochs,
-was still improving, so its true saturation is later: it is counted as `late`.
+The rules of saturation are those of vitsweep/significance/saturation.py. A run whose saturation epoch lies in its last
+5 %, or among its last two epochs, or beyond its end, was still improving, so its true saturation is later: it
+is counted as `late`, and its epoch is censored at its own length.
 """
 
 import math
@@ -10,60 +10,70 @@ import math
 import numpy as np
 import pandas as pd
 
+from vitsweep.significance.saturation import FITTED, LOWEST, RULE_TEXTS, saturation_epochs
+
 from ..records.selection import Selection
 from . import paired as stats
 from .effects import display_scale
 
-REMAINDER = 0.01
 LATE_SHARE = 0.05
 LATE_EPOCHS = 2
 """Minimum number of last epochs that count as the end: of a short run 5 % would be less than one."""
-RULE = (
-    f"the first epoch at which the lowest validation loss so far has come within {100 * REMAINDER:g} % of the way from "
-    "the first epoch's loss to the run's lowest"
-)
 SATURATION_COLUMNS = "arm n epoch sd ci_low ci_high late lowest_epoch".split()
 BEST_COLUMNS = "arm n final best gain ci_low ci_high optimism optimism_low optimism_high".split()
 
 
-def saturation_epoch(loss_E: np.ndarray) -> float:
-    """Return the epoch (from 1) at which a loss curve saturates by RULE; NaN below two epochs or when it never
-    falls.
-    """
-    loss_E = np.asarray(loss_E, float)
-    if len(loss_E) < 2 or np.isnan(loss_E).any() or not loss_E.min() < loss_E[0]:
-        return math.nan
-    bound = loss_E.min() + REMAINDER * (loss_E[0] - loss_E.min())
-    return float(np.argmax(loss_E <= bound) + 1)
+def claim_rule(claim: dict) -> str:
+    """Return the rule of a saturation claim; one that states none was planned when there was only `lowest`."""
+    return str(claim.get("rule") or LOWEST)
 
 
-def cell_saturation(selection: Selection, metric: str = "val/loss") -> pd.DataFrame:
+def study_rule(selection: Selection) -> str:
+    """Return the rule of the study's first saturation claim that can be tested; `fitted` for a study without one."""
+    claims = [c for c in selection.claims if c.get("kind") == "saturation" and c.get("testable", True) is True]
+    return claim_rule(claims[0]) if claims else FITTED
+
+
+def rule_text(selection: Selection) -> str:
+    """Describe the rule of the study, with a warning where it is `lowest`."""
+    rule = study_rule(selection)
+    warning = "; noise and longer training move it, and new plans state rule=fitted" if rule == LOWEST else ""
+    return f"{RULE_TEXTS[rule]} (rule {rule}{warning})"
+
+
+def cell_saturation(selection: Selection, metric: str = "val/loss", rule: str = FITTED) -> pd.DataFrame:
     """Tabulate for each finished cell: arm, seed, saturation epoch, epoch of its lowest loss, epochs trained,
     `late`.
 
     `late`: it was still improving at the end, so that its true saturation epoch is later than the one given.
     """
-    rows = []
+    rows, curves = [], []
     for (_, arm, seed), group in selection.done_history().groupby(["cell", "arm", "seed"], sort=False):
-        loss_E = group.sort_values("epoch")[metric].to_numpy() * (-1 if metric.endswith("accuracy") else 1)
+        loss_E = group.sort_values("epoch")[metric].to_numpy(float) * (-1 if metric.endswith("accuracy") else 1)
         lowest = np.nan if np.isnan(loss_E).all() else float(np.nanargmin(loss_E) + 1)
-        rows.append((arm, seed, saturation_epoch(loss_E), lowest, len(loss_E)))
-    cells = pd.DataFrame(rows, columns=["arm", "seed", "epoch", "lowest_epoch", "epochs"])
-    end = np.maximum(cells["epochs"] * LATE_SHARE, LATE_EPOCHS)
-    return cells.assign(late=cells["epoch"] > cells["epochs"] - end)
+        rows.append((arm, seed, lowest, len(loss_E)))
+        curves.append(loss_E)
+    cells = pd.DataFrame(rows, columns=["arm", "seed", "lowest_epoch", "epochs"])
+    epoch, end = saturation_epochs(curves, rule), np.maximum(cells["epochs"] * LATE_SHARE, LATE_EPOCHS)
+    return cells.assign(epoch=np.minimum(epoch, cells["epochs"]), late=epoch > cells["epochs"] - end)
 
 
 def saturation(selection: Selection) -> pd.DataFrame:
-    """Average the saturation epoch of the validation loss per arm, with its 95 % t interval over the n seeds."""
-    cells, rows = cell_saturation(selection), []
+    """Average the saturation epoch of the validation loss per arm, with its 95 % t interval over the n seeds.
+
+    Where runs were still improving, the mean is one of lower bounds, and so is the interval's lower end; there is
+    neither an upper end nor a spread.
+    """
+    cells, rows = cell_saturation(selection, rule=study_rule(selection)), []
     for arm in selection.arms:
         own = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
         if own.empty:
             continue
         mean, low, high = stats.mean_interval(own["epoch"].to_numpy())
-        late = int(own["late"].sum())
-        row = (arm, len(own), mean, stats.sample_sd(own["epoch"]), low, high, late, own["lowest_epoch"].mean())
-        rows.append(row)
+        sd, late = stats.sample_sd(own["epoch"]), int(own["late"].sum())
+        if late:
+            sd = high = math.nan
+        rows.append((arm, len(own), mean, sd, low, high, late, own["lowest_epoch"].mean()))
     return pd.DataFrame(rows, columns=SATURATION_COLUMNS)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
-from vitsweep.analysis.statistics.claims import _about, find_arm, judge_claims
+from vitsweep.analysis.statistics.claims import find_arm, judge_claims, judge_epochs
 from vitsweep.analysis.statistics.judgement import judge
 
 from tests.support.make_records import make_cell, make_record, make_sweep
@@ -208,6 +208,18 @@ def test_runs_that_still_improve_can_only_show_a_later_saturation(tmp_path, epoc
     assert table.loc[0, "evidence"].endswith("6 of them were still improving at the end, so the true epoch is later.")
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"rule": "fitted"}, "(rule fitted)"),
+        ({}, "(rule lowest; the claim states none and is judged as it was planned)"),
+    ],
+)
+def test_evidence_names_the_rule_of_a_saturation_claim(tmp_path, rule, words):
+    claim = {"claim": "saturates", "kind": "saturation", "epoch": 7, "within": 2} | rule
+    assert words in judged(tmp_path, claim, epochs=10)[0].loc[0, "evidence"]
+
+
 def test_saturation_claim_without_epochs_is_missing(tmp_path):
     claim = {"claim": "saturates", "kind": "saturation", "epoch": 75, "within": 10}
     assert verdicts(judged(tmp_path, claim, epochs=0)[0]) == ["missing"]
@@ -284,7 +296,7 @@ def test_claim_that_was_changed_later_changes_no_other_claims_p(tmp_path):
 
 def test_saturation_claim_at_its_bound_errs_in_five_of_a_hundred_studies():
     value_DS = np.random.default_rng(0).normal(80.0, 3.0, (4000, 6))
-    wrong = np.mean([min(_about(value_S, 70.0, 10.0)) < 0.05 for value_S in value_DS])
+    wrong = np.mean([min(judge_epochs(value_S, 0, 70.0, 10.0)) < 0.05 for value_S in value_DS])
     assert wrong == pytest.approx(0.05, abs=0.01)
 
 

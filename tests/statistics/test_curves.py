@@ -1,6 +1,6 @@
-"""Epochs: the saturation rule on curves seen by eye, its interval over seeds, best against last epoch.
+"""Epochs: the saturation of runs by the plan's rule, its interval over seeds, best against last epoch.
 
-Kinds: properties on visible curves, reference (t interval), edges (too short, never falling, NaN).
+Kinds: properties on visible curves, reference (t interval), edges (late and unfinished runs).
 """
 
 import json
@@ -11,28 +11,15 @@ import pytest
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.statistics import paired as stats
-from vitsweep.analysis.statistics.curves import best_against_final, cell_saturation, saturation, saturation_epoch
+from vitsweep.analysis.statistics.curves import (
+    best_against_final,
+    cell_saturation,
+    rule_text,
+    saturation,
+    study_rule,
+)
 
 from tests.support.make_records import make_cell, make_record, make_sweep
-
-
-@pytest.mark.parametrize(
-    ("loss", "epoch"),
-    [
-        ([2.0, 1.0, 1.0, 1.0], 2),
-        ([2.0, 1.5, 1.0, 1.2], 3),
-        ([2.0, 1.009, 1.0], 2),  # within 1 % of the way from 2 to 1
-        ([2.0, 1.02, 1.0], 3),  # not within it
-        ([2.0, 1.5, 1.8, 1.0], 4),
-    ],
-)
-def test_saturation_epoch_follows_the_rule(loss, epoch):
-    assert saturation_epoch(np.array(loss)) == epoch
-
-
-@pytest.mark.parametrize("loss", [[], [2.0], [1.0, 1.5, 2.0], [2.0, math.nan, 1.0]])
-def test_curves_without_a_fall_have_no_saturation_epoch(loss):
-    assert math.isnan(saturation_epoch(np.array(loss)))
 
 
 def write_curve(cell, losses):
@@ -40,28 +27,48 @@ def write_curve(cell, losses):
     (cell / "metrics.jsonl").write_text("\n".join(rows) + "\n")
 
 
+def falling(time, epochs=60):
+    """Return a curve that saturates at epoch 1 + 3 time by the rule `fitted`."""
+    return list(1 + np.exp(-np.arange(epochs) / time))
+
+
+def planned(tmp_path, curves, **claim):
+    """Return the selection of a baseline with these curves, and a saturation claim if one is given."""
+    plan = {"claims": [{"claim": "x", "kind": "saturation", "epoch": 9, "within": 1} | claim]} if claim else {}
+    sweep = make_sweep(tmp_path, {"baseline": [0.8] * len(curves)}, epochs=1, plan=plan)
+    for seed, losses in enumerate(curves):
+        write_curve(next(sweep.glob(f"baseline-*/seed={seed}")), losses)
+    return select(load(sweep))
+
+
 def test_saturation_of_an_arm_is_a_t_interval_over_its_seeds(tmp_path):
-    for seed, epoch in enumerate((10, 12, 14)):
-        cell = make_cell(tmp_path, make_record("baseline", seed, 0.8))
-        write_curve(cell, [2.0] * (epoch - 1) + [1.0] * (41 - epoch))
-    row = saturation(select(load(tmp_path))).iloc[0]
-    assert row["epoch"] == 12 and row["late"] == 0
-    assert (row["ci_low"], row["ci_high"]) == pytest.approx(
-        tuple(map(float, stats.mean_interval(np.array([10, 12, 14]))[1:]))
-    )
+    row = saturation(planned(tmp_path, [falling(3), falling(4), falling(5)])).iloc[0]
+    epochs = 1 + np.log(20) * np.array([3, 4, 5])
+    assert row["epoch"] == pytest.approx(epochs.mean(), abs=0.1) and row["late"] == 0
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(tuple(map(float, stats.mean_interval(epochs)[1:])), abs=0.2)
 
 
-def test_run_that_improves_to_the_end_is_counted_as_late(tmp_path):
-    cell = make_cell(tmp_path, make_record("baseline", 0, 0.8))
-    write_curve(cell, list(np.linspace(2, 1, 40)))
-    assert saturation(select(load(tmp_path))).iloc[0]["late"] == 1
+def test_mean_with_a_run_that_improves_to_the_end_is_a_lower_bound(tmp_path):
+    row = saturation(planned(tmp_path, [falling(3), falling(4), list(np.linspace(2, 1, 60))])).iloc[0]
+    seen = np.array([1 + np.log(20) * 3, 1 + np.log(20) * 4, 60])
+    assert row["late"] == 1 and row["epoch"] == pytest.approx(seen.mean(), abs=0.2)
+    assert math.isnan(row["ci_high"]) and math.isnan(row["sd"]) and row["ci_low"] < row["epoch"]
 
 
 @pytest.mark.parametrize(("epoch", "late"), [(8, 0), (9, 1), (10, 1)])
 def test_end_of_a_short_run_is_its_last_two_epochs(tmp_path, epoch, late):
-    cell = make_cell(tmp_path, make_record("baseline", 0, 0.8))
-    write_curve(cell, [2.0] * (epoch - 1) + [1.0] * (11 - epoch))
-    assert saturation(select(load(tmp_path))).iloc[0]["late"] == late
+    selection = planned(tmp_path, [[2.0] * (epoch - 1) + [1.0] * (11 - epoch)])
+    assert cell_saturation(selection, rule="lowest")["late"].tolist() == [bool(late)]
+
+
+@pytest.mark.parametrize(
+    ("claim", "rule"), [({}, "fitted"), ({"rule": "fitted"}, "fitted"), ({"claim": "planned before"}, "lowest")]
+)
+def test_table_follows_the_rule_of_the_plan(tmp_path, claim, rule):
+    selection = planned(tmp_path, [[2.0, 1.5, 1.0, 1.0, 1.0, 1.1, 1.0, 1.0, 1.0, 1.0]], **claim)
+    assert study_rule(selection) == rule and f"(rule {rule}" in rule_text(selection)
+    expected = cell_saturation(selection, rule=rule)["epoch"].iloc[0]
+    assert saturation(selection)["epoch"].iloc[0] == expected
 
 
 def test_unfinished_cells_do_not_saturate(tmp_path):
@@ -73,7 +80,7 @@ def test_saturation_of_an_accuracy_counts_its_rise(tmp_path):
     cell = make_cell(tmp_path, make_record("baseline", 0, 0.8))
     rows = [json.dumps({"epoch": i, "val/accuracy": a}) for i, a in enumerate([0.1, 0.5, 0.5, 0.4], start=1)]
     (cell / "metrics.jsonl").write_text("\n".join(rows) + "\n")
-    assert cell_saturation(select(load(tmp_path)), "val/accuracy")["epoch"].tolist() == [2.0]
+    assert cell_saturation(select(load(tmp_path)), "val/accuracy", "lowest")["epoch"].tolist() == [2.0]
 
 
 def test_best_against_final_is_the_paired_difference_in_points(tmp_path):

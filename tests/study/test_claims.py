@@ -6,7 +6,14 @@ Refuses word for word; properties (restatements ask the same).
 import pytest
 
 from vitsweep.significance.contrasts import Contrast
-from vitsweep.study.claims import KINDS, claim_identity, claims_errors, claims_form_errors, find_arm
+from vitsweep.study.claims import (
+    KINDS,
+    claim_identity,
+    claims_errors,
+    claims_form_errors,
+    find_arm,
+    unstated_rule_errors,
+)
 
 ARMS = [
     {"arm": "baseline", "role": "baseline", "levels": {}, "changes": {}},
@@ -25,7 +32,9 @@ ARMS = [
     {"arm": "placebo", "role": "placebo", "levels": {}, "changes": {}},
 ]
 BASELINE = {"model": {"patch_size": 4, "bias": True}, "data": {}, "recipe": {}}
-KEYS_TEXT = "arm, claim, direction, epoch, interaction, kind, main_effect, metric, rope, testable, than, why, within"
+KEYS_TEXT = (
+    "arm, claim, direction, epoch, interaction, kind, main_effect, metric, rope, rule, testable, than, why, within"
+)
 ARM_NAMES = "baseline, patch_size=8, patch_size=8+bias=false"
 
 WRONG_FORM = {
@@ -51,6 +60,14 @@ WRONG_FORM = {
     "rope": ({"arm": "a", "rope": "big"}, "study.claims[0].rope=big  must be a number of at least 0"),
     "testable": ({"arm": "a", "testable": "no"}, "study.claims[0].testable=no  must be true or false"),
     "unread": ({"arm": "a", "epoch": 3}, "study.claims[0].epoch  is not read by kind=effect; drop it"),
+    "unknown rule": (
+        {"kind": "saturation", "epoch": 1, "within": 1, "rule": "best"},
+        "study.claims[0].rule=best  is unknown; allowed: fitted, lowest",
+    ),
+    "rule of an effect": (
+        {"arm": "a", "rule": "fitted"},
+        "study.claims[0].rule  is not read by kind=effect; drop it",
+    ),
     "two subjects": (
         {"arm": "a", "main_effect": "b"},
         "study.claims[0].main_effect  cannot stand beside arm; ask about one of them",
@@ -127,6 +144,24 @@ def test_claim_about_an_absent_arm_is_refused(claim, sentence):
 )
 def test_claim_about_arms_of_the_plan_is_accepted(claim):
     assert claims_errors([claim], ARMS, BASELINE) == []
+
+
+UNSTATED = {"kind": "saturation", "metric": "val/loss", "epoch": 75, "within": 10}
+
+
+def test_saturation_claim_of_a_new_plan_states_its_rule():
+    assert unstated_rule_errors([{"arm": "a"}, UNSTATED], []) == [
+        "study.claims[1].rule=null  must be stated for kind=saturation; allowed: fitted, or lowest as in plans that "
+        "state none; add rule: fitted"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("claim", "earlier"),
+    [(UNSTATED, [UNSTATED]), (UNSTATED | {"rule": "lowest"}, []), (UNSTATED | {"testable": False}, [])],
+)
+def test_earlier_plan_keeps_its_claims_without_a_rule(claim, earlier):
+    assert unstated_rule_errors([claim], earlier) == []
 
 
 def test_arm_is_found_by_its_level_alone():

@@ -20,7 +20,7 @@ from vitsweep.run.workers import worker_environment
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
-from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse
+from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse, refuse_unstated_rules
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 from vitsweep.study.tuning.search import optuna_errors
 from vitsweep.tracking.temporary import remove_stale_folders
@@ -57,6 +57,7 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
     )
     refuse(launch_errors(config))
     plan = build_plan(overrides, composer)
+    refuse_unstated_rules(plan, directory)
     settings = SweepConfig(**plan.cells[0].config["sweep"])
     if settings.dry_run or settings.probe:
         from vitsweep.run.plan_table import print_plan

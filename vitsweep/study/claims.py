@@ -10,21 +10,22 @@ from typing import Any
 
 from vitsweep.config.overrides import yaml_text
 from vitsweep.significance.contrasts import Contrast, Effects, Level, format_levels, make_design, make_effects
+from vitsweep.significance.saturation import FITTED, LOWEST, RULES
 from vitsweep.study.arms import written_settings
 from vitsweep.study.record import METRIC_NAMES
 
 KEYS = ("claim", "arm", "than", "main_effect", "interaction", "metric", "direction", "rope", "kind", "epoch", "within")
-KEYS += ("testable", "why")
+KEYS += ("rule", "testable", "why")
 KINDS = ("effect", "better", "equivalent", "not_worse", "saturation")
 OF_EQUALITY = ("equivalent", "not_worse")
 CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 DIRECTIONS = ("higher", "lower", "either")
 SUBJECTS = ("arm", "main_effect", "interaction")
 UNREAD = {
-    "effect": ("epoch", "within"),
-    "better": ("epoch", "within", "direction"),
-    "equivalent": ("epoch", "within", "direction"),
-    "not_worse": ("epoch", "within"),
+    "effect": ("epoch", "within", "rule"),
+    "better": ("epoch", "within", "rule", "direction"),
+    "equivalent": ("epoch", "within", "rule", "direction"),
+    "not_worse": ("epoch", "within", "rule"),
     "saturation": ("than", "main_effect", "interaction", "direction", "rope"),
 }
 """Keys that a kind of claim does not read."""
@@ -121,7 +122,7 @@ def form_errors(claim: dict[str, Any]) -> list[str]:
         return [*found, f"kind={yaml_text(kind)}  is unknown; allowed: {', '.join(KINDS)}"]
     metrics = CURVES if kind == "saturation" else METRIC_NAMES
     directions = DIRECTIONS if kind == "effect" else DIRECTIONS[:2]
-    for name, allowed in (("metric", metrics), ("direction", directions)):
+    for name, allowed in (("metric", metrics), ("direction", directions), ("rule", RULES)):
         if claim.get(name) is not None and claim[name] not in allowed:
             found.append(f"{name}={yaml_text(claim[name])}  is unknown; allowed: {', '.join(allowed)}")
     needed = ("epoch", "within") if kind == "saturation" else ()
@@ -170,6 +171,24 @@ def margin_errors(claim: dict[str, Any], rope: float) -> list[str]:
         return [f"rope  is missing: study.rope is one of accuracies; give kind={kind} of {metric} a rope of its own"]
     own = rope if claim.get("rope") is None else claim["rope"]
     return [f"rope={own}  must be above 0 for kind={kind}"] if _is_number(own) and own == 0 else []
+
+
+def unstated_rule_errors(claims: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> list[str]:
+    """Return a message for each saturation claim without a rule that the earlier plan of this directory lacks.
+
+    Plans made when there was only one rule state none, and are judged by it.
+
+    Args:
+        claims: of a valid form.
+        earlier: claims of that plan; [] without one.
+    """
+    return [
+        f"study.claims[{number}].rule=null  must be stated for kind=saturation; allowed: {FITTED}, or {LOWEST} as in "
+        f"plans that state none; add rule: {FITTED}"
+        for number, claim in enumerate(claims)
+        if claim.get("kind") == "saturation" and claim.get("testable", True) and not claim.get("rule")
+        if claim not in earlier
+    ]
 
 
 def unread_errors(claim: dict[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.files import remove_temporaries
 from vitsweep.study.arms import Arm, compose_all, named_arms, refuse_equal_arms, study_arms, sweep_arms
-from vitsweep.study.claims import claims_errors
+from vitsweep.study.claims import claims_errors, unstated_rule_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors, aliases, arm_specs, parse_factors, study_seeds
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import exclusive_access
@@ -251,6 +251,17 @@ def freeze_plan(directory: Path, plan: Plan) -> Plan:
     return merged
 
 
+def refuse_unstated_rules(plan: Plan, directory: Path) -> None:
+    """Refuse saturation claims without a rule, unless the plan in `directory` has them.
+
+    Raises:
+        ConfigError: with a message for each of them.
+    """
+    if unstated_rule_errors(plan.claims, []):
+        earlier = read_plan(directory)
+        refuse(unstated_rule_errors(plan.claims, earlier.claims if earlier else []))
+
+
 def arm_label(spec: ArmSpec) -> str:
     """Return the label of an arm that has no name yet: `a=p8+b=16`."""
     return "+".join(f"{factor}={level}" for factor, level in spec.levels.items())
@@ -321,4 +332,5 @@ def plan_and_directory(overrides: list[str], loader: ConfigLoader, config_name: 
     composer = Composer(loader, config_name, hydras, FingerprintFiller(directory))
     composer.parse_all(overrides)
     plan = build_plan([o for o in overrides if o not in hydras], composer)
+    refuse_unstated_rules(plan, directory())
     return plan, directory()
