@@ -21,6 +21,7 @@ LATEX = {
     PLUS_MINUS: r"$\pm$",
     MINUS: r"$-$",
     ARROW: r"$\rightarrow$",
+    "∞": r"$\infty$",
     DASH: "--",
 } | {c: "\\" + c for c in "{}$&#_%"}
 

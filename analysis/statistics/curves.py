@@ -1,8 +1,8 @@
 """Learning curves: saturation of the validation loss, and the effect of choosing the best epoch.
 
 The rules of saturation are those of vitsweep/significance/saturation.py. A run whose saturation epoch lies in its last
-5 %, or among its last two epochs, or beyond its end, was still improving, so its true saturation is later: it
-is counted as `late`, and its epoch is censored at its own length.
+5 %, or among its last two epochs, or beyond its end, was still improving, so its true saturation is later: it is
+counted as `late`, and its epoch is censored at its own length.
 """
 
 import math
