@@ -9,8 +9,7 @@ image, with a random order, a centered Gaussian, and the mean map of the other i
 Shapes: N images, B of a chunk, P patches in reading order, K steps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,32 +110,13 @@ def probability_curve(
 def _with_patches(model: "ViT", input_BCHW: "Tensor", kept_BX: "Tensor", missing: str) -> "Tensor":
     """Return the logits when only the patches `kept` are present."""
     if missing == "drop":
-        with only_tokens(model, kept_BX):
-            return model(input_BCHW)
+        return model(input_BCHW, kept_BX)
     # The inputs are normalised, so zero is the mean colour of the training images.
     rows, columns = model.grid
     seen_BP = input_BCHW.new_zeros(len(kept_BX), rows * columns).scatter_(1, kept_BX, 1.0)
     patch = model.config.patch_size
     seen_B1HW = seen_BP.view(-1, 1, rows, columns).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
     return model(input_BCHW * seen_B1HW)
-
-
-@contextmanager
-def only_tokens(model: "ViT", kept_BX: "Tensor") -> Iterator[None]:
-    """Restrict the blocks to the prefix and these patches, each with its own position."""
-    import torch
-
-    def choose(_module, _inputs, token_BTD):
-        prefix = model.num_prefix_tokens
-        index_BX1 = (kept_BX + prefix).unsqueeze(-1).expand(-1, -1, token_BTD.shape[-1])
-        return torch.cat([token_BTD[:, :prefix], token_BTD.gather(1, index_BX1)], dim=1)
-
-    # After the positions have been added, so a token keeps its place; nothing behind it needs to know the number.
-    handle = model.embedding_dropout.register_forward_hook(choose)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def curve_area(share_K: np.ndarray, curve_NK: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vitsweep.data.augment import normalize
 from vitsweep.model.layers import Block
-from vitsweep.model.vit import ViT, capture_attention
+from vitsweep.model.vit import ViT, capture_attention, capture_readout
 
 from .rollout import RolloutError, calibrated_alpha, fuse, relevance, rollout
 
@@ -69,8 +69,8 @@ class ForwardPass:
     """(B, H, T, T) a block, first block first; (B, T, T) where `reduce` has fused the heads."""
     alphas: list[Tensor]
     """Each token's calibrated residual weight, (B, T) a block; empty unless asked for."""
-    readout_T: Tensor
-    """Weights with which the classifier reads the tokens."""
+    readout_BT: Tensor
+    """Weights with which the classifier reads the tokens, of each image, sum 1."""
     logit_BK: Tensor
     """Logits of the chunk."""
 
@@ -129,15 +129,14 @@ def run_passes(
         gradient: whether the pass can be differentiated.
     """
     vit = check_fits(model, image_NCHW)
-    readout_T = vit.readout().to(image_NCHW.device)
     parts: list[dict[str, np.ndarray]] = []
     mode: AbstractContextManager[None] = torch.enable_grad() if gradient else torch.no_grad()
     watch: AbstractContextManager[list[Tensor]] = alpha_hooks(vit) if calibrate else nullcontext([])
-    with capture_attention(vit, reduce) as attention, watch as alphas, mode:
+    with capture_attention(vit, reduce) as attention, capture_readout(vit) as readout, watch as alphas, mode:
         for image_BCHW in image_NCHW.split(CHUNK):
             input_BCHW = normalize(image_BCHW, normalisation["mean"], normalisation["std"])
             logit_BK = vit(input_BCHW.requires_grad_(gradient)).float()
-            seen = ForwardPass(attention=attention, alphas=alphas, readout_T=readout_T, logit_BK=logit_BK)
+            seen = ForwardPass(attention=attention, alphas=alphas, readout_BT=readout[0], logit_BK=logit_BK)
             parts.append({name: value.detach().cpu().numpy() for name, value in use(seen).items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -161,8 +160,9 @@ def check_fits(model: nn.Module, image_NCHW: Tensor) -> ViT:
 def alpha_hooks(model: ViT) -> Iterator[list[Tensor]]:
     """Yield a list that each forward pass fills with every block's calibrated residual weights, (B, T).
 
-    The last block may answer only the tokens that the head reads; the others carry no mass there, so its first
-    token's weight in place of all of them changes nothing.
+    The branch is that which is added: after LayerScale, and after the norm of norm_place=res_post. The last block may
+    answer only the tokens that the head reads; the others carry no mass there, so its first token's weight in place of
+    all of them changes nothing.
     """
     seen: list[Tensor] = []
     streams: list[Tensor] = []
@@ -173,11 +173,11 @@ def alpha_hooks(model: ViT) -> Iterator[list[Tensor]]:
         alpha_BT = calibrated_alpha(stream_BTD, branch_BTD)
         seen.append(alpha_BT if alpha_BT.shape[1] == num_tokens else alpha_BT[:, :1].expand(-1, num_tokens))
 
-    num_tokens = len(model.readout())
+    num_tokens = model.num_prefix_tokens + model.config.num_patches
     try:
         for block in (module for module in model.modules() if isinstance(module, Block)):
             handles.append(block.register_forward_pre_hook(lambda _, inputs: streams.append(inputs[0])))
-            handles.append(block.attention.register_forward_hook(finish))
+            handles.append(block.attention_drop_path.register_forward_hook(finish))
         yield seen
     finally:
         for handle in handles:
@@ -185,15 +185,15 @@ def alpha_hooks(model: ViT) -> Iterator[list[Tensor]]:
 
 
 def _rollout_row(seen: ForwardPass, *, alpha: float, **settings) -> Tensor:
-    return rollout(seen.attention, seen.readout_T, alpha=alpha, **settings)
+    return rollout(seen.attention, seen.readout_BT, alpha=alpha, **settings)
 
 
 def _calibrated_row(seen: ForwardPass, *, alpha: float) -> Tensor:
-    return rollout(seen.attention, seen.readout_T, alpha=seen.alphas)
+    return rollout(seen.attention, seen.readout_BT, alpha=seen.alphas)
 
 
 def _last_row(seen: ForwardPass, *, alpha: float) -> Tensor:
-    return rollout(seen.attention, seen.readout_T, alpha=0.0, layers=slice(-1, None))
+    return rollout(seen.attention, seen.readout_BT, alpha=0.0, layers=slice(-1, None))
 
 
 def _relevance_row(seen: ForwardPass, *, alpha: float) -> Tensor:
@@ -201,7 +201,7 @@ def _relevance_row(seen: ForwardPass, *, alpha: float) -> Tensor:
     # gradient.
     total = seen.logit_BK.max(1).values.sum()
     gradient = torch.autograd.grad(total, seen.attention)
-    return relevance(seen.attention, gradient, seen.readout_T)
+    return relevance(seen.attention, gradient, seen.readout_BT)
 
 
 _ROW_OF: dict[str, Callable[..., Tensor]] = {
@@ -219,21 +219,21 @@ def layer_rows(seen: ForwardPass, *, alpha: float = 0.5) -> Tensor:
     """Return (B, S, T), the rollout as if the head read after block 1, 2, ... S; the last is the rollout itself."""
     fused = [fuse(matrix) for matrix in seen.attention]
     depths = range(1, len(fused) + 1)
-    return torch.stack([rollout(fused[:d], seen.readout_T, alpha=alpha) for d in depths], dim=1)
+    return torch.stack([rollout(fused[:d], seen.readout_BT, alpha=alpha) for d in depths], dim=1)
 
 
 def head_rows(seen: ForwardPass) -> Tensor:
-    """Return (B, S, H, T), the attention of the token that the classifier reads, by block and head."""
-    return torch.stack([torch.einsum("t,bhtk->bhk", seen.readout_T, a) for a in seen.attention], dim=1)
+    """Return (B, S, H, T), the attention of the tokens that the classifier reads, by block and head."""
+    return torch.stack([torch.einsum("bt,bhtk->bhk", seen.readout_BT, a) for a in seen.attention], dim=1)
 
 
 def measure_inputs(seen: ForwardPass, model: ViT, *, alpha: float = 0.5) -> dict[str, Tensor]:
     """Return the tensors that measures.measure needs: the head's row, the mean row, distances, logits."""
     fused = [fuse(matrix) for matrix in seen.attention]
-    uniform_T = torch.full_like(seen.readout_T, 1 / len(seen.readout_T))
+    uniform_BT = torch.full_like(seen.readout_BT, 1 / seen.readout_BT.shape[1])
     return {
-        "mass": rollout(fused, seen.readout_T, alpha=alpha),
-        "mean": rollout(fused, uniform_T, alpha=alpha),
+        "mass": rollout(fused, seen.readout_BT, alpha=alpha),
+        "mean": rollout(fused, uniform_BT, alpha=alpha),
         "distance": attention_distance(seen.attention, model),
         "logit": seen.logit_BK,
     }

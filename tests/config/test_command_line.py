@@ -119,7 +119,7 @@ def test_names_of_other_libraries_are_answered():
         ("mlp_dim", "model.intermediate_size"),
         ("depth", "model/depth or model.num_hidden_layers"),
         ("dropout", "model/dropout or model.hidden_dropout_prob"),
-        ("qkv_bias", "model.bias"),
+        ("qkv_bias", "model.qkv_bias"),
         ("batch", "recipe.batch_size"),
     ],
 )

@@ -21,8 +21,8 @@ from vitsweep.config.hydra import VERSION_BASE, register
 from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
 
-GROUPS = ["model/patch_size", "model/depth", "model/dropout", "model/patchify"]
-GROUPS += ["data", "recipe", "recipe/augment", "tracker"]
+GROUPS = ["model/patch_size", "model/depth", "model/dropout", "model/patchify", "model/pos_embed", "model/pool"]
+GROUPS += ["model", "data", "recipe", "recipe/augment", "tracker"]
 VALUES = [
     "model.patch_size=8",
     "model.hidden_size=128",

@@ -16,21 +16,31 @@ from vitsweep.config.hydra import make_loader
 from vitsweep.config.model_schema import DROPOUT_PLACES
 from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError
+from vitsweep.model.cost import count_parameters
 from vitsweep.paths import conf_dir
 from vitsweep.study.plan_builder import build_plan
 
-GROUPS = [
-    "model",
-    "model/patch_size",
-    "model/depth",
-    "model/dropout",
-    "model/patchify",
-    "data",
-    "recipe",
-    "recipe/augment",
-    "tracker",
-    "study",
-]
+GROUPS = ["model", "data", "recipe", "tracker", "study"]
+GROUPS += sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().glob("*/*") if path.is_dir())
+NEEDED = {"image_folder": ["data.root=somewhere"], "fc_norm": ["model/pool=avg"]}
+"""Option or group -> what it cannot do without."""
+PRESETS = {
+    "readme": 4_249_354,
+    "vit": 4_249_354,
+    "vit_lite_7_4": 3_716_874,
+    "cvt_7_4": 3_716_619,
+    "cct_7_3x1": 3_760_139,
+    "cct_7_3x2": 3_853_259,
+    "cct_2_3x2": 283_723,
+    "sl_vit": 2_692_426,
+    "sl_vit_spt_lsa": 2_729_878,
+    "posemb_small": 811_146,
+    "vit5_small": 4_024_714,
+    "resnet": 4_366_250,
+}
+"""Option of model -> parameters."""
+PUBLISHED = {"vit_lite_7_4": 3.717, "cvt_7_4": 3.717, "cct_7_3x1": 3.760, "cct_7_3x2": 3.853, "cct_2_3x2": 0.284}
+"""Option of model -> millions of parameters in Compact-Transformers' README."""
 FILES = sorted(conf_dir().rglob("*.yaml"))
 
 
@@ -57,7 +67,7 @@ def composed(*overrides: str) -> Config:
 
 @pytest.mark.parametrize("group, option", [(group, option) for group in GROUPS for option in options(group)])
 def test_config_group_option_composes(group, option):
-    extra = ["data.root=somewhere"] if option == "image_folder" else []
+    extra = NEEDED.get(option, []) + NEEDED.get(group.rpartition("/")[2], [])
     assert composed(f"{group}={option}", *extra)
 
 
@@ -67,6 +77,11 @@ def test_config_group_option_composes(group, option):
         ("model/patch_size", "p8", "patch_size", 8),
         ("model/depth", "l4", "num_hidden_layers", 4),
         ("model/patchify", "linear", "patchify_method", "linear"),
+        ("model/pos_embed", "relative", "pos_embed", "relative"),
+        ("model/pool", "seqpool", "global_pool", "seqpool"),
+        ("model/mlp", "swiglu", "use_swiglu_ffn", True),
+        ("model/drop_path", "linear", "drop_path_rate", 0.1),
+        ("model/heads", "h4", "num_attention_heads", 4),
     ],
 )
 def test_config_group_and_value_mean_the_same(group, option, key, value):
@@ -77,6 +92,18 @@ def test_config_group_and_value_mean_the_same(group, option, key, value):
 def test_config_dropout_groups_act_at_their_places_alone(option, places):
     model = composed(f"model/dropout={option}").model
     assert [p for p in DROPOUT_PLACES if model.dropout_rate(p) > 0] == places
+
+
+@pytest.mark.parametrize("preset", options("model"))
+def test_preset_has_the_parameters_that_it_states(preset):
+    count = count_parameters(composed(f"model={preset}").model)
+    text = (conf_dir() / "model" / f"{preset}.yaml").read_text()
+    assert count == PRESETS[preset] and f"{count:,} parameters" in text
+
+
+@pytest.mark.parametrize("preset, millions", PUBLISHED.items())
+def test_preset_has_the_published_parameters(preset, millions):
+    assert f"{count_parameters(composed(f'model={preset}').model) / 1e6:.3f}" == f"{millions:.3f}"
 
 
 def test_config_yaml_defaults_are_the_schemas_defaults():

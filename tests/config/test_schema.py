@@ -55,7 +55,9 @@ RULES = {
         "model.num_classes=1  must be at least 2",
         "model.num_classes=1  must be 10 for data=cifar10",
     ],
-    "model.patchify_method='cnn'": ["model.patchify_method=cnn  is unknown; allowed: conv, linear"],
+    "model.patchify_method='cnn'": [
+        "model.patchify_method=cnn  is unknown; allowed: cct, conv, conv_stem, linear, linear_norm, overlap, spt"
+    ],
     "model.hidden_dropout_prob=1.0": ["model.hidden_dropout_prob=1.0  must lie in [0, 1)"],
     "model.head_dropout_prob=float('nan')": ["model.head_dropout_prob=nan  must lie in [0, 1)"],
     "data.name='mnist'": ["data.name=mnist  is unknown; allowed: cifar10, image_folder, shapes"],

@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitsweep.model.layers import Attention, Dropout
+from vitsweep.config.schema import ModelConfig
+from vitsweep.model.attention import Attention
+from vitsweep.model.layers import Dropout
+
+NARROW = ModelConfig(hidden_size=32, num_attention_heads=4, hidden_dropout_prob=0.0)
 
 
 def dropped(rate: float, count: int = 400_000, seed: int = 0) -> torch.Tensor:
@@ -74,7 +78,7 @@ def test_dropout_scales_by_the_rounded_rate():
 
 def test_attention_answers_the_first_tokens_alone_as_it_does_among_all():
     torch.manual_seed(0)
-    attention = Attention(32, 4, bias=True, probs_dropout=0.0, output_dropout=0.0).eval()
+    attention = Attention(NARROW).eval()
     token_BLD = torch.randn(2, 9, 32)
     torch.testing.assert_close(attention(token_BLD, num_queries=2), attention(token_BLD)[:, :2])
 
@@ -86,7 +90,7 @@ def test_dropout_is_the_identity_in_eval_mode():
 
 def test_attention_agrees_with_torchs_fused_kernel():
     torch.manual_seed(0)
-    attention = Attention(32, 4, bias=True, probs_dropout=0.0, output_dropout=0.0).eval()
+    attention = Attention(NARROW).eval()
     q, k, v = torch.randn(3, 2, 4, 9, 8).unbind(0)
     torch.testing.assert_close(attention.dot_product_attention(q, k, v), F.scaled_dot_product_attention(q, k, v))
 
@@ -94,7 +98,7 @@ def test_attention_agrees_with_torchs_fused_kernel():
 def test_attention_with_a_mask_in_bf16_has_scores_in_fp32():
     """As in a pack, where the dropout masks of the attention are given."""
     torch.manual_seed(0)
-    layer = Attention(32, 2, bias=True, probs_dropout=0.1, output_dropout=0.0)
+    layer = Attention(ModelConfig(hidden_size=32, num_attention_heads=2, hidden_dropout_prob=0.1))
     layer.probs_dropout.mask = layer.probs_dropout.scale = torch.ones(1)
     q, k, v = (torch.randn(2, 2, 33, 16).bfloat16() for _ in range(3))
     exact = F.scaled_dot_product_attention((9 * q).double(), k.double(), v.double())

@@ -146,7 +146,8 @@ def hashed_settings(config: Config) -> dict[str, Any]:
     """Return the settings that determine the result apart from the seed: model, data and recipe, without paths.
 
     The dropout rate of every place is filled in, so `hidden_dropout_prob` is left out. So is `name` of a vit, whose
-    hash must remain that of the time when there was no other network, and every added field at its neutral value.
+    hash must remain that of the time when there was no other network, and every added field at its neutral value. A
+    value that null stands for (model.qkv_bias=true beside model.bias=true) becomes null.
     """
     # dict(vars()) rather than dataclasses.asdict, which takes ten times as long: the groups hold plain values alone.
     model = dict(vars(config.model))
@@ -156,6 +157,7 @@ def hashed_settings(config: Config) -> dict[str, Any]:
         del model["name"], model["hidden_dropout_prob"]
         for place in DROPOUT_PLACES:
             model[f"{place}_dropout_prob"] = config.model.dropout_rate(place)
+        model |= {name: None for name, value in config.model.implied_values().items() if model[name] == value}
     data = dict(vars(config.data))
     for name in ("root", "download"):
         del data[name]

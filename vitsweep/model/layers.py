@@ -1,16 +1,18 @@
-"""Layers of a transformer block: dropout, attention, MLP, block.
+"""Layers of a transformer block: dropout, norm, stochastic depth, MLP, block.
 
 On the CPU they use cpu_ops; torch's own dropout is slow there, since `bernoulli_` draws on one thread.
-Shapes: B batch, L tokens, D width, N heads, E = D / N, F hidden width of the MLP.
+Shapes: B batch, L tokens, D width, F hidden width of the MLP.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitsweep.model.cpu_ops import attend, dropout, is_supported, linear
+from vitsweep.config.model_schema import ModelConfig
+from vitsweep.model.cpu_ops import dropout, is_supported, linear
 
 
 class Dropout(nn.Module):
@@ -35,10 +37,15 @@ class Dropout(nn.Module):
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
 
+    @property
+    def is_active(self) -> bool:
+        """True if a forward pass changes its input."""
+        return self.mask is not None or (self.training and self.rate > 0)
+
     def forward(self, x: Tensor) -> Tensor:
         if self.mask is not None:
             return (x * self.scale).to(x.dtype) * self.mask
-        if not self.training or self.rate == 0:
+        if not self.is_active:
             return x
         return dropout(x, self.rate) if is_supported(x) else F.dropout(x, self.rate, training=True)
 
@@ -50,100 +57,120 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017, section 3.2.2) with one matrix for queries, keys and values.
+NORM_EPS = 1e-6  # timm's; PyTorch's own default is 1e-5
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+}
+"""Hugging Face's names."""
 
-    If `attention_hook` is set (see vit.capture_attention), it is called with the post-softmax attention (B, N, L, L) in
-    fp32.
-    """
 
-    def __init__(self, hidden_size: int, num_heads: int, *, bias: bool, probs_dropout: float, output_dropout: float):
+def make_norm(config: ModelConfig, width: int) -> nn.Module:
+    """Return the norm of `model.norm_layer`."""
+    kinds = {"layernorm": nn.LayerNorm, "rmsnorm": RMSNorm}
+    return kinds[config.norm_layer](width, eps=NORM_EPS)
+
+
+class RMSNorm(nn.RMSNorm):
+    """nn.RMSNorm that computes in the precision of its weight, as autocast lets nn.LayerNorm do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016, arXiv:1603.09382): drops the branch of whole images, scales the others."""
+
+    def __init__(self, rate: float):
         super().__init__()
-        self.num_heads = num_heads
-        self.qkv = Linear(hidden_size, 3 * hidden_size, bias=bias)
-        self.probs_dropout = Dropout(probs_dropout)
-        self.projection = Linear(hidden_size, hidden_size, bias=bias)
-        self.output_dropout = Dropout(output_dropout)
-        self.attention_hook: Callable[[Tensor], None] | None = None
+        self.dropout = Dropout(rate)
 
-    def forward(self, token_BLD: Tensor, num_queries: int | None = None) -> Tensor:
-        """Return the attention output (B, L, D), or that of the first `num_queries` tokens."""
-        if num_queries is None or self.attention_hook is not None:
-            q_BNLE, k_BNLE, v_BNLE = self.split_heads(self.qkv(token_BLD), 3)
-        else:
-            q_BNLE, k_BNLE, v_BNLE = self.first_queries(token_BLD, num_queries)
-        mixed_BLD = self.dot_product_attention(q_BNLE, k_BNLE, v_BNLE).transpose(1, 2).flatten(2)
-        return self.output_dropout(self.projection(mixed_BLD))[:, :num_queries]
-
-    def split_heads(self, x_BLD: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """Split the last dimension into `parts` tensors of shape (B, N, L, E)."""
-        return x_BLD.unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-
-    def first_queries(self, token_BLD: Tensor, num_queries: int) -> tuple[Tensor, ...]:
-        """Return queries of the first `num_queries` tokens, and keys and values of all."""
-        D = token_BLD.shape[-1]
-        weight_q, weight_kv = self.qkv.weight.split([D, 2 * D])
-        bias_q, bias_kv = (None, None) if self.qkv.bias is None else self.qkv.bias.split([D, 2 * D])
-        q_BLD = linear(token_BLD[:, :num_queries], weight_q, bias_q)
-        return *self.split_heads(q_BLD, 1), *self.split_heads(linear(token_BLD, weight_kv, bias_kv), 2)
-
-    def dot_product_attention(self, q_BNLE: Tensor, k_BNLE: Tensor, v_BNLE: Tensor) -> Tensor:
-        """Return the attention-weighted values (B, N, L, E), before the projection."""
-        if self.attention_hook is None and self.probs_dropout.mask is None:
-            rate = self.probs_dropout.rate if self.training else 0.0
-            if is_supported(q_BNLE, k_BNLE, v_BNLE):
-                return attend(q_BNLE, k_BNLE, v_BNLE, rate)
-            if q_BNLE.device.type != "cpu":  # on the CPU the fused kernel's backward pass is slow at these sizes
-                return F.scaled_dot_product_attention(q_BNLE, k_BNLE, v_BNLE, dropout_p=rate)
-        # With a hook or a mask: fused kernels neither return the probabilities nor take a mask of them.
-        scale = q_BNLE.shape[-1] ** -0.5
-        if self.attention_hook is None and q_BNLE.device.type == "cuda":  # scores in bf16 use the tensor cores
-            prob_BNLL = ((q_BNLE * scale) @ k_BNLE.transpose(-2, -1)).softmax(-1)
-        else:
-            # Scores and softmax in at least fp32, as in the fused kernels, also under autocast.
-            wide = torch.promote_types(q_BNLE.dtype, torch.float32)
-            with torch.autocast(q_BNLE.device.type, enabled=False):
-                prob_BNLL = ((q_BNLE.to(wide) * scale) @ k_BNLE.to(wide).transpose(-2, -1)).softmax(-1)
-        if self.attention_hook is not None:
-            # The tensor that the output is computed from, so that gradients exist.
-            self.attention_hook(prob_BNLL)
-        return self.probs_dropout(prob_BNLL.to(v_BNLE.dtype)) @ v_BNLE
+    def forward(self, branch_BLD: Tensor) -> Tensor:
+        if not self.dropout.is_active:
+            return branch_BLD
+        return branch_BLD * self.dropout(branch_BLD.new_ones(len(branch_BLD), 1, 1))
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between them."""
+    """Two linear layers with an activation between them, or SwiGLU (Shazeer 2020, arXiv:2002.05202).
 
-    def __init__(
-        self,
-        hidden_size: int,
-        intermediate_size: int,
-        *,
-        bias: bool,
-        hidden_dropout: float,
-        output_dropout: float,
-    ):
+    Args:
+        bias: None: as model.bias.
+        dropout: False: without dropout.
+    """
+
+    def __init__(self, config: ModelConfig, bias: bool | None = None, dropout: bool = True):
         super().__init__()
-        self.hidden = Linear(hidden_size, intermediate_size, bias=bias)
-        self.hidden_dropout = Dropout(hidden_dropout)
-        self.output = Linear(intermediate_size, hidden_size, bias=bias)
-        self.output_dropout = Dropout(output_dropout)
+        width, hidden = config.hidden_size, config.mlp_width
+        bias = config.bias if bias is None else bias
+        self.is_gated = config.use_swiglu_ffn
+        self.activation = ACTIVATIONS["silu" if self.is_gated else config.hidden_act]
+        self.hidden = Linear(width, 2 * hidden if self.is_gated else hidden, bias=bias)
+        self.hidden_dropout = Dropout(config.dropout_rate("mlp_hidden") if dropout else 0.0)
+        self.output = Linear(hidden, width, bias=bias)
+        self.output_dropout = Dropout(config.dropout_rate("mlp_output") if dropout else 0.0)
 
     def forward(self, token_BLD: Tensor) -> Tensor:
-        hidden_BLF = self.hidden_dropout(F.gelu(self.hidden(token_BLD)))
-        return self.output_dropout(self.output(hidden_BLF))
+        hidden_BLF = self.hidden(token_BLD)
+        if self.is_gated:
+            gate_BLF, value_BLF = hidden_BLF.chunk(2, dim=-1)
+            hidden_BLF = self.activation(gate_BLF) * value_BLF
+        else:
+            hidden_BLF = self.activation(hidden_BLF)
+        return self.output_dropout(self.output(self.hidden_dropout(hidden_BLF)))
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: residual attention, then residual MLP."""
+    """Transformer block: attention, then MLP, each added to the residual stream.
 
-    def __init__(self, attention: Attention, mlp: Mlp, hidden_size: int, norm_eps: float):
+    norm_place: pre norms the input of each (ViT), post the sum (Vaswani et al. 2017), res_post the output of each (Swin
+    V2); cct norms the input of the attention, and the stream itself before the MLP (Compact-Transformers).
+
+    Args:
+        attention: an Attention.
+        drop_path: rate of both branches.
+    """
+
+    attention_scale: nn.Parameter | None
+    mlp_scale: nn.Parameter | None
+
+    def __init__(self, config: ModelConfig, attention: nn.Module, drop_path: float = 0.0):
         super().__init__()
-        self.attention_norm = nn.LayerNorm(hidden_size, eps=norm_eps)
+        self.norm_place = config.norm_place
+        self.attention_norm = make_norm(config, config.hidden_size)
         self.attention = attention
-        self.mlp_norm = nn.LayerNorm(hidden_size, eps=norm_eps)
-        self.mlp = mlp
+        self.register_parameter("attention_scale", make_layer_scale(config))
+        self.attention_drop_path = DropPath(drop_path)
+        self.mlp_norm = make_norm(config, config.hidden_size)
+        self.mlp = Mlp(config)
+        self.register_parameter("mlp_scale", make_layer_scale(config))
+        self.mlp_drop_path = DropPath(drop_path)
 
-    def forward(self, token_BLD: Tensor, num_queries: int | None = None) -> Tensor:
+    def forward(self, token_BLD: Tensor, num_queries: int | None = None, place_BL: Tensor | None = None) -> Tensor:
         """Return the residual stream (B, L, D) after this block, or its first `num_queries` tokens."""
-        token_BLD = token_BLD[:, :num_queries] + self.attention(self.attention_norm(token_BLD), num_queries)
-        return token_BLD + self.mlp(self.mlp_norm(token_BLD))
+        where = self.norm_place
+        input_BLD = self.attention_norm(token_BLD) if where in ("pre", "cct") else token_BLD
+        branch_BLD = self.attention(input_BLD, num_queries, place_BL)
+        branch_BLD = self.attention_norm(branch_BLD) if where == "res_post" else branch_BLD
+        token_BLD = token_BLD[:, :num_queries] + self.attention_drop_path(scaled(branch_BLD, self.attention_scale))
+        if where == "post":
+            token_BLD = self.attention_norm(token_BLD)
+        if where == "cct":
+            token_BLD = self.mlp_norm(token_BLD)
+        branch_BLD = self.mlp(self.mlp_norm(token_BLD) if where == "pre" else token_BLD)
+        branch_BLD = self.mlp_norm(branch_BLD) if where == "res_post" else branch_BLD
+        token_BLD = token_BLD + self.mlp_drop_path(scaled(branch_BLD, self.mlp_scale))
+        return self.mlp_norm(token_BLD) if where == "post" else token_BLD
+
+
+def make_layer_scale(config: ModelConfig) -> nn.Parameter | None:
+    """Return LayerScale's factor per channel (Touvron et al. 2021, arXiv:2103.17239), or None without it."""
+    value = config.layerscale_value
+    return None if value is None else nn.Parameter(torch.full((config.hidden_size,), value))
+
+
+def scaled(branch_BLD: Tensor, scale_D: Tensor | None) -> Tensor:
+    """Return the branch times LayerScale's factors, if there are any."""
+    return branch_BLD if scale_D is None else branch_BLD * scale_D.to(branch_BLD.dtype)

@@ -1,26 +1,31 @@
-"""Vision Transformer; each ablation axis is one field of ModelConfig and one branch here.
+"""Vision Transformer; each ablation axis is one field of ModelConfig and one visible branch, here or in its own file.
 
 Dosovitskiy et al. 2021 ("An Image is Worth 16x16 Words"), with the class token, learned positions and pre-norm blocks
-of timm's VisionTransformer, against which the tests check the logits.
-Shapes: B batch, C color channels, H W pixels, T tokens with the class token, L patch tokens, D width, K classes.
+of timm's VisionTransformer, against which the tests check the logits; that is what all axes at their defaults give.
+Shapes: B batch, C color channels, H W pixels, T tokens (class token, registers, patches), L tokens given to a block,
+X patches kept, R registers, P patches, D width, K classes.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from vitsweep.config.schema import ModelConfig
+from vitsweep.config.model_schema import ModelConfig
 from vitsweep.errors import ConfigError
-from vitsweep.model.layers import Attention, Block, Dropout, Mlp
+from vitsweep.model.attention import Attention
+from vitsweep.model.cost import num_tokens
+from vitsweep.model.initialize import initialize
+from vitsweep.model.layers import Block, Dropout, make_norm
 from vitsweep.model.patchify import make_patchify
-from vitsweep.seeding import make_generator
+from vitsweep.model.pools import PatchPool, TokenPool, make_pool
+from vitsweep.model.positions import fixed_positions
 
-NORM_EPS = 1e-6  # timm's; PyTorch's own default is 1e-5
-# Of the normal distribution of every matrix, as in timm and the ViT paper's code; these truncate it at +-2, that is 100
-# standard deviations. nn.init.trunc_normal_ draws other numbers in other torch versions, normal_ the same.
-INIT_STD = 0.02
+UNDECAYED = ("class_token", "position_1TD", "register_token", "table_NO", "probe", "temperature_N11")
+"""Last parts of the names of parameters that are no matrices, whatever their dimensions: without weight decay."""
 
 
 class ViT(nn.Module):
@@ -32,34 +37,76 @@ class ViT(nn.Module):
     """
 
     has_attention = True
-    num_prefix_tokens = 1
 
     def __init__(self, config: ModelConfig, seed: int = 0):
         super().__init__()
         width = config.hidden_size
         self.config = config
-        self.patchify = make_patchify(config.patchify_method, config.patch_size, config.num_channels, width)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.position_1TD = nn.Parameter(torch.zeros(1, self.num_prefix_tokens + config.num_patches, width))
+        self.num_prefix_tokens = config.num_prefix_tokens
+        self.patchify = make_patchify(config)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width)) if config.has_class_token else None
+        self.position_1TD: Tensor | None
+        if config.has_learned_positions:
+            num_positions = config.has_class_token + config.num_patches  # a register's would be part of the register
+            self.position_1TD = nn.Parameter(torch.zeros(1, num_positions, width))
+        elif config.pos_embed in ("sincos1d", "sincos2d"):
+            self.register_buffer("position_1TD", fixed_positions(config), persistent=False)
+        else:
+            self.position_1TD = None
+        registers = config.num_register_tokens
+        self.register_token = nn.Parameter(torch.zeros(1, registers, width)) if registers else None
         self.embedding_dropout = Dropout(config.dropout_rate("embedding"))
-        self.blocks = nn.ModuleList(make_block(config) for _ in range(config.num_hidden_layers))
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.blocks = nn.ModuleList(Block(config, Attention(config), rate) for rate in config.drop_path_rates())
+        self.norm = make_norm(config, width) if config.final_norm else nn.Identity()
+        self.pool = make_pool(config)
+        self.fc_norm = make_norm(config, width) if config.fc_norm else nn.Identity()
         self.head_dropout = Dropout(config.dropout_rate("head"))
         self.head = nn.Linear(width, config.num_classes)
-        initialize(self, seed)
+        initialize(self, config, seed)
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Return logits (B, K) of normalized images (B, C, H, W)."""
-        patch_BLD = self.patchify(image_BCHW)
-        dtype = patch_BLD.dtype
-        class_B1D = self.class_token.to(dtype).expand(len(patch_BLD), -1, -1)
-        token_BTD = torch.cat([class_B1D, patch_BLD], dim=1) + self.position_1TD.to(dtype)
-        token_BTD = self.embedding_dropout(token_BTD)
+    def forward(self, image_BCHW: Tensor, kept_BX: Tensor | None = None) -> Tensor:
+        """Return logits (B, K) of normalized images (B, C, H, W).
+
+        Args:
+            kept_BX: indices of the patches that the blocks are given, each with its own position; None: all, or in
+                training a random choice at patch_drop_rate.
+        """
+        token_BTD = self.embed(image_BCHW)
+        if kept_BX is None and self.training and self.config.patch_drop_rate > 0:
+            kept_BX = self.draw_patches(len(token_BTD), token_BTD.device)
+        place_BL = None if kept_BX is None else self.places(kept_BX)
+        if place_BL is not None:
+            token_BTD = token_BTD.gather(1, place_BL.unsqueeze(-1).expand(-1, -1, token_BTD.shape[-1]))
         for block in self.blocks[:-1]:
-            token_BTD = block(token_BTD)
-        # The head reads the class token alone, so the last block has one query: a tenth less work in 8 blocks.
-        class_B1D = self.blocks[-1](token_BTD, num_queries=self.num_prefix_tokens)
-        return self.head(self.head_dropout(self.norm(class_B1D[:, 0])))
+            token_BTD = block(token_BTD, place_BL=place_BL)
+        # A head that reads the class token alone lets the last block have one query: a tenth less work in 8 blocks.
+        num_queries = 1 if self.config.global_pool == "token" else None
+        token_BTD = self.blocks[-1](token_BTD, num_queries=num_queries, place_BL=place_BL)
+        return self.head(self.head_dropout(self.fc_norm(self.pool(self.norm(token_BTD)))))
+
+    def embed(self, image_BCHW: Tensor) -> Tensor:
+        """Return the tokens (B, T, D) that enter the first block."""
+        token_BTD = self.patchify(image_BCHW)
+        B, dtype = len(token_BTD), token_BTD.dtype
+        if self.class_token is not None:
+            token_BTD = torch.cat([self.class_token.to(dtype).expand(B, -1, -1), token_BTD], dim=1)
+        if self.position_1TD is not None:
+            token_BTD = token_BTD + self.position_1TD.to(dtype)
+        if self.register_token is not None:
+            place = int(self.config.has_class_token)
+            register_BRD = self.register_token.to(dtype).expand(B, -1, -1)
+            token_BTD = torch.cat([token_BTD[:, :place], register_BRD, token_BTD[:, place:]], dim=1)
+        return self.embedding_dropout(token_BTD)
+
+    def draw_patches(self, num_images: int, device: torch.device) -> Tensor:
+        """Draw the indices of each image's patches that stay at patch_drop_rate (PatchDropout, Liu et al. 2022)."""
+        order_BP = torch.rand(num_images, self.config.num_patches, device=device).argsort(dim=1)
+        return order_BP[:, : self.config.num_kept_patches]
+
+    def places(self, kept_BX: Tensor) -> Tensor:
+        """Return the positions in the whole sequence of class token, registers and these patches."""
+        prefix = torch.arange(self.num_prefix_tokens, device=kept_BX.device).expand(len(kept_BX), -1)
+        return torch.cat([prefix, kept_BX + self.num_prefix_tokens], dim=1)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -67,52 +114,25 @@ class ViT(nn.Module):
         side = self.config.image_size // self.config.patch_size
         return side, side
 
-    def readout(self) -> Tensor:
-        """Return the weights (T,), sum 1, of the tokens that the head reads: 1 for the class token."""
-        weight_T = torch.zeros(self.position_1TD.shape[1])
-        weight_T[0] = 1.0
-        return weight_T
 
+@contextmanager
+def capture_readout(model: ViT) -> Iterator[list[Tensor]]:
+    """Yield a list that each forward pass fills with one tensor (B, T): the share of each token in the readout, sum 1.
 
-def make_block(config: ModelConfig) -> Block:
-    """Return one block with the sizes and dropout rates of `config`."""
-    attention = Attention(
-        config.hidden_size,
-        config.num_attention_heads,
-        bias=config.bias,
-        probs_dropout=config.dropout_rate("attention_probs"),
-        output_dropout=config.dropout_rate("attention_output"),
-    )
-    mlp = Mlp(
-        config.hidden_size,
-        config.intermediate_size,
-        bias=config.bias,
-        hidden_dropout=config.dropout_rate("mlp_hidden"),
-        output_dropout=config.dropout_rate("mlp_output"),
-    )
-    return Block(attention, mlp, config.hidden_size, NORM_EPS)
-
-
-@torch.no_grad()
-def initialize(model: nn.Module, seed: int) -> None:
-    """Initialize each parameter from the random stream of its name.
-
-    Matrices, class token and positions: normal, std 0.02; biases 0; norms 1 and 0. The convolution of
-    `patchify_method=conv` keeps the uniform initialization of nn.Conv2d (Kaiming with a = sqrt(5), that is
-    +-1/sqrt(inputs), weight and bias): its only difference from `linear`.
+    The shares have no gradient.
     """
-    for name, parameter in model.named_parameters():
-        generator = make_generator(seed, "init", name)
-        module = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(module, nn.Conv2d):
-            bound = module.weight[0].numel() ** -0.5
-            parameter.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, nn.LayerNorm):
-            parameter.fill_(1.0 if name.endswith("weight") else 0.0)
-        elif name.endswith("bias"):
-            parameter.zero_()
-        else:
-            nn.init.normal_(parameter, std=INIT_STD, generator=generator)
+    captured: list[Tensor] = []
+
+    def keep(pool: nn.Module, inputs: tuple[Tensor, ...], _pooled: Tensor) -> None:
+        with torch.no_grad():
+            weight_BT = cast(TokenPool | PatchPool, pool).weights(inputs[0]).float()
+        captured[:] = [F.pad(weight_BT, (0, num_tokens(model.config) - weight_BT.shape[1]))]  # of tokens not returned
+
+    handle = model.pool.register_forward_hook(keep)
+    try:
+        yield captured
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Packs: cells trained together as one program, chosen from plans and packs.json without torch.
 
 Two cells can share a program if their tensors have the same shapes and their steps run in parallel: the same network
-apart from its dropout rates, the same images, batch and epochs, the same device and precision. Everything else is each
-cell's own: seed, learning rate, weight decay, optimizer, schedule, dropout rates, augmentation, loss, clipping.
+apart from its dropout rates and first weights, the same images, batch and epochs, the same device and precision.
+Everything else is each cell's own: seed, learning rate, weight decay, optimizer, schedule, dropout rates, augmentation,
+loss, clipping.
 """
 
 import hashlib
@@ -30,6 +31,8 @@ MAX_CELLS = 32
 """Largest pack where neither the user nor a measurement sets the size."""
 MIN_STEPS = 1000
 """Training steps below which pack=auto packs nothing: measuring would take longer than packing can save."""
+OWN_SETTINGS = ("model.drop_path_rate", "model.drop_path_schedule", "model.drop_key_rate")
+FIRST_WEIGHTS = ("model.weight_init", "model.pos_embed_std")
 SHARED_RECIPE = ("recipe.epochs", "recipe.batch_size")
 SHARED_SETTINGS = ("device", "precision", "compile", "deterministic")
 
@@ -61,7 +64,7 @@ def shared_settings(config: dict[str, Any]) -> dict[str, Any]:
 def is_shared(key: str) -> bool:
     """Return whether cells of a program must agree in a key of the configuration."""
     if key.startswith("model."):
-        return not key.endswith("dropout_prob")
+        return not key.endswith("dropout_prob") and key not in OWN_SETTINGS + FIRST_WEIGHTS
     return key.startswith("data.") or key in SHARED_RECIPE + SHARED_SETTINGS
 
 
@@ -95,6 +98,10 @@ def unpacked_reason(config: dict[str, Any], pack: str) -> str:
         return "pack=off"
     if config["model"]["name"] == "resnet":
         return "a resnet's running statistics belong to one model"
+    if config["model"].get("patchify_method") == "conv_stem":
+        return "the running statistics of patchify_method=conv_stem belong to one model"
+    if config["model"].get("patch_drop_rate"):
+        return "patch_drop_rate draws its patches inside the forward pass"
     if pack == "auto" and not is_long(config):
         return f"fewer than {MIN_STEPS:,} steps"
     return ""

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from vitsweep.added_fields import without_neutral
+from vitsweep.added_fields import neutral_values, without_neutral
+from vitsweep.config.model_schema import ModelConfig
+from vitsweep.config.schema import DataConfig, RecipeConfig
 from vitsweep.files import finite
 from vitsweep.study.plan import Plan
 from vitsweep.study.record import PREDICTIONS_NAME, Record
@@ -63,10 +65,25 @@ def run_config(record: Record, share_host: bool, plan: Plan | None = None) -> di
     used = without_neutral(Record, {name: getattr(record, name) for name in DESCRIPTION})
     config = finite({**record.config, **flat_keys, RECORD_KEY: used})
     if plan is not None:
+        config |= with_varied_keys(record.config, plan)
         seeds_of = {arm["arm"]: [cell.seed for cell in plan.cells if cell.arm == arm["arm"]] for arm in plan.arms}
         values = without_neutral(Plan, vars(plan))
         config[PLAN_KEY] = finite({k: v for k, v in values.items() if k != "cells"} | {"seeds_of": seeds_of})
     return config if share_host else without_paths(config)
+
+
+def with_varied_keys(config: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """Return model, data and recipe with the neutral values of added fields that an arm of the plan changes.
+
+    A record leaves them out; W&B can group and filter by a key only where every run has it.
+    """
+    changed = {key for arm in plan.arms for key in arm.get("changes", {})}
+    filled = {}
+    for group, kind in (("model", ModelConfig), ("data", DataConfig), ("recipe", RecipeConfig)):
+        varied = {name: value for name, value in neutral_values(kind).items() if f"{group}.{name}" in changed}
+        if group in config and varied:
+            filled[group] = {**varied, **config[group]}
+    return filled
 
 
 def run_summary(record: Record, share_host: bool) -> dict[str, Any]:

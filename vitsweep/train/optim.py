@@ -11,6 +11,7 @@ from vitsweep.config.checks import one_of
 from vitsweep.config.recipe.rules import OPTIMIZERS, SCHEDULES
 from vitsweep.config.schema import RecipeConfig
 from vitsweep.errors import ConfigError
+from vitsweep.model.vit import UNDECAYED
 
 
 def make_optimizer(model: nn.Module, recipe: RecipeConfig) -> torch.optim.Optimizer:
@@ -20,7 +21,7 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig) -> torch.optim.Optimi
         ConfigError: the recipe names another optimizer.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    decayed = [p for name, p in trained.items() if p.dim() >= 2 and name not in ("class_token", "position_1TD")]
+    decayed = [p for name, p in trained.items() if p.dim() >= 2 and name.rpartition(".")[2] not in UNDECAYED]
     chosen = {id(p) for p in decayed}
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},

@@ -187,7 +187,7 @@ class PackedStep:
         setup = steps[0].setup
         for step in steps:
             step.setup.optimizer.zero_grad(set_to_none=True)
-        if next(setup.model.buffers(), None) is not None:  # the forward pass changes them
+        if has_running_statistics(setup.model):  # the forward pass changes them
             raise ValueError("its running statistics belong to one model")
         images, targets = zip(
             *(training_batch(s.setup, s.config, s.index_B, s.epoch, s.step) for s in steps), strict=True
@@ -222,6 +222,11 @@ class PackedStep:
         if rate_MP not in self.dropouts:
             self.dropouts[rate_MP] = make_pack_dropout(self.places, rate_MP, device)
         return self.dropouts[rate_MP]
+
+
+def has_running_statistics(model: torch.nn.Module) -> bool:
+    """Return True if the model has persistent buffers; others (tables of positions) are constant."""
+    return len(model.state_dict()) > len(dict(model.named_parameters()))
 
 
 def make_forward(step: Step) -> Callable[[dict[str, Tensor], Tensor], Tensor]:

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from vitsweep.added_fields import neutral_values
 from vitsweep.config.convert import flatten, from_dict, hashed_settings
-from vitsweep.config.model_schema import DROPOUT_PLACES
+from vitsweep.config.model_schema import DROPOUT_PLACES, ModelConfig
 from vitsweep.config.overrides import override_key, yaml_text
-from vitsweep.config.schema import Config
+from vitsweep.config.schema import Config, DataConfig, RecipeConfig
 from vitsweep.errors import ConfigError, DataError
 from vitsweep.study.arms import FINGERPRINT, IMAGE_FORM, differences
 from vitsweep.study.plan import Plan
@@ -32,8 +33,11 @@ EXPECTED = {
     "model.patch_size": NETWORK | {"initialization"},
     "model.num_classes": NETWORK | COURSE,
     "model.num_channels": NETWORK | {"initialization", "images"},
-    "model.patchify_method": {"weights", "initialization"},
     "model.num_attention_heads": {"evaluation"},
+    "model.pos_embed_std": {"initialization elsewhere"},
+    "model.layerscale_value": NETWORK | {"initialization elsewhere"},
+    "model.weight_init": {"initialization elsewhere"},
+    "model.patchify_method": NETWORK | {"initialization"},
     FINGERPRINT: COURSE,
     "data.split_seed": {"data"},
     "data.shapes_test": {"data"},
@@ -41,6 +45,11 @@ EXPECTED = {
     f"{group}.{name}": effects
     for group, names, effects in (
         ("model", "name hidden_size num_hidden_layers intermediate_size bias", NETWORK),
+        ("model", "patch_kernel_size pos_embed", NETWORK | {"initialization"}),
+        ("model", "global_pool num_register_tokens fc_norm final_norm norm_layer qk_norm", NETWORK),
+        ("model", "use_swiglu_ffn qkv_bias head_dim lsa", NETWORK),
+        ("model", "rope_theta rope_coords register_rope_theta norm_place hidden_act", {"evaluation"}),
+        ("model", "drop_path_rate drop_path_schedule patch_drop_rate drop_key_rate", {"training"}),
         ("model", " ".join(f"{place}_dropout_prob" for place in DROPOUT_PLACES), {"training"}),
         ("data", "name val val_fraction train_limit shapes_train", COURSE),
         ("recipe", "epochs batch_size", {"length", "schedule"}),
@@ -55,6 +64,9 @@ EXPECTED = {
     for name in names.split()
 }
 """Dotted key -> effects that it may have; what follows from them (see FOLLOWS) is left out."""
+KINDS: dict[str, type] = {"model": ModelConfig, "data": DataConfig, "recipe": RecipeConfig}
+SPELLINGS = {"model.patchify_method": {"conv", "linear"}}
+"""Dotted key -> values that mean one function with other first values."""
 FOLLOWS = {"evaluation": {"training"}, "training": {"step"}, "images": {"step"}, "weights": {"step"}}
 NEVER_ALONE = ("fraction", "path")  # designs in which a factor may occur only beside others, so it is refused there
 
@@ -71,6 +83,9 @@ class Finding:
     unused: list[str] = field(default_factory=list)
     """Changed keys without an effect, beside others that have one."""
 
+    spellings: set[str] = field(default_factory=set)
+    """Changed keys of SPELLINGS whose two values mean one function."""
+
     @property
     def is_noop(self) -> bool:
         """True if settings differ, but nothing in training."""
@@ -79,7 +94,8 @@ class Finding:
     @property
     def unexpected(self) -> dict[str, str]:
         """Effects that none of the changed keys may have."""
-        expected = set().union(*(EXPECTED.get(key, set(EFFECTS)) for key in self.changes))
+        acting = [EXPECTED.get(key, set(EFFECTS)) for key in self.changes if key not in self.spellings]
+        expected = set().union(*acting, {"weights", "initialization"} if self.spellings else set())
         for cause, consequences in FOLLOWS.items():
             expected |= consequences if cause in expected else set()
         return {name: how for name, how in self.effects.items() if name not in expected}
@@ -127,6 +143,7 @@ def inspect_arms(baseline: Config, arms: dict[str, Config]) -> list[Finding]:
         for name, config in arms.items():
             try:
                 found = Finding(arm=name, changes=changes_of(baseline, config), effects=base.effects_of(config))
+                found.spellings = spellings_of(baseline, found.changes)
                 if len(found.changes) > 1 and not found.is_noop:
                     found.unused = unused_keys(base, config, list(found.changes))
                 findings.append(found)
@@ -139,11 +156,24 @@ def inspect_arms(baseline: Config, arms: dict[str, Config]) -> list[Finding]:
 
 def changes_of(baseline: Config, config: Config) -> dict[str, Any]:
     """Return dotted key -> value of the differences in model, data and recipe, dropout rates filled in."""
-    before, after = flatten(hashed_settings(baseline)), flatten(hashed_settings(config))
+    before, after = flatten(filled_settings(baseline)), flatten(filled_settings(config))
     changes = {key: value for key, (_, value) in differences(before, after).items() if key in after}
     if IMAGE_FORM.intersection(changes) and baseline.data.root == config.data.root:
         changes.pop(FINGERPRINT, None)
     return changes
+
+
+def spellings_of(baseline: Config, changes: dict[str, Any]) -> set[str]:
+    """Return the changed keys of SPELLINGS whose old and new values mean one function."""
+    before = flatten(filled_settings(baseline))
+    return {key for key, same in SPELLINGS.items() if {before.get(key), changes.get(key)} <= same}
+
+
+def filled_settings(config: Config) -> dict[str, Any]:
+    """Return config.hashed_settings with the neutral values, which a change back to one needs; none for a resnet."""
+    settings = hashed_settings(config)
+    groups = ("data", "recipe") if config.model.name == "resnet" else tuple(settings)
+    return settings | {g: {**neutral_values(KINDS[g]), **settings[g]} for g in groups}
 
 
 def unused_keys(base: Baseline, config: Config, keys: list[str]) -> list[str]:
