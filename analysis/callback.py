@@ -11,6 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from vitsweep.study.plan import TUNED_NAME
 from vitsweep.study.record import PLAN_NAME
 
 from .records.report_files import PAGE_NAME, REPORT_NAME, is_current
@@ -24,8 +25,12 @@ class ReportAtTheEnd(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report unless it is current or, after a dry run, there is no plan."""
         directory = Path(str(config.hydra.sweep.dir))
-        if not (directory / PLAN_NAME).exists():
-            return
+        for place in (directory / TUNED_NAME, directory):
+            if (place / PLAN_NAME).exists():
+                self.write(place)
+
+    def write(self, directory: Path) -> None:
+        """Write the report of a directory with a plan, unless it is current."""
         if is_current(directory / REPORT_NAME, directory):
             log.info("Report: %s (nothing new)", directory / REPORT_NAME / PAGE_NAME)
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 from vitsweep.added_fields import to_values
 from vitsweep.errors import RecordError
 from vitsweep.files import write_atomically, write_json
+from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, read_plan_values
 from vitsweep.study.record import METRICS_NAME, PLAN_NAME, RECORD_NAME, read_record
 from vitsweep.tracking.privacy import without_paths
 
@@ -39,6 +40,7 @@ def publish(directory: str | Path, destination: str | Path) -> Path:
         raise RecordError(f"{destination}  is not empty; give a new folder, or remove it first")
     for cell in cells:
         _publish_cell(cell, destination / cell.relative_to(directory))
+    _publish_search(directory, destination)
     plan, gallery = read_plan(directory, []), without_paths(read_gallery(report))  # its notes may name a file
     if plan:
         write_json(destination / PLAN_NAME, without_paths(plan))
@@ -46,6 +48,20 @@ def publish(directory: str | Path, destination: str | Path) -> Path:
         (destination / REPORT_NAME / "figures").mkdir(parents=True)
         write_gallery(gallery, destination / REPORT_NAME)
     return make_report(destination, gallery="keep", **report_options(report))
+
+
+def _publish_search(directory: Path, destination: Path) -> None:
+    """Write the published form of a sweep's search and of the study at the settings found, if there are any.
+
+    Optuna's journal is left out: plan and records of the trials have what the report reads.
+    """
+    search, tuned = directory / TUNING_NAME, directory / TUNED_NAME
+    if (plan := read_plan_values(search)) is not None:
+        for cell in cell_directories(search):
+            _publish_cell(cell, destination / cell.relative_to(directory))
+        write_json(destination / TUNING_NAME / PLAN_NAME, without_paths(plan))
+    if (tuned / PLAN_NAME).exists():
+        publish(tuned, destination / TUNED_NAME)
 
 
 def _publish_cell(cell: Path, destination: Path) -> None:

@@ -20,6 +20,7 @@ from vitsweep.study.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, 
 
 from .consistency import cell_contradictions, plan_contradictions
 from .report_files import own_folders
+from .tuning import TuningRecords, read_tuning
 from .wandb_runs import WandbCells, fetch_cells, is_wandb_source, read_run_files
 
 HISTORY_NAMES = (
@@ -56,6 +57,8 @@ class StudyRecords:
     """The plan.json of each directory that has one; ids of its cells as in `cells`."""
     is_copy: bool = False
     """True if some of it comes from W&B, which has no predictions and no checkpoints."""
+    tuning: TuningRecords | None = None
+    """Search of the arms' own settings; None without one, and where several directories are read."""
     prefixes: list[str] = field(default_factory=lambda: [""])
     """Beginning of the cells' ids of each directory; empty if there is one directory."""
 
@@ -91,7 +94,16 @@ def load(*directories: str | Path) -> StudyRecords:
         plans += [plan | {"cells": [c | {"id": prefix + c["id"]} for c in plan["cells"]]}] if plan else []
     cells, epochs = cell_frame(rows), _history_frame(history)
     problems += cell_contradictions(cells, epochs)
-    return StudyRecords(cells=cells, history=epochs, problems=problems, plans=plans, is_copy=is_copy, prefixes=prefixes)
+    tuning = read_tuning(Path(sources[0])) if len(sources) == 1 and plans and not is_copy else None
+    return StudyRecords(
+        cells=cells,
+        history=epochs,
+        problems=problems,
+        plans=plans,
+        is_copy=is_copy,
+        tuning=tuning,
+        prefixes=prefixes,
+    )
 
 
 def source_prefixes(sources: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from ..statistics.validity.changed_later import RESTATED, earlier_hashes, extens
 from ..statistics.validity.plausibility import implausible
 from ..text import decimals, integer, p_value
 from .factors.sentences import DECIDED_EFFECTS, named_effects, secondary_arms
+from .tuning.section import tuning_findings
 
 MAX_NAMED = 4
 MAX_SENTENCES = 10
@@ -287,6 +288,7 @@ FINDING_RULES = (
     (1, _missing_arms),
     (1, _implausible),
     (3, secondary_arms),
+    (1, tuning_findings),
     (2, _new_images),
     (2, _power),
     (3, _finished),

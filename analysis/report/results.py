@@ -13,6 +13,7 @@ from vitsweep.study.record import RECORD_NAME
 from ..records.report_files import RESULTS_NAME
 from ..records.selection import Selection
 from ..statistics.judgement import Judgement, Power
+from ..statistics.tuning.own_settings import Tuning
 
 RESULTS_SCHEMA = 1
 
@@ -43,6 +44,8 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
         "measures": _rows(judgement.measures, cells, selection.baseline),
         "power": _power_values(power) if power else None,
     }
+    if judgement.tuning:
+        values["tuning"] = _tuning(judgement.tuning)
     if len(selection.prefixes) > 1:
         values["directories"] = [prefix.rstrip("/") for prefix in selection.prefixes]
     return json.dumps(finite(values), indent=1) + "\n"
@@ -71,6 +74,20 @@ def input_hashes(judgement: Judgement) -> dict[str, str]:
         if path.exists():
             hashes[cell] = hashlib.sha256(path.read_bytes()).hexdigest()
     return hashes
+
+
+def _tuning(tuning: Tuning) -> dict[str, Any]:
+    """Return the search and the arms at both settings."""
+    return {
+        "search": tuning.search.to_values(),
+        "baseline": tuning.baseline,
+        "arms": _rows(tuning.arms),
+        "claims": _rows(tuning.claims),
+        "trials": _rows(tuning.trials),
+        "runs": tuning.num_runs,
+        "core_hours": tuning.hours,
+        "study_core_hours": tuning.study_hours,
+    }
 
 
 def _run_numbers(selection: Selection, arm: str) -> list[int]:

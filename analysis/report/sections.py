@@ -20,6 +20,7 @@ from .findings import findings, placebo_sentences
 from .health import health_items, methods_items
 from .page import Bullets, FigureItem, Section, TableItem, Text
 from .tables import Column, Table
+from .tuning.section import tuning_items
 
 EXPLORATORY = (
     "Everything else is exploratory. So is the verdict on an arm, unless a claim compares just that arm with the "
@@ -56,6 +57,7 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
         Section(id="findings", title="Findings", items=[Bullets(lines=findings(judgement))]),
         Section(id="claims", title="Claims", items=_claims(judgement, runs)),
         *(compared[::-1] if is_main_first(judgement) else compared),
+        Section(id="tuning", title="Tuning", items=tuning_items(judgement)),
         Section(id="training", title="Training", items=_training(judgement, runs)),
         Section(id="images", title="Test images and classes", items=_images(judgement, runs)),
         Section(id="gallery", title="Where the models look", items=[*gallery, *_measures(judgement, runs)]),

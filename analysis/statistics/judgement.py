@@ -8,7 +8,7 @@ import pandas as pd
 
 from vitsweep.significance.power import detectable_effect
 
-from ..records.load import StudyRecords
+from ..records.load import StudyRecords, load
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from . import paired as stats
 from .claims import family_size, has_claims, judge_claims
@@ -17,6 +17,7 @@ from .effects import arm_effects, display_scale
 from .examples import Examples, class_effects, image_effects, read_examples
 from .factorial import Factorial, analyze_factors, is_factorial
 from .measure_effects import add_measures, measure_effects
+from .tuning.own_settings import Tuning, judge_tuning
 
 
 @dataclass(kw_only=True)
@@ -61,6 +62,8 @@ class Judgement:
     classes: pd.DataFrame
     measures: pd.DataFrame
     """The rollout measures' differences; empty if nothing was measured."""
+    tuning: Tuning | None = None
+    """The arms at their own settings, and the search for them; None for a study without one."""
 
 
 def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataFrame | None = None) -> Judgement:
@@ -77,7 +80,7 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
     factorial = analyze_factors(selection, metric, claimed) if selection.arms else None
     examples = read_examples(selection)
     empty = pd.DataFrame()
-    return Judgement(
+    judgement = Judgement(
         metric=metric,
         selection=selection,
         problems=loaded.problems + (examples.problems if examples else []),
@@ -92,6 +95,11 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
         classes=class_effects(examples, selection) if examples else empty,
         measures=measure_effects(selection),
     )
+    if loaded.tuning is not None:
+        own = loaded.tuning.directory
+        judgement.tuning = judge_tuning(loaded.tuning, judgement, judge(load(own), metric) if own.exists() else None)
+        judgement.problems += judgement.tuning.problems
+    return judgement
 
 
 def study_power(

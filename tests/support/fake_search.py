@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.made_plans import made_plan
 from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import Cell, Plan, new_record, plan_hash, write_plan
-from vitsweep.study.record import METRIC_NAMES, TRIAL, write_record
+from vitsweep.study.record import METRIC_NAMES, TRIAL, append_row, write_record
 from vitsweep.study.status import CellStatus, cell_statuses
 from vitsweep.study.tuning.space import parse_search
 from vitsweep.train.stop import Interrupted
@@ -14,6 +14,8 @@ from vitsweep.train.stop import Interrupted
 TUNE = {"parameters": {"recipe.lr": [1e-4, 1e-2]}, "trials": 6}
 PEAKS = {"baseline": 1e-3, "small": 3e-4, "large": 3e-3}
 """Arm -> the learning rate at which it does best."""
+GAINS = {"baseline": 0.0, "small": 0.0, "large": 0.03}
+"""Arm -> its gain there, a fraction of 1."""
 
 
 def search_plan(directory: Path, tune: dict = TUNE, seeds: int = 2) -> Plan:
@@ -51,14 +53,19 @@ class FakeTraining:
             self.ran.append(cell.id)
             record = new_record(plan, cell, None)
             lr = cell.config["recipe"]["lr"]
-            accuracy = 0.5 - abs(math.log10(lr / PEAKS[cell.arm])) / 10
+            noise = (7 * cell.seed + 3 * len(cell.arm)) % 5 / 1000
+            accuracy = 0.5 + GAINS[cell.arm] - abs(math.log10(lr / PEAKS[cell.arm])) / 10 + noise
             names = METRIC_NAMES if cell.role != TRIAL else ("val/accuracy", "val/loss")
             record.metrics = {"final": dict.fromkeys(METRIC_NAMES) | {n: _value(n, accuracy) for n in names}}
             record.metrics["best"] = record.metrics["final"] | {"epoch": 1}
-            record.status, record.time_seconds, record.threads = self.ends.get((cell.arm, lr), "done"), 2.0, 1
+            record.status, record.time_seconds, record.threads = self.ends.get((cell.arm, lr), "done"), 36.0, 2
             if record.status == "failed":
                 record.error = {"type": "ValueError", "message": "broken", "traceback": ""}
             (directory / cell.id).mkdir(parents=True, exist_ok=True)
+            record.epoch = cell.config["recipe"]["epochs"]
+            row = {"val/loss": 3 - accuracy, "val/accuracy": accuracy}
+            for epoch in range(record.epoch):
+                append_row(directory / cell.id, {"epoch": epoch + 1} | row)
             write_record(directory / cell.id, record)
         return self.statuses(directory, [status.cell for status in before])
 
