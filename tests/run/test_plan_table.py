@@ -27,6 +27,8 @@ from vitsweep.errors import ConfigError, RecordError
 from vitsweep.model.cost import activation_bytes, checkpoint_bytes, training_bytes
 from vitsweep.model.vit import ViT
 from vitsweep.run.plan_table import describe_power
+from vitsweep.significance.equivalence import rope_to_show
+from vitsweep.significance.power import detectable_effect, equivalence_power, seeds_for_equivalence
 from vitsweep.study.estimate import (
     PUBLISHED_RUNS,
     PUBLISHED_SPREAD,
@@ -358,3 +360,40 @@ def test_plan_reads_overrides_with_hyphens_as_those_without(capsys):
 def test_plan_refuses_an_unknown_option_in_one_sentence():
     with pytest.raises(ConfigError, match=r"^--dry-run  is no option.*; a setting is written key=value"):
         price.main(["study=parts", "--dry-run"])
+
+
+FACTORS = {"bias": ["model.bias=false"], "depth": ["model.num_hidden_layers=4"], "patch": ["model.patch_size=8"]}
+
+
+def write_study(folder, **entries) -> list[str]:
+    """Write a study file; return the words that name it."""
+    (folder / "study").mkdir()
+    content = {"name": "mine", "design": "grid", "factors": FACTORS, "seeds": 5} | entries
+    (folder / "study" / "mine.yaml").write_text(json.dumps(content))
+    return ["--config-dir", str(folder), "study=mine"]
+
+
+def test_plan_of_a_grid_prints_the_power_of_its_main_effects(capsys, tmp_path):
+    text = printed(capsys, *write_study(tmp_path, interactions=[["bias", "depth"]]))
+    effect = detectable_effect(5, PUBLISHED_SPREAD / 2, 4)
+    assert "questions: 3 main effects and 1 interaction, each of which uses many arms: the smallest main" in text
+    assert f"found with 80 % probability is {effect:.2f} points after Holm over 4 effects" in text
+
+
+def test_plan_prints_the_chance_of_each_claim_of_equality_and_what_would_do(capsys, tmp_path):
+    claim = {"claim": "no bias is as good", "kind": "equivalent", "arm": "bias=false"}
+    text = printed(capsys, *write_study(tmp_path, design="ofat", claims=[claim, claim | {"claim": "restated"}]))
+    seeds, chance = seeds_for_equivalence(0.0, PUBLISHED_SPREAD, 0.5), equivalence_power(0.0, PUBLISHED_SPREAD, 5, 0.5)
+    rope = rope_to_show("equivalent", PUBLISHED_SPREAD / math.sqrt(5), 4)
+    for words in (
+        f"warning: study.claims[0] (no bias is as good): {100 * chance:.0f} % chance to be shown equivalent within 0.5",
+        f"if there is no difference at all; 80 % needs {seeds} seeds, or a ROPE of {rope:.2f} points with these",
+        "points for one claim",
+    ):
+        assert words in text
+
+
+def test_power_of_a_claim_about_a_main_effect_is_that_of_its_contrast(tmp_path):
+    write_study(tmp_path, claims=[{"claim": "x", "main_effect": "depth"}])
+    found = study_power(build_plan(["study=mine"], Composer(price.make_loader(str(tmp_path)), "config")), None)
+    assert found.effect_of_claims == pytest.approx(detectable_effect(5, found.spread / 2, 1))

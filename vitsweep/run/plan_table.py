@@ -18,12 +18,14 @@ from vitsweep.run.progress_table import table_console
 from vitsweep.run.tuning.price import describe_search
 from vitsweep.study.estimate import ArmCost, Power, arm_costs, power_warnings, study_power
 from vitsweep.study.plan import Plan, extend_plan, read_plan
+from vitsweep.study.questions.power import EqualityChance, QuestionPower, equality_chances, question_power
 
 if TYPE_CHECKING:
     from vitsweep.train.trial.probe import ProbeResult
 
 MAX_CHANGES = 3  # changes that are shown for an arm
 MIB, GIB = 2**20, 2**30
+LOW_CHANCE = 0.5  # below it a claim of equality is more likely undecided
 ERROR_TEXT = {
     "paired": "each arm's own differences by seed",
     "pooled": "one variance of all arms, seeds as blocks",
@@ -56,6 +58,9 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
         if cost.arm in probed and probed[cost.arm].error
     ]
     lines = [Text(line) for line in [*describe_totals(costs, probed), describe_error(plan), describe_power(power)]]
+    questions, chances = question_power(plan, power.spread), equality_chances(plan, power.spread)
+    lines += [Text(describe_questions(questions, power))] if questions else []
+    lines += [Text(printable(describe_chance(chance, power)), style=chance_style(chance)) for chance in chances]
     lines += [Text(line) for line in describe_search(plan, costs)]
     packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
@@ -161,6 +166,38 @@ def describe_power(power: Power) -> str:
         f"found to be within {power.rope:g} points with {100 * power.chance_of_equivalence:.0f} % probability; for "
         f"{power.num_seeds} seeds and a spread of {power.spread:.2f} points ({power.source})"
     )
+
+
+def describe_questions(questions: QuestionPower, power: Power) -> str:
+    """Return a sentence on the main effects of a factorial design, which are its questions."""
+    number = questions.num_named
+    named = f" and {number} interaction{'s' * (number > 1)}" if number else ""
+    effect = describe_effect(questions.effect, questions.num_main + number, "effect")
+    return (
+        f"questions: {questions.num_main} main effects{named}, each of which uses many arms: the smallest main effect "
+        f"found with 80 % probability is {effect} ({describe_effect(power.effect, power.num_compared, 'arm')}: the "
+        "verdicts on single arms are secondary)"
+    )
+
+
+def describe_chance(chance: EqualityChance, power: Power) -> str:
+    """Return a sentence on the chance of showing a claim of equality, with the ROPE or the seeds that would do."""
+    shown = "equivalent within" if chance.kind == "equivalent" else "not worse by"
+    each = f" (each of its {chance.comparisons} comparisons)" if chance.comparisons > 1 else ""
+    seeds = "more than 100,000" if math.isinf(chance.seeds_needed) else f"{chance.seeds_needed:,}"
+    remedy = "no ROPE" if math.isinf(chance.rope_needed) else f"a ROPE of {chance.rope_needed:.2f} points"
+    holm = f", after Holm over {chance.num_claims} claims" if chance.num_claims > 1 else ""
+    begin = "warning: " if chance.chance < LOW_CHANCE else ""
+    return (
+        f"{begin}study.claims[{chance.number}] ({chance.claim}): {100 * chance.chance:.0f} % chance to be shown "
+        f"{shown} {chance.rope:g} points with {power.num_seeds} seeds if there is no difference at all{each}{holm}; "
+        f"80 % needs {seeds} seeds, or {remedy} with these"
+    )
+
+
+def chance_style(chance: EqualityChance) -> str:
+    """Return the style of a line about a claim of equality: that of a warning where it can hardly be shown."""
+    return "yellow" if chance.chance < LOW_CHANCE else ""
 
 
 def describe_effect(effect: float, number: int, kind: str) -> str:

@@ -16,6 +16,7 @@ from vitsweep.errors import RecordError
 from vitsweep.model.cost import checkpoint_bytes, count_parameters, flops_per_image, num_tokens, training_bytes
 from vitsweep.significance.power import detectable_effect, equivalence_power, spread_interval
 from vitsweep.study.plan import CELLS_PATTERN, Plan
+from vitsweep.study.questions.power import planned_claims
 from vitsweep.study.record import RECORD_NAME, Record, read_record
 
 ALPHA, TARGET_POWER = 0.05, 0.8
@@ -72,6 +73,8 @@ class Power:
     """Source of the spread."""
     num_claims: int = 0
     """Number of testable claims: a family of their own beside the arms."""
+    claims_ratio: float = 1.0
+    """Variance of the claims' comparisons over that of a paired difference of two arms; the largest of them."""
     rope: float = DEFAULT_ROPE
     """Differences within +- this many percent points count as equivalent."""
 
@@ -83,7 +86,7 @@ class Power:
     @property
     def effect_of_claims(self) -> float:
         """The same over the claims in place of the arms."""
-        return self._effect_among(self.num_claims)
+        return self._effect_among(self.num_claims) * math.sqrt(self.claims_ratio)
 
     @property
     def chance_of_equivalence(self) -> float:
@@ -151,17 +154,17 @@ def study_power(plan: Plan, directory: Path | None) -> Power:
     Args:
         directory: the sweep's, whose earlier records give the spread; None: there are none.
     """
-    compared = [row for row in plan.arms if row["role"] == "arm"]
+    compared, claims = [row for row in plan.arms if row["role"] == "arm"], planned_claims(plan)
     spread, source = PUBLISHED_SPREAD, published_source()
     if directory is not None and (measured := measured_spread(done_records(directory))) is not None:
         spread, source = measured
-    claims = [c for c in plan.claims if not isinstance(c, dict) or c.get("testable", True) is not False]
     return Power(
         num_seeds=len(plan.seeds),
         num_compared=len(compared),
         spread=spread,
         source=source,
-        num_claims=len(claims),
+        num_claims=claims.family,
+        claims_ratio=claims.variance_ratio,
         rope=plan.rope,
     )
 
