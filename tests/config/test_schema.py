@@ -58,6 +58,83 @@ RULES = {
     "model.patchify_method='cnn'": [
         "model.patchify_method=cnn  is unknown; allowed: cct, conv, conv_stem, linear, linear_norm, overlap, spt"
     ],
+    "model.norm_layer='batchnorm'": ["model.norm_layer=batchnorm  is unknown; allowed: layernorm, rmsnorm"],
+    "model.pos_embed='sincos'": [
+        "model.pos_embed=sincos  is unknown; allowed: learned, learned_rope2d, none, relative, rope2d, sincos1d, "
+        "sincos2d; did you mean sincos2d?"
+    ],
+    "model.drop_path_rate=1.0": ["model.drop_path_rate=1.0  must lie in [0, 1)"],
+    "model.num_register_tokens=-1": ["model.num_register_tokens=-1  must be at least 0"],
+    "model.layerscale_value=0.0": ["model.layerscale_value=0.0  must be positive and finite, or null"],
+    "model.pos_embed_std=0.0": ["model.pos_embed_std=0.0  must be positive and finite"],
+    "model.patchify_method='cct'; model.patch_size=1": [
+        "model.patch_size=1  must be a power of 2 from 2 on for model.patchify_method=cct, which halves the image"
+    ],
+    "model.patchify_method='spt'; model.patch_size=1": [
+        "model.patch_size=1  must be even for model.patchify_method=spt, which shifts by half a patch"
+    ],
+    "model.patchify_method='overlap'; model.patch_kernel_size=4": [
+        "model.patch_kernel_size=4  must be odd, above model.patch_size=4 and at most model.image_size=32 for "
+        "model.patchify_method=overlap"
+    ],
+    "model.patchify_method='cct'; model.patch_kernel_size=4": [
+        "model.patch_kernel_size=4  must be odd and at most model.image_size=32 for model.patchify_method=cct"
+    ],
+    "model.patch_kernel_size=5": [
+        "model.patch_kernel_size=5  is not read with model.patchify_method=conv; set it back to null, or use "
+        "model.patchify_method=overlap or cct"
+    ],
+    "model.pos_embed='rope2d'; model.patch_size=32": [
+        "model.pos_embed=rope2d  needs a grid of patches, not one patch; use a smaller model.patch_size"
+    ],
+    "model.pos_embed='rope2d'; model.head_dim=18": [
+        "model.pos_embed=rope2d  needs heads whose width is divisible by 4 (rows and columns, sine and cosine); here "
+        "it is 18, see model.num_attention_heads, model.head_dim"
+    ],
+    "model.pos_embed='sincos2d'; model.hidden_size=90; model.num_attention_heads=9": [
+        "model.hidden_size=90  must be divisible by 4, and at least 8, for model.pos_embed=sincos2d"
+    ],
+    "model.pos_embed='none'; model.rope_theta=10.0": [
+        "model.rope_theta=10.0  is not read with model.pos_embed=none; set it back to 100.0, or use "
+        "model.pos_embed=rope2d or learned_rope2d"
+    ],
+    "model.pos_embed='rope2d'; model.register_rope_theta=100.0; model.num_register_tokens=3": [
+        "model.register_rope_theta=100.0  needs a square number of registers, here model.num_register_tokens=3; use 1, "
+        "4 or 9, or null"
+    ],
+    "model.patch_drop_rate=0.5; model.global_pool='seqpool'": [
+        "model.patch_drop_rate=0.5  leaves out tokens that model.global_pool=seqpool weighs; use another pooling, or "
+        "set it to 0"
+    ],
+    "model.patch_drop_rate=0.5; model.patch_size=32": [
+        "model.patch_drop_rate=0.5  needs several patches; use a smaller patch_size"
+    ],
+    "model.use_swiglu_ffn=True; model.hidden_act='relu'": [
+        "model.hidden_act=relu  is not read with model.use_swiglu_ffn=true, which has SiLU; set it back to gelu, or "
+        "use model.use_swiglu_ffn=false"
+    ],
+    "model.drop_path_schedule='constant'": [
+        "model.drop_path_schedule=constant  is not read with model.drop_path_rate=0; set it back to linear, or use a "
+        "rate above 0"
+    ],
+    "model.fc_norm=True": [
+        "model.fc_norm=true  would norm the class token a second time; use model.global_pool=avg, map or seqpool, or "
+        "false"
+    ],
+    "model.lsa=True; model.global_pool='avg'; model.patch_size=32": [
+        "model.lsa=true  leaves a lone token nothing to attend to; use a smaller model.patch_size"
+    ],
+    "model.weight_init='mimetic'; model.head_dim=16": [
+        "model.weight_init=mimetic  needs heads that together have model.hidden_size=256, here 128; set "
+        "model.head_dim=null"
+    ],
+    "model.global_pool='map'; model.hidden_size=90; model.head_dim=16": [
+        "model.global_pool=map  needs model.hidden_size=90 divisible by model.num_attention_heads; allowed heads: 1, "
+        "2, 3, 5, 6, 9, 10, 15, 18, 30, 45, 90"
+    ],
+    "model.name='resnet'; model.num_hidden_layers=12; model.qk_norm=True": [
+        "model.qk_norm=True  is not read by model=resnet; leave it out, or set it back to False beside model=resnet"
+    ],
     "model.hidden_dropout_prob=1.0": ["model.hidden_dropout_prob=1.0  must lie in [0, 1)"],
     "model.head_dropout_prob=float('nan')": ["model.head_dropout_prob=nan  must lie in [0, 1)"],
     "data.name='mnist'": ["data.name=mnist  is unknown; allowed: cifar10, image_folder, shapes"],
