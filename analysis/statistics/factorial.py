@@ -27,6 +27,8 @@ from vitsweep.significance.contrasts import (
     removal_contrast,
     step_contrasts,
 )
+from vitsweep.significance.declared import Comparison
+from vitsweep.significance.pooling import FEW_SEEDS, spread_ratios
 from vitsweep.study import claims as rules
 
 from ..records.selection import Selection
@@ -35,6 +37,8 @@ from . import paired as stats
 from .effects import (
     DEFAULT_METRIC,
     LOST_COLUMNS,
+    POOLED,
+    compare,
     decimal_places,
     direction,
     display_scale,
@@ -48,10 +52,10 @@ from .effects import (
 )
 
 QUESTION_COLUMNS = (
-    "arm uses factors delta ci_low ci_high pairs sd_delta p p_holm p_equivalent p_equivalent_holm verdict seeds_needed "
-    "family"
+    "arm uses factors delta ci_low ci_high pairs sd_delta p p_holm p_equivalent p_equivalent_holm verdict "
+    "seeds_needed seeds_low seeds_high family"
 ).split()
-VERDICT_COLUMNS = ["p_holm", "p_equivalent", "p_equivalent_holm", "verdict", "seeds_needed", "family"]
+VERDICT_COLUMNS = "p_holm p_equivalent p_equivalent_holm verdict seeds_needed seeds_low seeds_high family".split()
 """Columns of `questions` that the main effects of a factorial design have too."""
 NUMBERS = "n effect ci_low ci_high p".split()
 MAIN_COLUMNS = ["factor", "level", *NUMBERS, "mean", "aliases"]
@@ -147,17 +151,42 @@ def _ask(
 ) -> None:
     """Judge the family of a factorial design: fill in its questions, main effects and interactions."""
     main, named = list(effects.main.values()), named_interactions(selection, effects)
-    found.questions = question_frame([*main, *named], values, selection, metric, claimed)
+    every = seed_values(selection, metric)
+    found.questions = question_frame([*main, *named], every, selection, metric, claimed)
     added = [name for name in [*VERDICT_COLUMNS, *LOST_COLUMNS] if name in found.questions]
     found.main = main_frame(main, effects.design, values, all_rows=True)
+    for name, own in {"n": "pairs", "effect": "delta", "ci_low": "ci_low", "ci_high": "ci_high", "p": "p"}.items():
+        found.main[name] = found.questions.loc[: len(main) - 1, own]  # under the study's error
     found.main = pd.concat([found.main, found.questions.loc[: len(main) - 1, added]], axis=1)
-    found.interactions, found.notes = _interactions(effects.design, values, found.questions)
+    contrasts, found.notes = interaction_contrasts(effects.design)
+    found.notes += _pooling_notes(every.reindex(columns=effects.design.arms)) if selection.error == POOLED else []
+    results = compare(contrasts, every, selection, math.nan, 0)
+    numbers = [(r.n, r.delta, r.ci_low, r.ci_high, r.p) for r in results]
+    found.interactions = interaction_frame(contrasts, numbers, found.questions)
+    found.notes += [TOO_FEW] if contrasts and found.interactions.empty else []
     levels = [level for factor in effects.design.factors for level in effects.levels(factor)]
     if hidden := [level for level in levels if level not in effects.main]:
         found.notes.append(
             f"No two arms differ in {', '.join(format_levels([level]) for level in hidden)} alone, so that main effect "
             "is not in this design."
         )
+
+
+def _pooling_notes(values: pd.DataFrame) -> list[str]:
+    """Return a sentence if a pooled error is doubtful for main effects, which use all arms.
+
+    Args:
+        values: (seeds, arms), the baseline first.
+    """
+    if values.notna().sum().min() < FEW_SEEDS:
+        return [f"Fewer than {FEW_SEEDS} seeds cannot show how arms spread, which the pooled error takes to be alike."]
+    doubtful = values.columns[spread_ratios(values.to_numpy(float)).is_doubtful()]
+    if not len(doubtful):
+        return []
+    return [
+        "The pooled error is doubtful for main effects, which use all arms: one of them spreads more than the others "
+        f"({', '.join(doubtful)})."
+    ]
 
 
 def named_interactions(selection: Selection, effects: Effects) -> list[Contrast]:
@@ -173,13 +202,17 @@ def question_frame(
     metric: str,
     claimed: Mapping[Any, stats.AdjustedP] | None,
 ) -> pd.DataFrame:
-    """Tabulate QUESTION_COLUMNS: these contrasts judged as one family, unless claims are the family."""
+    """Tabulate QUESTION_COLUMNS: these contrasts judged as one family, unless claims are the family.
+
+    Args:
+        contrasts: main effects first.
+        values: seed_values.
+    """
     rope = selection.rope if display_scale(metric) == 100.0 else math.nan
-    signs = [direction(metric) if len(contrast.levels) == 1 else 0 for contrast in contrasts]
-    results = [
-        stats.compare_paired(on_seeds(contrast, values), rope, sign)
-        for contrast, sign in zip(contrasts, signs, strict=True)
-    ]
+    main = [contrast for contrast in contrasts if len(contrast.levels) == 1]
+    signs = [direction(metric)] * len(main) + [0] * (len(contrasts) - len(main))  # an interaction is not better
+    results = compare(main, values, selection, rope, direction(metric))
+    results += compare(contrasts[len(main) :], values, selection, rope, 0)
     lost = find_lost_runs(selection, metric, values)
     guarded = [lost.guarded(*pair, rope) if lost else pair[1] for pair in zip(contrasts, results, strict=True)]
     first, adjusted = (
@@ -196,7 +229,9 @@ def question_frame(
         row: dict[str, Any] = {"arm": format_levels(contrast.levels), "uses": " ".join(contrast.weights)}
         row["factors"] = len(contrast.levels)
         row |= effect_columns(result, own, sign) | {"family": family}
-        row["seeds_needed"] = stats.seeds_to_decide(result, own.size, rope)
+        asked = Comparison(error=selection.error, arms=max(len(selection.family()), 1), family=own.size)
+        needed = stats.decision_seeds(result, asked, rope)
+        row |= dict(zip(("seeds_needed", "seeds_low", "seeds_high"), needed, strict=True))
         rows.append(row | (with_lost(row, result, first[number], guarded[number].p, sign) if lost else {}))
     return pd.DataFrame(rows, columns=QUESTION_COLUMNS + (LOST_COLUMNS if lost else []))
 
@@ -220,12 +255,10 @@ def _effects_of_crossed(found: Factorial, design: Design, values: pd.DataFrame) 
     found.notes += notes
 
 
-def _interactions(
-    design: Design, values: pd.DataFrame, questions: pd.DataFrame | None = None
-) -> tuple[pd.DataFrame, list[str]]:
+def _interactions(design: Design, values: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Return the table of interactions, and notes on those that cannot be estimated."""
     contrasts, notes = interaction_contrasts(design)
-    frame = interaction_frame(contrasts, values, questions)
+    frame = interaction_frame(contrasts, [_numbers(contrast, values) for contrast in contrasts])
     return frame, notes + ([TOO_FEW] if contrasts and frame.empty else [])
 
 
@@ -246,20 +279,20 @@ def main_frame(contrasts: list[Contrast], design: Design, values: pd.DataFrame, 
 
 
 def interaction_frame(
-    contrasts: list[Contrast], values: pd.DataFrame, questions: pd.DataFrame | None = None
+    contrasts: list[Contrast], numbers: list[tuple], questions: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """Tabulate INTERACTION_COLUMNS; those without two complete seeds count in the family but have no row.
 
     Args:
+        numbers: NUMBERS of each contrast.
         questions: as in Factorial; those among them have its p and family, all others are another family. None: all
             are one family, and there is no column of it.
     """
     rows = []
-    for contrast in contrasts:
+    for contrast, own_numbers in zip(contrasts, numbers, strict=True):
         (one, level), (other, another) = contrast.levels
-        numbers = _numbers(contrast, values)
         aliases = ", ".join(map(format_levels, contrast.aliases))
-        rows.append((f"{one} x {other}", f"{level} x {another}", *numbers, math.nan, aliases))
+        rows.append((f"{one} x {other}", f"{level} x {another}", *own_numbers, math.nan, aliases))
     frame = pd.DataFrame(rows, columns=INTERACTION_COLUMNS)
     if questions is None:
         frame["p_holm"] = stats.holm(frame["p"].to_numpy(float))

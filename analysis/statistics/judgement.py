@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from vitsweep.significance.declared import Comparison
 from vitsweep.significance.power import detectable_effect
 
 from ..records.load import StudyRecords, load
@@ -123,7 +124,8 @@ def study_power(
     known = known[known["factors"] == 1] if len(known) else known
     if len(known):
         power.questions = len(questions)
-        power.question_effect = detectable_effect(int(known["pairs"].min()), _pooled_sd(known), len(questions))
+        asked = Comparison(error=selection.error, arms=arms, family=len(questions))
+        power.question_effect = asked.detectable_effect(int(known["pairs"].min()), _pooled_sd(known))
     return power
 
 
