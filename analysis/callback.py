@@ -1,4 +1,4 @@
-"""Hydra callback that writes the report at the end of a sweep.
+"""Hydra callback that writes the report at the end of a sweep, and judges a study at its looks.
 
 Hydra skips on_multirun_end if a job raised, so cells catch their own exceptions. An error of the report must not turn a
 finished sweep into a failed one: it is logged with the command that makes the report.
@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from vitsweep.study.plan import TUNED_NAME
 from vitsweep.study.record import PLAN_NAME
+from vitsweep.study.status import LooksVerdict
 
 from .records.report_files import PAGE_NAME, REPORT_NAME, is_current
 
@@ -20,7 +21,16 @@ log = logging.getLogger(__name__)
 
 
 class ReportAtTheEnd(Callback):
-    """Callback that writes `<sweep dir>/report` when a multirun has ended."""
+    """Callback that writes `<sweep dir>/report` when a multirun has ended; the judge of sweep.until=decided."""
+
+    def judge_looks(self, directory: Path) -> LooksVerdict:
+        """Judge the study of a sweep's directory at its complete looks, as its report does."""
+        from .records.load import load
+        from .records.selection import select
+        from .statistics.sequential import judge_looks, look_lines
+
+        sequence = judge_looks(select(load(directory)))
+        return LooksVerdict(needed=sequence.needed, lines=look_lines(sequence), is_over=sequence.is_over)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report unless it is current or, after a dry run, there is no plan."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from vitsweep.study.plan import DECLARED
 from vitsweep.study.record import METRIC_NAMES, Record
 
 from .consistency import NOT_STARTED
@@ -79,11 +80,7 @@ def plan_conflicts(plans: list[dict], kept: list[dict]) -> list[str]:
     if not kept:
         return []
     same = [plan for plan in plans if plan["study"] == kept[0]["study"]]
-    keys = [
-        key
-        for key in ("baseline", "design", "claims", "interactions", "rope", "error", "published")
-        if _differ(same, key)
-    ]
+    keys = [key for key in ("baseline", "design", "claims", *DECLARED, "published") if _differ(same, key)]
     lines = [f"The plans of {kept[0]['study']} differ in {', '.join(keys)}; the first one counts."] if keys else []
     pooled = [plan["study"] for plan in kept[1:] if plan.get("claims")]
     return lines + [f"The claims of {study} are not judged in this report." for study in pooled]

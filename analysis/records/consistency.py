@@ -30,7 +30,8 @@ def plan_contradictions(directory: Path) -> list[str]:
             return []
         lines = []
         if claims_hash(plan.claims, *(getattr(plan, name) for name in DECLARED)) != plan.claims_hash:
-            lines.append("plan.json: claims_hash is not that of its claims, ROPE and error; they were changed by hand.")
+            stated = "claims, ROPE, error and looks"
+            lines.append(f"plan.json: claims_hash is not that of its {stated}; they were changed by hand.")
         if plan_hash(plan) != plan.plan_hash:
             lines.append("plan.json: plan_hash is not that of its content; it was changed by hand.")
     except (RecordError, KeyError, TypeError, AttributeError):

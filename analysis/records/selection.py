@@ -64,11 +64,17 @@ class Selection:
     """Error of the tests that the plan declares, one of config.schema.ERRORS."""
     interactions: list[list[str]] = field(default_factory=list)
     """Interactions that the plan names."""
+    looks: list[int] = field(default_factory=list)
+    """Numbers of seeds after which the plan has the study judged; [] without looks."""
+    spending: str = ""
+    """Division of the error over the looks."""
     published: dict[str, Any] = field(default_factory=dict)
     scale: dict[str, Any] = field(default_factory=dict)
     """As Plan.scale; empty for a study at its full scale."""
     claims: list[dict[str, Any]] = field(default_factory=list)
     plan: dict[str, Any] | None = None
+    sequence: Any = None
+    """The study at its looks, a statistics.sequential.Sequence; None without looks."""
 
     def done(self) -> pd.DataFrame:
         """Return the finished cells."""
@@ -127,6 +133,8 @@ def select(loaded: StudyRecords) -> Selection:
         rope=float(DEFAULT_ROPE if plan.get("rope") is None else plan["rope"]),
         error=str(plan.get("error") or PAIRED),
         interactions=plan.get("interactions") or [],
+        looks=plan.get("looks") or [],
+        spending=str(plan.get("spending") or ""),
         published=plan.get("published") or {},
         scale=plan.get("scale") or {},
         claims=plan.get("claims") or [],

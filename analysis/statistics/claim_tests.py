@@ -43,8 +43,17 @@ class ClaimResult:
     rope_value: float = math.nan
     metric: str = ""
     """Metric of an effect."""
+    numbers: tuple = ()
+    """Value, standard error and degrees of freedom of each comparison, toward the claim; () where there are none."""
+    multiplied: tuple[int, int] = (1, 1)
+    """Comparisons by whose number the smallest p was multiplied, in p_for and p_against."""
     identity: str = ""
     """What it asks, the same for restatements; empty when it cannot be read."""
+
+    @property
+    def is_one_sided(self) -> bool:
+        """Return True if p_for is that of one-sided tests."""
+        return self.kind in rules.OF_EQUALITY
 
     @property
     def p(self) -> float:
@@ -83,6 +92,8 @@ def _claim_p(judged: ClaimResult, results: list[stats.PairedResult], sign: int) 
     """Return p for and against a claim of these comparisons."""
     numbers = [[getattr(r, name) for r in results] for name in ("delta", "error", "freedom", "n")]
     kind = judged.kind if judged.kind in rules.OF_EQUALITY else "effect"
+    judged.numbers = [(sign or 1) * r.delta for r in results], *numbers[1:3]
+    judged.multiplied = (len(results) if kind == "effect" and not sign else 1, len(results))
     holds, fails = claim_p(kind, sign, judged.rope_value, *numbers)
     return float(holds), float(fails)
 

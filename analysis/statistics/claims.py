@@ -85,6 +85,8 @@ def judge_claims(
     if not selection.claims:
         return pd.DataFrame(columns=COLUMNS), None
     judged = [judge_claim(claim, selection) for claim in selection.claims]
+    if selection.sequence is not None:
+        judged = [selection.sequence.claim_result(number, one) for number, one in enumerate(judged)]
     later = changed_claims(selection)
     changed = [claim in later for claim in selection.claims]
     first = _first_statements(judged, changed)
@@ -105,11 +107,16 @@ def judge_claims(
 
 
 def family_size(selection: Selection) -> int:
-    """Count the claims of the family: testable, stated before the first run, each restated one once."""
+    """Count the claims of the family."""
+    return len(claims_of_family(selection))
+
+
+def claims_of_family(selection: Selection) -> list[int]:
+    """Return the numbers of the claims that are testable and stated before the first run, each restated one once."""
     later = changed_claims(selection)
     judged = [judge_claim(claim, selection) for claim in selection.claims]
     first = _first_statements(judged, [claim in later for claim in selection.claims])
-    return sum(own == number for number, own in enumerate(first))
+    return [number for number, own in enumerate(first) if own == number]
 
 
 def _first_statements(judged: list[ClaimResult], changed: list[bool]) -> list[int | None]:

@@ -164,13 +164,17 @@ def arm_effects(
     rope = selection.rope if display_scale(metric) == 100.0 else math.nan
     sign = direction(metric)
     published = selection.published if metric == DEFAULT_METRIC else {}
-    results = compare_arms(selection, values, rope, sign)
+    sequence, results = selection.sequence, compare_arms(selection, values, rope, sign)
+    if sequence is not None:
+        results = {arm: sequence.arm_result(arm, result) for arm, result in results.items()}
     finished, size = adjusted_p(selection, results)
     lost = find_lost_runs(selection, metric, values)
     guarded = {
         a: lost.guarded(Contrast(weights={a: 1.0, selection.baseline: -1.0}), result, rope) if lost else result
         for a, result in results.items()
     }
+    if sequence is not None:
+        guarded = {arm: sequence.arm_result(arm, result, guarded=True) for arm, result in results.items()}
     adjusted = adjusted_p(selection, guarded)[0] if lost else dict(finished)
     families = {arm: own if claimed is None else "exploratory" for arm in results}
     families |= dict.fromkeys(selection.unplanned(), "exploratory")
@@ -240,7 +244,7 @@ def adjusted_p(selection: Selection, results: dict[str, stats.PairedResult]) -> 
         for name in ("p", "p_equivalent")
     )
     adjusted = dict(zip(names, stats.adjust_family(p_A, p_equivalent_A, member_A), strict=True))
-    if selection.error == POOLED:
+    if selection.error == POOLED and selection.sequence is None:  # at looks Holm alone is shown to keep the error
         own = [results.get(arm, stats.compare_paired(np.empty(0), math.nan)) for arm in names]
         for arm, p in zip(names, stats.adjust_dunnett(own, member_A), strict=True):
             adjusted[arm].p = float(p)

@@ -18,6 +18,7 @@ from .effects import arm_effects, display_scale
 from .examples import Examples, class_effects, image_effects, read_examples
 from .factorial import Factorial, analyze_factors, is_factorial
 from .measure_effects import add_measures, measure_effects
+from .sequential import follow_looks
 from .tuning.own_settings import Tuning, judge_tuning
 
 
@@ -73,7 +74,7 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
     Args:
         measures: rollout measures by `cell`, which need the models and are made elsewhere; None: there are none.
     """
-    selection = select(loaded)
+    selection = follow_looks(select(loaded), metric)
     selection.cells = add_measures(selection.cells, measures, metric)
     claims, claimed = judge_claims(selection, metric)
     own_family = "secondary" if is_factorial(selection) else "arms"

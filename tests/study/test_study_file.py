@@ -156,7 +156,8 @@ REFUSED = {
     "unknown entry": (
         {"factor": {"a": ["model.bias=false"]}},
         "study/mine.yaml: study.factor  is unknown; did you mean study.factors?; allowed: arms, baseline, claims, "
-        "design, error, exclude, factors, interactions, name, placebo, published, resolution, rope, scale, seeds, tune",
+        "design, error, exclude, factors, interactions, looks, name, placebo, published, resolution, rope, scale, "
+        "seeds, spending, tune",
     ),
     "wrong kind of entry": (
         {"baseline": {"model.bias": False}},

@@ -136,7 +136,7 @@ def make_plan(records: list[Record]) -> dict[str, Any]:
 
 def declared(plan: dict[str, Any]) -> tuple:
     """Return the plan's claims and what is hashed with them."""
-    values = {"claims": [], "rope": 0.5, "error": "paired", "interactions": []} | plan
+    values = {"claims": [], "rope": 0.5, "error": "paired", "interactions": [], "looks": [], "spending": ""} | plan
     return tuple(values[name] for name in ("claims", *DECLARED))
 
 

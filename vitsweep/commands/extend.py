@@ -69,6 +69,7 @@ def extend_directory(directory: Path, seeds: list[int]) -> Plan:
     with exclusive_access(directory):
         remove_temporaries(directory)
         before = require_plan(directory)
+        refuse_more_looks(before)
         plan = add_seeds(before, seeds)
         refuse(seed_errors(plan.tune.get("seeds", []), plan))
         note_added_seeds(plan, before, directory)
@@ -76,6 +77,19 @@ def extend_directory(directory: Path, seeds: list[int]) -> Plan:
             write_plan(directory, plan)
     print(f"{plan.study}: {len(plan.cells) - len(before.cells)} cells added, {len(plan.cells)} in all, in {directory}")
     return plan
+
+
+def refuse_more_looks(plan: Plan) -> None:
+    """Raise if the plan has looks: its error is spent at the last of them, and none is left for more seeds.
+
+    Raises:
+        ConfigError: it has.
+    """
+    if plan.looks:
+        command = (
+            "run the study with sweep.until=all for the seeds that it has, or state a fresh study with other seeds"
+        )
+        raise ConfigError([f"seeds  of a study with looks at {plan.looks} seeds cannot be extended; {command}"])
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -3,6 +3,7 @@
 Reads plan.json, records and locks; writes nothing.
 """
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.errors import UserError, printable
 from vitsweep.run.progress_table import table_console
 from vitsweep.study.locks import STALE_SECONDS, LivenessCheck, age_text, describe_owner, seconds_since_heartbeat
-from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, read_plan, require_plan
+from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, Plan, read_plan, require_plan
 from vitsweep.study.record import TRIAL
-from vitsweep.study.status import CellStatus, cell_statuses
+from vitsweep.study.status import NOT_NEEDED, CellStatus, LooksVerdict, cell_statuses, read_looks
 from vitsweep.study.tuning.trials import DESIGN as TRIALS
 
 BELOW = {TUNING_NAME: "trials of the search", TUNED_NAME: "cells at the arms' own settings"}
@@ -26,18 +27,28 @@ COLORS |= {SILENT: "yellow"}
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table; return 0 if all cells are done, else 1."""
+    """Print the table; return 0 if all cells that are needed are done, else 1."""
     directory, words = parse_directory(arguments, USAGE)
     if words:
         raise UserError(f"usage: python -m vitsweep {USAGE}")
     plan = require_plan(directory)
-    found = cell_statuses(directory, plan.cells, LivenessCheck())
+    looks = read_looks(directory)
+    found = [without_need(now, plan, looks) for now in cell_statuses(directory, plan.cells, LivenessCheck())]
     console = table_console()
     console.print(make_table(found, directory, plan.study, "validation" if plan.design == TRIALS else "test"))
     count = Counter(shown_status(now, directory) for now in found)
     console.print(", ".join(f"{count[status]} {status}" for status in sorted(count)) + f" of {len(found)} cells")
+    for line in looks.lines if looks else []:
+        console.print(line)
     missing = sum(num_missing(directory / name, words) for name, words in BELOW.items())
-    return 0 if count["done"] == len(found) and not missing else 1
+    return 0 if count["done"] + count[NOT_NEEDED] == len(found) and not missing else 1
+
+
+def without_need(now: CellStatus, plan: Plan, looks: LooksVerdict | None) -> CellStatus:
+    """Return the status of a cell, NOT_NEEDED for a planned one of an arm that was stopped at a look."""
+    if looks is None or now.status != "planned" or looks.is_needed(now.cell, plan.seeds):
+        return now
+    return dataclasses.replace(now, status=NOT_NEEDED)
 
 
 def num_missing(directory: Path, words: str) -> int:

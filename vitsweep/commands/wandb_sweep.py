@@ -86,6 +86,10 @@ def planned_sweep(options: Any, composer: Composer) -> tuple[dict[str, Any], str
         raise ConfigError(
             [f"--runs={options.runs}  is for tuning, and a grid has one run per cell; drop it or use --method=bayes"]
         )
+    if plan.cells[0].config["sweep"].get("until", "all") != "all":
+        raise ConfigError(
+            ["sweep.until=decided  is not for W&B's agents, which take every cell; use python run.py -m, or until=all"]
+        )
     parameters = grid_parameters(plan) or {CELL_KEY: {"values": [encode_cell_id(cell) for cell in plan.cells]}}
     content = sweep_content(plan.study, tracker, "grid", parameters, command)
     if plan.cells[0].config["sweep"]["check"]:

@@ -28,6 +28,9 @@ RETRIES = ("failed", "none")
 ISOLATIONS = ("none", "process")
 SWITCHES = ("auto", "off", "on")
 DEFAULT_ROPE = 0.5  # percent points
+DEFAULT_SEEDS = 5
+UNTIL = ("all", "decided")
+SPENDINGS = ("constant", "obrien_fleming", "pocock")
 ERRORS = ("paired", "pooled", "welch")
 PAIRED = "paired"
 MAX_IMAGES = 10_000_000
@@ -124,8 +127,14 @@ class StudyConfig:
     """Factor -> its levels; a level is an override or a list of overrides."""
     arms: dict[str, Any] = field(default_factory=dict)
     """For design=list: arm -> its override or list of overrides."""
-    seeds: Any = 5
-    """Replicates: a list of seeds, or their number (0, 1, 2, ...)."""
+    seeds: Any = None
+    """Replicates: a list of seeds, their number (0, 1, 2, ...), or {start: 3, max: 12} for a look after each seed from
+    the third on; null: as many as the last look, without looks 5."""
+    looks: list[int] = added_field([])
+    """Numbers of seeds after which the study is judged, growing, the last of them all seeds; [] without looks."""
+    spending: str = added_field("")
+    """How the 5 % are divided over looks: obrien_fleming (little at early looks), pocock (more) or constant (one bound
+    of p at every look); empty: constant for `looks`, obrien_fleming for `seeds: {start, max}`."""
     exclude: list[Any] = field(default_factory=list)
     """Arms left out: mappings factor -> level; an arm that matches all of one is excluded."""
     resolution: int = 4
@@ -165,6 +174,10 @@ class SweepConfig:
     """failed: train failed and diverged cells again, from the start; none: leave them."""
     isolate: str = "process"
     """process: one process per cell, so that a crash ends one cell only; none: all cells in this process."""
+    until: str = added_field("all")
+    """all: every planned cell is trained; decided: after each look only the cells of arms that are still open."""
+    budget_runs: int | None = added_field(None)
+    """For until=decided: largest number of runs of the study, those of earlier starts included; null: no limit."""
     jobs: str = "auto"
     """Number of cells at a time on this machine, or auto: one per GPU, one without a GPU. They share the CPU's threads,
     whose number decides the last bits of sums on the CPU."""
@@ -172,6 +185,10 @@ class SweepConfig:
     def errors(self) -> list[str]:
         """Return one message for each broken rule."""
         found = one_of(RETRIES, "sweep", self, "retry") + one_of(ISOLATIONS, "sweep", self, "isolate")
+        found += one_of(UNTIL, "sweep", self, "until")
+        found += check("sweep", self, ["budget_runs"], lambda v: v is None or v >= 1, "must be at least 1, or null")
+        if self.budget_runs is not None and self.until != "decided":
+            found.append(f"sweep.budget_runs={self.budget_runs}  is read by sweep.until=decided only; add it")
         if not is_word_or_count(self.jobs, "auto"):
             found.append(f"sweep.jobs={self.jobs}  must be auto or a number of at least 1")
         elif self.isolate == "none" and self.jobs not in ("auto", "1"):

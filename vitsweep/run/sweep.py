@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from omegaconf import DictConfig, read_write
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.schema import SweepConfig
+from vitsweep.errors import ConfigError
+from vitsweep.files import write_json
 from vitsweep.paths import PACKAGE_DIR
 from vitsweep.run.launchers import BASIC, Sweep, launch_errors, run_through_hydra
 from vitsweep.run.packs import packing_note
@@ -21,7 +24,7 @@ from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
 from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse, refuse_unstated_rules
-from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
+from vitsweep.study.status import FAILURES, LOOKS_NAME, CellStatus, LooksVerdict, cell_statuses
 from vitsweep.study.tuning.search import optuna_errors
 from vitsweep.tracking.temporary import remove_stale_folders
 from vitsweep.train.stop import StopSignals
@@ -29,6 +32,10 @@ from vitsweep.train.stop import StopSignals
 log = logging.getLogger(__name__)
 
 SUBMITIT = "hydra_plugins.hydra_submitit_launcher."
+
+
+Judge = Callable[[Path], LooksVerdict]
+"""Judge of a study at its looks, from the records of its directory; analysis.callback has it."""
 
 
 class StudyTask(Protocol):
@@ -65,6 +72,7 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         print_plan(plan, directory, settings.probe)
     if settings.dry_run:
         return []
+    judge = find_judge(context) if settings.until == "decided" else None
     refuse(optuna_errors() if plan.tune else [])
     training = SweepTraining(config, context, directory, settings)
     before = training.statuses(directory, plan.cells)
@@ -72,7 +80,8 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
     if settings.check:
         check_arms(directory, plan, todo)
     merged = freeze_plan(directory, plan)
-    after = training(directory, plan, before)
+    (directory / LOOKS_NAME).unlink(missing_ok=True)
+    after = training(directory, plan, before) if judge is None else run_looks(training, directory, plan, judge)
     print_summary(after, merged, directory)
     if plan.tune and not any(status.refusal for status in after):
         from vitsweep.run.tuning.stages import run_tuning  # late: it imports Optuna
@@ -145,6 +154,43 @@ class SweepTraining:
             raise
         finally:
             remove_stale_folders()
+
+
+def find_judge(context: HydraContext) -> Judge:
+    """Return the method of a callback that judges a study at its looks.
+
+    Raises:
+        ConfigError: no callback has it.
+    """
+    for callback in context.callbacks.callbacks:
+        if hasattr(callback, "judge_looks"):
+            return callback.judge_looks
+    rule = "needs the callback that judges the looks; keep hydra.callbacks.report, or use sweep.until=all"
+    raise ConfigError([f"sweep.until=decided  {rule}"])
+
+
+def run_looks(training: SweepTraining, directory: Path, plan: Plan, judge: Judge) -> list[CellStatus]:
+    """Train what each look needs, until the judge needs nothing that was not tried; return the needed cells' statuses.
+
+    The judge knows records only, so that a sweep that was killed goes on as if it had not been, and several starts of
+    one study agree. A cell that cannot be trained ends the loop, since its look stays incomplete.
+    """
+    place = {seed: number for number, seed in enumerate(plan.seeds)}
+    tried: set[str] = set()
+    shown = 0
+    while True:
+        verdict = judge(directory)
+        write_json(directory / LOOKS_NAME, vars(verdict))
+        for line in verdict.lines[shown:]:
+            log.info("%s", line)
+        shown = len(verdict.lines)
+        cells = [cell for cell in plan.cells if place[cell.seed] < verdict.needed.get(cell.arm, 0)]
+        before = training.statuses(directory, cells)
+        todo = [now for now in before if now.is_wanted(training.retry) and now.cell.id not in tried]
+        if not todo:
+            return before
+        tried |= {now.cell.id for now in todo}
+        training(directory, plan, todo)
 
 
 def run_cells(sweep: Sweep, cells: list[Cell]) -> None:

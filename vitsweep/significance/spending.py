@@ -21,7 +21,7 @@ import numpy as np
 
 SPENDINGS = ("constant", "obrien_fleming", "pocock")
 MAX_LOOK = 100
-"""Most seeds of the last look; its tables take four seconds."""
+"""Most seeds of the last look."""
 SMALLEST = 1e-8
 """Levels below are not told apart."""
 _STEP, _REACH = 0.02, 8.4  # of the grid of normal scores

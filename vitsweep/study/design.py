@@ -6,16 +6,18 @@ list of them; every factor also has the level that the baseline gives it, which 
 
 import itertools
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vitsweep.config.overrides import yaml_text
-from vitsweep.config.schema import StudyConfig
+from vitsweep.config.schema import DEFAULT_SEEDS, SPENDINGS, StudyConfig
 from vitsweep.errors import ConfigError
+from vitsweep.significance.contrasts import FACTORIAL
 
 NUM_SEEDS = 2**32  # seeds are smaller than this
 MAX_SEEDS = 10_000  # replicates of one study
+MAX_LOOK = 100  # replicates of a study with looks
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -258,6 +260,93 @@ DESIGNS: dict[str, Callable[[Factors, StudyConfig], list[Combination]]] = {
     "pairs": pairs,
     "path": path,
 }
+
+
+@dataclass(kw_only=True, frozen=True)
+class Schedule:
+    """Seeds of a study, and the looks at them."""
+
+    seeds: list[int]
+    looks: list[int]
+    """Numbers of seeds after which the study is judged; [] without looks."""
+    spending: str
+    """Division of the error over the looks; empty without looks."""
+
+
+def study_schedule(study: StudyConfig, given: list[int] | None) -> Schedule:
+    """Return the seeds and looks of a study file.
+
+    Args:
+        given: seeds of the command line, if any.
+
+    Raises:
+        ConfigError: seeds or looks that cannot be, a spending without looks, or a command line that changes the seeds
+            of a study with looks.
+    """
+    looks, seeds = list(study.looks), study.seeds
+    if given is None and "seeds" in study.scale:
+        given = study_seeds(study.scale["seeds"])
+    is_range = isinstance(seeds, Mapping)
+    if is_range:
+        looks = _range_looks(seeds, looks)
+        seeds = looks[-1]
+    elif seeds is None:
+        seeds = looks[-1] if looks and is_integer(looks[-1]) else DEFAULT_SEEDS
+    if not looks:
+        if study.spending:
+            rule = "divides the error over looks, and there are none; add study.looks or drop it"
+            raise ConfigError([f"study.spending={study.spending}  {rule}"])
+        return Schedule(seeds=given or study_seeds(seeds), looks=[], spending="")
+    if study.design in FACTORIAL:
+        rule = (
+            f"cannot be declared for design={study.design}, whose main effects are judged once; use ofat, loco or list"
+        )
+        raise ConfigError([f"study.looks={looks}  {rule}"])
+    found = study_seeds(seeds)
+    if errors := look_errors(looks, found, study.spending, given):
+        raise ConfigError(errors)
+    return Schedule(seeds=found, looks=looks, spending=study.spending or ("obrien_fleming" if is_range else "constant"))
+
+
+def _range_looks(seeds: Mapping[Any, Any], looks: list[int]) -> list[int]:
+    """Return the looks of `{start: 3, max: 12}`: after each seed from the third on.
+
+    Raises:
+        ConfigError: other keys or values, or looks beside it.
+    """
+    text = f"{{{', '.join(f'{key}: {yaml_text(value)}' for key, value in seeds.items())}}}"
+    if looks:
+        raise ConfigError([f"study.looks={looks}  says again what study.seeds={text} says; drop one of them"])
+    if set(seeds) != {"start", "max"} or not all(is_integer(value) for value in seeds.values()):
+        raise ConfigError([f"study.seeds={text}  must have two integers, such as {{start: 3, max: 12}}"])
+    start, last = seeds["start"], seeds["max"]
+    if start < 2:
+        raise ConfigError([f"study.seeds.start={start}  must be at least 2, since one seed shows no spread"])
+    if start > last:
+        raise ConfigError([f"study.seeds.start={start}  must be at most study.seeds.max={last}"])
+    if last > MAX_LOOK:
+        raise ConfigError([f"study.seeds.max={last}  must be at most {MAX_LOOK}"])
+    return list(range(start, last + 1))
+
+
+def look_errors(looks: list[int], seeds: list[int], spending: str, given: list[int] | None) -> list[str]:
+    """Return a message for each rule that looks break, and for seeds of the command line beside them."""
+    found = []
+    if looks[0] < 2:
+        found.append(f"study.looks={looks}  must start at 2 seeds or more, since one seed shows no spread")
+    elif any(after <= before for before, after in itertools.pairwise(looks)):
+        found.append(f"study.looks={looks}  must grow, such as [3, 5, 10]")
+    elif looks[-1] > MAX_LOOK:
+        found.append(f"study.looks={looks}  must end at {MAX_LOOK} seeds or fewer")
+    elif looks[-1] != len(seeds):
+        found.append(f"study.looks={looks}  must end at all {len(seeds)} seeds; set study.seeds={looks[-1]}")
+    if spending and spending not in SPENDINGS:
+        found.append(f"study.spending={spending}  is unknown; allowed: {', '.join(SPENDINGS)}")
+    if given is not None and given != seeds:
+        found.append(
+            f"seed={','.join(map(str, given))}  would change the seeds that study.looks count; change the study file"
+        )
+    return found
 
 
 def study_seeds(seeds: Any) -> list[int]:

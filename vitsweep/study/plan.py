@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -102,11 +103,15 @@ class Plan:
     tune: dict[str, Any] = added_field({})
     """Search that every arm gets, as tuning.space.parse_search reads it; in the plan of the study at each arm's own
     setting `settings`: arm -> dotted key -> value, and the search's `seeds`. {}: none."""
+    looks: list[int] = added_field([])
+    """Numbers of seeds after which the study is judged; [] without looks."""
+    spending: str = added_field("")
+    """Division of the error over the looks, one of schema.SPENDINGS; empty without looks."""
     newer: dict[str, Any] = added_field({})
     """Fields that a newer version has written, as they were."""
 
 
-DECLARED = ("rope", "error", "interactions")
+DECLARED = ("rope", "error", "interactions", "looks", "spending")
 """Fields that decide verdicts beside the claims: hashed with them, fixed once a cell has begun."""
 NOT_HASHED = ("claims_before", "seeds_before", "sweep_id", "newer")
 
@@ -160,13 +165,22 @@ def plan_hash(plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def claims_hash(claims: list[Any], rope: float, error: str = PAIRED, interactions: list[Any] | None = None) -> str:
-    """Return the SHA-256 of claims, ROPE, error of the tests and named interactions; empty if all are the defaults.
+def claims_hash(
+    claims: list[Any],
+    rope: float,
+    error: str = PAIRED,
+    interactions: list[Any] | None = None,
+    looks: Sequence[int] = (),
+    spending: str = "",
+) -> str:
+    """Return the SHA-256 of claims, ROPE, error, named interactions and looks; empty if all are the defaults.
 
     A default is not hashed, so that claims alone keep the hash that published records have.
     """
-    declared = ({} if rope == DEFAULT_ROPE else {"rope": rope}) | ({} if error == PAIRED else {"error": error})
+    declared: dict[str, Any] = {} if rope == DEFAULT_ROPE else {"rope": rope}
+    declared |= {} if error == PAIRED else {"error": error}
     declared |= {"interactions": interactions} if interactions else {}
+    declared |= {"looks": list(looks), "spending": spending} if looks else {}
     stated: Any = {"claims": claims} | declared if declared else claims
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest() if stated else ""
 
@@ -238,7 +252,7 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
         new,
         arms=new.arms + [a for a in old.arms if a["arm"] not in known_arms],
         cells=new.cells + [c for c in old.cells if c.id not in known_cells],
-        seeds=sorted(set(old.seeds) | set(new.seeds)),
+        seeds=new.seeds if new.looks else sorted(set(old.seeds) | set(new.seeds)),
         factors={
             key: list(dict.fromkeys(old.factors.get(key, []) + new.factors.get(key, [])))
             for key in new.factors | old.factors
@@ -263,7 +277,8 @@ def refuse_restated(old: Plan, new: Plan, directory: Path) -> None:
     Raises:
         RecordError: one of them differs.
     """
-    changed = [name for name in DECLARED if getattr(old, name) != getattr(new, name)]
+    names = (*DECLARED, "seeds") if old.looks and new.looks else DECLARED
+    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
     if changed and any(has_begun(directory / cell.id) for cell in old.cells):
         wrong, right = (
             " ".join(f"study.{name}={yaml_text(getattr(plan, name))}" for name in changed) for plan in (new, old)

@@ -28,7 +28,16 @@ from vitsweep.errors import ConfigError
 from vitsweep.files import remove_temporaries
 from vitsweep.study.arms import Arm, compose_all, named_arms, refuse_equal_arms, study_arms, sweep_arms
 from vitsweep.study.claims import claims_errors, unstated_rule_errors
-from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors, aliases, arm_specs, parse_factors, study_seeds
+from vitsweep.study.design import (
+    NUM_SEEDS,
+    ArmSpec,
+    Factors,
+    Schedule,
+    aliases,
+    arm_specs,
+    parse_factors,
+    study_schedule,
+)
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import exclusive_access
 from vitsweep.study.plan import (
@@ -49,6 +58,7 @@ from vitsweep.study.rules import (
     placebo_seed_errors,
     size_errors,
     study_errors,
+    until_errors,
     written_levels,
 )
 from vitsweep.study.tuning.rules import search_errors
@@ -72,8 +82,11 @@ def build_plan(overrides: list[str], composer: Composer) -> Plan:
     study = composer.load_study([o for o in overrides if is_study_override(o)])
     refuse(size_errors(" ".join(overrides), math.prod(map(len, factors.values())), len(seeds or [0])))
     if study is None:
-        return plain_plan(overrides, fixed, factors, seeds, composer)
-    return study_plan(study, fixed, factors, seeds, composer)
+        plan = plain_plan(overrides, fixed, factors, seeds, composer)
+    else:
+        plan = study_plan(study, fixed, factors, seeds, composer)
+    refuse(until_errors(plan))
+    return plan
 
 
 def split_overrides(
@@ -144,7 +157,8 @@ def study_plan(
     """Build the plan of a study file; other overrides act on all arms, swept ones multiply the study."""
     ours = {override_key(o) for o in fixed} | set(factors)
     base = [o for o in study.baseline if override_key(o) not in ours] + fixed
-    levels, seeds = checked_factors(study, base, ours, seeds, composer)
+    levels, schedule = checked_factors(study, base, ours, seeds, composer)
+    seeds = schedule.seeds
     specs = arm_specs(study, levels)
     versions = [list(version) for version in itertools.product(*factors.values())]
     refuse(size_errors(f"study={study.name}", len(specs) * len(versions), len(seeds)))
@@ -172,8 +186,9 @@ def study_plan(
     plan = make_plan(study.name, study.design, base, arms, seeds, labels)
     plan.notes = notes + study_notes(study, plan)
     plan.rope, plan.error, plan.interactions = study.rope, study.error, plain(study.interactions)
+    plan.looks, plan.spending = schedule.looks, schedule.spending
     plan.published, plan.claims = plain(study.published), plain(study.claims)
-    plan.scale = scale_notes(study, full, len(study_seeds(study.seeds)), len(seeds)) if full else {}
+    plan.scale = scale_notes(study, full, len(study_schedule(study, None).seeds), len(seeds)) if full else {}
     plan.notes += [scale_sentence(plan.scale)] if plan.scale else []
     refuse(claims_errors(plan.claims, plan.arms, plan.cells[0].config, plan.design, plan.interactions))
     plan.claims_hash = claims_hash(plan.claims, *(getattr(plan, name) for name in DECLARED))
@@ -187,8 +202,8 @@ def study_plan(
 
 def checked_factors(
     study: StudyConfig, base: list[str], ours: set[str], seeds: list[int] | None, composer: Composer
-) -> tuple[Factors, list[int]]:
-    """Return the factors and seeds of a study, checked.
+) -> tuple[Factors, Schedule]:
+    """Return the factors, seeds and looks of a study, checked.
 
     Args:
         study: the file's content.
@@ -202,9 +217,10 @@ def checked_factors(
     """
     errors = study_errors(study) + undone_errors(study.scale, ours)
     levels: Factors = {}
+    schedule: Schedule | None = None
     try:
-        seeds = seeds or study_seeds(study.scale.get("seeds", study.seeds))
-        errors += placebo_seed_errors(seeds) if study.placebo else []
+        schedule = study_schedule(study, seeds)
+        errors += placebo_seed_errors(schedule.seeds) if study.placebo else []
     except ConfigError as error:
         errors += error.errors
     try:
@@ -220,8 +236,8 @@ def checked_factors(
         except ConfigError as error:
             errors += error.errors
     refuse(errors)
-    assert seeds is not None
-    return levels, seeds
+    assert schedule is not None
+    return levels, schedule
 
 
 def study_notes(study: StudyConfig, plan: Plan) -> list[str]:

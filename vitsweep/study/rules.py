@@ -5,11 +5,12 @@ import re
 
 from vitsweep.config.checks import one_of
 from vitsweep.config.overrides import affects_result, chooses_images, override_key, yaml_text
-from vitsweep.config.schema import ERRORS, StudyConfig
+from vitsweep.config.schema import ERRORS, StudyConfig, SweepConfig
 from vitsweep.significance.contrasts import FACTORIAL
 from vitsweep.study.arms import PLACEBO_SEED_OFFSET
 from vitsweep.study.claims import claims_form_errors, pair_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors
+from vitsweep.study.plan import Plan
 from vitsweep.study.published import published_errors, scale_errors
 from vitsweep.study.tuning.space import search_form_errors
 
@@ -67,6 +68,26 @@ def size_errors(what: str, num_arms: int, num_seeds: int) -> list[str]:
     if num_arms * num_seeds <= MAX_CELLS:
         return []
     return [f"{what}  makes {num_arms} arms x {num_seeds} seeds; a study has at most {MAX_CELLS} cells: sweep less"]
+
+
+def until_errors(plan: Plan) -> list[str]:
+    """Return a message if a plan that is trained until decided has no look, nothing to decide or too small a budget."""
+    sweep = SweepConfig(**plan.cells[0].config["sweep"])
+    if sweep.until != "decided":
+        return []
+    if not plan.looks:
+        looks = "study.seeds={start: 3, max: 12} or study.looks=[3, 5, 10]"
+        return [f"sweep.until=decided  needs a study with looks; declare {looks} in its file, or use sweep.until=all"]
+    is_stated = any(claim.get("testable", True) for claim in plan.claims)
+    if not is_stated and not any(row["role"] == "arm" for row in plan.arms):
+        return ["sweep.until=decided  has nothing to decide: no arm and no testable claim; use sweep.until=all"]
+    if plan.tune:
+        return ["sweep.until=decided  does not go with study.tune; use sweep.until=all, or a study without a search"]
+    first = len(plan.arms) * plan.looks[0]
+    if sweep.budget_runs is not None and sweep.budget_runs < first:
+        runs = f"the {first} runs of the first look ({len(plan.arms)} arms x {plan.looks[0]} seeds)"
+        return [f"sweep.budget_runs={sweep.budget_runs}  must be at least {runs}"]
+    return []
 
 
 def design_size_errors(study: StudyConfig, factors: Factors) -> list[str]:

@@ -1,6 +1,7 @@
 """Status of each planned cell, from its record and lock."""
 
 import builtins
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,44 @@ from vitsweep.study.plan import Cell
 from vitsweep.study.record import Record, read_record
 
 FAILURES = ("failed", "diverged")
+NOT_NEEDED = "not needed"
+"""Status of a planned cell that need not be trained, since its arm was stopped at a look."""
 REFUSALS = ("ConfigError", "DataError", "RecordError", "UserError")
 """Types of error that do not depend on the cell: it is tried again once the user has corrected them."""
 SYSTEM_ERRORS = tuple(
     name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError)
 )
 """Types of error of the operating system: a missing file, a broken link, a missing permission."""
+
+
+LOOKS_NAME = "looks.json"
+"""What the last judgement at the looks needed, for `vitsweep status`; made again from the records at every start."""
+
+
+@dataclass(kw_only=True)
+class LooksVerdict:
+    """Judgement of a study at its complete looks."""
+
+    needed: dict[str, int]
+    """Arm -> number of the plan's seeds that it needs, those of the next look included if it goes on."""
+    lines: list[str]
+    """A sentence on each complete look."""
+    is_over: bool
+    """True if nothing is open any more, or the last look is complete."""
+
+    def is_needed(self, cell: Cell, seeds: list[int]) -> bool:
+        """Return whether a cell is needed, or may still be: its arm goes on and looks are left."""
+        number = self.needed.get(cell.arm, 0)
+        is_going_on = not self.is_over and number == max(self.needed.values())
+        return is_going_on or seeds.index(cell.seed) < number
+
+
+def read_looks(directory: Path) -> LooksVerdict | None:
+    """Read the judgement that a sweep with until=decided left; None without one, or if it cannot be read."""
+    try:
+        return LooksVerdict(**json.loads((directory / LOOKS_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 @dataclass(kw_only=True)
