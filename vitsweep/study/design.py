@@ -298,9 +298,7 @@ def study_schedule(study: StudyConfig, given: list[int] | None) -> Schedule:
             raise ConfigError([f"study.spending={study.spending}  {rule}"])
         return Schedule(seeds=given or study_seeds(seeds), looks=[], spending="")
     if study.design in FACTORIAL:
-        rule = (
-            f"cannot be declared for design={study.design}, whose main effects are judged once; use ofat, loco or list"
-        )
+        rule = f"is not for design={study.design}, whose main effects are judged once; use ofat, loco or list"
         raise ConfigError([f"study.looks={looks}  {rule}"])
     found = study_seeds(seeds)
     if errors := look_errors(looks, found, study.spending, given):
