@@ -16,13 +16,31 @@ from vitsweep.errors import printable
 from vitsweep.run.packs import packing_note
 from vitsweep.run.progress_table import table_console
 from vitsweep.run.tuning.price import describe_search
-from vitsweep.study.estimate import ArmCost, Power, arm_costs, power_warnings, study_power
+from vitsweep.significance.sequential import DRAWS, FUTILE
+from vitsweep.study.estimate import (
+    ArmCost,
+    Power,
+    SequentialCost,
+    arm_costs,
+    power_warnings,
+    sequential_costs,
+    study_power,
+)
 from vitsweep.study.plan import Plan, extend_plan, read_plan
 from vitsweep.study.questions.power import EqualityChance, QuestionPower, equality_chances, question_power
 
 if TYPE_CHECKING:
     from vitsweep.train.trial.probe import ProbeResult
 
+SPENDING_TEXT = {
+    "constant": "one bound of p at every look",
+    "obrien_fleming": "error spending of the O'Brien-Fleming kind, little at early looks",
+    "pocock": "error spending of the Pocock kind, nearly even",
+}
+SIMULATED_TEXT = (
+    f"simulated, {DRAWS} studies each, all arms spread alike; an arm also stops when its chance to be decided is below "
+    f"{100 * FUTILE:.0f} %"
+)
 MAX_CHANGES = 3  # changes that are shown for an arm
 MIB, GIB = 2**20, 2**30
 LOW_CHANCE = 0.5  # below it a claim of equality is more likely undecided
@@ -62,6 +80,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     lines += [Text(describe_questions(questions, power))] if questions else []
     lines += [Text(printable(describe_chance(chance, power)), style=chance_style(chance)) for chance in chances]
     lines += [Text(line) for line in describe_search(plan, costs)]
+    lines += [Text(line) for line in describe_looks(plan, costs, power.spread)]
     packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
     lines += [Text(printable(f"warning: {warning}"), style="yellow") for warning in warnings]
@@ -152,6 +171,34 @@ def describe_totals(costs: list[ArmCost], probed: "dict[str, ProbeResult]") -> l
 def describe_error(plan: Plan) -> str:
     """Return a line on the error of the tests that the plan declares."""
     return f"error: {plan.error} ({ERROR_TEXT[plan.error]})"
+
+
+def describe_looks(plan: Plan, costs: list[ArmCost], spread: float) -> list[str]:
+    """Return lines on the looks of a plan, and on its runs until decided: expected, and at most."""
+    if not plan.looks:
+        return []
+    until, budget = (plan.cells[0].config["sweep"].get(name) for name in ("until", "budget_runs"))
+    lines = [
+        f"looks: after {', '.join(map(str, plan.looks))} seeds; {SPENDING_TEXT[plan.spending]}; 5 % over all looks, by "
+        "Holm over sequential p values"
+    ]
+    if until != "decided":
+        return [*lines, "sweep.until=decided  would train after each look only what is still open"]
+    rows = sequential_costs(plan, costs, spread)
+    lines += [f"until decided, {describe_course(row)}" for row in rows]
+    most = min(len(plan.cells), budget or len(plan.cells))
+    limit = f" (sweep.budget_runs={budget})" if budget else ""
+    return [*lines, f"until decided, at most {most} of {len(plan.cells)} runs{limit}; {SIMULATED_TEXT}"]
+
+
+def describe_course(row: SequentialCost) -> str:
+    """Return `one arm differs by 2 sd of a run: 23 runs, 1.3 PFLOP, found in 61 %`."""
+    course, cost = row.course, "" if row.flops is None else f", {row.flops / 1e15:,.3g} PFLOP"
+    runs = f"{row.runs:.0f} runs{cost}"
+    if not course.effect:
+        return f"no arm differs: {runs}, some arm called different in {100 * course.found:.0f} %"
+    who = "one arm differs" if course.differing == 1 else "all arms differ"
+    return f"{who} by {course.effect:g} sd of a run: {runs}, found in {100 * course.found:.0f} %"
 
 
 def describe_power(power: Power) -> str:

@@ -5,15 +5,21 @@ calibration). Leading axes are independent studies. Suffixes: _A arms with the b
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from vitsweep.significance.estimates import against_baseline
+from vitsweep.significance.estimates import Estimates, against_baseline, estimate_contrasts
 from vitsweep.significance.pooling import declared_contrasts
 from vitsweep.significance.spending import nominal_levels, sequential_p
 
+Estimator = Callable[[np.ndarray, np.ndarray, str], Estimates]
 ALPHA = 0.05
+EFFECTS = (0.0, 1.0, 2.0, 4.0)
+"""Effects for which plans state their expected cost, standard deviations of a run."""
+DRAWS = 200
+"""Studies that a plan simulates for each effect."""
 FUTILE = 0.1
 """A hypothesis is futile when its chance to be decided at the last look is below this; not binding."""
 
@@ -138,7 +144,13 @@ class Simulated:
 
 
 def simulate(
-    value_SA: np.ndarray, effect_H: np.ndarray, looks: Looks, error: str, rope: float = 0.0, stops: bool = True
+    value_SA: np.ndarray,
+    effect_H: np.ndarray,
+    looks: Looks,
+    error: str,
+    rope: float = 0.0,
+    stops: bool = True,
+    estimate: Estimator = declared_contrasts,
 ) -> Simulated:
     """Judge simulated studies look by look, as a sweep with sweep.until=decided does.
 
@@ -148,6 +160,7 @@ def simulate(
         error: paired, pooled or welch.
         rope: half-width of the region of equivalence in the unit of the values; 0: no test of equivalence.
         stops: False: all looks are made with all arms, and nothing is futile.
+        estimate: estimate_contrasts where all arms are known to spread alike, which is faster.
     """
     D, _, A = value_SA.shape
     shape = (D, A - 1)
@@ -162,7 +175,7 @@ def simulate(
         known_SA[:, before:look] = np.where(running_A[:, None], value_SA[:, before:look], np.nan)
         before = look
         seeds_H[is_open_H], baseline_seeds[running_A[:, 0]] = look, look
-        now = declared_contrasts(known_SA[:, :look], against_baseline(A), error)
+        now = estimate(known_SA[:, :look], against_baseline(A), error)
         p_HL[..., number] = np.where(is_open_H, now.p(), np.nan)
         found_H = looks.adjusted_p(p_HL[..., : number + 1]) < ALPHA
         if rope > 0:
@@ -183,7 +196,7 @@ def simulate(
     )
 
 
-def _is_futile(now, looks: Looks, look: int, family_D: np.ndarray, rope: float) -> np.ndarray:
+def _is_futile(now: Estimates, looks: Looks, look: int, family_D: np.ndarray, rope: float) -> np.ndarray:
     """Return True where the chance to decide is below FUTILE; it depends on how many hypotheses are left."""
     chance_H = np.full(now.value.shape, np.nan)
     for family in np.unique(family_D):
@@ -207,3 +220,60 @@ def draw_studies(
     own_SA = rng.standard_normal((number, seeds, len(effect_A))) * spread_A * math.sqrt(1 - correlation)
     shared_S = rng.standard_normal((number, seeds, 1)) * math.sqrt(correlation)
     return own_SA + shared_S + effect_A
+
+
+@dataclass(kw_only=True)
+class Expected:
+    """Expected course of a study of which one arm, or every arm, differs by an effect."""
+
+    effect: float
+    """In standard deviations of a run."""
+    differing: int
+    """Arms that differ."""
+    found: float
+    """Share of the differing arms that are called different; without any, of the studies that call some arm so."""
+    runs: float
+    seeds: float
+    """Seeds of an arm, on average."""
+    baseline_seeds: float
+
+
+def expected_course(
+    looks: Looks,
+    arms: int,
+    error: str,
+    rope: float = 0.0,
+    correlation: float = 0.0,
+    effects: tuple[float, ...] = EFFECTS,
+    draws: int = DRAWS,
+) -> list[Expected]:
+    """Simulate studies that are trained until decided, for each effect with one arm differing and with all.
+
+    Args:
+        arms: arms beside the baseline.
+        rope: in standard deviations of a run.
+        correlation: share of a run's variance that its seed decides in all arms alike.
+        effects: in standard deviations of a run.
+        draws: studies for each.
+    """
+    rows = []
+    for effect, differing in [(effect, n) for effect in effects for n in sorted({1, arms})]:
+        if not effect and differing > 1:
+            continue
+        true_A = np.zeros(arms + 1)
+        true_A[1 : 1 + differing] = effect
+        rng = np.random.default_rng([looks.last, arms, round(100 * effect), differing])
+        value_SA = draw_studies(rng, draws, true_A, looks.last, correlation, np.ones(arms + 1))
+        course = simulate(value_SA, true_A[1:], looks, error, rope, estimate=estimate_contrasts)
+        found = course.found_H[:, :differing].mean() if effect else course.found_H.any(axis=1).mean()
+        rows.append(
+            Expected(
+                effect=effect,
+                differing=differing if effect else 0,
+                found=float(found),
+                runs=float(course.runs.mean()),
+                seeds=float(course.seeds_H.mean()),
+                baseline_seeds=float(course.baseline_seeds.mean()),
+            )
+        )
+    return rows

@@ -15,11 +15,14 @@ from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.model.cost import checkpoint_bytes, count_parameters, flops_per_image, num_tokens, training_bytes
 from vitsweep.significance.power import detectable_effect, equivalence_power, spread_interval
+from vitsweep.significance.sequential import Expected, Looks, expected_course
 from vitsweep.study.plan import CELLS_PATTERN, Plan
 from vitsweep.study.questions.power import planned_claims
 from vitsweep.study.record import RECORD_NAME, Record, read_record
 
 ALPHA, TARGET_POWER = 0.05, 0.8
+MOST_SIMULATED = 12
+"""Arms that are simulated; of more, as many stand for all."""
 FEW_SEEDS = 5
 # Three runs of one ViT on CIFAR-10 under crop and flip, as csm-kr/vit_cifar publishes them: 74.90, 74.08, 73.65 %.
 # Their standard deviation times the square root of 2, as if pairing by seed gained nothing.
@@ -167,6 +170,38 @@ def study_power(plan: Plan, directory: Path | None) -> Power:
         claims_ratio=claims.variance_ratio,
         rope=plan.rope,
     )
+
+
+@dataclass(kw_only=True)
+class SequentialCost:
+    """Expected cost of a study with looks that is trained until decided, for one effect."""
+
+    course: Expected
+    runs: float
+    flops: float | None
+    """Of the training; None where the images are not known."""
+
+
+def sequential_costs(plan: Plan, costs: list[ArmCost], spread: float) -> list[SequentialCost]:
+    """Return the expected runs and training of a plan with looks, simulated; [] without looks or arms.
+
+    Args:
+        spread: standard deviation of paired differences, as that of Power.
+    """
+    roles = {row["arm"]: row["role"] for row in plan.arms}
+    compared = [cost for cost in costs if roles[cost.arm] == "arm"]
+    others = [cost for cost in costs if roles[cost.arm] != "arm"]
+    if not plan.looks or not compared:
+        return []
+    looks = Looks(seeds=tuple(plan.looks), spending=plan.spending)
+    number = min(len(compared), MOST_SIMULATED)
+    found = []
+    for course in expected_course(looks, number, plan.error, plan.rope / (spread / math.sqrt(2))):
+        seeds = [(cost, course.seeds) for cost in compared] + [(cost, course.baseline_seeds) for cost in others]
+        flops = [cost.training_flops for cost, _ in seeds]
+        total = None if None in flops else sum(n * (one or 0) for one, (_, n) in zip(flops, seeds, strict=True))
+        found.append(SequentialCost(course=course, runs=sum(n for _, n in seeds), flops=total))
+    return found
 
 
 def published_source() -> str:
