@@ -22,7 +22,7 @@ from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
 
 GROUPS = ["model/patch_size", "model/depth", "model/dropout", "model/patchify", "model/pos_embed", "model/pool"]
-GROUPS += ["model", "data", "recipe", "recipe/augment", "tracker"]
+GROUPS += ["model", "data", "recipe", "recipe/optimizer", "recipe/augment", "tracker"]
 VALUES = [
     "model.patch_size=8",
     "model.hidden_size=128",
@@ -34,7 +34,7 @@ VALUES = [
     "data.train_limit=500",
     "data.root='a b/c'",
     "recipe.lr=2e-3",
-    "recipe.epochs=7",
+    "recipe.epochs=700",
     "recipe.horizontal_flip=no",
     "recipe.clip_norm=1",
     "++recipe.momentum=0.5",
@@ -44,6 +44,10 @@ VALUES = [
     "recipe.lr=${recipe.weight_decay}",
     "recipe.batch_size=${model.hidden_size}",
 ]
+
+
+CONSTANT = ("recipe.schedule=constant", "recipe.min_lr=0", "recipe.cooldown_epochs=0", "recipe.ema_decay=null")
+"""Settings beside which a schedule-free optimizer is allowed."""
 
 
 class Counting:
@@ -101,6 +105,8 @@ def drawn(number: int) -> list[str]:
     chance = random.Random(number)
     groups = chance.sample(GROUPS, chance.randint(0, 4))
     overrides = [f"{group}={chance.choice(options(group))}" for group in groups]
+    if "recipe/optimizer=schedule_free" in overrides:  # allowed with this schedule alone
+        overrides = [o for o in overrides if "schedule=" not in o] + list(CONSTANT)
     overrides += chance.sample(VALUES, chance.randint(0, 4))
     chance.shuffle(overrides)
     return overrides
@@ -137,7 +143,10 @@ def test_composer_leaves_no_plain_grid_to_hydra(counted):
     """Hydra takes 65 ms a cell; a file in conf/ that it alone can read would bring them back."""
     for data, recipe in itertools.product(options("data"), options("recipe")):
         for choice in (f"{group}={option}" for group in GROUPS[:4] for option in options(group)):
-            counted([f"data={data}", choice, f"recipe={recipe}", "recipe.epochs=7", "seed=1"])
+            counted([f"data={data}", choice, f"recipe={recipe}", "recipe.lr=1e-3", "seed=1"])
+    for group in ("recipe/optimizer", "recipe/schedule", "recipe/augment"):
+        for option in options(group):
+            counted([f"{group}={option}", *(["recipe/schedule=constant"] if option == "schedule_free" else [])])
     assert counted.loader.count == 0
 
 
@@ -153,7 +162,10 @@ def test_composers_configurations_do_not_share_their_parts(composer):
         (["model.patch_sise=8"], "model.patch_sise  is unknown; did you mean model.patch_size?"),
         (["model.patch_size=big"], "model.patch_size=big  must be an integer"),
         (["model.patch_size=5"], "model.patch_size=5  does not divide"),
-        (["recipe=slow", "model/depth=l4"], "recipe=slow  is unknown; allowed: augmented, quick, readme"),
+        (
+            ["recipe=slow", "model/depth=l4"],
+            "recipe=slow  is unknown; allowed: augmented, cct_300, quick, readme, sl_vit, strong, vit_lite",
+        ),
         (["model.depth=4"], "model.depth  is unknown"),
         (["+extra=1"], "extra  is unknown"),
         (["+model/foo=1"], "model/foo  is unknown"),

@@ -23,6 +23,7 @@ from vitsweep.study.plan_builder import build_plan
 GROUPS = ["model", "data", "recipe", "tracker", "study"]
 GROUPS += sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().glob("*/*") if path.is_dir())
 NEEDED = {"image_folder": ["data.root=somewhere"], "fc_norm": ["model/pool=avg"]}
+NEEDED |= {"schedule_free": ["recipe/schedule=constant"]}
 """Option or group -> what it cannot do without."""
 PRESETS = {
     "readme": 4_249_354,

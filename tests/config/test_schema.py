@@ -153,8 +153,12 @@ RULES = {
     ],
     "recipe.epochs=0": [f"recipe.epochs=0  {AT_LEAST_ONE}"],
     "recipe.batch_size=0": [f"recipe.batch_size=0  {AT_LEAST_ONE}"],
-    "recipe.optimizer='adam'": ["recipe.optimizer=adam  is unknown; allowed: adamw, sgd; did you mean adamw?"],
-    "recipe.schedule='step'": ["recipe.schedule=step  is unknown; allowed: constant, cosine, plateau"],
+    "recipe.optimizer='adam'": [
+        "recipe.optimizer=adam  is unknown; allowed: adamw, lion, muon, schedule_free_adamw, sgd; did you mean adamw?"
+    ],
+    "recipe.schedule='step'": [
+        "recipe.schedule=step  is unknown; allowed: constant, cosine, linear, plateau, warmup_stable_decay"
+    ],
     "recipe.lr=0.0": ["recipe.lr=0.0  must be a positive number"],
     "recipe.lr=float('inf')": ["recipe.lr=inf  must be a positive number"],
     "recipe.weight_decay=float('nan')": [f"recipe.weight_decay=nan  {FINITE}"],
@@ -194,6 +198,36 @@ RULES = {
     "recipe.cutmix_alpha=1.0; model.num_classes=1; data.name='image_folder'": [
         "model.num_classes=1  must be at least 2",
         "model.num_classes=1  leaves nothing to mix; use recipe/augment=none",
+    ],
+    "recipe.ema_decay=0.0": ["recipe.ema_decay=0.0  must lie in (0, 1), or be null for no average"],
+    "recipe.beta1=0.0": ["recipe.beta1=0.0  must lie in (0, 1), or be null for the optimizer's own"],
+    "recipe.optimizer='sgd'; recipe.beta2=0.9": [
+        "recipe.beta2=0.9  is read only where recipe.optimizer is not sgd; leave it out, or set that"
+    ],
+    "recipe.min_lr=0.01": ["recipe.min_lr=0.01  must be at most recipe.lr"],
+    "recipe.gradient_accumulation_steps=3": [
+        "recipe.gradient_accumulation_steps=3  must be at least 1 and divide recipe.batch_size=128"
+    ],
+    "recipe.cooldown_epochs=10.0": [
+        "recipe.cooldown_epochs=10.0  is read only where "
+        "recipe.schedule is one of cosine, linear, warmup_stable_decay; leave it out, or set that"
+    ],
+    "recipe.schedule='cosine'; recipe.cooldown_epochs=60.0; recipe.warmup_epochs=50.0": [
+        "recipe.epochs=100  is shorter than recipe.warmup_epochs=50.0 recipe.cooldown_epochs=60.0 together"
+    ],
+    "recipe.schedule='warmup_stable_decay'": [
+        "recipe.decay_epochs=0.0  must be above 0 for recipe.schedule=warmup_stable_decay"
+    ],
+    "recipe.optimizer='schedule_free_adamw'; recipe.schedule='cosine'": [
+        "recipe.schedule=cosine  must be constant for recipe.optimizer=schedule_free_adamw, "
+        "whose averages take the place of a schedule; use recipe.schedule=constant, with a warm-up"
+    ],
+    "recipe.optimizer='schedule_free_adamw'; recipe.schedule='constant'; recipe.ema_decay=0.9": [
+        "recipe.ema_decay=0.9  must be null for recipe.optimizer=schedule_free_adamw, "
+        "whose weights are averages already"
+    ],
+    "recipe.optimizer='muon'; model.name='resnet'; model.num_hidden_layers=12": [
+        "recipe.optimizer=muon  needs matrices in blocks, which model=resnet has not; use sgd or adamw"
     ],
     "recipe.clip_norm=0.0": ["recipe.clip_norm=0.0  must be positive and finite, or null for no clipping"],
     "tracker.name='mlflow'": ["tracker.name=mlflow  is unknown; allowed: none, wandb"],

@@ -43,6 +43,7 @@ from vitsweep.study.plan import write_plan
 from vitsweep.study.plan_builder import build_plan
 from vitsweep.train.checkpoint import save_model, save_state
 from vitsweep.train.optim import make_optimizer
+from vitsweep.train.step import make_average
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = [
@@ -112,19 +113,31 @@ def test_training_bytes_are_within_a_factor_of_two_and_a_half_of_a_process_peak(
     assert 0.8 < measured / training_bytes(ModelConfig(), RecipeConfig(), 16) < 2.5
 
 
-@pytest.mark.parametrize("optimizer, momentum", [("adamw", 0.9), ("sgd", 0.9), ("sgd", 0.0)])
-def test_checkpoint_bytes_are_those_of_the_files(tmp_path, optimizer, momentum):
+@pytest.mark.parametrize(
+    "optimizer, momentum, decay",
+    [
+        ("adamw", 0.9, None),
+        ("sgd", 0.9, None),
+        ("sgd", 0.0, None),
+        ("lion", 0.9, 0.99),
+        ("schedule_free_adamw", 0.9, None),
+    ],
+)
+def test_checkpoint_bytes_are_those_of_the_files(tmp_path, optimizer, momentum, decay):
     sizes = {"hidden_size": 128, "num_hidden_layers": 4}
-    config = Config(model=ModelConfig(**sizes), recipe=RecipeConfig(optimizer=optimizer, momentum=momentum))
+    recipe = RecipeConfig(optimizer=optimizer, momentum=momentum, ema_decay=decay)
+    config = Config(model=ModelConfig(**sizes), recipe=recipe)
     model = ViT(config.model)
-    for name in ("best", "last"):
+    for name in ("best", "last", *(["ema"] if decay else [])):
         save_model(tmp_path / f"{name}.safetensors", model.state_dict(), config)
     steps = make_optimizer(model, config.recipe)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     steps.step()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    save_state(tmp_path, {"model": model.state_dict(), "optimizer": steps.state_dict(), "best_weights": weights})
+    state = {"model": model.state_dict(), "optimizer": steps.state_dict(), "best_weights": weights}
+    average = make_average(model, recipe)
+    save_state(tmp_path, state | {"average": average and average.state_dict()})
     for epoch in range(1, 1 + config.recipe.epochs // 30):
         save_model(tmp_path / f"epoch-{epoch}.safetensors", model.state_dict(), config)
     done, state = checkpoint_bytes(config.model, config.recipe, every_epochs=30)

@@ -4,14 +4,22 @@ import dataclasses
 
 import pytest
 import torch
+from schedulefree import AdamWScheduleFree
 from torch import nn
 
 from vitsweep.config.recipe.rules import OPTIMIZERS, SCHEDULES
 from vitsweep.config.schema import RecipeConfig
 from vitsweep.errors import ConfigError
 from vitsweep.train.optim import lr_multiplier, make_optimizer
+from vitsweep.train.optimizers import Lion, MuonWithAdamW
 
-CLASSES = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+CLASSES = {
+    "adamw": torch.optim.AdamW,
+    "lion": Lion,
+    "muon": MuonWithAdamW,
+    "schedule_free_adamw": AdamWScheduleFree,
+    "sgd": torch.optim.SGD,
+}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -20,8 +28,10 @@ def test_each_allowed_optimizer_is_made(name):
 
 
 def test_unknown_optimizer_is_refused():
-    with pytest.raises(ConfigError, match="recipe.optimizer=lion  is unknown; allowed: adamw, sgd"):
-        make_optimizer(nn.Linear(2, 2), RecipeConfig(optimizer="lion"))
+    with pytest.raises(
+        ConfigError, match="recipe.optimizer=adam  is unknown; allowed: adamw, lion, .*; did you mean adamw"
+    ):
+        make_optimizer(nn.Linear(2, 2), RecipeConfig(optimizer="adam"))
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -30,5 +40,5 @@ def test_each_allowed_schedule_starts_at_the_peak(name):
 
 
 def test_unknown_schedule_is_refused():
-    with pytest.raises(ConfigError, match="recipe.schedule=step  is unknown; allowed: constant, cosine, plateau"):
+    with pytest.raises(ConfigError, match="recipe.schedule=step  is unknown; allowed: constant, cosine, linear"):
         lr_multiplier(dataclasses.replace(RecipeConfig(), schedule="step"), 0, 10)

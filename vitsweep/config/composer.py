@@ -320,7 +320,7 @@ def is_self(default: Any) -> bool:
 
 def is_included(default: Any) -> bool:
     """Return True for the entry `FILE@_here_` of a defaults list, with a path below the file's own group."""
-    path = default.path if isinstance(default, ConfigDefault) and default.package == "_here_" else ""
+    path = default.path if isinstance(default, ConfigDefault) and default.package == "" else ""  # Hydra's for _here_
     return bool(path) and path[0] not in "/." and is_plain_option(path)
 
 

@@ -246,6 +246,10 @@ class Config:
     def _image_errors(self) -> list[str]:
         """Return one message for each rule between the model and the data that is broken."""
         found, model = [], self.model
+        if self.recipe.optimizer == "muon" and model.name == "resnet":
+            found.append(
+                "recipe.optimizer=muon  needs matrices in blocks, which model=resnet has not; use sgd or adamw"
+            )
         if self.recipe.is_mixing and model.num_classes < 2:
             found.append(f"model.num_classes={model.num_classes}  leaves nothing to mix; use recipe/augment=none")
         if self.data.name in ("cifar10", "shapes"):

@@ -1,5 +1,7 @@
 """Cost of a cell by formula: parameters, FLOPs, tokens, memory, checkpoints; tests compare each with a measurement."""
 
+from math import ceil
+
 from vitsweep.config.model_schema import DROPOUT_PLACES, ModelConfig
 from vitsweep.config.schema import RecipeConfig
 from vitsweep.model.resnet_shapes import (
@@ -220,24 +222,31 @@ def training_bytes(model: ModelConfig, recipe: RecipeConfig, batch_size: int) ->
 
     On the CPU a process uses up to twice as much (plus torch itself): gradients of activations, and fragmentation.
     """
-    state = 2 + optimizer_moments(recipe)
+    state = 2 + optimizer_moments(recipe) + has_average(recipe)
+    batch_size = ceil(batch_size / recipe.gradient_accumulation_steps)
     scoring = evaluation_bytes(model, evaluation_batch(model, batch_size))
     return state * FP32_BYTES * count_parameters(model) + max(activation_bytes(model, batch_size), scoring)
 
 
 def optimizer_moments(recipe: RecipeConfig) -> int:
-    """Return how many numbers the optimizer stores per weight."""
-    return 2 if recipe.optimizer == "adamw" else int(recipe.momentum > 0)
+    """Return how many numbers the optimizer stores per weight; muon stores one of a matrix in a block."""
+    return {"lion": 1, "sgd": int(recipe.momentum > 0)}.get(recipe.optimizer, 2)
+
+
+def has_average(recipe: RecipeConfig) -> bool:
+    """Return True if a moving average of the weights is kept beside them."""
+    return recipe.ema_decay is not None
 
 
 def checkpoint_bytes(model: ModelConfig, recipe: RecipeConfig, every_epochs: int = 0) -> tuple[int, int]:
-    """Return the bytes on disk of a finished cell (best and last weights), and of state.pt during training.
+    """Return the bytes on disk of a finished cell (best, last and averaged weights), and of state.pt during training.
 
-    state.pt holds the weights, the best weights so far and the optimizer state.
+    state.pt holds the weights, the best weights so far, the average and the optimizer state.
 
     Args:
         every_epochs: interval of additional weights (checkpoint_every_epochs); 0: none.
     """
     weights = FP32_BYTES * count_parameters(model)
     kept = recipe.epochs // every_epochs if every_epochs else 0
-    return (2 + kept) * weights, (2 + optimizer_moments(recipe)) * weights
+    average = has_average(recipe)
+    return (2 + average + kept) * weights, (2 + average + optimizer_moments(recipe)) * weights

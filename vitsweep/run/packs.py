@@ -102,6 +102,8 @@ def unpacked_reason(config: dict[str, Any], pack: str) -> str:
         return "the running statistics of patchify_method=conv_stem belong to one model"
     if config["model"].get("patch_drop_rate"):
         return "patch_drop_rate draws its patches inside the forward pass"
+    if config["recipe"].get("gradient_accumulation_steps", 1) > 1:
+        return "gradient accumulation is for cells that do not fit into memory"
     if pack == "auto" and not is_long(config):
         return f"fewer than {MIN_STEPS:,} steps"
     return ""

@@ -31,6 +31,8 @@ EPOCHS_FOLDER = "checkpoints"
 TRIAL = "trial"
 """Role of a cell of a search: it is scored on validation images alone, and belongs to no arm's results."""
 STATUSES = ("planned", "running", "interrupted", "done", "failed", "diverged")
+METRIC_ROWS = ("final", "best", "ema")
+"""Weights that are scored: after the last epoch, at the lowest validation loss, moving average after the last epoch."""
 METRIC_NAMES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
 
 
@@ -90,7 +92,7 @@ class Record:
     flops_per_image: int = 0
     """Forward pass of one image, a multiply-add counted as 2."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """final and best: each METRIC_NAMES -> value, best with its epoch."""
+    """METRIC_ROWS: each METRIC_NAMES -> value, best with its epoch; ema only of cells that average their weights."""
     epoch: int = 0
     """Epochs finished."""
     started: str = ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from vitsweep.errors import RecordError
 from vitsweep.study.plan import CellId
-from vitsweep.study.record import Record
+from vitsweep.study.record import METRIC_ROWS, Record
 from vitsweep.tracking.run import DESCRIPTION, FLAT_KEYS, OUTCOME, PLAN_KEY, RECORD_KEY
 from vitsweep.tracking.run_file import find_run_files, read_run_file
 
@@ -86,11 +86,11 @@ def read_outcome(run: RemoteRun) -> dict[str, Any]:
 
 
 def read_metrics(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the record's metrics: final/... and best/... of the summary, nested."""
+    """Return the record's metrics: final/... and those of the other METRIC_ROWS of the summary, nested."""
     found: dict[str, Any] = {}
     for key, value in summary.items():
         when, _, name = key.partition("/")
-        if when in ("final", "best") and name:
+        if when in METRIC_ROWS and name:
             found.setdefault(when, {})[name] = value
     return found
 

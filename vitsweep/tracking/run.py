@@ -87,7 +87,7 @@ def with_varied_keys(config: dict[str, Any], plan: Plan) -> dict[str, Any]:
 
 
 def run_summary(record: Record, share_host: bool) -> dict[str, Any]:
-    """Return the outcome, and final/... and best/... of every metric, as a flat dictionary without unknown values."""
+    """Return the outcome, and final/... and best/... (or ema/...) of every metric, as a flat dictionary, if known."""
     values = {name: getattr(record, name) for name in OUTCOME}
     for which, metrics in record.metrics.items():
         values |= {f"{which}/{name}": value for name, value in metrics.items()}

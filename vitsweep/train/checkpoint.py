@@ -34,13 +34,13 @@ def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
 
     Args:
         cell_dir: the cell's directory, with its record.
-        which: `best` (lowest validation loss) or `last`.
+        which: `best` (lowest validation loss), `last`, or `ema` (moving average, where recipe.ema_decay is set).
 
     Raises:
         RecordError: the checkpoint does not exist, or does not fit the record's configuration.
     """
-    if which not in ("best", "last"):
-        raise RecordError(f"which={which}  is unknown; allowed: best, last")
+    if which not in ("best", "ema", "last"):
+        raise RecordError(f"which={which}  is unknown; allowed: best, ema, last")
     path = Path(cell_dir) / f"{which}.safetensors"
     if not path.exists():
         raise RecordError(f"{path}  is not there; the cell has not finished, or its checkpoints were pruned")

@@ -60,10 +60,14 @@ def score(model: nn.Module, data: Data, precision: str, batch_size: int) -> tupl
     return metrics, found["test"]
 
 
-def save_predictions(directory: Path, test: ImageSet, final: Scores, best: Scores) -> None:
-    """Write predictions.npz: id, true class, and both models' class and probability of each test image."""
+def save_predictions(directory: Path, test: ImageSet, found: dict[str, Scores]) -> None:
+    """Write predictions.npz: id, true class, and each model's class and probability of each test image.
+
+    Args:
+        found: final, best and, with an average, ema -> scores on the test images.
+    """
     arrays = {"id": test.id_N, "label": test.label_N}
-    for name, scores in (("final", final), ("best", best)):
+    for name, scores in found.items():
         arrays |= {f"{name}_class": scores.class_N, f"{name}_probability": scores.probability_N}
     buffer = io.BytesIO()
     columns: dict[str, Any] = {name: array.cpu().numpy() for name, array in arrays.items()}

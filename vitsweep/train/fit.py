@@ -56,6 +56,7 @@ from vitsweep.train.checkpoint import (
 from vitsweep.train.device import device_name, peak_gib
 from vitsweep.train.epoch_progress import make_progress
 from vitsweep.train.evaluate import Scores, evaluate, save_predictions, score
+from vitsweep.train.optimizers import set_training_mode
 from vitsweep.train.step import Setup, Step, Training, epoch_order, prepare, train_step
 from vitsweep.train.stop import Interrupted, StopSignals
 
@@ -241,6 +242,7 @@ def fit(
             totals_2 = torch.tensor(progress.totals, device=setup.device)
             first_step, step_seconds = progress.step, 0.0
             setup.model.train()
+            set_training_mode(setup.optimizer, True)
             for step in range(first_step, setup.steps_per_epoch):
                 index_B = order_N[step * setup.batch_size : (step + 1) * setup.batch_size]
                 wanted = Step(setup=setup, config=config, index_B=index_B, epoch=epoch, step=step)
@@ -293,6 +295,7 @@ def fit(
 
 def validate(setup: Setup, progress: TrainingProgress, epoch: int) -> Scores:
     """Score the validation images; keep the weights if their loss is the lowest so far."""
+    set_training_mode(setup.optimizer, False)
     val = evaluate(setup.model, setup.data.val, setup.data, setup.precision, setup.evaluation_batch)
     if val.loss < progress.best_loss:
         weights = {name: tensor.detach().clone() for name, tensor in setup.model.state_dict().items()}
@@ -301,7 +304,7 @@ def validate(setup: Setup, progress: TrainingProgress, epoch: int) -> Scores:
 
 
 def score_and_save(config: Config, record: Record, directory: Path, setup: Setup, progress: TrainingProgress) -> None:
-    """Fill in the record's metrics; write last.safetensors, best.safetensors and predictions.npz.
+    """Fill in the record's metrics; write predictions.npz and the weights (last, best, with an average also ema).
 
     Of a trial the validation images alone are scored and nothing is written: no choice may see a test image.
     """
@@ -315,8 +318,13 @@ def score_and_save(config: Config, record: Record, directory: Path, setup: Setup
         setup.model.load_state_dict(progress.best_weights)
         best, best_test = score(setup.model, setup.data, setup.precision, setup.evaluation_batch)
     save_model(directory / "best.safetensors", setup.model.state_dict(), config)
-    save_predictions(directory, setup.data.test, final_test, best_test)
     record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}
+    tests = {"final": final_test, "best": best_test}
+    if setup.average:
+        average = setup.average.module
+        record.metrics["ema"], tests["ema"] = score(average, setup.data, setup.precision, setup.evaluation_batch)
+        save_model(directory / "ema.safetensors", average.state_dict(), config)
+    save_predictions(directory, setup.data.test, tests)
 
 
 def trial_metrics(setup: Setup, progress: TrainingProgress) -> dict:
@@ -336,6 +344,7 @@ def training_state(setup: Setup, progress: TrainingProgress, record: Record) -> 
         "model": setup.model.state_dict(),
         "optimizer": setup.optimizer.state_dict(),
         "schedule": setup.schedule.state_dict(),
+        "average": setup.average and setup.average.state_dict(),
         "progress": vars(progress),
     }
 
@@ -349,8 +358,7 @@ def resume(setup: Setup, directory: Path, record: Record) -> TrainingProgress:
         log.warning("the images are not those of the saved state; training from the start")
         return TrainingProgress()
     last_epoch = state["progress"]["epoch"]
-    epochs = [row["epoch"] for row in read_rows(directory)]
-    if epochs[:last_epoch] != list(range(1, last_epoch + 1)):
+    if [row["epoch"] for row in read_rows(directory)][:last_epoch] != list(range(1, last_epoch + 1)):
         log.warning("%s lacks rows of epochs 1 to %d; training from the start", METRICS_NAME, last_epoch)
         return TrainingProgress()
     if state["precision"] != setup.precision:
@@ -358,6 +366,8 @@ def resume(setup: Setup, directory: Path, record: Record) -> TrainingProgress:
     setup.model.load_state_dict(state["model"])
     setup.optimizer.load_state_dict(state["optimizer"])
     setup.schedule.load_state_dict(state["schedule"])
+    if setup.average:
+        setup.average.load_state_dict(state["average"])
     progress = TrainingProgress(**state["progress"])
     log.info("%s seed %d resumes at epoch %d, step %d", record.arm, record.seed, progress.epoch + 1, progress.step)
     return progress
@@ -370,14 +380,17 @@ def describe_setup(record: Record, setup: Setup) -> None:
     record.normalisation = {"mean": data.mean, "std": data.std}
     record.num_images = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
     record.code, record.versions = code_identity(), library_versions()
-    record.device, record.precision = device_name(setup.device), setup.precision
-    record.threads = torch.get_num_threads()
+    record.device, record.precision, record.threads = (
+        device_name(setup.device),
+        setup.precision,
+        torch.get_num_threads(),
+    )
     record.params = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
     record.flops_per_image = flops_per_image(setup.model_config)
 
 
 def draw_pictures(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:
-    """Return the pictures of the finished cell (name, file, caption), from the function that tracker.pictures names."""
+    """Return a finished cell's pictures (name, file, caption), from the function that tracker.pictures names."""
     if config.tracker.name == "none" or config.tracker.mode == "disabled" or not config.tracker.pictures:
         return []
     module, _, function = config.tracker.pictures.rpartition(".")

@@ -8,30 +8,41 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from vitsweep.config.checks import one_of
-from vitsweep.config.recipe.rules import OPTIMIZERS, SCHEDULES
+from vitsweep.config.recipe.rules import FALLING, OPTIMIZERS, SCHEDULES
 from vitsweep.config.schema import RecipeConfig
 from vitsweep.errors import ConfigError
-from vitsweep.model.vit import UNDECAYED
+from vitsweep.train.optimizers import (
+    SCHEDULE_FREE,
+    Lion,
+    MuonWithAdamW,
+    betas,
+    decay_groups,
+    is_hidden_matrix,
+    make_schedule_free,
+)
 
 
 def make_optimizer(model: nn.Module, recipe: RecipeConfig) -> torch.optim.Optimizer:
-    """Return AdamW or SGD with weight decay on matrices and kernels only, by dimensions (nanoGPT, model.py).
+    """Return the recipe's optimizer, ready for training, with weight decay on the weights of recipe.decay_groups.
 
     Raises:
-        ConfigError: the recipe names another optimizer.
+        ConfigError: the recipe names another optimizer, or one whose library is not installed.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    decayed = [p for name, p in trained.items() if p.dim() >= 2 and name.rpartition(".")[2] not in UNDECAYED]
-    chosen = {id(p) for p in decayed}
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained.values() if id(p) not in chosen], "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
-    if recipe.optimizer == "sgd":
+    groups, name = decay_groups(trained, recipe), recipe.optimizer
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas(recipe, (0.9, 0.999)), fused=True)
+    if name == "sgd":
         nesterov = recipe.momentum > 0
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    if name == "lion":
+        return Lion(groups, recipe.lr, betas(recipe, (0.9, 0.99)))
+    if name == SCHEDULE_FREE:
+        return make_schedule_free(groups, recipe)
+    if name == "muon":
+        hidden = {name: p for name, p in trained.items() if is_hidden_matrix(name, p)}
+        others = {name: p for name, p in trained.items() if name not in hidden}
+        return MuonWithAdamW(decay_groups(hidden, recipe), decay_groups(others, recipe), recipe)
     raise ConfigError(one_of(OPTIMIZERS, "recipe", recipe, "optimizer"))
 
 
@@ -45,11 +56,16 @@ def lr_multiplier(recipe: RecipeConfig, step: int, steps_per_epoch: int) -> floa
         raise ConfigError(one_of(SCHEDULES, "recipe", recipe, "schedule"))
     warmup_steps = round(recipe.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    if recipe.schedule != "cosine":
+        start = recipe.warmup_lr / recipe.lr
+        return start + (1 - start) * ((step + 1) / warmup_steps)
+    if recipe.schedule not in FALLING:
         return 1.0
-    length = max(1, recipe.epochs * steps_per_epoch - warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup_steps) / length)))
+    end = recipe.epochs * steps_per_epoch - round(recipe.cooldown_epochs * steps_per_epoch)
+    first = end - round(recipe.decay_epochs * steps_per_epoch) if recipe.decay_epochs else warmup_steps
+    share = min(1.0, max(0, step - first) / max(1, end - first))
+    falling = 0.5 * (1 + math.cos(math.pi * share)) if recipe.schedule == "cosine" else 1 - share
+    floor = recipe.min_lr / recipe.lr
+    return floor + (1 - floor) * falling
 
 
 class Schedule:
@@ -59,12 +75,14 @@ class Schedule:
         self.optimizer = optimizer
         self.warmup_steps = round(recipe.warmup_epochs * steps_per_epoch)
         self.by_step = LambdaLR(optimizer, lambda step: lr_multiplier(recipe, step, steps_per_epoch))
-        self.moves_every_step = recipe.schedule == "cosine"
+        self.moves_every_step = recipe.schedule in FALLING
         self.lr = float(recipe.lr)
         """Learning rate of the last step; before the first, the recipe's."""
         self.by_epoch = None
         if recipe.schedule == "plateau":
-            self.by_epoch = ReduceLROnPlateau(optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience)
+            self.by_epoch = ReduceLROnPlateau(
+                optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience, min_lr=recipe.min_lr
+            )
 
     @property
     def next_lr(self) -> float:

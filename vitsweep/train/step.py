@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vitsweep.config.model_schema import ModelConfig
 from vitsweep.config.schema import Config, RecipeConfig
@@ -40,6 +41,8 @@ class Setup:
     schedule: Schedule
     batch_size: int
     steps_per_epoch: int
+    average: AveragedModel | None = None
+    """Moving average of the weights, if the recipe asks for one."""
 
     @property
     def evaluation_batch(self) -> int:
@@ -98,7 +101,15 @@ def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup
         schedule=Schedule(optimizer, config.recipe, steps_per_epoch),
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
+        average=make_average(model, config.recipe),
     )
+
+
+def make_average(model: nn.Module, recipe: RecipeConfig) -> AveragedModel | None:
+    """Return the exponential moving average of a model's weights and running statistics, which starts at its first."""
+    if recipe.ema_decay is None:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
 
 
 def should_compile(config: Config, device: torch.device) -> bool:
@@ -122,12 +133,25 @@ def train_step(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: 
     seed_everything(derive_seed(config.seed, "dropout", epoch, step), setup.device)
     image_BCHW, target = training_batch(setup, config, index_B, epoch, step)
     setup.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
-        logit_BK = setup.network(image_BCHW).float()
-    loss = training_loss(logit_BK, target, config.recipe)
-    loss.backward()
+    loss, logit_BK = forward_backward(setup, config.recipe, image_BCHW, target)
     update_weights(setup, config, loss, epoch, step)
     return batch_totals(loss, logit_BK, target)
+
+
+def forward_backward(setup: Setup, recipe: RecipeConfig, image_BCHW: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Run both passes on a batch, or on its parts one after the other; return mean loss and logits (B, K)."""
+    losses, logits = [], []
+    parts = recipe.gradient_accumulation_steps
+    for images, targets in zip(image_BCHW.chunk(parts), target.chunk(parts), strict=True):
+        with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+            logit_BK = setup.network(images).float()
+        loss = training_loss(logit_BK, targets, recipe)
+        if parts > 1:
+            loss, logit_BK = loss * (len(targets) / len(target)), logit_BK.detach()
+        loss.backward()
+        losses.append(loss)
+        logits.append(logit_BK)
+    return (losses[0], logits[0]) if parts == 1 else (torch.stack(losses).detach().sum(), torch.cat(logits))
 
 
 def training_batch(setup: Setup, config: Config, index_B: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
@@ -160,7 +184,7 @@ def training_loss(logit_BK: Tensor, target: Tensor, recipe: RecipeConfig) -> Ten
 
 
 def update_weights(setup: Setup, config: Config, loss: Tensor, epoch: int, step: int) -> None:
-    """Clip the gradients, take the optimizer step and advance the learning rate.
+    """Clip the gradients, take the optimizer step, advance the learning rate and the average.
 
     Raises:
         NonFiniteLoss: see train_step.
@@ -170,6 +194,8 @@ def update_weights(setup: Setup, config: Config, loss: Tensor, epoch: int, step:
     guard_step(setup, loss, epoch, step)
     setup.optimizer.step()
     setup.schedule.after_step()
+    if setup.average is not None:
+        setup.average.update_parameters(setup.model)
 
 
 def batch_totals(loss: Tensor, logit_BK: Tensor, target: Tensor) -> Tensor:
@@ -185,7 +211,7 @@ def guard_step(setup: Setup, loss: Tensor, epoch: int, step: int) -> None:
     """Prevent the optimizer step if the loss is not finite.
 
     On cuda reading the loss would make the host wait at every step; there `found_inf`, the flag of gradient scaling,
-    makes the fused optimizer skip all steps from the first such loss on.
+    makes a fused optimizer skip all steps from the first such loss on. Others go on, with weights that are not scored.
 
     Raises:
         NonFiniteLoss: see train_step.

@@ -7,8 +7,8 @@ from typing import Any
 from vitsweep.added_fields import neutral_values
 from vitsweep.config.checks import check, is_finite_and_not_negative, within
 
-OPTIMIZERS = ("adamw", "sgd")
-SCHEDULES = ("constant", "cosine", "plateau")
+OPTIMIZERS = ("adamw", "lion", "muon", "schedule_free_adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "linear", "plateau", "warmup_stable_decay")
 AUTO_AUGMENTS = ("autoaugment", "none", "randaugment", "timm_randaugment", "trivialaugment")
 LOSSES = ("binary_cross_entropy", "cross_entropy", "multi_margin")
 TEXTS = {
@@ -20,12 +20,16 @@ TEXTS = {
     "augment_fill": ("black", "gray", "mean"),
     "random_erasing_mode": ("const", "pixel"),
     "loss": LOSSES,
+    "decay_groups": ("all", "none", "timm"),
 }
 """Field -> its allowed words."""
 HARD_LOSSES = ("multi_margin",)
 """Losses whose targets are class indices: neither mixing nor label smoothing."""
 RANDAUGMENTS = ("randaugment", "timm_randaugment")
 MAX_MAGNITUDE = {"randaugment": 30, "timm_randaugment": 10}
+FALLING = ("cosine", "linear", "warmup_stable_decay")
+"""Schedules that end at min_lr."""
+HAS_BETAS = ("recipe.optimizer is not sgd", lambda recipe: recipe.optimizer != "sgd")
 IS_MIXING = ("recipe.mixup_alpha or recipe.cutmix_alpha is above 0", lambda recipe: recipe.is_mixing)
 IS_ERASING = ("recipe.random_erasing_prob is above 0", lambda recipe: recipe.random_erasing_prob > 0)
 IS_RANDAUGMENT = (
@@ -56,6 +60,15 @@ READ_WHERE: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "recipe.mixup_alpha and recipe.cutmix_alpha are above 0",
         lambda recipe: recipe.mixup_alpha > 0 and recipe.cutmix_alpha > 0,
     ),
+    "beta1": HAS_BETAS,
+    "beta2": HAS_BETAS,
+    "warmup_lr": ("recipe.warmup_epochs is above 0", lambda recipe: recipe.warmup_epochs > 0),
+    "min_lr": ("recipe.schedule is not constant", lambda recipe: recipe.schedule != "constant"),
+    "cooldown_epochs": (f"recipe.schedule is one of {', '.join(FALLING)}", lambda recipe: recipe.schedule in FALLING),
+    "decay_epochs": (
+        "recipe.schedule is warmup_stable_decay",
+        lambda recipe: recipe.schedule == "warmup_stable_decay",
+    ),
 }
 """Added field -> condition in words, and as a function of the recipe, under which it is read."""
 
@@ -82,6 +95,44 @@ def augmentation_errors(recipe: Any) -> list[str]:
         found.append(
             f"recipe.label_smoothing={recipe.label_smoothing}  makes soft targets, which recipe.loss={recipe.loss} "
             "cannot take; use recipe.label_smoothing=0, or recipe.loss=cross_entropy"
+        )
+    return found
+
+
+def optimization_errors(recipe: Any) -> list[str]:
+    """Return one message for each broken rule of optimizer, schedule, average and accumulation."""
+    not_negative = ["warmup_lr", "min_lr", "cooldown_epochs", "decay_epochs"]
+    found = check("recipe", recipe, not_negative, is_finite_and_not_negative, "must be finite and not negative")
+    found += check("recipe", recipe, ["warmup_lr", "min_lr"], lambda v: not v > recipe.lr, "must be at most recipe.lr")
+    beta_rule = "must lie in (0, 1), or be null for the optimizer's own"
+    found += check("recipe", recipe, ["beta1", "beta2"], lambda v: v is None or 0 < v < 1, beta_rule)
+    average_rule = "must lie in (0, 1), or be null for no average"
+    found += check("recipe", recipe, ["ema_decay"], lambda v: v is None or 0 < v < 1, average_rule)
+    accumulation = recipe.gradient_accumulation_steps
+    if accumulation < 1 or recipe.batch_size % accumulation:
+        rule = f"must be at least 1 and divide recipe.batch_size={recipe.batch_size}"
+        found.append(f"recipe.gradient_accumulation_steps={accumulation}  {rule}")
+    return found + schedule_errors(recipe)
+
+
+def schedule_errors(recipe: Any) -> list[str]:
+    """Return a message for each contradiction between schedule, lengths, optimizer and average."""
+    found = []
+    parts = {name: getattr(recipe, name) for name in ("warmup_epochs", "decay_epochs", "cooldown_epochs")}
+    if sum(parts.values()) > recipe.epochs >= parts["warmup_epochs"]:
+        text = " ".join(f"recipe.{name}={value}" for name, value in parts.items() if value)
+        found.append(f"recipe.epochs={recipe.epochs}  is shorter than {text} together")
+    if recipe.schedule == "warmup_stable_decay" and recipe.decay_epochs == 0:
+        found.append("recipe.decay_epochs=0.0  must be above 0 for recipe.schedule=warmup_stable_decay")
+    if recipe.optimizer == "schedule_free_adamw" and recipe.schedule != "constant":
+        found.append(
+            f"recipe.schedule={recipe.schedule}  must be constant for recipe.optimizer=schedule_free_adamw, "
+            "whose averages take the place of a schedule; use recipe.schedule=constant, with a warm-up"
+        )
+    if recipe.optimizer == "schedule_free_adamw" and recipe.ema_decay is not None:
+        found.append(
+            f"recipe.ema_decay={recipe.ema_decay}  must be null for recipe.optimizer=schedule_free_adamw, "
+            "whose weights are averages already"
         )
     return found
 

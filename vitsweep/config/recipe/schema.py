@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vitsweep.added_fields import added_field
 from vitsweep.config.checks import check, in_unit_interval, is_finite_and_not_negative, one_of, within
-from vitsweep.config.recipe.rules import TEXTS, augmentation_errors, unread_errors
+from vitsweep.config.recipe.rules import TEXTS, augmentation_errors, optimization_errors, unread_errors
 
 MAX_EPOCHS = MAX_BATCH = 10_000_000
 
@@ -19,17 +19,19 @@ class RecipeConfig:
     batch_size: int = 128
     """Number of images in one optimizer step."""
     optimizer: str = "adamw"
-    """Optimizer: adamw or sgd (Nesterov)."""
+    """Optimizer: adamw, sgd (Nesterov), lion, muon (matrices of the blocks; adamw for the rest), or schedule_free_adamw
+    (its weights are averages; an extra, vitsweep[schedulefree])."""
     lr: float = 1e-3
     """Peak learning rate."""
     weight_decay: float = 0.01
-    """Weight decay, decoupled for adamw, L2 for sgd; on matrices only, not on biases, norms, class token, positions."""
+    """Weight decay of the weights that decay_groups names: L2 for sgd, decoupled for all other optimizers."""
     momentum: float = 0.9
-    """Momentum of sgd, in [0, 1); adamw has its own (0.9, 0.999)."""
+    """Momentum of sgd and of muon's matrices, in [0, 1); the others have beta1 and beta2."""
     schedule: str = "plateau"
-    """Learning-rate schedule: constant, cosine (to zero at the last step) or plateau (validation loss, per epoch)."""
+    """Learning-rate schedule: constant, cosine, linear, warmup_stable_decay (constant, then linear over the last
+    decay_epochs), each down to min_lr, or plateau (validation loss, per epoch)."""
     warmup_epochs: float = 0.0
-    """Length of the linear warm-up from zero that precedes the schedule, epochs."""
+    """Length of the linear warm-up from warmup_lr that precedes the schedule, epochs."""
     plateau_factor: float = 0.1
     """Factor, in (0, 1), by which plateau multiplies the learning rate."""
     plateau_patience: int = 10
@@ -79,6 +81,26 @@ class RecipeConfig:
     loss: str = added_field("cross_entropy")
     """Loss: cross_entropy, binary_cross_entropy (one sigmoid per class) or multi_margin (hinge loss, hard labels)."""
 
+    decay_groups: str = added_field("timm")
+    """Weights that decay: timm (matrices and kernels; no biases, norms, class token, positions), all or none."""
+    beta1: float | None = added_field(None)
+    """First beta of adamw, lion and schedule_free_adamw, in (0, 1); null: 0.9."""
+    beta2: float | None = added_field(None)
+    """Second beta, in (0, 1); null: 0.999, of lion 0.99."""
+    warmup_lr: float = added_field(0.0)
+    """Learning rate at which the warm-up begins."""
+    min_lr: float = added_field(0.0)
+    """Learning rate at which cosine, linear and warmup_stable_decay end, and below which plateau does not go."""
+    cooldown_epochs: float = added_field(0.0)
+    """Number of the last epochs that are trained at min_lr, after the end of cosine, linear or warmup_stable_decay."""
+    decay_epochs: float = added_field(0.0)
+    """Length of the decay of warmup_stable_decay, epochs."""
+    ema_decay: float | None = added_field(None)
+    """Decay per step, in (0, 1), of an exponential moving average of the weights, scored as a row of its own, `ema`;
+    null: none."""
+    gradient_accumulation_steps: int = added_field(1)
+    """Number of passes, one after the other, in which the batch of one optimizer step is computed, to save memory."""
+
     @property
     def is_mixing(self) -> bool:
         """Return True if batches are mixed, so that targets are soft."""
@@ -98,5 +120,5 @@ class RecipeConfig:
         found += check("recipe", self, ["clip_norm"], lambda v: v is None or 0 < v < math.inf, clip_rule)
         if self.warmup_epochs > self.epochs > 0:
             found.append(f"recipe.warmup_epochs={self.warmup_epochs}  is longer than recipe.epochs={self.epochs}")
-        found += augmentation_errors(self)
+        found += augmentation_errors(self) + optimization_errors(self)
         return found or unread_errors(self, RecipeConfig)

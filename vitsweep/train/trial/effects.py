@@ -33,6 +33,7 @@ EFFECTS = {
     "evaluation": "the logits in eval mode, with the same weights",
     "training": "the logits in training mode, with the same weights and random numbers",
     "step": "the first optimizer steps, with the same weights and learning rate",
+    "average": "the moving average of the weights",
 }
 TOLERANCE = 1e-4  # relative; two spellings of one function differ by rounding
 
@@ -138,6 +139,8 @@ def compare_course(base: Trial, arm: Trial) -> dict[str, str]:
             found["schedule"] = f"other learning rates from step {step} on"
     if random_augmentation(arm.config.recipe) != random_augmentation(base.config.recipe):
         found["augmentation"] = "other probabilities or epochs"
+    if arm.config.recipe.ema_decay != base.config.recipe.ema_decay:
+        found["average"] = f"decay {arm.config.recipe.ema_decay}"
     return found
 
 

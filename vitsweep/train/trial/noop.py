@@ -21,6 +21,7 @@ from vitsweep.config.schema import Config, DataConfig, RecipeConfig
 from vitsweep.errors import ConfigError, DataError
 from vitsweep.study.arms import FINGERPRINT, IMAGE_FORM, differences
 from vitsweep.study.plan import Plan
+from vitsweep.train.optimizers import require_library
 from vitsweep.train.trial.effects import EFFECTS, Baseline
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,10 @@ EXPECTED = {
         ("data", "name val val_fraction train_limit shapes_train", COURSE),
         ("recipe", "epochs batch_size", {"length", "schedule"}),
         ("recipe", "lr schedule warmup_epochs plateau_factor plateau_patience", {"schedule"}),
+        ("recipe", "warmup_lr min_lr cooldown_epochs decay_epochs", {"schedule"}),
         ("recipe", "optimizer weight_decay momentum label_smoothing clip_norm loss", {"step"}),
+        ("recipe", "decay_groups beta1 beta2 gradient_accumulation_steps", {"step"}),
+        ("recipe", "ema_decay", {"average"}),
         ("recipe", "crop_padding crop_padding_mode resized_crop_min_area resized_crop_interpolation", {"images"}),
         ("recipe", "horizontal_flip auto_augment augment_fill", {"images"}),
         ("recipe", "randaugment_num_ops randaugment_magnitude randaugment_magnitude_std", {"images"}),
@@ -132,9 +136,12 @@ def inspect_arms(baseline: Config, arms: dict[str, Config]) -> list[Finding]:
     """Compare each arm (name -> configuration) with the baseline; torch's random state is restored.
 
     Raises:
-        ConfigError: the images of the baseline or of an arm cannot be divided as it asks.
+        ConfigError: the images of the baseline or of an arm cannot be divided as it asks; or an optimizer's library is
+            not installed.
     """
     findings, errors = [], []
+    for config in (baseline, *arms.values()):
+        require_library(config.recipe)
     with torch.random.fork_rng(devices=[]):
         try:
             base = Baseline(baseline)
