@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from vitsweep.data.augment import normalize
 from vitsweep.data.load import Data, ImageSet
 from vitsweep.files import write_atomically
-from vitsweep.study.record import PREDICTIONS_NAME
+from vitsweep.study.record import METRIC_NAMES, PREDICTIONS_NAME
 
 
 @dataclass(kw_only=True)
@@ -58,6 +58,13 @@ def score(model: nn.Module, data: Data, precision: str, batch_size: int) -> tupl
     found = {name: evaluate(model, getattr(data, name), data, precision, batch_size) for name in splits}
     metrics = {f"{name}/{key}": getattr(scores, key) for name, scores in found.items() for key in ("loss", "accuracy")}
     return metrics, found["test"]
+
+
+def trial_metrics(val: Scores, best_epoch: int) -> dict[str, dict]:
+    """Return a trial's metrics: those of the validation images at the last epoch, null for all others."""
+    unknown: dict[str, float | None] = dict.fromkeys(METRIC_NAMES)
+    final = unknown | {"val/loss": val.loss, "val/accuracy": val.accuracy}
+    return {"final": final, "best": {"epoch": best_epoch} | unknown}
 
 
 def save_predictions(directory: Path, test: ImageSet, found: dict[str, Scores]) -> None:

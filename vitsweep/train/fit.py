@@ -27,7 +27,6 @@ from vitsweep.errors import LockLost, NonFiniteLoss, UserError
 from vitsweep.files import check_writable
 from vitsweep.model.cost import flops_per_image
 from vitsweep.study.record import (
-    METRIC_NAMES,
     METRICS_NAME,
     TRIAL,
     Record,
@@ -55,7 +54,7 @@ from vitsweep.train.checkpoint import (
 )
 from vitsweep.train.device import device_name, peak_gib
 from vitsweep.train.epoch_progress import make_progress
-from vitsweep.train.evaluate import Scores, evaluate, save_predictions, score
+from vitsweep.train.evaluate import Scores, evaluate, save_predictions, score, trial_metrics
 from vitsweep.train.optimizers import set_training_mode
 from vitsweep.train.step import Setup, Step, Training, epoch_order, prepare, train_step
 from vitsweep.train.stop import Interrupted, StopSignals
@@ -309,7 +308,8 @@ def score_and_save(config: Config, record: Record, directory: Path, setup: Setup
     Of a trial the validation images alone are scored and nothing is written: no choice may see a test image.
     """
     if record.role == TRIAL:
-        record.metrics = trial_metrics(setup, progress)
+        val = evaluate(setup.model, setup.data.val, setup.data, setup.precision, setup.evaluation_batch)
+        record.metrics = trial_metrics(val, progress.best_epoch or progress.epoch)
         return
     final, final_test = score(setup.model, setup.data, setup.precision, setup.evaluation_batch)
     save_model(directory / "last.safetensors", setup.model.state_dict(), config)
@@ -325,14 +325,6 @@ def score_and_save(config: Config, record: Record, directory: Path, setup: Setup
         record.metrics["ema"], tests["ema"] = score(average, setup.data, setup.precision, setup.evaluation_batch)
         save_model(directory / "ema.safetensors", average.state_dict(), config)
     save_predictions(directory, setup.data.test, tests)
-
-
-def trial_metrics(setup: Setup, progress: TrainingProgress) -> dict:
-    """Return a trial's metrics: those of the validation images at the last epoch, null for all others."""
-    val = evaluate(setup.model, setup.data.val, setup.data, setup.precision, setup.evaluation_batch)
-    unknown: dict[str, float | None] = dict.fromkeys(METRIC_NAMES)
-    best = {"epoch": progress.best_epoch or progress.epoch} | unknown
-    return {"final": unknown | {"val/loss": val.loss, "val/accuracy": val.accuracy}, "best": best}
 
 
 def training_state(setup: Setup, progress: TrainingProgress, record: Record) -> dict:
