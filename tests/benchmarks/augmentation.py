@@ -1,7 +1,7 @@
 """Cost of each augmentation policy: a batch of 128 images against torchvision applied image by image, interleaved.
 
 Each policy is also given as a share of the starting model's training step (batch 128), measured in the same run. A
-policy is timed without crop and flip. torchvision applies RandAugment, TrivialAugmentWide, AutoAugment and RandomErasing
+policy is timed without crop and flip. torchvision applies RandAugment, TrivialAugmentWide, AutoAugment, RandomErasing
 to one uint8 image after the other, as its transforms do in a loader, MixUp and CutMix to the batch; timm's RandAugment
 is applied to PIL images, as timm does.
 
