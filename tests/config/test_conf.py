@@ -100,6 +100,7 @@ def test_preset_has_the_parameters_that_it_states(preset):
     count = count_parameters(composed(f"model={preset}").model)
     text = (conf_dir() / "model" / f"{preset}.yaml").read_text()
     assert count == PRESETS[preset] and f"{count:,} parameters" in text
+    assert re.search(rf"`{preset}`.*\| {count:,} \|", (conf_dir().parent / "docs" / "axes.md").read_text())
 
 
 @pytest.mark.parametrize("preset, millions", PUBLISHED.items())

@@ -1,5 +1,7 @@
 """One row for each option of each axis of the model: the values that choose it, alone valid on a small network."""
 
+from itertools import combinations
+
 from vitsweep.config.schema import ModelConfig
 
 SIZES = {"patch_size": 8, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
@@ -77,6 +79,34 @@ def small_config(**changes) -> ModelConfig:
     return ModelConfig(**(SIZES | changes))
 
 
-def is_valid(**changes) -> bool:
-    """Return True if no rule refuses the combination."""
-    return not small_config(**changes).errors()
+def covering_set() -> list[dict[str, str]]:
+    """Rows of axis -> option in which every allowed pair of options of two axes occurs; greedy, deterministic."""
+    open_pairs = allowed_pairs()
+    allowed, rows = set(open_pairs), []
+    while open_pairs:
+        row = dict(min(open_pairs))  # grows from a pair that is not covered
+        for axis, options in AXES.items():
+            if axis not in row:
+                pairs = {option: pairs_with(row, axis, option) for option in options}
+                valid = [option for option in options if pairs[option] <= allowed]
+                row[axis] = max(valid, key=lambda option: len(pairs[option] & open_pairs))
+        open_pairs -= set(combinations(sorted(row.items()), 2))
+        rows.append(row)
+    return rows
+
+
+def allowed_pairs() -> set[tuple]:
+    """Return all pairs of (axis, option), sorted, that no rule refuses."""
+    names = sorted((axis, option) for axis, options in AXES.items() for option in options)
+    pairs = [(a, b) for a, b in combinations(names, 2) if a[0] != b[0]]
+    return {pair for pair in pairs if not small_config(**changes_of(dict(pair))).errors()}
+
+
+def pairs_with(row: dict[str, str], axis: str, option: str) -> set[tuple]:
+    """Return the pairs of an option with each of a row's."""
+    return {tuple(sorted([item, (axis, option)])) for item in row.items()}
+
+
+def changes_of(row: dict[str, str]) -> dict:
+    """Return the values that a row of options chooses."""
+    return {key: value for axis, option in row.items() for key, value in AXES[axis][option].items()}
