@@ -168,6 +168,13 @@ def test_failed_trial_has_no_value_and_the_search_goes_on(tmp_path):
     assert len(rates(tmp_path)["baseline"]) == TUNE["trials"] and own_rates(tmp_path)["baseline"] != 1e-3
 
 
+def test_trial_that_the_user_must_correct_stops_the_search(tmp_path):
+    plan, training = search_plan(tmp_path), FakeTraining(ends={("baseline", 1e-3): "refused"})
+    (found,) = run_tuning(plan, plan.cells, tmp_path, training)
+    assert found.refusal == "broken" and read_plan(tmp_path / TUNED_NAME) is None
+    assert set(run(tmp_path, plan, FakeTraining())) == {"done"}
+
+
 def test_more_seeds_keep_the_settings(tmp_path, undisturbed):
     run(tmp_path, search_plan(tmp_path), FakeTraining())
     training = FakeTraining()
@@ -205,19 +212,24 @@ def test_extension_adds_seeds_at_both_settings(tmp_path):
 
 def test_price_counts_the_trials_and_what_follows(tmp_path):
     plan = search_plan(tmp_path, TUNE | {"seeds": 2})
-    first, second = describe_search(plan, arm_costs(plan))
+    first, second = describe_search(plan, arm_costs(plan), {})
     assert first.startswith("tune: 3 arms x 6 trials x 2 seeds = 36 runs, ")
     assert first.endswith(" PFLOP, by tpe on val/accuracy; recipe.lr 0.0001 to 0.01 (log)")
     assert second.startswith("then the study at each arm's own setting: up to 6 more cells")
 
 
+def test_price_of_a_timed_plan_has_the_hours_of_all_trials(tmp_path):
+    plan = search_plan(tmp_path)
+    assert ", up to 3.6 hours, by tpe" in describe_search(plan, arm_costs(plan), dict.fromkeys(PEAKS, 0.2))[0]
+
+
 def test_price_says_that_the_baselines_setting_is_not_tried(tmp_path):
     plan = search_plan(tmp_path, {"parameters": {"recipe.lr": [2e-3, 1e-2]}})
-    assert "the baseline's setting (recipe.lr=0.001) lies outside the space" in describe_search(plan, [])[-1]
+    assert "the baseline's setting (recipe.lr=0.001) lies outside the space" in describe_search(plan, [], {})[-1]
 
 
 def test_study_without_a_search_has_no_price_of_one(tmp_path):
-    assert describe_search(made_plan(tmp_path, ["baseline"], [0]), []) == []
+    assert describe_search(made_plan(tmp_path, ["baseline"], [0]), [], {}) == []
 
 
 def test_trial_is_scored_on_validation_images_alone(tiny, tmp_path):

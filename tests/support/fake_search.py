@@ -36,7 +36,7 @@ class FakeTraining:
 
     Args:
         num_cells: cells after which a signal stops it; None: never.
-        ends: (arm, learning rate) -> status of such cells instead of done.
+        ends: (arm, learning rate) -> status of such cells instead of done; refused: failed, for the user to correct.
     """
 
     def __init__(self, num_cells: int | None = None, ends: dict[tuple[str, float], str] | None = None):
@@ -59,8 +59,9 @@ class FakeTraining:
             record.metrics = {"final": dict.fromkeys(METRIC_NAMES) | {n: _value(n, accuracy) for n in names}}
             record.metrics["best"] = record.metrics["final"] | {"epoch": 1}
             record.status, record.time_seconds, record.threads = self.ends.get((cell.arm, lr), "done"), 36.0, 2
-            if record.status == "failed":
-                record.error = {"type": "ValueError", "message": "broken", "traceback": ""}
+            if record.status in ("failed", "refused"):
+                kind = {"failed": "ValueError", "refused": "DataError"}[record.status]
+                record.status, record.error = "failed", {"type": kind, "message": "broken", "traceback": ""}
             (directory / cell.id).mkdir(parents=True, exist_ok=True)
             record.epoch = cell.config["recipe"]["epochs"]
             row = {"val/loss": 3 - accuracy, "val/accuracy": accuracy}

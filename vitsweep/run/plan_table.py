@@ -79,8 +79,9 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     questions, chances = question_power(plan, power.spread), equality_chances(plan, power.spread)
     lines += [Text(describe_questions(questions, power))] if questions else []
     lines += [Text(printable(describe_chance(chance, power)), style=chance_style(chance)) for chance in chances]
-    lines += [Text(line) for line in describe_search(plan, costs)]
     lines += [Text(line) for line in describe_looks(plan, costs, power.spread)]
+    hours = {cost.arm: cell_hours(cost, probed[cost.arm]) for cost in costs if cost.arm in probed}
+    lines += [Text(line) for line in describe_search(plan, costs, hours)]
     packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
     lines += [Text(printable(f"warning: {warning}"), style="yellow") for warning in warnings]

@@ -86,7 +86,8 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
     if plan.tune and not any(status.refusal for status in after):
         from vitsweep.run.tuning.stages import run_tuning  # late: it imports Optuna
 
-        after += run_tuning(merged, plan.cells, directory, training)
+        tuned = run_tuning(merged, plan.cells, directory, training)
+        after, todo = after + tuned, todo + [status.cell for status in tuned]
     if left := sum(status.status in FAILURES and not status.has_outside_cause for status in after):
         log.warning("failed: %d of %d cells; sweep.retry=failed trains them again", left, len(after))
     task.exit_code = 0 if all(status.status == "done" for status in after) else 1

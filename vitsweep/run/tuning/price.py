@@ -1,5 +1,7 @@
 """Price of a study's search and of the study at the settings found, for the plan's table. Nothing is run."""
 
+from collections.abc import Mapping
+
 from vitsweep.study.estimate import ArmCost
 from vitsweep.study.plan import Plan
 from vitsweep.study.tuning.rules import first_cells
@@ -8,12 +10,13 @@ from vitsweep.study.tuning.space import Search, parse_search
 from vitsweep.study.tuning.trials import baseline_setting
 
 
-def describe_search(plan: Plan, costs: list[ArmCost]) -> list[str]:
+def describe_search(plan: Plan, costs: list[ArmCost], hours: Mapping[str, float | None]) -> list[str]:
     """Return lines on the search and what follows it; none for a study without one.
 
     Args:
         plan: the study's.
         costs: of its arms, by which the computation of the trials is counted.
+        hours: arm -> time of one cell by timing real steps; empty if none were timed.
     """
     if not plan.tune:
         return []
@@ -26,6 +29,9 @@ def describe_search(plan: Plan, costs: list[ArmCost]) -> list[str]:
     price = ""
     if None not in flops:
         price = f", {size * num_seeds * sum(flop or 0 for flop in flops) / 1e15:,.3g} PFLOP"
+    known = [hours.get(arm) for arm in first]
+    if None not in known:  # a trial scores no test image, so a cell's time is a bound
+        price += f", up to {size * num_seeds * sum(hour or 0 for hour in known):,.3g} hours"
     seeds = f" x {num_seeds} seeds" if num_seeds > 1 else ""
     lines = [
         f"tune: {len(first)} arms x {size} trials{seeds} = {runs} runs{price}, by {search.sampler} on {search.metric}; "

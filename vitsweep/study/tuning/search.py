@@ -71,14 +71,14 @@ class Journal:
 
     def __init__(self, directory: Path):
         import optuna  # late: an extra, and only a search needs it
+        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path = directory / JOURNAL_NAME
         with suppress(FileNotFoundError):
             (directory / LOCK_NAME).unlink()  # of a process that was killed while it wrote
         _drop_torn_line(path)
-        # Relative names would follow the working folder; the symbolic lock holds the path for seconds only.
-        self.storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        self.storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
 
 
 def _drop_torn_line(path: Path) -> None:
