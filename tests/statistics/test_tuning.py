@@ -95,6 +95,13 @@ def test_verdict_that_turns_is_reversed(judgement):
     assert "large hurts at the baseline's" in sentence and "helps at its own" in sentence
 
 
+def test_effect_that_differs_between_the_settings_is_said(judgement):
+    (sentence,) = flip_sentences(judgement)
+    found = arm(judgement, "large")
+    size = f"{found['delta']:+.2f} and {found['own_delta']:+.2f} points".replace("-", "\N{MINUS SIGN}")
+    assert found["change_low"] > 0 and f"large {size} (change" in sentence.partition("Effects that differ")[2]
+
+
 @pytest.mark.parametrize(
     "verdict, own, word",
     [

@@ -50,7 +50,7 @@ def search_figure(judgement: Judgement, tuning: Tuning) -> Figure | None:
         + selection_note(len(every) - len(arms)),
         alt=f"Best trials: {'; '.join(parts)}." if parts else "No arm has a best trial.",
         table=known,
-        size=(min(9.0, 5.0 + 2.5 * (len(parameters) - 1)), 3.6 + 0.2 * (len(arms) // 4)),
+        size=(min(9.0, 7.5 + 1.5 * (len(parameters) - 1)), 3.6 + 0.2 * (len(arms) // 4)),
         draw=draw,
     )
 

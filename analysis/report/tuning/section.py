@@ -52,10 +52,24 @@ def flip_sentences(judgement: Judgement) -> list[str]:
     if not tuning.is_complete:
         return [f"The study at each arm's own setting of {fields} has not finished, so effects hold at the baseline's."]
     rows = tuning.arms[tuning.arms["conclusion"].isin(["reversed", "gone", "new", "changed"])]
+    shifted = [_shift(row, judgement.metric) for _, row in tuning.arms.iterrows() if _has_shifted(row)]
+    size = f" Effects that differ between the settings: {'; '.join(shifted)}." if shifted else ""
     if rows.empty:
-        return [f"No verdict changes when each arm has its own setting of {fields}."]
+        return [f"No verdict changes when each arm has its own setting of {fields}.{size}"]
     parts = [f"{row['arm']} {_both(row, judgement.metric)}" for _, row in rows.iterrows()]
-    return [f"With each arm at its own setting of {fields} verdicts change: {'; '.join(parts)}."]
+    return [f"With each arm at its own setting of {fields} verdicts change: {'; '.join(parts)}.{size}"]
+
+
+def _has_shifted(row: pd.Series) -> bool:
+    """Return whether the interval of the change lies on one side of zero."""
+    return row["change_low"] > 0 or row["change_high"] < 0
+
+
+def _shift(row: pd.Series, metric: str) -> str:
+    places = decimal_places(metric)
+    both = f"{signed(row['delta'], places)} and {signed(row['own_delta'], places)}{unit(metric)}"
+    change = format_effect(row["change"], row["change_low"], row["change_high"], metric)
+    return f"{row['arm']} {both} (change {change}, not adjusted)"
 
 
 def _both(row: pd.Series, metric: str) -> str:
