@@ -184,6 +184,16 @@ def test_more_seeds_keep_the_settings(tmp_path, undisturbed):
     assert [cell.rpartition("=")[2] for cell in training.ran] == ["2"] * 3
 
 
+def test_looks_choose_the_cells_at_own_settings(tmp_path):
+    plan, training = search_plan(tmp_path), FakeTraining()
+
+    def first_seed(directory: Path, tuned: Plan) -> list:
+        return training(directory, tuned, training.statuses(directory, [c for c in tuned.cells if c.seed == 0]))
+
+    found = run_tuning(plan, plan.cells, tmp_path, training, first_seed)
+    assert [(status.cell.arm, status.cell.seed) for status in found] == [(arm, 0) for arm in PEAKS]
+
+
 def test_journal_names_no_folder_of_this_machine(undisturbed):
     text = (undisturbed / TUNING_NAME / JOURNAL_NAME).read_text()
     assert str(undisturbed) not in text and all(json.loads(line) for line in text.splitlines())

@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -86,7 +87,8 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
     if plan.tune and not any(status.refusal for status in after):
         from vitsweep.run.tuning.stages import run_tuning  # late: it imports Optuna
 
-        tuned = run_tuning(merged, plan.cells, directory, training)
+        looks = partial(run_looks, training, judge=judge) if judge else None
+        tuned = run_tuning(merged, plan.cells, directory, training, looks)
         after, todo = after + tuned, todo + [status.cell for status in tuned]
     if left := sum(status.status in FAILURES and not status.has_outside_cause for status in after):
         log.warning("failed: %d of %d cells; sweep.retry=failed trains them again", left, len(after))

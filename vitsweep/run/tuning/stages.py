@@ -5,10 +5,11 @@ a round are trained together. Nothing is kept in memory only, so the same comman
 was suggested is in Optuna's journal, what was trained in the records, and a setting once found in tuned/plan.json.
 """
 
+import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -35,7 +36,13 @@ class Training(Protocol):
     def __call__(self, directory: Path, plan: Plan, before: list[CellStatus]) -> list[CellStatus]: ...
 
 
-def run_tuning(plan: Plan, cells: list[Cell], directory: Path, training: Training) -> list[CellStatus]:
+def run_tuning(
+    plan: Plan,
+    cells: list[Cell],
+    directory: Path,
+    training: Training,
+    looks: Callable[[Path, Plan], list[CellStatus]] | None = None,
+) -> list[CellStatus]:
     """Search each arm's setting, then train the study at these settings.
 
     Args:
@@ -43,6 +50,7 @@ def run_tuning(plan: Plan, cells: list[Cell], directory: Path, training: Trainin
         cells: those of this start; other arms are not searched, other seeds not trained.
         directory: the sweep's.
         training: trains cells.
+        looks: trains the cells of a plan that its looks need; None: all are trained.
 
     Returns:
         Statuses of the cells at the arms' own settings, and of trials that failed.
@@ -60,7 +68,10 @@ def run_tuning(plan: Plan, cells: list[Cell], directory: Path, training: Trainin
     if shared := share_cells(directory, plan, place, tuned):
         log.info("%s: %d cells taken over from arms whose own setting is the baseline's", tuned.study, shared)
     own = [cell for cell in tuned.cells if (cell.arm, cell.seed) in wanted]
-    after = training(place, tuned, training.statuses(place, own))
+    if looks is None:
+        after = training(place, tuned, training.statuses(place, own))
+    else:
+        after = looks(place, dataclasses.replace(tuned, cells=own))
     table_console().print(final_table(tuned, [(status.cell, status.record) for status in after], place))
     return failed + after
 
