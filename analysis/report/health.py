@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from vitsweep.study.claims import OF_EQUALITY
 from vitsweep.study.record import SCHEMA, package_version
 
 from ..attention.measures import COLUMNS
@@ -54,6 +55,11 @@ CLAIM_VERDICTS = (
     "Verdict of a claim: supported or contradicted if Holm p < 0.05, by the sign of the difference; not supported if "
     "two one-sided t tests place every comparison within the ROPE; else undecided. Single: one shared seed, so no "
     "test; missing: no shared seed, or no such arm; not testable: the study file says so, or the claim cannot be read."
+)
+EQUALITY_VERDICTS = (
+    "Verdict of a claim of equality: supported if Holm p < 0.05 for all differences lying within the ROPE (equivalent: "
+    "two one-sided t tests) or for none being worse by as much (not_worse: one of them); contradicted for a difference "
+    "beyond the ROPE, of not_worse on the worse side; else undecided."
 )
 MEASURED = (
     "Rollout measures: of the weights with the lowest validation loss, heads averaged, alpha 0.5, means over the same "
@@ -218,6 +224,7 @@ def _definitions(judgement: Judgement) -> list[str]:
     lines += [LOST_RUNS] if "p_lost" in judgement.effects else []
     lines += [NEW_IMAGES + about_accuracy(metric)] if metric == DEFAULT_METRIC or len(judgement.images) else []
     lines += [CLAIM_VERDICTS] if len(judgement.claims) else []
+    lines += [EQUALITY_VERDICTS] if len(judgement.claims) and judgement.claims["kind"].isin(OF_EQUALITY).any() else []
     lines += [MEASURED] if len(judgement.measures) else []
     return lines + _detectable_effect(judgement)
 

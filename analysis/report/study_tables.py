@@ -4,6 +4,8 @@ import math
 
 import pandas as pd
 
+from vitsweep.study.claims import OF_EQUALITY
+
 from ..attention.measures import COLUMNS
 from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.curves import rule_text
@@ -34,6 +36,8 @@ ONE_PAIR = (
     "Of an arm with one shared seed two trained models are compared: the interval is for other test images and these "
     "models only, and McNemar's p compares the models, not the arms. Another seed may turn the sign."
 )
+WITHDRAWABLE = ("helps", "hurts", "equivalent")
+"""Verdicts that lost runs can take back."""
 SECONDARY = (
     "Verdicts on single arms are secondary, with a family of their own: the study's questions are its main effects, "
     "each of which uses many arms. "
@@ -76,8 +80,10 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
 
 
 def lost_columns(frame: pd.DataFrame) -> list[Column]:
-    """Return the columns on the second verdict, of a study with lost runs."""
+    """Return the columns on the second verdict, if it takes back one of the finished runs."""
     if "p_holm_lost" not in frame:
+        return []
+    if not (frame["verdict_finished"].isin(WITHDRAWABLE) & (frame["verdict"] != frame["verdict_finished"])).any():
         return []
     finished = "verdict of finished runs alone"
     return [
@@ -133,6 +139,8 @@ def claim_table(judgement: Judgement) -> Table:
         "Claims of the study file. The testable ones that were not changed after the start are one family: their p "
         "values are adjusted together (Holm). A Holm p is of the difference; not supported rests on equivalence tests."
     )
+    if judgement.claims["kind"].isin(OF_EQUALITY).any():
+        caption += " That of equivalent and not_worse is of the test against the ROPE."
     return Table(name="claims", title="Claims", caption=caption, frame=judgement.claims, columns=columns)
 
 
