@@ -66,10 +66,15 @@ def composed(*overrides: str) -> Config:
     return from_omegaconf(found)
 
 
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    return Composer(loader(), "config")
+
+
 @pytest.mark.parametrize("group, option", [(group, option) for group in GROUPS for option in options(group)])
-def test_config_group_option_composes(group, option):
+def test_config_group_option_composes(group, option, composer):
     extra = NEEDED.get(option, []) + NEEDED.get(group.rpartition("/")[2], [])
-    assert composed(f"{group}={option}", *extra)
+    assert composer([f"{group}={option}", *extra])
 
 
 @pytest.mark.parametrize(
@@ -96,27 +101,22 @@ def test_config_dropout_groups_act_at_their_places_alone(option, places):
 
 
 @pytest.mark.parametrize("preset", options("model"))
-def test_preset_has_the_parameters_that_it_states(preset):
-    count = count_parameters(composed(f"model={preset}").model)
+def test_preset_has_the_parameters_that_it_states(preset, composer):
+    count = count_parameters(composer([f"model={preset}"]).model)
     text = (conf_dir() / "model" / f"{preset}.yaml").read_text()
     assert count == PRESETS[preset] and f"{count:,} parameters" in text
     assert re.search(rf"`{preset}`.*\| {count:,} \|", (conf_dir().parent / "docs" / "axes.md").read_text())
 
 
 @pytest.mark.parametrize("preset, millions", PUBLISHED.items())
-def test_preset_has_the_published_parameters(preset, millions):
-    assert f"{count_parameters(composed(f'model={preset}').model) / 1e6:.3f}" == f"{millions:.3f}"
+def test_preset_has_the_published_parameters(preset, millions, composer):
+    assert f"{count_parameters(composer([f'model={preset}']).model) / 1e6:.3f}" == f"{millions:.3f}"
 
 
 def test_config_yaml_defaults_are_the_schemas_defaults():
     config = composed()
     config.data.root = Config().data.root  # made absolute
     assert config == Config()
-
-
-@pytest.fixture(scope="module")
-def composer() -> Composer:
-    return Composer(loader(), "config")
 
 
 def head(path: Path) -> list[str]:

@@ -23,6 +23,7 @@ from vitsweep.run.packs import (
     program_key,
     read_packs,
     save_measurement,
+    unpacked_reason,
 )
 from vitsweep.run.pool import Pool
 from vitsweep.run.slots import Slot
@@ -63,6 +64,9 @@ def make_cell(number: int = 0, **changes: object) -> Cell:
         {"recipe__clip_norm": 1.0},
         {"model__hidden_dropout_prob": 0.5},
         {"model__head_dropout_prob": 0.0},
+        {"model__drop_path_rate": 0.1, "model__drop_path_schedule": "constant"},
+        {"model__drop_key_rate": 0.1},
+        {"model__weight_init": "torch"},
     ],
     ids=str,
 )
@@ -76,6 +80,8 @@ def test_cells_that_differ_in_this_are_one_program(change):
         {"model__patch_size": 8},
         {"model__num_hidden_layers": 4},
         {"model__patchify_method": "linear"},
+        {"model__pos_embed": "rope2d"},
+        {"model__layerscale_value": 0.1},
         {"recipe__batch_size": 64},
         {"recipe__epochs": 7},
         {"data__train_limit": 1000},
@@ -85,6 +91,19 @@ def test_cells_that_differ_in_this_are_one_program(change):
 )
 def test_cells_that_differ_in_this_are_not_one_program(change):
     assert program_key(make_cell(0).config) != program_key(make_cell(0, **change).config)
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"model__pos_embed": "relative"}, ""),
+        ({"model__patchify_method": "conv_stem"}, "the running statistics of patchify_method=conv_stem belong"),
+        ({"model__patch_drop_rate": 0.25}, "patch_drop_rate draws its patches inside the forward pass"),
+    ],
+)
+def test_axis_that_cannot_be_packed_says_why(change, reason):
+    assert unpacked_reason(make_cell(0, **change).config, "4").startswith(reason)
+    assert bool(reason) == bool(unpacked_reason(make_cell(0, **change).config, "4"))
 
 
 def test_packing_note_names_the_settings_that_separate_cells():

@@ -2,12 +2,13 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.support.wandb_cells import CLASSES, make_record
-from vitsweep.tracking.run import prediction_tables, run_arguments, run_config, run_id, run_summary
+from vitsweep.tracking.run import prediction_tables, run_arguments, run_config, run_id, run_summary, with_varied_keys
 
 
 def test_id_is_the_same_for_the_same_cell():
@@ -40,6 +41,12 @@ def test_group_and_job_type_are_study_and_arm():
 def test_config_is_plain_json():
     config = run_config(make_record(), share_host=False)
     assert json.loads(json.dumps(config)) == config
+
+
+def test_axis_that_a_plan_varies_has_its_key_in_every_run():
+    plan = SimpleNamespace(arms=[{"changes": {}}, {"changes": {"model.pos_embed": "none", "recipe.lr": 0.1}}])
+    config = {"model": {"patch_size": 4}, "recipe": {"lr": 0.2}}
+    assert with_varied_keys(config, plan) == {"model": {"pos_embed": "learned", "patch_size": 4}}
 
 
 def test_config_keeps_what_a_record_needs_to_be_read_back():
