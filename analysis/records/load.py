@@ -16,7 +16,15 @@ import pandas as pd
 
 from vitsweep.errors import RecordError
 from vitsweep.study.plan import read_plan_values
-from vitsweep.study.record import METRIC_NAMES, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
+from vitsweep.study.record import (
+    METRIC_NAMES,
+    METRIC_ROWS,
+    PLAN_NAME,
+    RECORD_NAME,
+    Record,
+    read_record,
+    read_rows,
+)
 
 from .consistency import cell_contradictions, plan_contradictions
 from .report_files import own_folders
@@ -37,6 +45,8 @@ PLAIN_FIELDS = (
     "flops_per_image time_seconds images_per_second peak_gib device precision threads pack attempts started "
     "finished"
 ).split()
+SCORED_ALWAYS = ("final", "best")
+"""METRIC_ROWS of every cell; `ema` is one of cells that average their weights."""
 PLAN_KEYS = {"study", "plan_hash", "arms", "cells"}
 PLANNED_KEYS = ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")
 UNPLANNED = "the cells are reported as a plain sweep."
@@ -48,7 +58,7 @@ class StudyRecords:
 
     cells: pd.DataFrame
     """One row a cell: `directory`, `cell` (its id), PLAIN_FIELDS, `final/<metric>`, `best/epoch`,
-    `best/<metric>`, `record`."""
+    `best/<metric>`, `record`; `ema/<metric>` where a cell averages its weights."""
     history: pd.DataFrame
     """One row a cell and epoch: `cell`, `arm`, `seed`, `epoch` and HISTORY_NAMES."""
     problems: list[str]
@@ -196,7 +206,7 @@ def cell_row(folder: Path, cell: str, record: Record) -> dict[str, Any]:
     """Return the row of StudyRecords.cells for a record."""
     row: dict[str, Any] = {"directory": str(folder), "cell": cell}
     row |= {name: getattr(record, name) for name in PLAIN_FIELDS}
-    for when in ("final", "best"):
+    for when in METRIC_ROWS if "ema" in record.metrics else SCORED_ALWAYS:
         values = record.metrics.get(when) or {}
         row |= {f"{when}/{name}": values.get(name) for name in METRIC_NAMES}
     row["best/epoch"] = (record.metrics.get("best") or {}).get("epoch")
@@ -230,8 +240,9 @@ def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -
 
 
 def cell_frame(rows: list[dict]) -> pd.DataFrame:
-    """Return StudyRecords.cells of rows made by cell_row."""
-    numbers = [f"{when}/{name}" for when in ("final", "best") for name in METRIC_NAMES] + ["best/epoch"]
+    """Return StudyRecords.cells of rows made by cell_row, with `ema/<metric>` if a cell averages its weights."""
+    rows_of = METRIC_ROWS if any("ema/test/accuracy" in row for row in rows) else SCORED_ALWAYS
+    numbers = [f"{when}/{name}" for when in rows_of for name in METRIC_NAMES] + ["best/epoch"]
     columns = ["directory", "cell", *PLAIN_FIELDS, *numbers, "record"]
     cells = pd.DataFrame(rows, columns=columns)
     for name in (*numbers, "params", "flops_per_image", "time_seconds", "images_per_second", "peak_gib"):

@@ -30,6 +30,8 @@ from ..text import (
 )
 from .tables import Column, Table
 
+AVERAGE = "ema/test/accuracy"
+"""Column of the cells that average their weights (recipe.ema_decay)."""
 MEASURE_DIGITS = 4
 """Significant digits of the largest mean of a rollout measure; its other numbers have as many decimals."""
 ONE_PAIR = (
@@ -260,6 +262,8 @@ def run_table(selection: Selection) -> Table:
         Column("attempts", lambda r: integer(r["attempts"]), "attempts"),
         Column("error", lambda r: r["error"] or DASH, "error", numeric=False),
     ]
+    if AVERAGE in frame:
+        columns.insert(6, Column("averaged weights, %", lambda r: decimals(100 * r[AVERAGE]), AVERAGE, keep=True))
     caption = "Every run of the study, with its test accuracy. The other tables cite the numbers in the first column."
     return Table(name="runs", title="Runs", caption=caption, frame=frame, columns=columns)
 

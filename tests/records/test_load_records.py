@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from vitsweep.analysis.records.load import load
+from vitsweep.analysis.records.selection import select
+from vitsweep.analysis.report.study_tables import run_table
+from vitsweep.analysis.text import DASH
 
 from tests.support.make_records import make_cell, make_plan, make_record, make_sweep
 from vitsweep.errors import RecordError
@@ -147,3 +150,23 @@ def test_epoch_columns_are_numbers_even_when_null(tmp_path):
     (cell / "metrics.jsonl").write_text('{"epoch": 1, "val/loss": null, "train/loss": "high"}\n')
     row = load(tmp_path).history.iloc[0]
     assert np.isnan(row["val/loss"]) and np.isnan(row["train/loss"]) and row["epoch"] == 1
+
+
+def test_load_gives_the_averaged_weights_where_a_cell_has_them(sweep):
+    assert not [name for name in load(sweep).cells.columns if name.startswith("ema/")]
+    path = record_path(sweep)
+    values = json.loads(path.read_text())
+    values["metrics"]["ema"] = values["metrics"]["final"] | {"test/accuracy": 0.9}
+    path.write_text(json.dumps(values))
+    cells = load(sweep).cells.set_index("cell")["ema/test/accuracy"]
+    assert cells.max() == 0.9 and cells.isna().sum() == 3
+
+
+def test_runs_of_a_report_show_the_averaged_weights_in_a_column_of_their_own(sweep):
+    path = record_path(sweep)
+    values = json.loads(path.read_text())
+    values["metrics"]["ema"] = values["metrics"]["final"] | {"test/accuracy": 0.9}
+    path.write_text(json.dumps(values))
+    shown = run_table(select(load(sweep)))
+    (column,) = [column for column in shown.columns if column.title == "averaged weights, %"]
+    assert sorted(column.show(row) for row in shown.frame.to_dict("records")) == ["90.00", DASH, DASH, DASH]
