@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 from vitsweep.errors import printable
 
@@ -74,6 +75,19 @@ def integer(value: float) -> str:
     if math.isnan(value):
         return DASH
     return "> 100,000" if math.isinf(value) else f"{int(value):,}"
+
+
+def bounds(low: float, high: float, places: int = 2) -> str:
+    """Format `[0.12, 0.30]`, of numbers without a sign; empty for NaN."""
+    return "" if math.isnan(low) else f"[{decimals(low, places)}, {decimals(high, places)}]"
+
+
+def seeds_text(row: Any) -> str:
+    """Format the number of seeds to decide of a row with its interval: `12 [6, 60]`."""
+    if math.isnan(row["seeds_needed"]):
+        return DASH
+    low, high = row.get("seeds_low", math.nan), row.get("seeds_high", math.nan)
+    return integer(row["seeds_needed"]) + ("" if math.isnan(low) else f" [{integer(low)}, {integer(high)}]")
 
 
 def percent(value: float) -> str:

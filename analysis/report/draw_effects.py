@@ -19,7 +19,10 @@ VERDICT_ROLE = {"helps": "good", "hurts": "bad"}
 
 
 def draw_forest(effects: pd.DataFrame, images: pd.DataFrame, *, ax: Axes, color: dict, rope: float) -> Axes:
-    """Draw effects with their 95 % intervals and the ROPE as a band; thin lines are for new test images, if any."""
+    """Draw effects with their 95 % intervals and the ROPE as a band; thin lines are for new test images, if any.
+
+    Thin lines with ends are the simultaneous intervals of the family.
+    """
     place = np.arange(len(effects))[::-1]
     if not math.isnan(rope):
         ax.axvspan(-rope, rope, color=color["rope"], linewidth=0, zorder=0)
@@ -31,6 +34,9 @@ def draw_forest(effects: pd.DataFrame, images: pd.DataFrame, *, ax: Axes, color:
             ends = wider.loc[row["arm"], ["image_low", "image_high"]]
             ax.plot(ends, [y, y], color=color["s8"], linewidth=1, zorder=1)
         ax.plot([row["ci_low"], row["ci_high"]], [y, y], color=shade, linewidth=3, solid_capstyle="butt", zorder=2)
+        if not math.isnan(row["joint_low"]):
+            ends = [row["joint_low"], row["joint_high"]]
+            ax.plot(ends, [y, y], "|-", color=shade, linewidth=1, markersize=6, zorder=2)
         full = row["verdict"] in ("helps", "hurts")
         ax.plot(row["delta"], y, "o", color=shade, markerfacecolor=shade if full else color["paper"], zorder=3)
     ax.set_yticks(place, effects["arm"])

@@ -13,12 +13,13 @@ from ..attention.measures import COLUMNS
 from ..records.selection import DEFAULT_METRIC
 from ..statistics.effects import decimal_places, display_scale, metric_text, unit
 from ..statistics.factorial import additive_p, format_effect, interaction_name
-from ..statistics.judgement import Judgement, family_error, is_main_first, placebo_rows, whole_images
+from ..statistics.judgement import Judgement, Power, family_error, is_main_first, placebo_rows, whole_images
 from ..statistics.paired import ALPHA
 from ..statistics.validity.attrition import lost_runs, planned_seeds
 from ..statistics.validity.changed_later import RESTATED, earlier_hashes, extension_sentence
 from ..statistics.validity.plausibility import implausible
-from ..text import decimals, integer, p_value
+from ..statistics.validity.pooling import pooling_findings, pooling_remark
+from ..text import bounds, decimals, p_value, seeds_text
 from .factors.sentences import DECIDED_EFFECTS, named_effects, secondary_arms
 from .tuning.section import tuning_findings
 
@@ -131,7 +132,7 @@ def _decided_arms(judgement: Judgement) -> list[str]:
         rows = _arms(judgement, verdict)
         parts = []
         for _, row in _largest(rows).iterrows():
-            notes = [f"Holm p {_p_text(row['p_holm'])}"]
+            notes = [f"{p_name(row)} p {_p_text(row['p_holm'])}"]
             notes += [f"less than {rope:g} points"] if max(abs(row["ci_low"]), abs(row["ci_high"])) < rope else []
             parts.append(f"{row['arm']} by {_size(row, metric)} ({', '.join([*notes, *_remarks(row, judgement)])})")
         sentences += [f"{words}: {'; '.join(parts)}{_more(rows)}."] if parts else []
@@ -162,10 +163,10 @@ def _undecided_arms(judgement: Judgement) -> list[str]:
 def _undecided(row: pd.Series, judgement: Judgement) -> str:
     # An interval without zero is no finding: it is not adjusted for the number of arms, the p is.
     notes = [_size(row, judgement.metric)]
-    notes += [] if math.isnan(row["p_holm"]) else [f"Holm p {_p_text(row['p_holm'])}"]
+    notes += [] if math.isnan(row["p_holm"]) else [f"{p_name(row)} p {_p_text(row['p_holm'])}"]
     notes += _remarks(row, judgement)
     needed = row["seeds_needed"]
-    notes += [] if math.isnan(needed) else [f"about {integer(needed)} seeds in all would decide"]
+    notes += [] if math.isnan(needed) else [f"about {seeds_text(row)} seeds in all would decide"]
     return f"{row['arm']} ({', '.join(notes)})"
 
 
@@ -205,13 +206,22 @@ def _power(judgement: Judgement) -> list[str]:
     power = judgement.power
     if power is None or display_scale(judgement.metric) != 100.0:
         return []
-    seeds = f"{power.seeds} seeds{' (of the arm with the fewest)' if power.most_seeds > power.seeds else ''}"
-    effect = _among(power.effect, power.arms, "arm")
+    seeds = f"{power.seeds} seeds"
+    if power.most_seeds > power.fewest_seeds:
+        seeds += f" (as most arms have; {power.fewest_seeds} to {power.most_seeds} of single ones)"
+    effect = _among(power, power.effect, power.arms, "arm")
     if power.questions:
-        effect = f"{_among(power.question_effect, power.questions, 'effect')} (a single arm: {effect})"
+        effect = f"{_among(power, power.question_effect, power.questions, 'effect')} (a single arm: {effect})"
     if power.claims:
-        effect = f"{_among(power.claims_effect, power.claims, 'claim')}, or of {effect}"
-    return [f"With {seeds} this study finds with 80 % power a difference of {effect}; smaller ones may be missed."]
+        effect = f"{_among(power, power.claims_effect, power.claims, 'claim')}, or of {effect}"
+    return [
+        f"With {seeds} this study finds with 80 % power a difference of {effect}, as far as its spread is known (95 % "
+        "interval); smaller ones may be missed."
+    ]
+
+
+def _pooling(judgement: Judgement) -> list[str]:
+    return pooling_findings(judgement.effects)
 
 
 def _finished(judgement: Judgement) -> list[str]:
@@ -283,6 +293,7 @@ FINDING_RULES = (
     (1, _single_arm),
     (1, _decided_arms),
     (1, _equivalent_arms),
+    (1, _pooling),
     (1, _undecided_arms),
     (1, _one_seed_arms),
     (1, _missing_arms),
@@ -335,7 +346,7 @@ def _remarks(row: pd.Series, judgement: Judgement) -> list[str]:
     if row["pairs"] < planned:
         parts.append(f"on {row['pairs']:.0f} of {planned} seeds{f': {lost} left out' if lost else ''}")
     parts += [WITHDRAWN.format(row["verdict_finished"])] if is_withdrawn(row) else []
-    return parts
+    return parts + pooling_remark(row)
 
 
 def is_withdrawn(row: pd.Series) -> bool:
@@ -343,8 +354,15 @@ def is_withdrawn(row: pd.Series) -> bool:
     return row.get("verdict_finished", "") in ("helps", "hurts", "equivalent") and row["verdict"] == "undecided"
 
 
-def _among(effect: float, number: int, noun: str) -> str:
-    return f"{decimals(effect)} points {'among' if number > 1 else 'for'} {_count(number, noun)}"
+def _among(power: Power, effect: float, number: int, noun: str) -> str:
+    size = f"{decimals(effect)} points {bounds(*power.ends(effect))}".strip()
+    return f"{size} {'among' if number > 1 else 'for'} {_count(number, noun)}"
+
+
+def p_name(row: pd.Series) -> str:
+    """Return the name of the correction of a verdict's p: Dunnett for arms under a pooled error, else Holm."""
+    is_arm = row["family"] in ("arms", "secondary", "exploratory") and "p_holm_paired" in row
+    return "Dunnett" if is_arm and row["pooling"] in ("pooled", "doubtful") else "Holm"
 
 
 def _size(row: pd.Series, metric: str) -> str:

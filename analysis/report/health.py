@@ -14,7 +14,8 @@ from ..statistics.effects import column_name, decimal_places, display_scale, ima
 from ..statistics.judgement import Judgement, is_main_first
 from ..statistics.validity.changed_later import RESTATED, earlier_hashes
 from ..statistics.validity.plausibility import implausible
-from ..text import decimals, duration, format_ranges
+from ..statistics.validity.pooling import pooling_definition
+from ..text import bounds, decimals, duration, format_ranges
 from .page import Bullets, Details, KeyValues, Text
 from .study_tables import about_accuracy
 
@@ -32,6 +33,15 @@ STATUS_TEXT = {
     "failed": "failed",
     "diverged": "diverged (loss no longer a number)",
 }
+INTERVALS = {
+    "paired": "Interval: 95 % paired t interval over shared seeds, not adjusted for the number of arms. p: paired t "
+    "test",
+    "pooled": "Interval: 95 % t interval of the pooled error, not adjusted for the number of arms. p: t test of the "
+    "pooled error; Dunnett p: step-down test of arms against the baseline; of all else",
+    "welch": "Interval: 95 % Welch interval, unpaired, each arm's own spread, not adjusted for the number of arms. p: "
+    "Welch's t test",
+}
+"""Error of the tests -> how intervals and p values are made."""
 ESTIMAND = (
     "Estimand: the difference of mean {} on {}, at these hyper-parameters, over the random "
     "streams of initialisation, data order, augmentation and dropout, for this one set of training and validation "
@@ -39,7 +49,8 @@ ESTIMAND = (
 )
 SEEDS_TO_DECIDE = (
     "Seeds to decide: the fewest in all that reach 80 % power in a fresh study if the observed difference and "
-    "spread were the true ones; a rough guide at few seeds. To add seeds here until something is found finds too "
+    "spread were the true ones, and for the ends of the spread's 95 % interval; none below 5 seeds, which know too "
+    "little of it. To add seeds here until something is found finds too "
     "much."
 )
 NEW_IMAGES = (
@@ -213,14 +224,13 @@ def protocol(selection: Selection, metric: str) -> list[tuple[str, str]]:
 
 
 def _definitions(judgement: Judgement) -> list[str]:
-    interval = (
-        "Interval: 95 % paired t interval over shared seeds, not adjusted for the number of arms. p: paired t test; "
-        f"Holm p: {_families(judgement)}; sign-flip p: every pattern of signs up to 16 seeds."
-    )
+    words = INTERVALS[judgement.selection.error]
+    interval = f"{words}; Holm p: {_families(judgement)}; sign-flip p: every pattern of signs up to 16 seeds."
     metric = judgement.metric
     name = "accuracy" if metric == DEFAULT_METRIC else metric_text(metric)
     lines = [seeds_sentence(judgement), ESTIMAND.format(name, image_text(metric)), interval, _verdicts(judgement)]
     lines += [SEEDS_TO_DECIDE]
+    lines += [pooled] if (pooled := pooling_definition(judgement.effects)) else []
     lines += [LOST_RUNS] if "p_lost" in judgement.effects else []
     lines += [NEW_IMAGES + about_accuracy(metric)] if metric == DEFAULT_METRIC or len(judgement.images) else []
     lines += [CLAIM_VERDICTS] if len(judgement.claims) else []
@@ -230,7 +240,8 @@ def _definitions(judgement: Judgement) -> list[str]:
 
 
 def _verdicts(judgement: Judgement) -> str:
-    differs = "helps or hurts (of a rollout measure: differs) if Holm p < 0.05"
+    p = "the adjusted p" if judgement.selection.error == "pooled" else "Holm p"
+    differs = f"helps or hurts (of a rollout measure: differs) if {p} < 0.05"
     if display_scale(judgement.metric) == 100.0:
         differs += (
             "; else equivalent if two one-sided t tests (5 %, Holm over the same family) place it within "
@@ -266,17 +277,19 @@ def _detectable_effect(judgement: Judgement) -> list[str]:
     power = judgement.power
     if not power or math.isinf(power.effect):
         return []
-    effect, claims_effect, sd, question_effect = (
-        decimals(x, decimal_places(judgement.metric))
-        for x in (power.effect, power.claims_effect, power.sd, power.question_effect)
+    places = decimal_places(judgement.metric)
+    effect, claims_effect, question_effect = (
+        f"{decimals(x, places)} {bounds(*power.ends(x), places)}"
+        for x in (power.effect, power.claims_effect, power.question_effect)
     )
+    sd = f"{decimals(power.sd, places)} {bounds(power.sd_low, power.sd_high, places)}"
     questions = f"{question_effect} among {power.questions} main effects, " if power.questions else ""
     claims = f"{claims_effect} among {power.claims} claims, " if power.claims else ""
     name = "" if judgement.metric == DEFAULT_METRIC else f" on the {metric_text(judgement.metric)}"
     return [
         f"Minimum detectable effect{name}: {claims}{questions}{effect} among {power.arms} arms (80 % power, 0.05 "
-        f"over that number, {power.seeds} seeds: the fewest pairs of any arm; standard deviation of the paired "
-        f"differences {sd}, pooled over arms)."
+        f"over that number, {power.error} error, {power.seeds} seeds, as most arms have; standard deviation of the "
+        f"differences {sd}, pooled over arms; intervals 95 %, from the chi-square distribution of that spread)."
     ]
 
 

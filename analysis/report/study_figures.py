@@ -54,10 +54,14 @@ def forest(judgement: Judgement) -> Figure | None:
     images = whole_images(judgement) if judgement.metric == DEFAULT_METRIC else judgement.images.iloc[:0]
     images = images[images["pairs"] > 1] if len(images) else images
     wide = " The thin grey line is the interval for new test images as well as new seeds." if len(images) else ""
-    exact = "its 95 % t interval; filled: significant after Holm"
+    joint = "Dunnett's" if selection.error == "pooled" else "Bonferroni's"
+    exact = (
+        "its 95 % t interval (thick) and the one that holds for the whole family at once (with ends, "
+        f"{joint} bound, 95 % jointly); filled: significant after correction for the family"
+    )
     exact = "no interval, since one shared seed has none" if rows["pairs"].max() == 1 else exact
     parts = [f"{row['arm']} {_effect(row)}" for _, row in rows.iterrows()]
-    table = known[["arm", "pairs", "delta", "ci_low", "ci_high", "verdict"]]
+    table = known[["arm", "pairs", "delta", "ci_low", "ci_high", "verdict", "joint_low", "joint_high"]]
     if len(images):
         table = table.merge(images[["arm", "image_low", "image_high"]], on="arm", how="left")
 

@@ -15,6 +15,7 @@ from ..statistics.measure_effects import UNTESTED, attention_arms
 from ..text import (
     DASH,
     PLUS_MINUS,
+    bounds,
     decimals,
     duration,
     epochs,
@@ -23,6 +24,7 @@ from ..text import (
     interval,
     p_value,
     percent,
+    seeds_text,
     si_number,
     signed,
     text_or_dash,
@@ -76,7 +78,8 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         caption=f"{metric_text(metric).capitalize()} {moment}{against if compared else ''}. {secondary}Training images "
         "were scored like test images: last weights, no dropout, no augmentation.",
         frame=frame,
-        columns=_effect_columns(metric, compared, lost_columns(frame)) + _cost_columns(metric),
+        columns=_effect_columns(metric, compared, error_columns(frame) + lost_columns(frame), judgement.selection.error)
+        + _cost_columns(metric),
         runs=[runs.get(arm, "") for arm in frame["arm"]],
     )
 
@@ -94,7 +97,24 @@ def lost_columns(frame: pd.DataFrame) -> list[Column]:
     ]
 
 
-def _effect_columns(metric: str, compared: bool, second: list[Column]) -> list[Column]:
+def error_columns(frame: pd.DataFrame) -> list[Column]:
+    """Return the columns of a study under another error than the paired one."""
+    if "p_holm_paired" not in frame:
+        return []
+    ratio = "spread over the others' [95 % interval]"
+    return [
+        Column("paired Holm p", lambda r: p_value(r["p_holm_paired"]), "p_holm_paired"),
+        Column("pooling", lambda r: text_or_dash(r["pooling"]), "pooling", numeric=False),
+        Column(ratio, lambda r: _spread(r), "spread_ratio"),
+    ]
+
+
+def _spread(row: dict) -> str:
+    shown = f"{decimals(row['spread_ratio'])} {bounds(row['spread_low'], row['spread_high'])}".strip()
+    return DASH if math.isnan(row["spread_ratio"]) else shown
+
+
+def _effect_columns(metric: str, compared: bool, second: list[Column], error: str) -> list[Column]:
     in_percent, places = display_scale(metric) == 100.0, decimal_places(metric)
     name = metric_text(metric) + (", %" if in_percent else "")
     effect = f"effect{', points' if in_percent else ''} [95 % interval]"
@@ -104,10 +124,10 @@ def _effect_columns(metric: str, compared: bool, second: list[Column]) -> list[C
         seeds_column(keep=True),
         Column(name, lambda r: mean_and_sd(r, places), "mean", keep=True),
         estimate_column(effect, "delta", places=places, keep=compared),
-        Column("Holm p", lambda r: p_value(r["p_holm"]), "p_holm"),
+        Column("adjusted p" if error == "pooled" else "Holm p", lambda r: p_value(r["p_holm"]), "p_holm"),
         Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=compared),
         *second,
-        Column("seeds to decide", lambda r: integer(r["seeds_needed"]), "seeds_needed"),
+        Column("seeds to decide", seeds_text, "seeds_needed"),
         Column("sign-flip p", lambda r: p_value(r["p_signflip"]), "p_signflip"),
         Column("effect / sd", lambda r: decimals(r["effect_size"]), "effect_size"),
         Column("seeds better", lambda r: percent(r["better"]), "better"),

@@ -57,7 +57,15 @@ from ..text import epochs, interval, p_value, signed
 from . import paired as stats
 from .claim_tests import EFFECTS, ClaimResult, Decided, judge_results
 from .curves import cell_saturation, claim_rule
-from .effects import compare, decimal_places, display_scale, find_lost_runs, metric_text, seed_values
+from .effects import (
+    compare,
+    decimal_places,
+    display_scale,
+    find_lost_runs,
+    metric_text,
+    pooling_word,
+    seed_values,
+)
 from .factorial import planned_effects
 from .validity.attrition import seeds_used
 from .validity.changed_later import changed_claims
@@ -303,7 +311,10 @@ def _evidence(
         aliases = f" (or {', '.join(map(format_levels, contrast.aliases))}: not told apart)" if contrast.aliases else ""
         part = f"{name}{aliases}: {size} {_in_unit(metric)}, {seeds_used(selection, r.n, *contrast.weights)}"
         # Of several comparisons the weakest decides, so each shows its own p.
-        parts.append(f"{part}, unadjusted p {p_value(r.p)}" if len(results) > 1 and r.n > 1 else part)
+        part += f", unadjusted p {p_value(r.p)}" if len(results) > 1 and r.n > 1 else ""
+        word = pooling_word(r)
+        part += f", pooling {word}, paired p {p_value(r.p_paired)}" if word in ("doubtful", "refuted") else ""
+        parts.append(part)
     return "; ".join(parts) + "."
 
 

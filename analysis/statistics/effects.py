@@ -12,13 +12,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from vitsweep.config.schema import PAIRED
 from vitsweep.significance.contrasts import Contrast
 from vitsweep.significance.declared import Comparison
-from vitsweep.significance.dunnett import loadings
+from vitsweep.significance.dunnett import HALF, critical_value, loadings
 from vitsweep.significance.estimates import against_baseline, estimate_contrasts
-from vitsweep.significance.pooling import declared_contrasts, own_error
+from vitsweep.significance.pooling import (
+    FEW_SEEDS,
+    declared_contrasts,
+    doubtful_contrasts,
+    own_error,
+    spread_ratios,
+)
 from vitsweep.study.published import published_value
 
 from ..records.comparable import LEFT_OUT
@@ -30,9 +37,11 @@ from .validity.plausibility import chance_value
 COLUMNS = (
     "arm n mean sd delta ci_low ci_high p p_holm p_signflip verdict seeds_needed params role changes pairs "
     "sd_delta p_equivalent p_equivalent_holm effect_size better family started failed flops_per_image time_seconds "
-    "images_per_second published seeds_low seeds_high"
+    "images_per_second published seeds_low seeds_high joint_low joint_high"
 ).split()
 POOLED = "pooled"
+ERROR_COLUMNS = ["freedom", "spread_ratio", "spread_low", "spread_high", "pooling", "p_holm_paired"]
+"""Further columns of a study under another error than the paired one."""
 LOST_COLUMNS = ["p_lost", "p_holm_lost", "verdict_finished"]
 """Further columns of a study with lost runs: p with them at chance, and the verdict of finished runs alone."""
 
@@ -91,16 +100,17 @@ def on_seeds(contrast: Contrast, values: pd.DataFrame) -> np.ndarray:
 
 
 def compare(
-    contrasts: list[Contrast], values: pd.DataFrame, selection: Selection, rope: float, sign: int
+    contrasts: list[Contrast], values: pd.DataFrame, selection: Selection, rope: float, sign: int | list[int]
 ) -> list[stats.PairedResult]:
     """Judge contrasts of arms under the study's declared error.
 
     Args:
         values: seed_values.
         rope: in the metric's shown unit; NaN for no equivalence test.
-        sign: as in paired.compare_paired.
+        sign: as in paired.compare_paired, of all contrasts or of each.
     """
-    paired = [stats.compare_paired(on_seeds(contrast, values), rope, sign) for contrast in contrasts]
+    signs = sign if isinstance(sign, list) else [sign] * len(contrasts)
+    paired = [stats.compare_paired(on_seeds(c, values), rope, own) for c, own in zip(contrasts, signs, strict=True)]
     if selection.error == PAIRED or not contrasts:
         return paired
     planned = [arm for arm in selection.arms if arm not in selection.unplanned()]
@@ -112,11 +122,42 @@ def compare(
         pool = [*planned, *more]
         value_SA = values.reindex(columns=pool).to_numpy(float)
         weight_CA = np.array([[contrasts[place].weights.get(arm, 0.0) for arm in pool] for place in places])
-        found = declared_contrasts(value_SA, weight_CA, selection.error)
-        is_own_C = own_error(value_SA, weight_CA) if selection.error == POOLED else np.ones(len(places), bool)
+        flags = dict.fromkeys(range(len(places)), {})
+        spreads = None
+        if selection.error == POOLED:
+            spreads = spread_ratios(value_SA)
+            is_own_C = own_error(spreads, weight_CA)
+            is_doubtful_C = doubtful_contrasts(spreads, weight_CA, pool.index(selection.baseline))
+            flags = {row: {"is_pooled": not is_own_C[row], "is_doubtful": bool(is_doubtful_C[row])} for row in flags}
+        found = declared_contrasts(value_SA, weight_CA, selection.error, spreads)
         for row, place in enumerate(places):
-            results[place] = stats.under_error(paired[place], found, row, rope, not is_own_C[row])
+            results[place] = stats.under_error(paired[place], found, row, rope, **flags[row])
     return results
+
+
+def error_columns(
+    selection: Selection, values: pd.DataFrame, results: dict[str, stats.PairedResult]
+) -> dict[str, dict[str, Any]]:
+    """Return arm -> ERROR_COLUMNS, of a study under another error than the paired one."""
+    planned = [arm for arm in selection.arms if arm not in selection.unplanned()]
+    spreads = spread_ratios(values[planned].to_numpy(float))
+    names = ("ratio", "low", "high")
+    rows: dict[str, dict[str, Any]] = {arm: {} for arm in selection.arms}
+    if selection.error == POOLED:
+        for place, arm in enumerate(planned):
+            rows[arm] = {f"spread_{name}": float(getattr(spreads, name)[place]) for name in names}
+    member_A = np.isin(list(results), selection.family())
+    p_paired_A = np.array([result.p_paired for result in results.values()])
+    for (arm, result), p in zip(results.items(), stats.holm(p_paired_A, member_A), strict=True):
+        rows[arm] |= {"freedom": result.freedom, "pooling": pooling_word(result), "p_holm_paired": float(p)}
+    return rows
+
+
+def pooling_word(result: stats.PairedResult) -> str:
+    """Return how the pooled error stands for a comparison: pooled, doubtful, refuted; empty under another error."""
+    if result.is_pooled:
+        return "doubtful" if result.is_doubtful or result.n < FEW_SEEDS else "pooled"
+    return "refuted" if result.is_doubtful else ""
 
 
 def compare_arms(selection: Selection, values: pd.DataFrame, rope: float, sign: int) -> dict[str, stats.PairedResult]:
@@ -183,6 +224,7 @@ def arm_effects(
             continue  # a main effect or an interaction
         within = adjusted[arm].p_equivalent if math.isnan(stated.p_equivalent) else stated.p_equivalent
         adjusted[arm], families[arm] = dataclasses.replace(stated, p_equivalent=within), "claims"
+    by_error = {} if selection.error == PAIRED else error_columns(selection, values, results)
     rows = []
     for arm in selection.arms:
         row: dict[str, Any] = {"arm": arm, "role": selection.roles[arm], "changes": selection.changes[arm]}
@@ -191,14 +233,30 @@ def arm_effects(
         if arm in results:
             row |= effect_columns(results[arm], adjusted[arm], sign) | {"family": families[arm]}
             number = adjusted[arm].size if families[arm] == "claims" else size
-            needed = stats.decision_seeds(results[arm], question(selection, families[arm], number), rope)
+            asked = question(selection, families[arm], number, results[arm])
+            needed = stats.decision_seeds(results[arm], asked, rope)
             row |= dict(zip(("seeds_needed", "seeds_low", "seeds_high"), needed, strict=True))
+            row |= joint_interval(results[arm], asked) | by_error.get(arm, {})
             if lost:
                 row |= with_lost(row, results[arm], finished[arm], guarded[arm].p, sign)
         else:
-            row["verdict"] = "baseline"
+            row |= {"verdict": "baseline"} | by_error.get(arm, {})
         rows.append(row)
-    return pd.DataFrame(rows, columns=COLUMNS + (LOST_COLUMNS if lost else []))
+    return pd.DataFrame(rows, columns=COLUMNS + (ERROR_COLUMNS if by_error else []) + (LOST_COLUMNS if lost else []))
+
+
+def joint_interval(result: stats.PairedResult, asked: Comparison) -> dict[str, float]:
+    """Return the ends of an interval that covers, with those of the whole family, at once in 95 % of studies.
+
+    By Dunnett's critical value under the pooled error, else by Bonferroni's, as in the first step of Holm's procedure.
+    """
+    if math.isnan(result.error):
+        return {"joint_low": math.nan, "joint_high": math.nan}
+    if result.is_pooled and asked.family is None:
+        bound = critical_value(np.full(asked.size, HALF), result.freedom, stats.ALPHA)
+    else:
+        bound = float(special.stdtrit(result.freedom, 1 - stats.ALPHA / asked.size / 2))
+    return {"joint_low": result.delta - bound * result.error, "joint_high": result.delta + bound * result.error}
 
 
 def find_lost_runs(selection: Selection, metric: str, values: pd.DataFrame) -> LostRuns | None:
@@ -222,14 +280,16 @@ def with_lost(
     return found | (nothing if before != row["verdict"] else {})
 
 
-def question(selection: Selection, family: str, number: int) -> Comparison:
+def question(selection: Selection, family: str, number: int, result: stats.PairedResult) -> Comparison:
     """Return what a verdict asks, for its power: an arm among the arms, or one of `number` claims.
 
     Args:
         family: of COLUMNS.
+        result: of the arm; the paired error is asked where pooling was refuted.
     """
+    error = PAIRED if selection.error == POOLED and not result.is_pooled else selection.error
     arms = max(len(selection.family()), 1)
-    return Comparison(error=selection.error, arms=arms, family=number if family == "claims" else None)
+    return Comparison(error=error, arms=arms, family=number if family == "claims" else None)
 
 
 def adjusted_p(selection: Selection, results: dict[str, stats.PairedResult]) -> tuple[dict[str, stats.AdjustedP], int]:

@@ -1,13 +1,14 @@
 """The one place where everything is judged: the report prints a Judgement, verify compares two of them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from vitsweep.config.schema import PAIRED
 from vitsweep.significance.declared import Comparison
-from vitsweep.significance.power import detectable_effect
+from vitsweep.significance.power import shared_freedom, spread_interval
 
 from ..records.load import StudyRecords, load
 from ..records.selection import DEFAULT_METRIC, Selection, select
@@ -27,23 +28,35 @@ class Power:
     """Effects that the study could have found, in the metric's shown unit."""
 
     seeds: int
+    """Pairs that most arms have, of those with two or more; of equally many the smaller number."""
+    fewest_seeds: int
     """Pairs of the arm that has fewest of them, of those with two or more."""
     most_seeds: int
     """Pairs of the arm that has most of them."""
     sd: float
-    """Standard deviation of the paired differences, pooled over arms."""
+    """Standard deviation of the differences, pooled over arms; under a pooled error sqrt(2) times the residual one."""
+    sd_low: float
+    """Lower end of the spread's 95 % interval, from the chi-square distribution."""
+    sd_high: float
     arms: int
     """Comparisons in the family."""
     effect: float
-    """Smallest effect found with 80 % power at 0.05 / arms, in the metric's shown unit."""
+    """Smallest effect found with 80 % power under the study's error, in the metric's shown unit. Like the others it is
+    proportional to the spread, so the spread's interval is its interval."""
+    error: str = PAIRED
+    """The study's error."""
     claims: int = 0
     """Claims that can be tested: another family, and the one that counts if there are any."""
     claims_effect: float = math.nan
-    """As `effect`, at 0.05 / claims."""
+    """As `effect`, of one of them."""
     questions: int = 0
     """Main effects and named interactions of a factorial design: the family in place of the arms."""
     question_effect: float = math.nan
     """As `effect`, of one of them."""
+
+    def ends(self, effect: float) -> tuple[float, float]:
+        """Return the 95 % interval of one of the effects."""
+        return effect * self.sd_low / self.sd, effect * self.sd_high / self.sd
 
 
 @dataclass(kw_only=True)
@@ -111,23 +124,45 @@ def study_power(
     known = effects[(effects["pairs"] > 1) & (effects["sd_delta"] > 0)]
     if known.empty:
         return None
-    sd = _pooled_sd(known)
-    seeds, arms = int(known["pairs"].min()), max(len(selection.family()), 1)
+    sd, seeds, arms = _pooled_sd(known), _usual(known["pairs"]), max(len(selection.family()), 1)
+    is_refuted = selection.error == "pooled" and not known["pooling"].isin(("pooled", "doubtful")).any()
+    asked = Comparison(error=PAIRED if is_refuted else selection.error, arms=arms)
+    low, high = spread_interval(sd, _freedom(known, asked.error))
     power = Power(
-        seeds=seeds, most_seeds=int(known["pairs"].max()), sd=sd, arms=arms, effect=detectable_effect(seeds, sd, arms)
+        seeds=seeds,
+        fewest_seeds=int(known["pairs"].min()),
+        most_seeds=int(known["pairs"].max()),
+        sd=sd,
+        sd_low=low,
+        sd_high=high,
+        arms=arms,
+        effect=asked.detectable_effect(seeds, sd),
+        error=asked.error,
     )
     if len(claims):
         power.claims = family_size(selection)
     if power.claims:
-        power.claims_effect = detectable_effect(seeds, sd, power.claims)
+        power.claims_effect = replace(asked, family=power.claims).detectable_effect(seeds, sd)
     questions = factorial.questions if factorial else effects.iloc[:0]
     known = questions[(questions["pairs"] > 1) & (questions["sd_delta"] > 0)]
     known = known[known["factors"] == 1] if len(known) else known
     if len(known):
         power.questions = len(questions)
-        asked = Comparison(error=selection.error, arms=arms, family=len(questions))
-        power.question_effect = asked.detectable_effect(int(known["pairs"].min()), _pooled_sd(known))
+        own = replace(asked, family=len(questions))
+        power.question_effect = own.detectable_effect(_usual(known["pairs"]), _pooled_sd(known))
     return power
+
+
+def _usual(pairs: pd.Series) -> int:
+    """Return the most frequent number of pairs, the smallest of equally frequent ones."""
+    return int(pairs.mode().min())
+
+
+def _freedom(known: pd.DataFrame, error: str) -> float:
+    """Return the degrees of freedom of the spread that _pooled_sd gives."""
+    if error == "pooled":
+        return float(known["freedom"].max())
+    return shared_freedom(known["pairs"].to_numpy(float) - 1)
 
 
 def _pooled_sd(known: pd.DataFrame) -> float:

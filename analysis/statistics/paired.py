@@ -53,6 +53,10 @@ class PairedResult:
     """Root of the correlation that this comparison has with others of the same baseline (dunnett.loadings)."""
     is_pooled: bool = False
     """True if the error is pooled over arms."""
+    is_doubtful: bool = False
+    """True if pooling is doubtful for one of its arms, or refuted."""
+    p_paired: float = math.nan
+    """Under another error than the paired one: p of the paired t test."""
 
 
 @dataclass(kw_only=True)
@@ -94,12 +98,12 @@ def compare_paired(difference_S: np.ndarray, rope: float, sign: int = 1) -> Pair
     )
 
 
-def under_error(result: PairedResult, found: Estimates, place: int, rope: float, is_pooled: bool) -> PairedResult:
+def under_error(result: PairedResult, found: Estimates, place: int, rope: float, **flags: bool) -> PairedResult:
     """Return a paired comparison with estimate, interval and p of another error; unchanged below two shared seeds.
 
     Args:
         found: contrasts, of which `place` is this one.
-        is_pooled: whether the error is pooled over arms.
+        flags: is_pooled and is_doubtful, under the pooled error.
     """
     if result.n < 2 or np.isnan(found.value[place]):
         return result
@@ -118,7 +122,8 @@ def under_error(result: PairedResult, found: Estimates, place: int, rope: float,
         effect_size=delta / sd if sd > 0 else math.nan,
         error=error,
         freedom=float(found.freedom[place]),
-        is_pooled=is_pooled,
+        p_paired=result.p,
+        **flags,
     )
 
 
@@ -246,11 +251,6 @@ def verdict(result: PairedResult, adjusted: AdjustedP, sign: int = 1) -> str:
     if adjusted.p < ALPHA:
         return "differs" if not sign else "helps" if result.delta * sign > 0 else "hurts"
     return "equivalent" if adjusted.p_equivalent < ALPHA else "undecided"
-
-
-def seeds_to_decide(result: PairedResult, arms: int, rope: float) -> float:
-    """Return the first of `decision_seeds` among `arms` questions under the paired error."""
-    return decision_seeds(result, Comparison(arms=arms), rope)[0]
 
 
 def decision_seeds(result: PairedResult, asked: Comparison, rope: float) -> tuple[float, float, float]:

@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import stdev
@@ -26,9 +27,10 @@ from vitsweep.data.load import stratified_split
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.model.cost import activation_bytes, checkpoint_bytes, training_bytes
 from vitsweep.model.vit import ViT
-from vitsweep.run.plan_table import describe_power
+from vitsweep.run.plan_table import describe_power, describe_powers
+from vitsweep.significance.declared import Comparison
 from vitsweep.significance.equivalence import rope_to_show
-from vitsweep.significance.power import detectable_effect, equivalence_power, seeds_for_equivalence
+from vitsweep.significance.power import detectable_effect, equivalence_power, seeds_for_equivalence, spread_interval
 from vitsweep.study.estimate import (
     PUBLISHED_RUNS,
     PUBLISHED_SPREAD,
@@ -209,6 +211,29 @@ def test_power_of_the_claims_is_stated_beside_that_of_the_arms():
     assert sizes in describe_power(one)
 
 
+def test_power_is_stated_under_the_paired_and_the_pooled_error():
+    for error, other in (("paired", "pooled"), ("pooled", "paired"), ("welch", "pooled")):
+        one = Power(num_seeds=5, num_compared=6, spread=0.5, source="", num_claims=2, error=error)
+        asked = Comparison(error=other, arms=6)
+        arms, claims = (replace(asked, family=family).detectable_effect(5, 0.5) for family in (None, 2))
+        assumes = " (if all arms spread alike)" if other == "pooled" else ""
+        method = "Dunnett" if other == "pooled" else "Holm"
+        assert describe_powers(one)[1] == (
+            f"power under error={other}{assumes}: {claims:.2f} points after Holm over 2 claims, {arms:.2f} points after "
+            f"{method} over 6 arms"
+        )
+
+
+def test_power_of_one_arm_or_one_seed_is_the_same_under_either_error():
+    assert len(describe_powers(sight(5, 1))) == len(describe_powers(sight(1, 4))) == 1
+
+
+def test_interval_of_the_smallest_effect_is_that_of_the_spread():
+    one = Power(num_seeds=5, num_compared=6, spread=0.5, source="", freedom=8)
+    assert one.ends(one.effect) == pytest.approx([one.effect * end / 0.5 for end in spread_interval(0.5, 8)])
+    assert f"{one.effect:.2f} points [{one.ends(one.effect)[0]:.2f}, " in describe_power(one)
+
+
 def test_chance_of_equivalence_falls_with_the_family_and_the_spread():
     chances = [
         sight(8, 1, 0.3).chance_of_equivalence,
@@ -241,8 +266,8 @@ def test_spread_is_measured_on_the_paired_differences_of_earlier_records(tmp_pat
 
 def test_spread_of_the_baseline_alone_counts_twice():
     records = [make_record("baseline", seed, accuracy) for seed, accuracy in enumerate((0.70, 0.72, 0.71))]
-    spread, source = measured_spread(records)
-    assert spread == pytest.approx(math.sqrt(2) * 1.0) and source.startswith("of 3 cells, as if")
+    spread, source, freedom = measured_spread(records)
+    assert spread == pytest.approx(math.sqrt(2) * 1.0) and source.startswith("of 3 cells, as if") and freedom == 2
 
 
 def test_spread_of_one_cell_an_arm_is_not_measured():
@@ -306,7 +331,7 @@ def test_plan_is_printed_with_price_power_and_warnings(capsys):
         "patch_size: 2 arms x 3 seeds = 6 cells (grid)",
         "4,249,354",
         "4,273,930",
-        "power: the smallest difference found with 80 % probability is 2.93 points for one arm; what makes no",
+        "power: the smallest difference found with 80 % probability is 2.93 points [1.53, 18.44] for one arm; what makes no",
         "found to be within 0.5 points with 3 % probability; for 3 seeds and a spread of 0.90 points",
         "so few runs leave 0.47 to 5.64 points possible",
         "warning: 3 seeds are few",

@@ -83,7 +83,7 @@ def test_finished_record_without_a_metric_is_left_out_of_the_spread():
     cells = {"baseline": [0.80, 0.81, None], "patch_size=8": [0.75, 0.77, 0.76]}
     records = [make_record(arm, seed, a) for arm, values in cells.items() for seed, a in enumerate(values)]
     records[0].metrics["best"] = None
-    spread, source = measured_spread(records)
+    spread, source, _ = measured_spread(records)
     assert spread == pytest.approx(math.sqrt(0.5)) and source.startswith("of 2 paired differences")
 
 

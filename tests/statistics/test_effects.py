@@ -16,7 +16,8 @@ from vitsweep.analysis.statistics.judgement import judge
 from tests.support.make_records import make_cell, make_record, make_sweep
 from vitsweep.significance.dunnett import HALF, step_down
 from vitsweep.significance.estimates import against_baseline, estimate_contrasts
-from vitsweep.significance.power import detectable_effect
+from vitsweep.significance.pooling import spread_ratios
+from vitsweep.significance.power import detectable_effect, shared_freedom, spread_interval
 
 BASE = [0.800, 0.805, 0.799, 0.803, 0.802]
 CLOSE = [0.805, 0.801, 0.802, 0.800, 0.8035]
@@ -48,10 +49,41 @@ def test_claims_family_takes_the_place_of_the_arms(tmp_path):
     assert found.loc["b", "family"] == "exploratory"
 
 
-def test_power_is_that_of_the_arm_with_the_fewest_pairs(tmp_path):
-    power = judged(tmp_path, {"baseline": BASE, "a": NOISY, "b": FEWER[:3], "c": FEWER[:1]}).power
-    assert (power.seeds, power.most_seeds, power.arms) == (3, 5, 3)
-    assert power.effect == pytest.approx(detectable_effect(3, power.sd, 3))
+def test_power_is_that_of_the_usual_number_of_pairs(tmp_path):
+    arms = {"baseline": BASE, "a": NOISY, "b": CLOSE, "c": FEWER[:3], "d": FEWER[:1]}
+    power = judged(tmp_path, arms).power
+    assert (power.seeds, power.fewest_seeds, power.most_seeds, power.arms) == (5, 3, 5, 4)
+    assert power.effect == pytest.approx(detectable_effect(5, power.sd, 4))
+
+
+@pytest.mark.parametrize("error", ["paired", "pooled"])
+def test_interval_of_the_detectable_effect_covers_the_true_one(error):
+    value_DSA = np.random.default_rng(0).normal(size=(2000, 5, 5))
+    found = estimate_contrasts(value_DSA, against_baseline(5), error)
+    sd_D = np.sqrt(np.square(found.error).mean(axis=1) * 5)
+    low, high = spread_interval(1.0, shared_freedom(np.full(4, 4.0)) if error == "paired" else 16.0)
+    inside_D = (low * sd_D <= np.sqrt(2)) & (np.sqrt(2) <= high * sd_D)
+    assert inside_D.mean() == pytest.approx(0.95, abs=0.015)
+
+
+def test_simultaneous_intervals_are_wider_and_exclude_zero_where_a_single_step_finds_an_effect(tmp_path):
+    arms = {"baseline": BASE, "a": FEWER, "b": [0.81, 0.80, 0.79, 0.81, 0.81], "c": CLOSE}
+    for error in ("paired", "pooled"):
+        found = under(tmp_path, error, arms).effects.set_index("arm").loc[["a", "b", "c"]]
+        assert (found["joint_high"] > found["ci_high"]).all() and (found["joint_low"] < found["ci_low"]).all()
+        excludes = (found["joint_low"] > 0) | (found["joint_high"] < 0)
+        assert not (excludes & (found["p_holm"] >= 0.05)).any()
+
+
+def test_doubts_and_the_paired_p_stand_beside_a_pooled_verdict(tmp_path):
+    value_SA = 0.8 + np.random.default_rng(3).normal(size=(5, 5)) * [0.002, 0.002, 0.002, 0.002, 0.006]
+    arms = dict(zip(("baseline", "a", "b", "c", "d"), value_SA.T.tolist(), strict=True))
+    found = under(tmp_path, "pooled", arms).effects.set_index("arm")
+    known = spread_ratios(100 * value_SA)
+    assert found["spread_ratio"].to_numpy() == pytest.approx(known.ratio)
+    assert found["pooling"].tolist()[1:] == ["pooled", "pooled", "pooled", "doubtful"] and known.ratio[4] > 2
+    paired = judged(tmp_path / "again", arms).effects.set_index("arm")
+    assert found.loc["d", "p_holm_paired"] == pytest.approx(paired.loc["d", "p_holm"])
 
 
 def test_power_of_a_study_with_claims_is_stated_for_both_families(tmp_path):

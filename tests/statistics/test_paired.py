@@ -13,6 +13,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 from vitsweep.analysis.statistics import paired as stats
 
+from vitsweep.significance.declared import Comparison
+
 SLEEP = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
 MAIZE = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48.0])
 PINGOUIN = {
@@ -178,16 +180,25 @@ def test_verdict_of_a_loss_that_falls_is_helps():
     assert stats.verdict(found, stats.AdjustedP(p=0.01), sign=-1) == "helps"
 
 
-def test_seeds_to_decide_takes_the_cheaper_of_difference_and_equivalence():
-    rng = np.random.default_rng(0)
-    small = stats.compare_paired(rng.normal(0.02, 0.3, 6), 0.5)
-    assert stats.seeds_to_decide(small, 6, 0.5) < stats.seeds_to_decide(small, 6, math.nan)
+def test_seeds_to_decide_take_the_cheaper_of_difference_and_equivalence():
+    small, asked = stats.compare_paired(np.random.default_rng(0).normal(0.02, 0.3, 6), 0.5), Comparison(arms=6)
+    assert stats.decision_seeds(small, asked, 0.5)[0] < stats.decision_seeds(small, asked, math.nan)[0]
 
 
 def test_seeds_to_decide_count_the_arms_for_equivalence_too():
     small = stats.compare_paired(np.random.default_rng(0).normal(0.0, 0.3, 6), 0.5)
-    assert stats.seeds_to_decide(small, 12, 0.5) > stats.seeds_to_decide(small, 1, 0.5)
+    many, one = (stats.decision_seeds(small, Comparison(arms=arms), 0.5)[0] for arms in (12, 1))
+    assert many > one
 
 
-def test_seeds_to_decide_needs_a_spread():
-    assert math.isnan(stats.seeds_to_decide(stats.compare_paired(np.array([0.3, 0.3]), 0.5), 3, 0.5))
+def test_interval_of_the_seeds_to_decide_is_that_of_the_spread():
+    result, asked = stats.compare_paired(np.array([0.3, 0.5, 0.1, 0.6, 0.4, 0.2]), math.nan), Comparison(arms=2)
+    _, low, high = stats.decision_seeds(result, asked, math.nan)
+    ends = [result.sd * math.sqrt(5 / scipy_stats.chi2.ppf(p, 5)) for p in (0.975, 0.025)]
+    assert [low, high] == [asked.seeds_needed(result.delta, sd) for sd in ends]
+
+
+@pytest.mark.parametrize("difference_S", [[0.3, 0.3, 0.3, 0.3, 0.3], [0.3, 0.5, 0.1, 0.6]])
+def test_seeds_to_decide_need_a_spread_and_five_seeds(difference_S):
+    found = stats.decision_seeds(stats.compare_paired(np.array(difference_S), 0.5), Comparison(arms=3), 0.5)
+    assert np.isnan(found).all()

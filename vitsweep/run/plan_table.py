@@ -75,7 +75,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
         for cost in costs
         if cost.arm in probed and probed[cost.arm].error
     ]
-    lines = [Text(line) for line in [*describe_totals(costs, probed), describe_error(plan), describe_power(power)]]
+    lines = [Text(line) for line in [*describe_totals(costs, probed), describe_error(plan), *describe_powers(power)]]
     questions, chances = question_power(plan, power.spread), equality_chances(plan, power.spread)
     lines += [Text(describe_questions(questions, power))] if questions else []
     lines += [Text(printable(describe_chance(chance, power)), style=chance_style(chance)) for chance in chances]
@@ -202,13 +202,30 @@ def describe_course(row: SequentialCost) -> str:
     return f"{who} by {course.effect:g} sd of a run: {runs}, found in {100 * course.found:.0f} %"
 
 
+def describe_powers(power: Power) -> list[str]:
+    """Return describe_power, and a line on the other error of paired and pooled, if the two differ."""
+    if power.num_compared < 2 or power.num_seeds < 2:
+        return [describe_power(power)]
+    other = "paired" if power.error == "pooled" else "pooled"
+    assumes = " (if all arms spread alike)" if other == "pooled" else ""
+    return [describe_power(power), f"power under error={other}{assumes}: {describe_effects(power, other)}"]
+
+
+def describe_effects(power: Power, error: str) -> str:
+    """Return the smallest effects that are found under an error, of claims and of arms."""
+    method = "Dunnett" if error == "pooled" else "Holm"
+    effect = describe_effect(power.effect_under(error), power.num_compared, "arm", method, power)
+    if not power.num_claims:
+        return effect
+    claims = describe_effect(power.claims_effect_under(error), power.num_claims, "claim", "Holm", power)
+    return f"{claims}, {effect}"
+
+
 def describe_power(power: Power) -> str:
     """Return a sentence on the smallest effect that the study finds."""
     if not power.num_compared:
         return "power: nothing is compared with the baseline"
-    effect = describe_effect(power.effect, power.num_compared, "arm")
-    if power.num_claims:
-        effect = f"{describe_effect(power.effect_of_claims, power.num_claims, 'claim')}, {effect}"
+    effect = describe_effects(power, power.error)
     return (
         f"power: the smallest difference found with 80 % probability is {effect}; what makes no difference at all is "
         f"found to be within {power.rope:g} points with {100 * power.chance_of_equivalence:.0f} % probability; for "
@@ -248,7 +265,14 @@ def chance_style(chance: EqualityChance) -> str:
     return "yellow" if chance.chance < LOW_CHANCE else ""
 
 
-def describe_effect(effect: float, number: int, kind: str) -> str:
-    """Return an effect and its correction as `0.97 points after Holm over 6 arms`."""
+def describe_effect(effect: float, number: int, kind: str, method: str = "Holm", power: Power | None = None) -> str:
+    """Return an effect and its correction as `0.97 points [0.60, 1.90] after Holm over 6 arms`.
+
+    Args:
+        method: correction for more than one.
+        power: whose spread's interval is added; None: without.
+    """
     size = "none" if math.isinf(effect) else f"{effect:.2f} points"
-    return f"{size} after Holm over {number} {kind}s" if number > 1 else f"{size} for one {kind}"
+    low, high = power.ends(effect) if power else (math.nan, math.nan)
+    size += "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+    return f"{size} after {method} over {number} {kind}s" if number > 1 else f"{size} for one {kind}"

@@ -65,18 +65,21 @@ def spread_ratios(value_SA: np.ndarray) -> Spreads:
     return Spreads(ratio=ratio, low=low, high=high, p=p)
 
 
-def declared_contrasts(value_SA: np.ndarray, weight_CA: np.ndarray, error: str) -> Estimates:
+def declared_contrasts(
+    value_SA: np.ndarray, weight_CA: np.ndarray, error: str, spreads: Spreads | None = None
+) -> Estimates:
     """Estimate contrasts under the declared error: as estimate_contrasts, but paired where pooling is refuted.
 
     Args:
         value_SA: (..., S, A) of all arms that are pooled.
         weight_CA: (C, A), rows that sum to 0.
         error: paired, pooled or welch.
+        spreads: spread_ratios of the values, if they are known.
     """
     found = estimate_contrasts(value_SA, weight_CA, error)
     if error != "pooled":
         return found
-    is_own_C = own_error(value_SA, weight_CA)
+    is_own_C = own_error(spreads or spread_ratios(value_SA), weight_CA)
     if not is_own_C.any():
         return found
     own = estimate_contrasts(value_SA, weight_CA, "paired")
@@ -84,10 +87,19 @@ def declared_contrasts(value_SA: np.ndarray, weight_CA: np.ndarray, error: str) 
     return replace(found, **{name: np.where(is_own_C, getattr(own, name), getattr(found, name)) for name in names})
 
 
-def own_error(value_SA: np.ndarray, weight_CA: np.ndarray) -> np.ndarray:
+def own_error(spreads: Spreads, weight_CA: np.ndarray) -> np.ndarray:
     """Return True for the contrasts with an arm for which pooling is refuted, (..., C)."""
+    return _uses(spreads.is_refuted, weight_CA)
+
+
+def doubtful_contrasts(spreads: Spreads, weight_CA: np.ndarray, baseline: int = 0) -> np.ndarray:
+    """Return True for the contrasts with an arm for which pooling is doubtful, (..., C)."""
+    return _uses(spreads.is_doubtful(baseline), weight_CA)
+
+
+def _uses(is_marked_A: np.ndarray, weight_CA: np.ndarray) -> np.ndarray:
     used_CA = np.atleast_2d(np.asarray(weight_CA, float)) != 0
-    return (spread_ratios(value_SA).is_refuted[..., None, :] & used_CA).any(axis=-1)
+    return (is_marked_A[..., None, :] & used_CA).any(axis=-1)
 
 
 def _spread_ratio(value_SA: np.ndarray, arm: int) -> tuple[np.ndarray, ...]:

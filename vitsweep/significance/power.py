@@ -95,6 +95,17 @@ def spread_interval(sd: float, freedom: float, confidence: float = 0.95) -> tupl
     return low, high
 
 
+def shared_freedom(freedom_A: np.ndarray) -> float:
+    """Return the degrees of freedom of a variance that is pooled over comparisons with one baseline.
+
+    Their differences correlate by 1/2, if runs of a seed gain nothing from it, and the variances by 1/4, so that many
+    arms together have at most four times the freedom of one.
+    """
+    freedom_A = np.asarray(freedom_A, float)
+    both_AA = np.minimum.outer(freedom_A, freedom_A) / 4
+    return float(freedom_A.sum() ** 2 / (freedom_A.sum() + both_AA.sum() - np.trace(both_AA)))
+
+
 def t_power(noncentrality: float, freedom: float, bound: float) -> float:
     """Return the probability that a t statistic of this noncentrality lies beyond +-bound."""
     from scipy import special

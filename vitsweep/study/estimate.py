@@ -10,11 +10,14 @@ from pathlib import Path
 from statistics import variance
 from typing import Any
 
-from vitsweep.config.schema import DEFAULT_ROPE, DataConfig, ModelConfig, RecipeConfig
+import numpy as np
+
+from vitsweep.config.schema import DEFAULT_ROPE, PAIRED, DataConfig, ModelConfig, RecipeConfig
 from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.model.cost import checkpoint_bytes, count_parameters, flops_per_image, num_tokens, training_bytes
-from vitsweep.significance.power import detectable_effect, equivalence_power, spread_interval
+from vitsweep.significance.declared import Comparison
+from vitsweep.significance.power import shared_freedom, spread_interval
 from vitsweep.significance.sequential import Expected, Looks, expected_course
 from vitsweep.study.plan import CELLS_PATTERN, Plan
 from vitsweep.study.questions.power import planned_claims
@@ -74,6 +77,10 @@ class Power:
     """Standard deviation of the paired differences, percent points."""
     source: str
     """Source of the spread."""
+    freedom: float = math.inf
+    """Degrees of freedom of the spread."""
+    error: str = PAIRED
+    """Error of the tests."""
     num_claims: int = 0
     """Number of testable claims: a family of their own beside the arms."""
     claims_ratio: float = 1.0
@@ -83,22 +90,38 @@ class Power:
 
     @property
     def effect(self) -> float:
-        """The smallest true difference that is found with 80 % power after Holm, percent points; inf with one seed."""
-        return self._effect_among(self.num_compared)
+        """The smallest true difference that is found with 80 % power, percent points; inf with one seed."""
+        return self.effect_under(self.error)
 
     @property
     def effect_of_claims(self) -> float:
         """The same over the claims in place of the arms."""
-        return self._effect_among(self.num_claims) * math.sqrt(self.claims_ratio)
+        return self.claims_effect_under(self.error)
+
+    def effect_under(self, error: str) -> float:
+        """Return `effect` under an error."""
+        return self._comparison(error).detectable_effect(self.num_seeds, self.spread, TARGET_POWER)
+
+    def claims_effect_under(self, error: str) -> float:
+        """Return `effect_of_claims` under an error."""
+        asked = self._comparison(error, max(1, self.num_claims))
+        return asked.detectable_effect(self.num_seeds, self.spread * math.sqrt(self.claims_ratio), TARGET_POWER)
+
+    def ends(self, effect: float) -> tuple[float, float]:
+        """Return the 95 % interval of one of the effects, which are proportional to the spread."""
+        if math.isinf(self.freedom) or math.isinf(effect):
+            return math.nan, math.nan
+        low, high = spread_interval(1.0, self.freedom)
+        return effect * low, effect * high
 
     @property
     def chance_of_equivalence(self) -> float:
         """The probability that a claim, or without claims an arm, of no true difference is called equivalent."""
-        family = max(1, self.num_claims or self.num_compared)
-        return equivalence_power(0.0, self.spread, self.num_seeds, self.rope, ALPHA / family)
+        asked = self._comparison(self.error, self.num_claims or None)
+        return asked.equivalence_power(0.0, self.spread, self.num_seeds, self.rope)
 
-    def _effect_among(self, family: int) -> float:
-        return detectable_effect(self.num_seeds, self.spread, max(1, family), ALPHA, TARGET_POWER)
+    def _comparison(self, error: str, family: int | None = None) -> Comparison:
+        return Comparison(error=error, arms=max(1, self.num_compared), family=family, alpha=ALPHA)
 
     @property
     def smallest_p(self) -> float:
@@ -158,14 +181,16 @@ def study_power(plan: Plan, directory: Path | None) -> Power:
         directory: the sweep's, whose earlier records give the spread; None: there are none.
     """
     compared, claims = [row for row in plan.arms if row["role"] == "arm"], planned_claims(plan)
-    spread, source = PUBLISHED_SPREAD, published_source()
+    spread, source, freedom = PUBLISHED_SPREAD, published_source(), len(PUBLISHED_RUNS) - 1.0
     if directory is not None and (measured := measured_spread(done_records(directory))) is not None:
-        spread, source = measured
+        spread, source, freedom = measured
     return Power(
         num_seeds=len(plan.seeds),
         num_compared=len(compared),
         spread=spread,
         source=source,
+        freedom=freedom,
+        error=plan.error,
         num_claims=claims.family,
         claims_ratio=claims.variance_ratio,
         rope=plan.rope,
@@ -227,8 +252,10 @@ def done_records(directory: Path) -> list[Record]:
     return found
 
 
-def measured_spread(records: list[Record]) -> tuple[float, str] | None:
-    """Return the spread of paired differences, pooled over arms, and its source; None without two pairs of an arm.
+def measured_spread(records: list[Record]) -> tuple[float, str, float] | None:
+    """Return the spread of paired differences, pooled over arms, its source and its degrees of freedom.
+
+    None without two pairs of an arm.
 
     Without pairs (the baseline alone was run) the spread between seeds counts, as if pairing gained nothing.
     """
@@ -251,7 +278,8 @@ def measured_spread(records: list[Record]) -> tuple[float, str] | None:
         if groups:
             freedom = sum(len(group) - 1 for group in groups)
             pooled = sum((len(group) - 1) * variance(group) for group in groups) / freedom
-            return math.sqrt(factor * pooled), f"of {sum(map(len, groups))} {what} in this directory"
+            shared = shared_freedom(np.array([len(group) - 1 for group in groups])) if factor == 1 else float(freedom)
+            return math.sqrt(factor * pooled), f"of {sum(map(len, groups))} {what} in this directory", shared
     return None
 
 

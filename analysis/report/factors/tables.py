@@ -3,7 +3,7 @@
 from ...statistics.effects import decimal_places
 from ...statistics.factorial import Factorial, interaction_name, main_name
 from ...statistics.judgement import Judgement, is_main_first
-from ...text import decimals, integer, p_value
+from ...text import decimals, p_value, seeds_text
 from ..study_tables import estimate_column, holm_column, lost_columns, on_metric, seeds_column
 from ..tables import Column, Table
 
@@ -25,7 +25,7 @@ def main_table(judgement: Judgement) -> Table:
     else:
         columns += [holm_column(), Column("verdict", lambda r: r["verdict"], "verdict", numeric=False, keep=True)]
         columns += lost_columns(factorial.main)
-        columns.append(Column("seeds to decide", lambda r: integer(r["seeds_needed"]), "seeds_needed"))
+        columns.append(Column("seeds to decide", seeds_text, "seeds_needed"))
         columns.append(Column("family", lambda r: r["family"], "family", numeric=False))
         caption += f"settings of the other factors that the design has. {family_sentence(factorial)}"
     return Table(name="main-effects", title="Main effects", caption=caption, frame=factorial.main, columns=columns)
