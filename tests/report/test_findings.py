@@ -5,6 +5,7 @@ Kinds: properties (count, wording), what each kind of result makes the report sa
 
 import re
 
+import numpy as np
 import pytest
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.report.findings import findings, most_important, placebo_sentences
@@ -40,7 +41,9 @@ def test_findings_say_what_equivalence_was_tested(tmp_path):
 
 def test_findings_say_what_it_would_take_to_decide(tmp_path):
     text = said(tmp_path, {"baseline": BASE, "dropout=none": NOISY})
-    assert re.search(r"The data do not decide about dropout=none \(.*about [\d,> ]+ seeds in all would decide\)", text)
+    assert re.search(
+        r"The data do not decide about dropout=none \(.*about [\d,> ]+ \[[\d,> ]+\] seeds in all would decide\)", text
+    )
     assert "to decide, run that many in a fresh study." in text
     assert "neither a difference nor its absence is shown" in text
 
@@ -114,7 +117,10 @@ def test_least_important_sentences_are_cut_first():
 
 def test_findings_state_what_the_study_could_have_found(tmp_path):
     text = said(tmp_path, {"baseline": BASE, "patch_size=8": HURTS})
-    assert re.search(r"With 5 seeds this study finds with 80 % power a difference of 0\.\d\d points for 1 arm", text)
+    assert re.search(
+        r"With 5 seeds this study finds with 80 % power a difference of 0\.\d\d points \[0\.\d\d, \d\.\d\d\] for 1 arm",
+        text,
+    )
 
 
 def test_findings_warn_when_new_images_could_turn_the_sign(tmp_path):
@@ -174,3 +180,37 @@ def test_findings_on_other_images_need_the_predictions_of_every_pair(tmp_path):
 
 def test_study_without_placebo_says_nothing_of_it(tmp_path):
     assert placebo_sentences(judge(load(make_sweep(tmp_path, {"baseline": BASE}, epochs=2)))) == []
+
+
+def pooled_study(tmp_path, spread=0.002, seeds=6, **plan):
+    """A study under the pooled error: one arm is better, and the baseline's runs spread as given."""
+    value_SA = 0.8 + np.random.default_rng(5).normal(size=(seeds, 4)) * [spread, 0.002, 0.002, 0.002] + [0, 0.02, 0, 0]
+    arms = dict(zip(("baseline", "a", "b", "c"), value_SA.T.tolist(), strict=True))
+    return judge(load(make_sweep(tmp_path, arms, epochs=1, plan={"error": "pooled"} | plan)))
+
+
+def test_few_seeds_make_pooled_verdicts_doubtful_and_the_paired_p_stands_beside_them(tmp_path):
+    found = " ".join(findings(pooled_study(tmp_path, seeds=3)))
+    assert re.search(r"Better than the baseline: a by [^;]*\(Dunnett p [^;]*, pooling doubtful, paired Holm p ", found)
+    assert "Pooling is doubtful, as 3 seeds cannot show whether arms spread alike: read the paired p beside a." in found
+
+
+def test_refuted_pooling_is_said_with_the_spreads_and_the_paired_error_decides(tmp_path):
+    judgement = pooled_study(tmp_path, spread=0.05)
+    found = " ".join(findings(judgement))
+    assert "Pooling was not defensible for a, b, c, so the paired error decides there: spread over that of" in found
+    assert "Dunnett" not in found and judgement.power.error == "paired"
+
+
+def test_paired_studies_say_nothing_about_pooling(tmp_path):
+    judgement = pooled_study(tmp_path, error="paired")
+    assert "ooling" not in " ".join(findings(judgement)) and "pooling" not in judgement.effects
+
+
+def test_detectable_effect_is_stated_with_the_interval_of_the_spread(tmp_path):
+    judgement = pooled_study(tmp_path)
+    power = judgement.power
+    low, high = power.ends(power.effect)
+    assert f"a difference of {power.effect:.2f} points [{low:.2f}, {high:.2f}] among 3 arms" in " ".join(
+        findings(judgement)
+    )

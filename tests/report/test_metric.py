@@ -92,7 +92,7 @@ def test_loss_has_no_points_and_no_equivalence(parts):
     assert not re.search(r"\d points", text)
     methods = section(parts["test/loss"], "methods")
     assert "never equivalent, since the ROPE is one of accuracies" in methods and "0.5 points" not in methods
-    assert re.search(r"Minimum detectable effect on the test loss: 0\.\d{4} among", methods)
+    assert re.search(r"Minimum detectable effect on the test loss: 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\] among", methods)
 
 
 @pytest.mark.parametrize("metric", NAMES)
