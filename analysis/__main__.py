@@ -70,7 +70,7 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--metric",
         default="test/accuracy",
-        help="what arms are compared by: test/accuracy (default), test/loss, ..., rollout/entropy, ...",
+        help="what arms are compared by: test/accuracy (default), average/test/accuracy, ..., rollout/entropy, ...",
     )
     report.add_argument("--sort", choices=("planned", "effect"), default="planned", help="order of the arms")
     report.set_defaults(run=_report)

@@ -16,15 +16,7 @@ import pandas as pd
 
 from vitsweep.errors import RecordError
 from vitsweep.study.plan import read_plan_values
-from vitsweep.study.record import (
-    METRIC_NAMES,
-    METRIC_ROWS,
-    PLAN_NAME,
-    RECORD_NAME,
-    Record,
-    read_record,
-    read_rows,
-)
+from vitsweep.study.record import METRIC_NAMES, METRIC_ROWS, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
 
 from .consistency import cell_contradictions, plan_contradictions
 from .report_files import own_folders
@@ -46,7 +38,7 @@ PLAIN_FIELDS = (
     "finished"
 ).split()
 SCORED_ALWAYS = ("final", "best")
-"""METRIC_ROWS of every cell; `ema` is one of cells that average their weights."""
+"""METRIC_ROWS of every cell; `ema` and `average` are of cells that average their weights."""
 PLAN_KEYS = {"study", "plan_hash", "arms", "cells"}
 PLANNED_KEYS = ("arm", "role", "levels", "seed", "overrides", "config", "config_hash")
 UNPLANNED = "the cells are reported as a plain sweep."
@@ -58,7 +50,7 @@ class StudyRecords:
 
     cells: pd.DataFrame
     """One row a cell: `directory`, `cell` (its id), PLAIN_FIELDS, `final/<metric>`, `best/epoch`,
-    `best/<metric>`, `record`; `ema/<metric>` where a cell averages its weights."""
+    `best/<metric>`, `record`; `ema/<metric>`, `average/<metric>` where a cell has them."""
     history: pd.DataFrame
     """One row a cell and epoch: `cell`, `arm`, `seed`, `epoch` and HISTORY_NAMES."""
     problems: list[str]
@@ -206,9 +198,9 @@ def cell_row(folder: Path, cell: str, record: Record) -> dict[str, Any]:
     """Return the row of StudyRecords.cells for a record."""
     row: dict[str, Any] = {"directory": str(folder), "cell": cell}
     row |= {name: getattr(record, name) for name in PLAIN_FIELDS}
-    for when in METRIC_ROWS if "ema" in record.metrics else SCORED_ALWAYS:
+    for when in METRIC_ROWS:
         values = record.metrics.get(when) or {}
-        row |= {f"{when}/{name}": values.get(name) for name in METRIC_NAMES}
+        row |= {f"{when}/{name}": values.get(name) for name in METRIC_NAMES if values or when in SCORED_ALWAYS}
     row["best/epoch"] = (record.metrics.get("best") or {}).get("epoch")
     return row | {"record": record}
 
@@ -240,9 +232,10 @@ def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -
 
 
 def cell_frame(rows: list[dict]) -> pd.DataFrame:
-    """Return StudyRecords.cells of rows made by cell_row, with `ema/<metric>` if a cell averages its weights."""
-    rows_of = METRIC_ROWS if any("ema/test/accuracy" in row for row in rows) else SCORED_ALWAYS
-    numbers = [f"{when}/{name}" for when in rows_of for name in METRIC_NAMES] + ["best/epoch"]
+    """Return StudyRecords.cells of rows made by cell_row."""
+    # Averages of the weights only where a recipe asks for them: other studies keep their tables.
+    when = [*SCORED_ALWAYS, *(w for w in METRIC_ROWS[2:] if any(f"{w}/{METRIC_NAMES[0]}" in row for row in rows))]
+    numbers = [f"{w}/{name}" for w in when for name in METRIC_NAMES] + ["best/epoch"]
     columns = ["directory", "cell", *PLAIN_FIELDS, *numbers, "record"]
     cells = pd.DataFrame(rows, columns=columns)
     for name in (*numbers, "params", "flops_per_image", "time_seconds", "images_per_second", "peak_gib"):

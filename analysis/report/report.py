@@ -15,7 +15,7 @@ import pandas as pd
 from vitsweep.errors import RecordError
 from vitsweep.files import finite
 from vitsweep.study.published import scale_sentence
-from vitsweep.study.record import METRIC_NAMES
+from vitsweep.study.record import METRIC_NAMES, METRICS_TEXT, ROW_METRICS
 
 from ..attention.measures import COLUMNS
 from ..records.load import StudyRecords, load
@@ -78,9 +78,9 @@ def make_report(
 
 def check_metric(metric: str, gallery: str) -> None:
     """Raise RecordError for an unknown metric, or a rollout measure with `gallery="none"`."""
-    allowed = (*METRIC_NAMES, *COLUMNS)
+    allowed = (*METRIC_NAMES, *ROW_METRICS, *COLUMNS)
     if metric not in allowed:
-        raise RecordError(f"--metric={metric}  is unknown; allowed: {', '.join(allowed)}")
+        raise RecordError(f"--metric={metric}  is unknown; allowed: {METRICS_TEXT}; {', '.join(COLUMNS)}")
     if metric in COLUMNS and gallery == "none":
         raise RecordError(f"--metric={metric}  needs the rollout measures; use --gallery make, or keep")
 

@@ -27,6 +27,7 @@ from vitsweep.significance.pooling import (
     spread_ratios,
 )
 from vitsweep.study.published import published_value
+from vitsweep.study.record import AVERAGE, EMA, ROW_METRICS
 
 from ..records.comparable import LEFT_OUT
 from ..records.selection import DEFAULT_METRIC, Selection
@@ -46,6 +47,13 @@ LOST_COLUMNS = ["p_lost", "p_holm_lost", "verdict_finished"]
 """Further columns of a study with lost runs: p with them at chance, and the verdict of finished runs alone."""
 
 
+ROW_TEXTS = {
+    "best": " at the lowest validation loss",
+    EMA: " of the weights' moving average",
+    AVERAGE: " of the weights' average over the last epochs",
+}
+
+
 def display_scale(metric: str) -> float:
     """Return the factor from a metric's unit to the displayed one: 100 for accuracies, else 1."""
     return 100.0 if metric.endswith("accuracy") else 1.0
@@ -53,14 +61,15 @@ def display_scale(metric: str) -> float:
 
 def metric_text(metric: str) -> str:
     """Return a metric's name as it is shown: `val/accuracy` -> `validation accuracy`."""
+    row, metric = split_metric(metric)
     split, _, name = metric.partition("/")
     words = f"{ {'train': 'training', 'val': 'validation'}.get(split, split) } {name.replace('_', ' ')}"
-    return words.strip()
+    return f"{words.strip()}{ROW_TEXTS.get(row, '')}"
 
 
 def image_text(metric: str) -> str:
     """Return the images that a metric is about."""
-    split = metric.partition("/")[0]
+    split = split_metric(metric)[1].partition("/")[0]
     return {"test": "this test set", "val": "these validation images", "train": "these training images"}.get(
         split, "these test images"
     )
@@ -82,14 +91,22 @@ def direction(metric: str) -> int:
 
 
 def column_name(metric: str, when: str = "final") -> str:
-    """Return the cells' column of a metric; rollout measures are known of one checkpoint only."""
-    return metric if metric.startswith("rollout/") else f"{when}/{metric}"
+    """Return the cells' column of a metric; rollout measures are known of one checkpoint only, ROW_METRICS name one."""
+    return metric if metric.startswith("rollout/") or metric in ROW_METRICS else f"{when}/{metric}"
+
+
+def split_metric(metric: str) -> tuple[str, str]:
+    """Return the row of a metric (`final`, unless it names another) and its name: `best/val/loss` -> best, val/loss."""
+    row, _, name = metric.partition("/")
+    return (row, name) if metric in ROW_METRICS else ("final", metric)
 
 
 def seed_values(selection: Selection, metric: str = DEFAULT_METRIC, when: str = "final") -> pd.DataFrame:
     """Return (seeds, arms): the metric of each finished cell in displayed units; NaN where there is none."""
     done = selection.done()
-    values = done.pivot(index="seed", columns="arm", values=column_name(metric, when)) * display_scale(metric)
+    column = column_name(metric, when)
+    done = done if column in done else done.assign(**{column: np.nan})  # no run averages its weights
+    values = done.pivot(index="seed", columns="arm", values=column) * display_scale(metric)
     return values.reindex(columns=selection.arms)
 
 

@@ -50,7 +50,8 @@ deviation 0.1, 0.2, 0.3, 0.5 points; without and with test-image noise of {sd} p
 calls the functions that the report uses, and writes this page, `calibration.csv` and the figure. Percent, lowest to
 highest over arms and spreads; the largest Monte-Carlo standard error is {error} points. Differences are normal, all
 arms spread alike, every seed finishes and the data are judged once. Not simulated here: verdicts of equivalence and of
-claims, main effects and interactions, saturation epochs, one or two seeds, seeds that diverge, looks in between.
+claims, main effects and interactions, one or two seeds, seeds that diverge, looks in between. Saturation epochs have a
+page of their own, [saturation.md](saturation.md).
 
 {table}
 

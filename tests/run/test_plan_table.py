@@ -43,9 +43,9 @@ from vitsweep.study.estimate import (
 )
 from vitsweep.study.plan import write_plan
 from vitsweep.study.plan_builder import build_plan
+from vitsweep.train.average import averages_state, make_averages
 from vitsweep.train.checkpoint import save_model, save_state
 from vitsweep.train.optim import make_optimizer
-from vitsweep.train.step import make_average
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = [
@@ -138,8 +138,8 @@ def test_checkpoint_bytes_are_those_of_the_files(tmp_path, optimizer, momentum, 
     steps.step()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = {"model": model.state_dict(), "optimizer": steps.state_dict(), "best_weights": weights}
-    average = make_average(model, recipe)
-    save_state(tmp_path, state | {"average": average and average.state_dict()})
+    averages = make_averages(model, recipe)
+    save_state(tmp_path, state | {"averages": averages_state(averages)})
     for epoch in range(1, 1 + config.recipe.epochs // 30):
         save_model(tmp_path / f"epoch-{epoch}.safetensors", model.state_dict(), config)
     done, state = checkpoint_bytes(config.model, config.recipe, every_epochs=30)

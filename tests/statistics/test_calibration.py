@@ -51,3 +51,25 @@ def test_fresh_simulation_agrees_with_the_published_rates(script, published, see
 
 def test_simulation_is_the_same_in_every_run(script):
     assert script.simulate(3, 3, 0.1, True, draws=200) == script.simulate(3, 3, 0.1, True, draws=200)
+
+
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_saturation_page_says_what_its_tables_say():
+    script = load_script("saturation")
+    table, claims = (pd.read_csv(FOLDER / f"{name}.csv") for name in ("saturation", "saturation_claims"))
+    page = script.readme(table, claims, script.published_noise(), script.DRAWS, script.STUDIES)
+    assert (FOLDER / "saturation.md").read_text() == page
+
+
+def test_fresh_saturation_epochs_agree_with_the_published_ones():
+    published = pd.read_csv(FOLDER / "saturation.csv").query("shape == 'exponential' and epochs == 100")
+    published = published[published["noise"] == 0.1]
+    for fresh in load_script("saturation").simulate("exponential", 100, 0.10):
+        same = published[published["rule"] == fresh["rule"]].iloc[0]
+        assert fresh["mean"] == pytest.approx(same["mean"], abs=0.5), fresh["rule"]

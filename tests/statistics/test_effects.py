@@ -4,13 +4,15 @@ Kinds: properties (a bigger family never decides more; one error for arms and cl
 by hand, scipy's t tests, Dunnett's test by vitsweep.significance).
 """
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats as known
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.statistics import paired as stats
-from vitsweep.analysis.statistics.effects import arm_effects
+from vitsweep.analysis.statistics.effects import arm_effects, metric_text, seed_values
 from vitsweep.analysis.statistics.judgement import judge
 
 from tests.support.make_records import make_cell, make_record, make_sweep
@@ -158,3 +160,20 @@ def test_number_of_seeds_that_would_decide_has_an_interval_and_needs_five(tmp_pa
     found = effects(tmp_path, {"baseline": BASE, "a": NOISY, "b": NOISY[:4]})
     low, likely, high = found.loc["a", ["seeds_low", "seeds_needed", "seeds_high"]]
     assert low < likely < high and np.isnan(found.loc["b", "seeds_needed"])
+
+
+def test_a_metric_of_averaged_weights_is_judged_from_its_own_row(tmp_path):
+    sweep = make_sweep(tmp_path, {"baseline": [0.80, 0.81], "a": [0.82, 0.81]})
+    for path in sweep.glob("*/seed=*/record.json"):
+        record = json.loads(path.read_text())
+        final = record["metrics"]["final"]
+        record["metrics"]["average"] = final | {"test/accuracy": final["test/accuracy"] + 0.05}
+        path.write_text(json.dumps(record))
+    selection = select(load(sweep))
+    shift = seed_values(selection, "average/test/accuracy") - seed_values(selection, "test/accuracy")
+    assert np.allclose(shift, 5.0)
+    assert seed_values(selection, "ema/test/accuracy").isna().all(axis=None)
+
+
+def test_name_of_a_metric_of_averaged_weights():
+    assert metric_text("average/val/accuracy") == "validation accuracy of the weights' average over the last epochs"

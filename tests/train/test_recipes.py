@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm.optim
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 
@@ -18,7 +20,7 @@ from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.data.load import load_data
 from vitsweep.errors import ConfigError
 from vitsweep.model.build import make_model
-from vitsweep.study.record import read_rows
+from vitsweep.study.record import epoch_checkpoints, read_rows
 from vitsweep.train import optimizers
 from vitsweep.train.optim import Schedule, lr_multiplier, make_optimizer
 from vitsweep.train.step import prepare, train_step, training_batch, training_loss
@@ -52,6 +54,7 @@ RECIPES = {
     "muon": {"optimizer": "muon", "schedule": "cosine", "cooldown_epochs": 1.0, "weight_decay": 0.1},
     "schedule-free": {"optimizer": "schedule_free_adamw", "schedule": "constant", "warmup_epochs": 0.5, "lr": 3e-3},
     "average": {"ema_decay": 0.9, "schedule": "warmup_stable_decay", "decay_epochs": 2.0},
+    "averages of steps and of last epochs": {"ema_decay": 0.9, "average_last": 2},
     "sgd with average and accumulation": {
         "optimizer": "sgd",
         "lr": 0.05,
@@ -83,8 +86,9 @@ def test_resumed_cell_equals_the_undisturbed_one(tmp_path, name):
     whole = attempt(tmp_path / "whole", config)
     attempt(tmp_path / "broken", config, stop_at=2)
     assert attempt(tmp_path / "broken", config).metrics == whole.metrics
-    assert set(whole.metrics) == {"final", "best", *(["ema"] if config.recipe.ema_decay else [])}
-    for which in ("last", "best", *(["ema"] if config.recipe.ema_decay else [])):
+    rows = [row for row, asked in (("ema", config.recipe.ema_decay), ("average", config.recipe.average_last)) if asked]
+    assert set(whole.metrics) == {"final", "best", *rows}
+    for which in ("last", "best", *rows):
         assert same(weights(tmp_path / "whole", which), weights(tmp_path / "broken", which))
     lines = [[row["train/loss"] for row in read_rows(tmp_path / folder)] for folder in ("whole", "broken")]
     assert lines[0] == lines[1]
@@ -124,8 +128,35 @@ def test_average_is_the_recursion_over_all_steps(tmp_path):
         train_step(setup, config, torch.arange(30), 1, step)
         now = {name: p.detach().clone() for name, p in setup.model.named_parameters()}
         expected = {n: 0.7 * expected[n] + 0.3 * p for n, p in now.items()} if expected else now
-    found = dict(setup.average.module.named_parameters())
+    found = dict(setup.averages["ema"].module.named_parameters())
     assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
+
+
+def test_average_of_the_last_epochs_is_their_mean(tmp_path):
+    """Against the weights that are kept of each epoch."""
+    config = cell(average_last=2)
+    config.checkpoint_every_epochs = 1
+    attempt(tmp_path / "cell", config)
+    kept = [load_file(path) for path in epoch_checkpoints(tmp_path / "cell").values()][-2:]
+    found = weights(tmp_path / "cell", "average")
+    assert all(torch.allclose(found[name], (kept[0][name] + kept[1][name]) / 2, atol=1e-7) for name in found)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sentence"),
+    [
+        ({"average_last": 4}, "recipe.average_last=4  must be 0, or a number of epochs from 2 to recipe.epochs=3"),
+        ({"average_last": 1}, "recipe.average_last=1  must be 0, or a number of epochs from 2 to recipe.epochs=3"),
+        (
+            {"average_last": 2, "optimizer": "schedule_free_adamw", "schedule": "constant"},
+            "recipe.average_last=2  must be 0 for recipe.optimizer=schedule_free_adamw, whose weights "
+            "are averages already",
+        ),
+    ],
+)
+def test_average_of_the_last_epochs_that_cannot_be_is_refused(recipe, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        cell(**recipe)
 
 
 def test_average_is_scored_predicted_and_loaded_as_a_row_of_its_own(tmp_path):

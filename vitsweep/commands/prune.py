@@ -1,6 +1,6 @@
 """`python -m vitsweep prune DIR [--all]`: remove checkpoints of finished cells; keep records, curves and predictions.
 
-Removes last.safetensors, ema.safetensors and the weights of single epochs; with --all best.safetensors too, so that
+Removes last.safetensors, the averages and the weights of single epochs; with --all best.safetensors too, so that
 load_model and attention maps no longer work. Never removes state.pt, from which an interrupted cell resumes.
 """
 
@@ -14,7 +14,7 @@ from vitsweep.study.record import EPOCHS_FOLDER, epoch_checkpoints
 from vitsweep.study.status import cell_statuses
 
 USAGE = "prune DIR [--all]"
-LAST, AVERAGE, BEST = "last.safetensors", "ema.safetensors", "best.safetensors"
+LAST, AVERAGES, BEST = "last.safetensors", ("ema.safetensors", "average.safetensors"), "best.safetensors"
 
 
 def main(arguments: list[str]) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     directory, words = parse_directory(arguments, USAGE)
     if words not in ([], ["--all"]):
         raise UserError(f"usage: python -m vitsweep {USAGE}")
-    names = [LAST, AVERAGE, BEST] if words else [LAST, AVERAGE]
+    names = [LAST, *AVERAGES, *([BEST] if words else [])]
     done = [
         now.cell
         for now in cell_statuses(directory, require_plan(directory).cells, LivenessCheck())

@@ -222,7 +222,7 @@ def training_bytes(model: ModelConfig, recipe: RecipeConfig, batch_size: int) ->
 
     On the CPU a process uses up to twice as much (plus torch itself): gradients of activations, and fragmentation.
     """
-    state = 2 + optimizer_moments(recipe) + has_average(recipe)
+    state = 2 + optimizer_moments(recipe) + num_averages(recipe)
     batch_size = ceil(batch_size / recipe.gradient_accumulation_steps)
     scoring = evaluation_bytes(model, evaluation_batch(model, batch_size))
     return state * FP32_BYTES * count_parameters(model) + max(activation_bytes(model, batch_size), scoring)
@@ -233,20 +233,20 @@ def optimizer_moments(recipe: RecipeConfig) -> int:
     return {"lion": 1, "sgd": int(recipe.momentum > 0)}.get(recipe.optimizer, 2)
 
 
-def has_average(recipe: RecipeConfig) -> bool:
-    """Return True if a moving average of the weights is kept beside them."""
-    return recipe.ema_decay is not None
+def num_averages(recipe: RecipeConfig) -> int:
+    """Return the number of averages that are kept beside the weights."""
+    return (recipe.ema_decay is not None) + (recipe.average_last > 0)
 
 
 def checkpoint_bytes(model: ModelConfig, recipe: RecipeConfig, every_epochs: int = 0) -> tuple[int, int]:
     """Return the bytes on disk of a finished cell (best, last and averaged weights), and of state.pt during training.
 
-    state.pt holds the weights, the best weights so far, the average and the optimizer state.
+    state.pt holds the weights, the best weights so far, averages and the optimizer state.
 
     Args:
         every_epochs: interval of additional weights (checkpoint_every_epochs); 0: none.
     """
     weights = FP32_BYTES * count_parameters(model)
     kept = recipe.epochs // every_epochs if every_epochs else 0
-    average = has_average(recipe)
-    return (2 + average + kept) * weights, (2 + average + optimizer_moments(recipe)) * weights
+    averages = num_averages(recipe)
+    return (2 + averages + kept) * weights, (2 + averages + optimizer_moments(recipe)) * weights

@@ -27,6 +27,7 @@ from vitsweep.study.estimate import (
     study_power,
 )
 from vitsweep.study.plan import Plan, extend_plan, read_plan
+from vitsweep.study.questions.advice import spread_advice
 from vitsweep.study.questions.power import EqualityChance, QuestionPower, equality_chances, question_power
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     lines += [Text(line) for line in describe_looks(plan, costs, power.spread)]
     hours = {cost.arm: cell_hours(cost, probed[cost.arm]) for cost in costs if cost.arm in probed}
     lines += [Text(line) for line in describe_search(plan, costs, hours)]
+    lines += [Text(line) for line in spread_advice(plan, directory)]
     packs = packing_note(plan.cells, plan.cells[0].config.get("pack", "off"))
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
     lines += [Text(printable(f"warning: {warning}"), style="yellow") for warning in warnings]

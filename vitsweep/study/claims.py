@@ -12,7 +12,7 @@ from vitsweep.config.overrides import yaml_text
 from vitsweep.significance.contrasts import Contrast, Effects, Level, format_levels, make_design, make_effects
 from vitsweep.significance.saturation import FITTED, LOWEST, RULES
 from vitsweep.study.arms import written_settings
-from vitsweep.study.record import METRIC_NAMES
+from vitsweep.study.record import METRIC_NAMES, METRICS_TEXT, ROW_METRICS
 
 KEYS = ("claim", "arm", "than", "main_effect", "interaction", "metric", "direction", "rope", "kind", "epoch", "within")
 KEYS += ("rule", "testable", "why")
@@ -120,11 +120,12 @@ def form_errors(claim: dict[str, Any]) -> list[str]:
     kind = claim.get("kind") or "effect"
     if kind not in KINDS:
         return [*found, f"kind={yaml_text(kind)}  is unknown; allowed: {', '.join(KINDS)}"]
-    metrics = CURVES if kind == "saturation" else METRIC_NAMES
+    metrics = CURVES if kind == "saturation" else (*METRIC_NAMES, *ROW_METRICS)
     directions = DIRECTIONS if kind == "effect" else DIRECTIONS[:2]
     for name, allowed in (("metric", metrics), ("direction", directions), ("rule", RULES)):
         if claim.get(name) is not None and claim[name] not in allowed:
-            found.append(f"{name}={yaml_text(claim[name])}  is unknown; allowed: {', '.join(allowed)}")
+            shown = METRICS_TEXT if allowed[-1] in ROW_METRICS else ", ".join(allowed)
+            found.append(f"{name}={yaml_text(claim[name])}  is unknown; allowed: {shown}")
     needed = ("epoch", "within") if kind == "saturation" else ()
     for name in ("rope", "epoch", "within"):
         if (name in needed or claim.get(name) is not None) and not _is_number(claim.get(name)):
@@ -165,7 +166,7 @@ def margin_errors(claim: dict[str, Any], rope: float) -> list[str]:
         rope: the study's, percent points of accuracy.
     """
     kind, metric = claim.get("kind"), claim.get("metric") or "test/accuracy"
-    if kind not in OF_EQUALITY or claim.get("testable", True) is False or metric not in METRIC_NAMES:
+    if kind not in OF_EQUALITY or claim.get("testable", True) is False or metric not in (*METRIC_NAMES, *ROW_METRICS):
         return []
     if claim.get("rope") is None and not metric.endswith("accuracy"):
         return [f"rope  is missing: study.rope is one of accuracies; give kind={kind} of {metric} a rope of its own"]

@@ -58,6 +58,7 @@ from vitsweep.study.rules import (
     placebo_seed_errors,
     size_errors,
     study_errors,
+    unmeasured_errors,
     until_errors,
     written_levels,
 )
@@ -191,6 +192,7 @@ def study_plan(
     plan.scale = scale_notes(study, full, len(study_schedule(study, None).seeds), len(seeds)) if full else {}
     plan.notes += [scale_sentence(plan.scale)] if plan.scale else []
     refuse(claims_errors(plan.claims, plan.arms, plan.cells[0].config, plan.design, plan.interactions))
+    refuse(unmeasured_errors(plan.claims, {arm.name: vars(arm.config.recipe) for arm in arms}))
     plan.claims_hash = claims_hash(plan.claims, *(getattr(plan, name) for name in DECLARED))
     if study.tune:
         search = parse_search(plain(study.tune))

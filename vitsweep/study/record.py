@@ -31,9 +31,13 @@ EPOCHS_FOLDER = "checkpoints"
 TRIAL = "trial"
 """Role of a cell of a search: it is scored on validation images alone, and belongs to no arm's results."""
 STATUSES = ("planned", "running", "interrupted", "done", "failed", "diverged")
-METRIC_ROWS = ("final", "best", "ema")
-"""Weights that are scored: after the last epoch, at the lowest validation loss, moving average after the last epoch."""
+EMA, AVERAGE = "ema", "average"
+METRIC_ROWS = ("final", "best", EMA, AVERAGE)
+"""Weights that are scored: after the last epoch, at the lowest validation loss, moving average, mean of last epochs."""
 METRIC_NAMES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
+ROW_METRICS = tuple(f"{row}/{name}" for row in METRIC_ROWS[1:] for name in METRIC_NAMES)
+"""Metrics of the other weights than the last epoch's, as claims and reports name them: `average/test/accuracy`."""
+METRICS_TEXT = f"{', '.join(METRIC_NAMES)}, or one of them behind {', '.join(f'{row}/' for row in METRIC_ROWS[1:])}"
 
 
 @dataclass(kw_only=True)
@@ -92,7 +96,7 @@ class Record:
     flops_per_image: int = 0
     """Forward pass of one image, a multiply-add counted as 2."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """METRIC_ROWS: each METRIC_NAMES -> value, best with its epoch; ema only of cells that average their weights."""
+    """METRIC_ROWS: each METRIC_NAMES -> value, best with its epoch; ema, average of cells that average weights only."""
     epoch: int = 0
     """Epochs finished."""
     started: str = ""

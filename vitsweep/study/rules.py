@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 from vitsweep.config.checks import one_of
 from vitsweep.config.overrides import affects_result, chooses_images, override_key, yaml_text
@@ -12,9 +13,12 @@ from vitsweep.study.claims import claims_form_errors, pair_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors
 from vitsweep.study.plan import Plan
 from vitsweep.study.published import published_errors, scale_errors
+from vitsweep.study.record import AVERAGE, EMA
 from vitsweep.study.tuning.space import search_form_errors
 
 MAX_CELLS = 50_000
+AVERAGES = {EMA: ("ema_decay", "recipe.ema_decay=0.99"), AVERAGE: ("average_last", "recipe.average_last=5")}
+"""Row of the metrics -> field of the recipe that asks for it, and an example."""
 TAKEN = ("baseline", "placebo")  # names of arms that every study has or may have
 NOT_IN_STUDIES = ("hydra", "study", "sweep")
 
@@ -60,6 +64,26 @@ def interaction_errors(study: StudyConfig) -> list[str]:
             own = [f"study.interactions[{number}]={yaml_text(pair)}  is named twice; keep one of them"]
         before.append(set(map(str, pair)) if not own else set())
         found += own
+    return found
+
+
+def unmeasured_errors(claims: list[dict[str, Any]], recipes: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a message for each claim on an average of the weights that an arm does not keep.
+
+    Args:
+        claims: of a valid form.
+        recipes: arm -> its recipe as plain values.
+    """
+    found = []
+    for number, claim in enumerate(claims):
+        row = str(claim.get("metric") or "").partition("/")[0]
+        field, example = AVERAGES.get(row, ("", ""))
+        without = [arm for arm, recipe in recipes.items() if field and not recipe.get(field)]
+        if without and claim.get("testable", True):
+            found.append(
+                f"study.claims[{number}].metric={claim['metric']}  is measured only where recipe.{field} is set, which "
+                f"{', '.join(without[:3])} lacks; add {example} to study.baseline"
+            )
     return found
 
 

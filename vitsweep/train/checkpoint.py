@@ -15,7 +15,7 @@ from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.files import check_writable, write_atomically
 from vitsweep.model.build import make_model
-from vitsweep.study.record import EPOCHS_FOLDER, epoch_checkpoints, read_record
+from vitsweep.study.record import AVERAGE, EMA, EPOCHS_FOLDER, epoch_checkpoints, read_record
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +34,14 @@ def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
 
     Args:
         cell_dir: the cell's directory, with its record.
-        which: `best` (lowest validation loss), `last`, or `ema` (moving average, where recipe.ema_decay is set).
+        which: `best` (lowest validation loss), `last`, `ema` (where recipe.ema_decay is set) or `average`
+            (where recipe.average_last is).
 
     Raises:
         RecordError: the checkpoint does not exist, or does not fit the record's configuration.
     """
-    if which not in ("best", "ema", "last"):
-        raise RecordError(f"which={which}  is unknown; allowed: best, ema, last")
+    if which not in ("best", EMA, AVERAGE, "last"):
+        raise RecordError(f"which={which}  is unknown; allowed: best, ema, average, last")
     path = Path(cell_dir) / f"{which}.safetensors"
     if not path.exists():
         raise RecordError(f"{path}  is not there; the cell has not finished, or its checkpoints were pruned")

@@ -71,7 +71,7 @@ def save_predictions(directory: Path, test: ImageSet, found: dict[str, Scores]) 
     """Write predictions.npz: id, true class, and each model's class and probability of each test image.
 
     Args:
-        found: final, best and, with an average, ema -> scores on the test images.
+        found: final, best and each average's row -> scores on the test images.
     """
     arrays = {"id": test.id_N, "label": test.label_N}
     for name, scores in found.items():

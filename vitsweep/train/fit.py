@@ -21,7 +21,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from vitsweep.config.schema import Config
+from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.data.load import Data, load_data
 from vitsweep.errors import LockLost, NonFiniteLoss, UserError
 from vitsweep.files import check_writable
@@ -43,6 +43,7 @@ from vitsweep.study.record import (
     write_record,
 )
 from vitsweep.tracking.tracker import Tracker, make_tracker
+from vitsweep.train.average import average_epoch, averages_state, load_averages
 from vitsweep.train.checkpoint import (
     STATE_NAME,
     drop_epochs,
@@ -258,7 +259,7 @@ def fit(
                 raise NonFiniteLoss(f"the training loss became {loss_sum} in epoch {epoch}")
 
             # 3. Validate, keep the best weights, write and log the row.
-            val = validate(setup, progress, epoch)
+            val = validate(setup, progress, epoch, config.recipe)
             num_trained = setup.steps_per_epoch * setup.batch_size
             num_timed = num_trained - first_step * setup.batch_size
             row = {
@@ -292,18 +293,19 @@ def fit(
         tracker.image(name, path, caption)
 
 
-def validate(setup: Setup, progress: TrainingProgress, epoch: int) -> Scores:
-    """Score the validation images; keep the weights if their loss is the lowest so far."""
+def validate(setup: Setup, progress: TrainingProgress, epoch: int, recipe: RecipeConfig) -> Scores:
+    """Score the validation images; keep the weights if their loss is the lowest so far, add them to the averages."""
     set_training_mode(setup.optimizer, False)
     val = evaluate(setup.model, setup.data.val, setup.data, setup.precision, setup.evaluation_batch)
     if val.loss < progress.best_loss:
         weights = {name: tensor.detach().clone() for name, tensor in setup.model.state_dict().items()}
         progress.best_epoch, progress.best_loss, progress.best_weights = epoch, val.loss, weights
+    average_epoch(setup.averages, setup.model, epoch, recipe)
     return val
 
 
 def score_and_save(config: Config, record: Record, directory: Path, setup: Setup, progress: TrainingProgress) -> None:
-    """Fill in the record's metrics; write predictions.npz and the weights (last, best, with an average also ema).
+    """Fill in the record's metrics; write predictions.npz and the weights (last, best, and each average).
 
     Of a trial the validation images alone are scored and nothing is written: no choice may see a test image.
     """
@@ -320,10 +322,9 @@ def score_and_save(config: Config, record: Record, directory: Path, setup: Setup
     save_model(directory / "best.safetensors", setup.model.state_dict(), config)
     record.metrics = {"final": final, "best": {"epoch": progress.best_epoch or progress.epoch} | best}
     tests = {"final": final_test, "best": best_test}
-    if setup.average:
-        average = setup.average.module
-        record.metrics["ema"], tests["ema"] = score(average, setup.data, setup.precision, setup.evaluation_batch)
-        save_model(directory / "ema.safetensors", average.state_dict(), config)
+    for name, average in setup.averages.items():
+        record.metrics[name], tests[name] = score(average.module, setup.data, setup.precision, setup.evaluation_batch)
+        save_model(directory / f"{name}.safetensors", average.module.state_dict(), config)
     save_predictions(directory, setup.data.test, tests)
 
 
@@ -336,7 +337,7 @@ def training_state(setup: Setup, progress: TrainingProgress, record: Record) -> 
         "model": setup.model.state_dict(),
         "optimizer": setup.optimizer.state_dict(),
         "schedule": setup.schedule.state_dict(),
-        "average": setup.average and setup.average.state_dict(),
+        "averages": averages_state(setup.averages),
         "progress": vars(progress),
     }
 
@@ -358,8 +359,7 @@ def resume(setup: Setup, directory: Path, record: Record) -> TrainingProgress:
     setup.model.load_state_dict(state["model"])
     setup.optimizer.load_state_dict(state["optimizer"])
     setup.schedule.load_state_dict(state["schedule"])
-    if setup.average:
-        setup.average.load_state_dict(state["average"])
+    load_averages(setup.averages, state.get("averages", {}))
     progress = TrainingProgress(**state["progress"])
     log.info("%s seed %d resumes at epoch %d, step %d", record.arm, record.seed, progress.epoch + 1, progress.step)
     return progress
@@ -372,24 +372,20 @@ def describe_setup(record: Record, setup: Setup) -> None:
     record.normalisation = {"mean": data.mean, "std": data.std}
     record.num_images = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
     record.code, record.versions = code_identity(), library_versions()
-    record.device, record.precision, record.threads = (
-        device_name(setup.device),
-        setup.precision,
-        torch.get_num_threads(),
-    )
+    record.device, record.precision = device_name(setup.device), setup.precision
+    record.threads = torch.get_num_threads()
     record.params = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
     record.flops_per_image = flops_per_image(setup.model_config)
 
 
 def draw_pictures(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:
-    """Return a finished cell's pictures (name, file, caption), from the function that tracker.pictures names."""
+    """Return a finished cell's pictures (name, file, caption), by the function that tracker.pictures names."""
     if config.tracker.name == "none" or config.tracker.mode == "disabled" or not config.tracker.pictures:
         return []
     module, _, function = config.tracker.pictures.rpartition(".")
     if module == "analysis.pictures":  # ours; a folder `analysis` on the user's path has the same name
         module = "vitsweep.analysis.pictures"
     try:
-        # Imported by name: training does not depend on the analysis.
         return getattr(import_module(module), function)(directory, setup.model, setup.data)
     except Exception as error:  # a missing picture must not fail the cell
         log.warning("no pictures of this cell: %s: %s", type(error).__name__, error)

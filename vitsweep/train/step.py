@@ -6,13 +6,12 @@ independent of earlier draws, whether a cell is trained alone or in a pack (pack
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vitsweep.config.model_schema import ModelConfig
 from vitsweep.config.schema import Config, RecipeConfig
@@ -23,6 +22,7 @@ from vitsweep.errors import NonFiniteLoss
 from vitsweep.model.build import Network, make_model
 from vitsweep.model.cost import MAX_EVALUATION_BATCH, evaluation_batch
 from vitsweep.seeding import derive_seed, make_generator, seed_everything
+from vitsweep.train.average import Averages, average_step, make_averages
 from vitsweep.train.device import compile_network, keep_freed_memory, pick_device, pick_kernels, pick_precision
 from vitsweep.train.optim import Schedule, make_optimizer
 
@@ -41,8 +41,8 @@ class Setup:
     schedule: Schedule
     batch_size: int
     steps_per_epoch: int
-    average: AveragedModel | None = None
-    """Moving average of the weights, if the recipe asks for one."""
+    averages: Averages = field(default_factory=dict)
+    """Averages of the weights that the recipe asks for."""
 
     @property
     def evaluation_batch(self) -> int:
@@ -101,15 +101,8 @@ def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup
         schedule=Schedule(optimizer, config.recipe, steps_per_epoch),
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
-        average=make_average(model, config.recipe),
+        averages=make_averages(model, config.recipe),
     )
-
-
-def make_average(model: nn.Module, recipe: RecipeConfig) -> AveragedModel | None:
-    """Return the exponential moving average of a model's weights and running statistics, which starts at its first."""
-    if recipe.ema_decay is None:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
 
 
 def should_compile(config: Config, device: torch.device) -> bool:
@@ -194,8 +187,7 @@ def update_weights(setup: Setup, config: Config, loss: Tensor, epoch: int, step:
     guard_step(setup, loss, epoch, step)
     setup.optimizer.step()
     setup.schedule.after_step()
-    if setup.average is not None:
-        setup.average.update_parameters(setup.model)
+    average_step(setup.averages, setup.model)
 
 
 def batch_totals(loss: Tensor, logit_BK: Tensor, target: Tensor) -> Tensor:

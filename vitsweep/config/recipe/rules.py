@@ -108,6 +108,8 @@ def optimization_errors(recipe: Any) -> list[str]:
     found += check("recipe", recipe, ["beta1", "beta2"], lambda v: v is None or 0 < v < 1, beta_rule)
     average_rule = "must lie in (0, 1), or be null for no average"
     found += check("recipe", recipe, ["ema_decay"], lambda v: v is None or 0 < v < 1, average_rule)
+    last_rule = f"must be 0, or a number of epochs from 2 to recipe.epochs={recipe.epochs}"
+    found += check("recipe", recipe, ["average_last"], lambda v: v == 0 or 2 <= v <= recipe.epochs, last_rule)
     accumulation = recipe.gradient_accumulation_steps
     if accumulation < 1 or recipe.batch_size % accumulation:
         rule = f"must be at least 1 and divide recipe.batch_size={recipe.batch_size}"
@@ -129,11 +131,12 @@ def schedule_errors(recipe: Any) -> list[str]:
             f"recipe.schedule={recipe.schedule}  must be constant for recipe.optimizer=schedule_free_adamw, "
             "whose averages take the place of a schedule; use recipe.schedule=constant, with a warm-up"
         )
-    if recipe.optimizer == "schedule_free_adamw" and recipe.ema_decay is not None:
-        found.append(
-            f"recipe.ema_decay={recipe.ema_decay}  must be null for recipe.optimizer=schedule_free_adamw, "
-            "whose weights are averages already"
-        )
+    for name, neutral in (("ema_decay", "null"), ("average_last", "0")):
+        if recipe.optimizer == "schedule_free_adamw" and getattr(recipe, name):
+            found.append(
+                f"recipe.{name}={getattr(recipe, name)}  must be {neutral} for recipe.optimizer=schedule_free_adamw, "
+                "whose weights are averages already"
+            )
     return found
 
 

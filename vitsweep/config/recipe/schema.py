@@ -98,6 +98,8 @@ class RecipeConfig:
     ema_decay: float | None = added_field(None)
     """Decay per step, in (0, 1), of an exponential moving average of the weights, scored as a row of its own, `ema`;
     null: none."""
+    average_last: int = added_field(0)
+    """Number of last epochs whose weights are averaged and scored as a row of its own, `average`; 0: none."""
     gradient_accumulation_steps: int = added_field(1)
     """Number of passes, one after the other, in which the batch of one optimizer step is computed, to save memory."""
 

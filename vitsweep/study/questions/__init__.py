@@ -1,4 +1,4 @@
-"""Questions of a plan: claims with their comparisons, main effects, and the power of both.
+"""Questions of a plan: claims with their comparisons, main effects, the power of both, and the spread they rest on.
 
-Takes a Plan and a spread; gives numbers for the plan's table.
+Takes a Plan and a spread or earlier records; gives numbers and sentences for the plan's table.
 """

@@ -139,8 +139,9 @@ def compare_course(base: Trial, arm: Trial) -> dict[str, str]:
             found["schedule"] = f"other learning rates from step {step} on"
     if random_augmentation(arm.config.recipe) != random_augmentation(base.config.recipe):
         found["augmentation"] = "other probabilities or epochs"
-    if arm.config.recipe.ema_decay != base.config.recipe.ema_decay:
-        found["average"] = f"decay {arm.config.recipe.ema_decay}"
+    averages = [(t.config.recipe.ema_decay, t.config.recipe.average_last) for t in (base, arm)]
+    if averages[0] != averages[1]:
+        found["average"] = "decay {}, last {} epochs".format(*averages[1])
     return found
 
 

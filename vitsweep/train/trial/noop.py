@@ -58,7 +58,7 @@ EXPECTED = {
         ("recipe", "warmup_lr min_lr cooldown_epochs decay_epochs", {"schedule"}),
         ("recipe", "optimizer weight_decay momentum label_smoothing clip_norm loss", {"step"}),
         ("recipe", "decay_groups beta1 beta2 gradient_accumulation_steps", {"step"}),
-        ("recipe", "ema_decay", {"average"}),
+        ("recipe", "ema_decay average_last", {"average"}),
         ("recipe", "crop_padding crop_padding_mode resized_crop_min_area resized_crop_interpolation", {"images"}),
         ("recipe", "horizontal_flip auto_augment augment_fill", {"images"}),
         ("recipe", "randaugment_num_ops randaugment_magnitude randaugment_magnitude_std", {"images"}),

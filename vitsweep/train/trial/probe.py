@@ -65,7 +65,7 @@ def shape_key(values: dict[str, Any]) -> str:
     steps = (recipe.batch_size, recipe.optimizer, recipe.momentum > 0, recipe.clip_norm is None, recipe.crop_padding)
     steps += (recipe.auto_augment, recipe.randaugment_num_ops, recipe.resized_crop_min_area is None)
     steps += (recipe.random_erasing_prob > 0, recipe.is_mixing, recipe.loss, recipe.ema_decay is None)
-    steps += (recipe.gradient_accumulation_steps,)
+    steps += (recipe.gradient_accumulation_steps, recipe.average_last > 0)
     resources = (config.device, config.precision, config.compile, config.deterministic, recipe.epochs >= 5)
     return json.dumps([hashed_settings(config)["model"], steps, resources], sort_keys=True)
 
