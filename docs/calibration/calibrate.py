@@ -54,6 +54,8 @@ claims, main effects and interactions, one or two seeds, seeds that diverge, loo
 page of their own, [saturation.md](saturation.md), and so has the spread of averaged weights on real runs,
 [averaging.md](averaging.md).
 
+Simulated elsewhere: [main effects, claims of equality and seeds that diverge](questions.md).
+
 {table}
 
 - **t interval, this test set**: the interval of the comparison table, for what it states to estimate. 95 is promised.
