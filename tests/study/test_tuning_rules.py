@@ -5,8 +5,7 @@ Kinds: obeys a property, refuses with the right words.
 
 import pytest
 
-from vitsweep.commands import extend
-from vitsweep.commands.command_arguments import refuse_search
+from vitsweep.commands import extend, wandb_sweep
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.study.plan import TUNING_NAME, read_plan, write_plan
 from vitsweep.study.plan_builder import freeze_plan
@@ -231,6 +230,7 @@ def test_extension_by_seeds_of_the_search_is_refused(plan, tmp_path):
     assert read_plan(tmp_path).seeds == [0, 1]
 
 
-def test_agents_of_wandb_are_refused(plan):
+def test_sweep_of_wandb_is_refused(written, folder):
+    written(tune={"parameters": LR})
     with pytest.raises(ConfigError, match="study.tune  is searched by a sweep, not by W&B's agents"):
-        refuse_search(plan(tune={"parameters": LR}))
+        wandb_sweep.main(["study=mine", "--config-dir", str(folder)])

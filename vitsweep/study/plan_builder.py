@@ -189,7 +189,8 @@ def study_plan(
     plan.rope, plan.error, plan.interactions = study.rope, study.error, plain(study.interactions)
     plan.looks, plan.spending = schedule.looks, schedule.spending
     plan.published, plan.claims = plain(study.published), plain(study.claims)
-    plan.scale = scale_notes(study, full, len(study_schedule(study, None).seeds), len(seeds)) if full else {}
+    full_seeds = study_schedule(dataclasses.replace(study, scale={}), None).seeds
+    plan.scale = scale_notes(study, full, len(full_seeds), len(seeds)) if full else {}
     plan.notes += [scale_sentence(plan.scale)] if plan.scale else []
     refuse(claims_errors(plan.claims, plan.arms, plan.cells[0].config, plan.design, plan.interactions))
     refuse(unmeasured_errors(plan.claims, {arm.name: vars(arm.config.recipe) for arm in arms}))

@@ -102,15 +102,15 @@ def epoch_overrides(recipe: RecipeConfig, epochs: int) -> list[str]:
     share, overrides = epochs / recipe.epochs, [f"recipe.epochs={epochs}"]
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        if field.name != "epochs" and counts_epochs(field.name) and value:
+        if field.name != "epochs" and counts_epochs(field.name, recipe.schedule) and value:
             scaled = max(1, round(value * share)) if is_integer(value) else round(value * share, 6)
             overrides.append(f"recipe.{field.name}={scaled}")
     return overrides
 
 
-def counts_epochs(name: str) -> bool:
-    """Return whether a setting of the recipe is a number of epochs."""
-    return name.endswith(("epoch", "epochs")) or name == "plateau_patience"
+def counts_epochs(name: str, schedule: str) -> bool:
+    """Return whether a setting of the recipe is a number of epochs that the schedule reads."""
+    return name.endswith(("epoch", "epochs")) or (name == "plateau_patience" and schedule == "plateau")
 
 
 def undone_errors(scale: Mapping[str, int], ours: Collection[str]) -> list[str]:
@@ -149,7 +149,7 @@ def scale_notes(study: StudyConfig, full: Config, full_seeds: int, num_seeds: in
     """
     before = {"images": full.data.train_limit or "all", "epochs": full.recipe.epochs, "seeds": full_seeds}
     now = study.scale | {"seeds": num_seeds}
-    return {key: [now[key], before[key]] for key in SCALE_KEYS if key in study.scale}
+    return {key: [now[key], before[key]] for key in SCALE_KEYS if key in study.scale and now[key] != before[key]}
 
 
 def scale_sentence(scale: Mapping[str, list[Any]]) -> str:
