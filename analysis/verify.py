@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vitsweep.errors import RecordError
+from vitsweep.study.status import NOT_NEEDED
 
 from .records.load import load
 from .records.report_files import FILES_NAME, GALLERY_NAME, REPORT_NAME, RESULTS_NAME
@@ -72,7 +73,7 @@ def missing_seeds(judgement: Judgement) -> list[str]:
     """Return planned cells without a result; without a plan, seeds that some arms have and others lack."""
     selection = judgement.selection
     cells = selection.cells
-    missing = cells[~cells["status"].isin(ENDED)]
+    missing = cells[~cells["status"].isin((*ENDED, NOT_NEEDED))]
     lines = [f"{c} is {s}: its seed is missing." for c, s in zip(missing["cell"], missing["status"], strict=True)]
     if selection.plan:
         return lines
@@ -87,7 +88,7 @@ def missing_arms(judgement: Judgement, report: Path) -> list[str]:
     """Return arms that were started and have no row, planned arms without a cell, and what is left out or unplanned."""
     selection = judgement.selection
     shown = {row["arm"] for row in _read_csv(report / "tables" / "arms.csv")}
-    started = selection.cells.loc[selection.cells["status"] != "planned", "arm"]
+    started = selection.cells.loc[~selection.cells["status"].isin(("planned", NOT_NEEDED)), "arm"]
     planned = [arm["arm"] for arm in selection.plan["arms"]] if selection.plan else []
     lines = [f"Arm {arm} was started and is not in the report." for arm in dict.fromkeys(started) if arm not in shown]
     lines += [f"Arm {arm} is planned and has no cell." for arm in planned if arm not in selection.arms]

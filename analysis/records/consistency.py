@@ -14,9 +14,10 @@ from vitsweep.config.convert import config_hash, from_dict
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.study.plan import DECLARED, CellId, claims_hash, plan_hash, read_plan
 from vitsweep.study.record import METRIC_NAMES
+from vitsweep.study.status import NOT_NEEDED
 
 TOLERANCE = 1e-6
-NOT_STARTED = ("planned", "unreadable", "left out")
+NOT_STARTED = ("planned", "unreadable", "left out", NOT_NEEDED)
 """Statuses of rows that come from the plan, since the cell has no record that can be read or compared."""
 LAST_ROW = ("val/loss", "val/accuracy")
 """Metrics that a record's `final` repeats from the last row of metrics.jsonl."""

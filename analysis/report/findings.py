@@ -9,6 +9,8 @@ import re
 
 import pandas as pd
 
+from vitsweep.study.status import NOT_NEEDED
+
 from ..attention.measures import COLUMNS
 from ..records.selection import DEFAULT_METRIC
 from ..statistics.effects import decimal_places, display_scale, metric_text, unit
@@ -70,9 +72,11 @@ def _interim(judgement: Judgement) -> list[str]:
     statuses = selection.cells["status"]
     if not statuses.isin(UNFINISHED).any():
         return []
+    statuses = statuses[statuses != NOT_NEEDED]
     bad = statuses[statuses != "done"].value_counts().sort_index()
     parts = ", ".join(f"{number} {'not started' if status == 'planned' else status}" for status, number in bad.items())
     so = ", so verdicts are provisional: p values hold for a number of seeds fixed in advance, not for looks in between"
+    so = so if selection.sequence is None else "; verdicts are those of the last complete look"
     finished = f"{(statuses == 'done').sum()} of {_count(len(statuses), 'run')} finished ({parts}; see Health)"
     return [f"Interim: {finished}{so if len(selection.arms) > 1 else ''}."]
 
@@ -83,6 +87,20 @@ def _alarms(judgement: Judgement) -> list[str]:
 
 def _extension(judgement: Judgement) -> list[str]:
     return [extension_sentence(judgement.selection)]
+
+
+def _looks(judgement: Judgement) -> list[str]:
+    """Return the sentence on the looks that were made, and on the runs that they spared."""
+    sequence, statuses = judgement.selection.sequence, judgement.selection.cells["status"]
+    if sequence is None:
+        return []
+    declared = f"of {_count(len(sequence.looks.seeds), 'declared look')} (up to {sequence.looks.last} seeds)"
+    if not sequence.open_at:
+        return [f"None {declared} is complete, so nothing is judged."]
+    made = sum(bool(names) for names in sequence.open_at)
+    spared = int((statuses == NOT_NEEDED).sum())
+    saved = f"; {spared} of {_count(len(statuses), 'planned run')} were not needed" if spared else ""
+    return [f"Judged at {made} {declared}, with 5 % for all of them together (see Looks){saved}."]
 
 
 def _baseline(judgement: Judgement) -> list[str]:
@@ -204,7 +222,7 @@ def _implausible(judgement: Judgement) -> list[str]:
 
 def _power(judgement: Judgement) -> list[str]:
     power = judgement.power
-    if power is None or display_scale(judgement.metric) != 100.0:
+    if power is None or display_scale(judgement.metric) != 100.0 or judgement.selection.sequence is not None:
         return []
     seeds = f"{power.seeds} seeds"
     if power.most_seeds > power.fewest_seeds:
@@ -226,6 +244,7 @@ def _pooling(judgement: Judgement) -> list[str]:
 
 def _finished(judgement: Judgement) -> list[str]:
     statuses = judgement.selection.cells["status"]
+    statuses = statuses[statuses != NOT_NEEDED]
     bad = statuses[statuses != "done"].value_counts().sort_index()
     runs = _count(len(statuses), "run")
     if bad.empty:
@@ -288,6 +307,7 @@ FINDING_RULES = (
     (0, _placebo_alarm),
     (1, _interim),
     (1, _extension),
+    (1, _looks),
     (1, _baseline),
     (1, _claims),
     (1, _single_arm),

@@ -12,6 +12,7 @@ from ..records.consistency import NOT_STARTED
 from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.effects import column_name, decimal_places, display_scale, image_text, metric_text, seed_values
 from ..statistics.judgement import Judgement, is_main_first
+from ..statistics.sequential import NEXT_LOOK
 from ..statistics.validity.changed_later import RESTATED, earlier_hashes
 from ..statistics.validity.plausibility import implausible
 from ..statistics.validity.pooling import pooling_definition
@@ -30,6 +31,7 @@ STATUS_TEXT = {
     "planned": "not started",
     "running": "running, or killed without a word",
     "interrupted": "interrupted",
+    NEXT_LOOK: "finished, and counted at the next look only",
     "failed": "failed",
     "diverged": "diverged (loss no longer a number)",
 }
@@ -226,10 +228,11 @@ def protocol(selection: Selection, metric: str) -> list[tuple[str, str]]:
 def _definitions(judgement: Judgement) -> list[str]:
     words = INTERVALS[judgement.selection.error]
     interval = f"{words}; Holm p: {_families(judgement)}; sign-flip p: every pattern of signs up to 16 seeds."
+    interval = _looked_interval(judgement) or interval
     metric = judgement.metric
     name = "accuracy" if metric == DEFAULT_METRIC else metric_text(metric)
     lines = [seeds_sentence(judgement), ESTIMAND.format(name, image_text(metric)), interval, _verdicts(judgement)]
-    lines += [SEEDS_TO_DECIDE]
+    lines += [SEEDS_TO_DECIDE] if judgement.selection.sequence is None else []
     lines += [pooled] if (pooled := pooling_definition(judgement.effects)) else []
     lines += [LOST_RUNS] if "p_lost" in judgement.effects else []
     lines += [NEW_IMAGES + about_accuracy(metric)] if metric == DEFAULT_METRIC or len(judgement.images) else []
@@ -237,6 +240,20 @@ def _definitions(judgement: Judgement) -> list[str]:
     lines += [EQUALITY_VERDICTS] if len(judgement.claims) and judgement.claims["kind"].isin(OF_EQUALITY).any() else []
     lines += [MEASURED] if len(judgement.measures) else []
     return lines + _detectable_effect(judgement)
+
+
+def _looked_interval(judgement: Judgement) -> str:
+    """Return the definition of intervals and p values of a study with looks; empty without."""
+    sequence = judgement.selection.sequence
+    if sequence is None:
+        return ""
+    seeds = ", ".join(map(str, sequence.looks.seeds))
+    return (
+        f"Looks after {seeds} seeds, {sequence.looks.spending} error spending. Interval: repeated confidence interval, "
+        "which holds at all looks together with 95 %, not adjusted for the number of arms. p: sequential p value, the "
+        f"smallest level whose bound was crossed at a look so far; Holm p: {_families(judgement)} (group-sequential "
+        "Holm). Bounds: docs/sequential-seeds.md, error rates: docs/calibration/sequential.md."
+    )
 
 
 def _verdicts(judgement: Judgement) -> str:
@@ -275,7 +292,7 @@ def _families(judgement: Judgement) -> str:
 
 def _detectable_effect(judgement: Judgement) -> list[str]:
     power = judgement.power
-    if not power or math.isinf(power.effect):
+    if not power or math.isinf(power.effect) or judgement.selection.sequence is not None:
         return []
     places = decimal_places(judgement.metric)
     effect, claims_effect, question_effect = (
@@ -303,8 +320,8 @@ def signature(judgement: Judgement) -> str:
         "data": known[0][:8] if known else "unknown",
         "seeds": len(set(selection.done()["seed"])),
         "paired": "seed",
-        "interval": "t95",
-        "multiple": "holm",
+        "interval": "t95" if selection.sequence is None else "repeated95",
+        "multiple": "holm" if selection.sequence is None else "sequential-holm",
         "baseline": selection.baseline,
         "schema": SCHEMA,
         "vitsweep": package_version("vitsweep"),

@@ -12,6 +12,7 @@ from ..records.selection import DEFAULT_METRIC
 from ..statistics.effects import metric_text
 from ..statistics.judgement import Judgement, is_main_first
 from ..statistics.published import published_effects, published_sentences
+from ..statistics.sequential import look_lines
 from ..text import DASH, decimals, integer, signed, text_or_dash
 from . import study_figures, study_tables
 from .factors.tables import interaction_table, main_table
@@ -56,6 +57,7 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
     sections = [
         Section(id="findings", title="Findings", items=[Bullets(lines=findings(judgement))]),
         Section(id="claims", title="Claims", items=_claims(judgement, runs)),
+        Section(id="looks", title="Looks", items=_looks(judgement)),
         *(compared[::-1] if is_main_first(judgement) else compared),
         Section(id="tuning", title="Tuning", items=tuning_items(judgement)),
         Section(id="training", title="Training", items=_training(judgement, runs)),
@@ -83,6 +85,13 @@ def _claims(judgement: Judgement, runs: dict[str, str]) -> list:
         items.append(Text(text="Claims marked as changed were not what they are now when the first cell started."))
     rest = EXPLORATORY_EFFECTS if is_main_first(judgement) else EXPLORATORY
     return [*items, Text(text=rest.format(metric_text(judgement.metric)))]
+
+
+def _looks(judgement: Judgement) -> list:
+    sequence = judgement.selection.sequence
+    if sequence is None or not sequence.reached:
+        return []
+    return [TableItem(table=study_tables.look_table(judgement)), Bullets(lines=[f"{x}." for x in look_lines(sequence)])]
 
 
 def _comparison(judgement: Judgement, runs: dict[str, str], sort: str) -> list:

@@ -196,6 +196,8 @@ def _judge_comparisons(words: str, claim: dict[str, Any], selection: Selection) 
         return judged
     values, sign = seed_values(selection, metric), rules.claim_sign(claim)
     found = compare(list(contrasts.values()), values, selection, rope, sign)
+    if selection.sequence is not None:
+        found = [selection.sequence.widened(result) for result in found]
     results = dict(zip(contrasts, found, strict=True))
     judged.arms = list(dict.fromkeys(arm for contrast in contrasts.values() for arm in contrast.weights))
     judged.evidence = _evidence(results, contrasts, metric, selection)

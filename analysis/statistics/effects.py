@@ -28,6 +28,7 @@ from vitsweep.significance.pooling import (
 )
 from vitsweep.study.published import published_value
 from vitsweep.study.record import AVERAGE, EMA, ROW_METRICS
+from vitsweep.study.status import NOT_NEEDED
 
 from ..records.comparable import LEFT_OUT
 from ..records.selection import DEFAULT_METRIC, Selection
@@ -251,9 +252,12 @@ def arm_effects(
             row |= effect_columns(results[arm], adjusted[arm], sign) | {"family": families[arm]}
             number = adjusted[arm].size if families[arm] == "claims" else size
             asked = question(selection, families[arm], number, results[arm])
-            needed = stats.decision_seeds(results[arm], asked, rope)
+            needed: tuple = (math.nan,) * 3  # at looks nothing says how many seeds more would do
+            if sequence is None:
+                needed = stats.decision_seeds(results[arm], asked, rope)
+                row |= joint_interval(results[arm], asked)
             row |= dict(zip(("seeds_needed", "seeds_low", "seeds_high"), needed, strict=True))
-            row |= joint_interval(results[arm], asked) | by_error.get(arm, {})
+            row |= by_error.get(arm, {})
             if lost:
                 row |= with_lost(row, results[arm], finished[arm], guarded[arm].p, sign)
         else:
@@ -339,7 +343,7 @@ def _own_numbers(selection: Selection, arm: str, value_S: np.ndarray) -> dict:
         "flops_per_image": _known(cells["flops_per_image"]),
         "time_seconds": done["time_seconds"].mean(),
         "images_per_second": done["images_per_second"].mean(),
-        "started": int((~cells["status"].isin(("planned", LEFT_OUT))).sum()),
+        "started": int((~cells["status"].isin(("planned", LEFT_OUT, NOT_NEEDED))).sum()),
         "failed": int(cells["status"].isin(FAILURES).sum()),
     }
 

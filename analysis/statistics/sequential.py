@@ -24,7 +24,7 @@ from vitsweep.significance.sequential import (
     holm,
     last_levels,
 )
-from vitsweep.significance.spending import nominal_levels, sequential_p
+from vitsweep.significance.spending import sequential_p
 from vitsweep.study.status import NOT_NEEDED
 
 from ..records.selection import DEFAULT_METRIC, Selection
@@ -134,10 +134,11 @@ class Sequence:
             p_equivalent=self.sequential(p_equivalent, 1),
         )
 
-    def confidence(self, seeds: int) -> float:
-        """Return the confidence of an interval after so many seeds with which intervals hold at all looks together."""
-        place = max((n for n, look in enumerate(self.looks.seeds) if look <= seeds), default=0)
-        return float(1 - nominal_levels(self.looks.seeds, self.looks.spending, ALPHA)[place])
+    def widened(self, result: stats.PairedResult) -> stats.PairedResult:
+        """Return a comparison with an interval that holds at every look."""
+        look = max((look for look in self.looks.seeds if look <= result.n), default=self.looks.seeds[0])
+        half = float(self.looks.bound(look, result.freedom) * result.error)
+        return dataclasses.replace(result, ci_low=result.delta - half, ci_high=result.delta + half)
 
 
 def follow_looks(selection: Selection, metric: str = DEFAULT_METRIC) -> Selection:

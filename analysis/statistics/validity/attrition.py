@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from vitsweep.significance.contrasts import Contrast
+from vitsweep.study.status import NOT_NEEDED
 
 from ...records.selection import Selection
 from .. import paired as stats
@@ -83,8 +84,9 @@ def lost_runs_at_chance(selection: Selection, values: pd.DataFrame, chance: floa
 
 
 def planned_seeds(selection: Selection, *arms: str) -> int:
-    """Count the seeds that the plan has of these arms; without a plan, those that left a record."""
-    return selection.cells.loc[selection.cells["arm"].isin(arms), "seed"].nunique()
+    """Count the seeds that the plan has of these arms and that are needed; without a plan, those that left a record."""
+    cells = selection.cells[selection.cells["status"] != NOT_NEEDED]
+    return cells.loc[cells["arm"].isin(arms), "seed"].nunique()
 
 
 def seeds_used(selection: Selection, number: int, *arms: str) -> str:
