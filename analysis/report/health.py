@@ -252,7 +252,7 @@ def _looked_interval(judgement: Judgement) -> str:
         f"Looks after {seeds} seeds, {sequence.looks.spending} error spending. Interval: repeated confidence interval, "
         "which holds at all looks together with 95 %, not adjusted for the number of arms. p: sequential p value, the "
         f"smallest level whose bound was crossed at a look so far; Holm p: {_families(judgement)} (group-sequential "
-        "Holm). Bounds: docs/sequential-seeds.md, error rates: docs/calibration/sequential.md."
+        "Holm). Bounds: docs/sequential-seeds.md, error rates: docs/calibration/sequential.py."
     )
 
 

@@ -7,7 +7,7 @@ the exact law of the t statistics of the first n of independent normal differenc
 s_n = sum(x) / sqrt(sum(x**2)) is a Markov chain, s_(n+1) = (s_n + r) / sqrt(1 + r**2) with r ~ t_n / sqrt(n)
 independent of the past (Basu's theorem), and t_n is a function of s_n; so one dimension is integrated numerically.
 An error that is pooled over arms has more degrees of freedom and p values that are more alike from look to look, so
-that these bounds keep its error too, by a margin (docs/calibration/sequential.md).
+that these bounds keep its error too, by a margin (docs/calibration/sequential.py).
 
 A sequential p value is the smallest level whose bound is crossed at some look so far (Liu & Anderson 2008, JASA
 103:1581). It is a p value at every look, however the looks end, so Holm's procedure over sequential p values is the
