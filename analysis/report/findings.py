@@ -17,6 +17,7 @@ from ..statistics.effects import decimal_places, display_scale, metric_text, uni
 from ..statistics.factorial import additive_p, format_effect, interaction_name
 from ..statistics.judgement import Judgement, Power, family_error, is_main_first, placebo_rows, whole_images
 from ..statistics.paired import ALPHA
+from ..statistics.sequential import looks_sentences
 from ..statistics.validity.attrition import lost_runs, planned_seeds
 from ..statistics.validity.changed_later import RESTATED, earlier_hashes, extension_sentence
 from ..statistics.validity.plausibility import implausible
@@ -87,20 +88,6 @@ def _alarms(judgement: Judgement) -> list[str]:
 
 def _extension(judgement: Judgement) -> list[str]:
     return [extension_sentence(judgement.selection)]
-
-
-def _looks(judgement: Judgement) -> list[str]:
-    """Return the sentence on the looks that were made, and on the runs that they spared."""
-    sequence, statuses = judgement.selection.sequence, judgement.selection.cells["status"]
-    if sequence is None:
-        return []
-    declared = f"of {_count(len(sequence.looks.seeds), 'declared look')} (up to {sequence.looks.last} seeds)"
-    if not sequence.open_at:
-        return [f"None {declared} is complete, so nothing is judged."]
-    made = sum(bool(names) for names in sequence.open_at)
-    spared = int((statuses == NOT_NEEDED).sum())
-    saved = f"; {spared} of {_count(len(statuses), 'planned run')} were not needed" if spared else ""
-    return [f"Judged at {made} {declared}, with 5 % for all of them together (see Looks){saved}."]
 
 
 def _baseline(judgement: Judgement) -> list[str]:
@@ -307,7 +294,7 @@ FINDING_RULES = (
     (0, _placebo_alarm),
     (1, _interim),
     (1, _extension),
-    (1, _looks),
+    (1, lambda judgement: looks_sentences(judgement.selection)),
     (1, _baseline),
     (1, _claims),
     (1, _single_arm),
@@ -381,7 +368,8 @@ def _among(power: Power, effect: float, number: int, noun: str) -> str:
 
 def p_name(row: pd.Series) -> str:
     """Return the name of the correction of a verdict's p: Dunnett for arms under a pooled error, else Holm."""
-    is_arm = row["family"] in ("arms", "secondary", "exploratory") and "p_holm_paired" in row
+    is_once = not math.isnan(row["joint_low"])  # NaN at looks
+    is_arm = is_once and row["family"] in ("arms", "secondary", "exploratory") and "p_holm_paired" in row
     return "Dunnett" if is_arm and row["pooling"] in ("pooled", "doubtful") else "Holm"
 
 

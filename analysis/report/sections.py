@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from vitsweep.significance.sequential import FUTILE
 from vitsweep.study.published import scale_sentence
 
 from ..attention.measures import COLUMNS, DESCRIPTIONS
@@ -91,7 +92,25 @@ def _looks(judgement: Judgement) -> list:
     sequence = judgement.selection.sequence
     if sequence is None or not sequence.reached:
         return []
-    return [TableItem(table=study_tables.look_table(judgement)), Bullets(lines=[f"{x}." for x in look_lines(sequence)])]
+    return [TableItem(table=look_table(judgement)), Bullets(lines=[f"{x}." for x in look_lines(sequence)])]
+
+
+def look_table(judgement: Judgement) -> Table:
+    """Return the questions of a study with looks: when and why each was stopped."""
+    rows = [(q.name, " ".join(q.arms), q.state, q.seeds) for q in judgement.selection.sequence.questions]
+    columns = [
+        Column("question", lambda r: r["question"], "question", numeric=False, keep=True, wrap=True),
+        Column("arms", lambda r: r["arms"], "arms", numeric=False, wrap=True),
+        Column("state", lambda r: r["state"], "state", numeric=False, keep=True),
+        Column("at seeds", lambda r: integer(r["seeds"]), "seeds", keep=True),
+    ]
+    caption = (
+        "What seeds were spent on. decided, equivalent: shown at that look; futile: the chance to be shown by the last "
+        f"look was below {100 * FUTILE:.0f} % (not binding: with more seeds the verdict holds too); budget: the next "
+        "look would have exceeded sweep.budget_runs; no result: no pair of runs finished."
+    )
+    frame = pd.DataFrame(rows, columns=["question", "arms", "state", "seeds"])
+    return Table(name="looks", title="Looks", caption=caption, frame=frame, columns=columns)
 
 
 def _comparison(judgement: Judgement, runs: dict[str, str], sort: str) -> list:

@@ -59,6 +59,8 @@ def forest(judgement: Judgement) -> Figure | None:
         "its 95 % t interval (thick) and the one that holds for the whole family at once (with ends, "
         f"{joint} bound, 95 % jointly); filled: significant after correction for the family"
     )
+    if selection.sequence is not None:
+        exact = "its repeated 95 % interval, which holds at all looks together; filled: significant by Holm at a look"
     exact = "no interval, since one shared seed has none" if rows["pairs"].max() == 1 else exact
     parts = [f"{row['arm']} {_effect(row)}" for _, row in rows.iterrows()]
     table = known[["arm", "pairs", "delta", "ci_low", "ci_high", "verdict", "joint_low", "joint_high"]]

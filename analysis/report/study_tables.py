@@ -4,7 +4,6 @@ import math
 
 import pandas as pd
 
-from vitsweep.significance.sequential import FUTILE
 from vitsweep.study.claims import OF_EQUALITY
 
 from ..attention.measures import COLUMNS
@@ -165,24 +164,6 @@ def claim_table(judgement: Judgement) -> Table:
     if judgement.claims["kind"].isin(OF_EQUALITY).any():
         caption += " That of equivalent and not_worse is of the test against the ROPE."
     return Table(name="claims", title="Claims", caption=caption, frame=judgement.claims, columns=columns)
-
-
-def look_table(judgement: Judgement) -> Table:
-    """Return the questions of a study with looks: when and why each was stopped."""
-    rows = [(q.name, " ".join(q.arms), q.state, q.seeds) for q in judgement.selection.sequence.questions]
-    columns = [
-        Column("question", lambda r: r["question"], "question", numeric=False, keep=True, wrap=True),
-        Column("arms", lambda r: r["arms"], "arms", numeric=False, wrap=True),
-        Column("state", lambda r: r["state"], "state", numeric=False, keep=True),
-        Column("at seeds", lambda r: integer(r["seeds"]), "seeds", keep=True),
-    ]
-    caption = (
-        "What seeds were spent on. decided, equivalent: shown at that look; futile: the chance to be shown by the last "
-        f"look was below {100 * FUTILE:.0f} % (not binding: with more seeds the verdict holds too); budget: the next "
-        "look would have exceeded sweep.budget_runs; no result: no pair of runs finished."
-    )
-    frame = pd.DataFrame(rows, columns=["question", "arms", "state", "seeds"])
-    return Table(name="looks", title="Looks", caption=caption, frame=frame, columns=columns)
 
 
 def saturation_table(judgement: Judgement) -> Table:

@@ -225,6 +225,20 @@ def look_lines(sequence: Sequence) -> list[str]:
     return lines
 
 
+def looks_sentences(selection: Selection) -> list[str]:
+    """Return the sentence on the looks that were made, and on the runs that they spared; none without looks."""
+    sequence, statuses = selection.sequence, selection.cells["status"]
+    if sequence is None:
+        return []
+    declared = f"of {len(sequence.looks.seeds)} declared looks (up to {sequence.looks.last} seeds)"
+    if not sequence.open_at:
+        return [f"None {declared} is complete, so nothing is judged."]
+    made = sum(bool(names) for names in sequence.open_at)
+    spared = int((statuses == NOT_NEEDED).sum())
+    saved = f"; {spared} of {len(statuses)} planned runs were not needed" if spared else ""
+    return [f"Judged at {made} {declared}, with 5 % for all of them together (see Looks){saved}."]
+
+
 def ended_seeds(selection: Selection) -> dict[str, int]:
     """Return arm -> number of the first planned seeds of which every run has ended, with a result or without."""
     assert selection.plan is not None
