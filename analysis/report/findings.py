@@ -368,9 +368,8 @@ def _among(power: Power, effect: float, number: int, noun: str) -> str:
 
 def p_name(row: pd.Series) -> str:
     """Return the name of the correction of a verdict's p: Dunnett for arms under a pooled error, else Holm."""
-    is_once = not math.isnan(row["joint_low"])  # NaN at looks
-    is_arm = is_once and row["family"] in ("arms", "secondary", "exploratory") and "p_holm_paired" in row
-    return "Dunnett" if is_arm and row["pooling"] in ("pooled", "doubtful") else "Holm"
+    is_arm = row["family"] in ("arms", "secondary", "exploratory") and "p_holm_paired" in row
+    return "Dunnett" if is_arm and row["joint_low"] > -math.inf and row["pooling"] in ("pooled", "doubtful") else "Holm"
 
 
 def _size(row: pd.Series, metric: str) -> str:
