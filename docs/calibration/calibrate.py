@@ -54,6 +54,7 @@ claims, main effects and interactions, one or two seeds, seeds that diverge, loo
 page of their own, [saturation.md](saturation.md).
 
 Simulated elsewhere: [main effects, claims of equality and seeds that diverge](questions.md).
+Pooled and Welch errors, and arms that spread differently, are simulated in [pooled.md](pooled.md).
 
 {table}
 
