@@ -81,6 +81,10 @@ STUDIES = {
     "other dropout places": [{}, {"model": {"mlp_hidden_dropout_prob": 0.0}}, {"model": {"head_dropout_prob": 0.6}}],
     "no dropout": [{"dropout": 0.0}, {"dropout": 0.0, "seed": 1}],
     "other augmentation, loss and clipping": [{"crop_padding": 0}, {"label_smoothing": 0.1}, {"clip_norm": 0.1}],
+    "other policies and mixing": [
+        {"auto_augment": "randaugment"},
+        {"mixup_alpha": 0.8, "loss": "binary_cross_entropy"},
+    ],
     "other optimizers and schedules": [{"optimizer": "sgd", "lr": 0.1}, {"schedule": "cosine", "warmup_epochs": 1.0}],
 }
 
