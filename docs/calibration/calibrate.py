@@ -51,7 +51,8 @@ calls the functions that the report uses, and writes this page, `calibration.csv
 highest over arms and spreads; the largest Monte-Carlo standard error is {error} points. Differences are normal, all
 arms spread alike, every seed finishes and the data are judged once. Not simulated here: verdicts of equivalence and of
 claims, main effects and interactions, one or two seeds, seeds that diverge, looks in between. Saturation epochs have a
-page of their own, [saturation.md](saturation.md).
+page of their own, [saturation.md](saturation.md), and so has the spread of averaged weights on real runs,
+[averaging.md](averaging.md).
 
 Simulated elsewhere: [main effects, claims of equality and seeds that diverge](questions.md).
 Pooled and Welch errors, and arms that spread differently, are simulated in [pooled.md](pooled.md).

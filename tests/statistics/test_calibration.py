@@ -73,3 +73,11 @@ def test_fresh_saturation_epochs_agree_with_the_published_ones():
     for fresh in load_script("saturation").simulate("exponential", 100, 0.10):
         same = published[published["rule"] == fresh["rule"]].iloc[0]
         assert fresh["mean"] == pytest.approx(same["mean"], abs=0.5), fresh["rule"]
+
+
+def test_averaging_page_says_what_its_table_says():
+    runs, page = pd.read_csv(FOLDER / "averaging.csv"), (FOLDER / "averaging.md").read_text()
+    for schedule, group in runs.groupby("schedule"):
+        for row in ("final", "average", "ema"):
+            mean, sd = group[row].mean(), group[row].std()
+            assert f"| {schedule} | {len(group)} | {row} | {mean:.2f} | {sd:.2f} |" in page

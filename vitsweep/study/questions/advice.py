@@ -21,7 +21,13 @@ MIN_RUNS = 3
 MAX_NEIGHBOURS, MAX_RECORDS = 10, 500
 """Limits of what a dry run reads."""
 AVERAGING = ("recipe.average_last", "recipe.ema_decay")
-SCHEDULING = ("recipe.schedule", "recipe.min_lr", "recipe.warmup_epochs", "recipe.warmup_lr", "recipe.cooldown_epochs")
+SCHEDULING: tuple[str, ...] = (
+    "recipe.schedule",
+    "recipe.min_lr",
+    "recipe.warmup_epochs",
+    "recipe.warmup_lr",
+    "recipe.cooldown_epochs",
+)
 SCHEDULING += ("recipe.decay_epochs", "recipe.plateau_factor", "recipe.plateau_patience")
 NOT_COMPARED = ("data.root", "data.download", "data.fingerprint", *AVERAGING, *SCHEDULING)
 METRIC = "test/accuracy"
