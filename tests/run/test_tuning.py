@@ -97,7 +97,7 @@ def test_same_command_again_trains_and_writes_nothing(undisturbed):
     assert not again.ran and {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*.json")} == before
 
 
-@pytest.mark.parametrize("num_cells", [0, 4, 13, 19])
+@pytest.mark.parametrize("num_cells", [4, 13, 19])
 def test_killed_search_goes_on_as_if_undisturbed(tmp_path, undisturbed, num_cells):
     plan, first, second = search_plan(tmp_path), FakeTraining(num_cells), FakeTraining()
     with pytest.raises(Interrupted):
@@ -107,7 +107,7 @@ def test_killed_search_goes_on_as_if_undisturbed(tmp_path, undisturbed, num_cell
     assert not set(first.ran) & set(second.ran)
 
 
-@pytest.mark.parametrize("num_lines", [1, 3, 4, 6])
+@pytest.mark.parametrize("num_lines", [1, 4])
 def test_journal_cut_anywhere_gives_the_same_trials(tmp_path, undisturbed, num_lines):
     plan = search_plan(tmp_path)
     with pytest.raises(Interrupted):
@@ -131,15 +131,14 @@ def test_other_sampler_seed_gives_other_trials(tmp_path, undisturbed):
     assert rates(tmp_path)["small"][1:] != rates(undisturbed)["small"][1:]
 
 
-@pytest.mark.parametrize("sampler", ["grid", "random"])
-def test_samplers_that_do_not_adapt_try_the_same_settings_in_every_arm(tmp_path, sampler):
-    run(tmp_path, search_plan(tmp_path, TUNE | {"sampler": sampler, "trials": 5}), FakeTraining())
+def test_random_settings_are_the_same_for_every_arm(tmp_path):
+    run(tmp_path, search_plan(tmp_path, TUNE | {"sampler": "random", "trials": 5}), FakeTraining())
     assert len({tuple(found) for found in rates(tmp_path).values()}) == 1
 
 
 def test_grid_tries_its_points_and_the_baselines_setting_first(tmp_path):
     run(tmp_path, search_plan(tmp_path, TUNE | {"sampler": "grid", "trials": 4}), FakeTraining())
-    assert rates(tmp_path)["baseline"] == [1e-3, 1e-4, 4.642e-4, 2.154e-3, 1e-2]
+    assert rates(tmp_path) == dict.fromkeys(PEAKS, [1e-3, 1e-4, 4.642e-4, 2.154e-3, 1e-2])
 
 
 @pytest.mark.parametrize("lr, size", [(1e-3, 5), (2e-3, 6), (0.5, 5)])

@@ -4,6 +4,7 @@ Kinds: agrees with an independent reference, obeys a property.
 """
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -151,8 +152,9 @@ def test_unfinished_study_at_own_settings_is_said(tmp_path):
     assert sentence.startswith("The study at each arm's own setting of recipe.lr has not finished")
 
 
-def test_frozen_setting_that_is_not_the_best_is_a_problem(tmp_path):
-    plan = read_plan(study(tmp_path) / TUNED_NAME)
+def test_frozen_setting_that_is_not_the_best_is_a_problem(directory, tmp_path):
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+    plan = read_plan(tmp_path / TUNED_NAME)
     plan.tune["settings"]["large"] = {"recipe.lr": 1e-4}
     write_plan(tmp_path / TUNED_NAME, plan)
     assert read_tuning(tmp_path).problems == ["large is judged at lr=0.0001, and its best trial has lr=0.003162."]

@@ -5,7 +5,8 @@ Kinds: obeys a property, refuses with the right words.
 
 import pytest
 
-from vitsweep.commands import extend, wandb_sweep
+from vitsweep.commands import extend
+from vitsweep.commands.command_arguments import refuse_search
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.study.plan import TUNING_NAME, read_plan, write_plan
 from vitsweep.study.plan_builder import freeze_plan
@@ -230,7 +231,6 @@ def test_extension_by_seeds_of_the_search_is_refused(plan, tmp_path):
     assert read_plan(tmp_path).seeds == [0, 1]
 
 
-def test_sweep_of_wandb_is_refused(written, folder):
-    written(tune={"parameters": LR})
+def test_agents_of_wandb_are_refused(plan):
     with pytest.raises(ConfigError, match="study.tune  is searched by a sweep, not by W&B's agents"):
-        wandb_sweep.main(["study=mine", "--config-dir", str(folder)])
+        refuse_search(plan(tune={"parameters": LR}))

@@ -33,6 +33,8 @@ def at_least(bound: int, group: str, config: Any, names: Sequence[str]) -> list[
 
 def one_of(allowed: Sequence[str], group: str, config: Any, name: str) -> list[str]:
     """Require one of the allowed words; the message lists them, and names the nearest."""
+    if getattr(config, name) in allowed:  # the nearest word is searched for a wrong one only: a plan checks thousands
+        return []
     rule = unknown_option(str(getattr(config, name)), allowed)
     return check(group, config, [name], lambda v: v in allowed, rule)
 

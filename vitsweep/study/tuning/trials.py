@@ -14,6 +14,7 @@ from typing import Any
 
 from vitsweep.config.convert import config_hash, flatten, from_dict, to_dict
 from vitsweep.config.overrides import override_key, yaml_text
+from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.study.plan import TUNING_NAME, Cell, CellId, Plan, plan_hash
 from vitsweep.study.record import TRIAL, Record, read_record
@@ -53,16 +54,17 @@ def baseline_setting(cell: Cell, search: Search) -> Setting:
     return {parameter.key: values[parameter.key] for parameter in search.parameters}
 
 
-def trial_cell(cell: Cell, setting: Setting, seed: int) -> Cell:
+def trial_cell(cell: Cell, config: Config, setting: Setting, seed: int) -> Cell:
     """Return the cell of a trial.
 
     Args:
         cell: one of the arm's.
+        config: that cell's.
         setting: dotted key -> value.
         seed: one of the search's.
     """
-    config = with_setting(from_dict(cell.config), {**setting, "seed": seed, "checkpoint_every_epochs": 0})
-    config = with_setting(config, {"tracker.name": "none"})
+    own = {"seed": seed, "checkpoint_every_epochs": 0, "tracker.name": "none"}
+    config = with_setting(config, {**setting, **own})
     return Cell(
         id=str(CellId.of(cell.arm, config_hash(config), seed)),
         arm=cell.arm,
@@ -89,10 +91,11 @@ def trials_plan(plan: Plan, search: Search, arms: dict[str, Cell], trials: Seque
         arms: arm -> one of its cells.
         trials: of all arms.
     """
+    configs = {arm: from_dict(cell.config) for arm, cell in arms.items()}
     cells: dict[str, Cell] = {}
     rows = []
     for trial in trials:
-        own = [trial_cell(arms[trial.arm], trial.setting, seed) for seed in search.seeds]
+        own = [trial_cell(arms[trial.arm], configs[trial.arm], trial.setting, seed) for seed in search.seeds]
         cells |= {cell.id: cell for cell in own if cell.id not in cells}
         row: dict[str, Any] = {"arm": trial.arm, "role": TRIAL, "levels": own[0].levels, "overrides": []}
         row |= {"trial": trial.number, "setting": trial.setting, "cells": [cell.id for cell in own]}
