@@ -56,6 +56,7 @@ page of their own, [saturation.md](saturation.md), and so has the spread of aver
 
 Simulated elsewhere: [main effects, claims of equality and seeds that diverge](questions.md).
 Pooled and Welch errors, and arms that spread differently, are simulated in [pooled.md](pooled.md).
+Looks in between are simulated in [sequential.md](sequential.md).
 
 {table}
 

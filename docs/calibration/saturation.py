@@ -206,7 +206,7 @@ def readme(table: pd.DataFrame, claims: pd.DataFrame, published: str, draws: int
 def published_noise() -> str:
     """Describe the noise of the published runs: the spread of second differences, in percent of the fall."""
     found = []
-    for path in sorted((FOLDER.parent / "results").glob("*/*/*/metrics.jsonl")):
+    for path in sorted((FOLDER.parent / "results").glob("readme_small*/*/*/metrics.jsonl")):
         loss_E = pd.read_json(path, lines=True)["val/loss"].to_numpy()
         # A second difference of independent noise has six times its variance; the first two epochs fall steeply.
         noise = np.sqrt((np.diff(loss_E, 2)[2:] ** 2).mean() / 6)
