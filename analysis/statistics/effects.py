@@ -113,8 +113,11 @@ def seed_values(selection: Selection, metric: str = DEFAULT_METRIC, when: str = 
 
 def on_seeds(contrast: Contrast, values: pd.DataFrame) -> np.ndarray:
     """Return a contrast's value on each seed of `values` (seeds, arms) on which all of its arms finished."""
-    weight_A = pd.Series(contrast.weights)
-    return (values.reindex(columns=weight_A.index).dropna() @ weight_A).to_numpy()
+    absent = np.full(len(values), np.nan)
+    # Column by column: reindex() and dropna() of a frame take 3 ms for each of hundreds of arms.
+    value_CS = np.array([values[arm].to_numpy(float) if arm in values else absent for arm in contrast.weights])
+    is_whole_S = ~np.isnan(value_CS).any(axis=0)
+    return np.array(list(contrast.weights.values())) @ value_CS[:, is_whole_S]
 
 
 def compare(

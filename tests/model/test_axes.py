@@ -60,7 +60,9 @@ def test_cost_of_an_option_is_what_torch_counts(option):
     assert activation_bytes(config, 4) == pytest.approx(saved_bytes(model, 4), rel=0.15)
 
 
-@pytest.mark.parametrize("field", [f for f in dataclasses.fields(ModelConfig) if "neutral" in f.metadata], ids=str)
+@pytest.mark.parametrize(
+    "field", [f for f in dataclasses.fields(ModelConfig) if "neutral" in f.metadata], ids=lambda f: f.name
+)
 def test_added_field_has_an_option_here(field):
     assert any(field.name in changes for changes in OPTIONS.values()) or field.name in (
         "patch_kernel_size",
