@@ -23,7 +23,7 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
     selection = judgement.selection
     cells = {arm: _run_numbers(selection, arm) for arm in selection.arms}
     found, power = judgement.factorial, judgement.power
-    values = {
+    values: dict[str, Any] = {
         "schema": RESULTS_SCHEMA,
         "study": selection.study,
         "options": {"metric": judgement.metric, "sort": sort},

@@ -69,7 +69,7 @@ def saturation(selection: Selection) -> pd.DataFrame:
         own = cells[(cells["arm"] == arm) & cells["epoch"].notna()]
         if own.empty:
             continue
-        mean, low, high = stats.mean_interval(own["epoch"].to_numpy())
+        mean, low, high = map(float, stats.mean_interval(own["epoch"].to_numpy()))
         sd, late = stats.sample_sd(own["epoch"]), int(own["late"].sum())
         if late:
             sd = high = math.nan

@@ -143,7 +143,7 @@ def compare(
         pool = [*planned, *more]
         value_SA = values.reindex(columns=pool).to_numpy(float)
         weight_CA = np.array([[contrasts[place].weights.get(arm, 0.0) for arm in pool] for place in places])
-        flags = dict.fromkeys(range(len(places)), {})
+        flags: dict[int, dict[str, Any]] = dict.fromkeys(range(len(places)), {})
         spreads = None
         if selection.error == POOLED:
             spreads = spread_ratios(value_SA)

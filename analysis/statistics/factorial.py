@@ -222,7 +222,7 @@ def question_frame(
     rows = []
     for number, (contrast, result, sign) in enumerate(zip(contrasts, results, signs, strict=True)):
         own, family = adjusted[number], "main effects" if claimed is None else "exploratory"
-        if contrast.levels in (claimed or {}):
+        if claimed and contrast.levels in claimed:
             within = claimed[contrast.levels].p_equivalent
             within = own.p_equivalent if math.isnan(within) else within
             own, family = dataclasses.replace(claimed[contrast.levels], p_equivalent=within), "claims"

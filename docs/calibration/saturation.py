@@ -38,15 +38,14 @@ SHAPES: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 }
 README = """# Saturation epoch: which rule survives noise?
 
-`python docs/calibration/saturation.py` simulates learning curves ({draws} for each mean and spread) and writes this page,
-`saturation.csv` and `saturation_claims.csv`. Noise is the standard deviation of one epoch's validation loss, in percent of
-the fall from the first epoch to the lowest value; the runs in `docs/results` have
-{published}.
-`lowest` and `fitted` are the report's own function; the other four were candidates. Curves are made up, and their noise is
+`python docs/calibration/saturation.py` simulates learning curves ({draws} for each mean and spread) and writes this
+page, `saturation.csv` and `saturation_claims.csv`. Noise is the standard deviation of one epoch's validation loss, in
+percent of the fall from the first epoch to the lowest value; the runs in `docs/results` have {published}. `lowest`
+and `fitted` are the report's own function; the other four were candidates. Curves are made up, and their noise is
 normal and independent from epoch to epoch.
 
-- `lowest`: first epoch at which the lowest loss so far is within 1 % of the fall above the run's lowest. It was the only
-  rule before; claims of plans that state no rule are judged by it.
+- `lowest`: first epoch at which the lowest loss so far is within 1 % of the fall above the run's lowest. It was the
+  only rule before; claims of plans that state no rule are judged by it.
 - `lowest, 5 %`: the same with 5 %.
 - `smoothed`: 95 % of the fall of a moving average over a tenth of the run.
 - `isotonic`: 95 % of the fall of the non-increasing curve of least squares, down to the mean of its last quarter.
@@ -65,17 +64,18 @@ Mean epoch +- standard deviation over runs.
 
 {shapes}
 
-`fitted` is chosen: on the exponential its bias and its spread are the smallest at every noise from 100 epochs on (at 50,
-isotonic and spline spread as little), overfitting does not move it, and a run that still improves has an epoch beyond its
-end, so that it is known to be censored. What it gives away: it is the saturation of the exponential that describes the run best. Of a curve of two speeds, or of a power law,
-which never saturates, that is earlier than 95 % of the fall within the run, since the long tail counts as rest; and where
-the loss drops with the learning rate it lies after the drop. The spline is nearer to `right` there, at up to three times
-the spread.
+`fitted` is chosen: on the exponential its bias and its spread are the smallest at every noise from 100 epochs on (at
+50, isotonic and spline spread as little), overfitting does not move it, and a run that still improves has an epoch
+beyond its end, so that it is known to be censored. What it gives away: it is the saturation of the exponential that
+describes the run best. Of a curve of two speeds, or of a power law, which never saturates, that is earlier than 95 %
+of the fall within the run, since the long tail counts as rest; and where the loss drops with the learning rate it
+lies after the drop. The spline is nearer to `right` there, at up to three times the spread.
 
 ## Claims: {seeds} seeds, `epoch: 37`, `within: 5`, 200 epochs
 
-Share of {studies:,} studies of one claim with the verdict. At a true epoch of 42, the bound, both verdicts are errors, of 5 %
-in all at most; at 37 `supported` is right, at 50 `contradicted` is. With `lowest` a right claim is contradicted.
+Share of {studies:,} studies of one claim with the verdict. At a true epoch of 42, the bound, both verdicts are
+errors, of 5 % in all at most; at 37 `supported` is right, at 50 `contradicted` is. With `lowest` a right claim is
+contradicted.
 
 {claims}
 """

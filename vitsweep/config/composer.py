@@ -320,8 +320,9 @@ def is_self(default: Any) -> bool:
 
 def is_included(default: Any) -> bool:
     """Return True for the entry `FILE@_here_` of a defaults list, with a path below the file's own group."""
-    path = default.path if isinstance(default, ConfigDefault) and default.package == "" else ""  # Hydra's for _here_
-    return bool(path) and path[0] not in "/." and is_plain_option(path)
+    if not isinstance(default, ConfigDefault) or default.package != "":  # Hydra's for _here_
+        return False
+    return bool(default.path) and default.path[0] not in "/." and is_plain_option(default.path)
 
 
 def refuse_sweeps(overrides: list[Override]) -> None:

@@ -14,8 +14,7 @@ from vitsweep.significance.saturation import FITTED, LOWEST, RULES
 from vitsweep.study.arms import written_settings
 from vitsweep.study.record import METRIC_NAMES, METRICS_TEXT, ROW_METRICS
 
-KEYS = ("claim", "arm", "than", "main_effect", "interaction", "metric", "direction", "rope", "kind", "epoch", "within")
-KEYS += ("rule", "testable", "why")
+KEYS = tuple("claim arm than main_effect interaction metric direction rope kind epoch within rule testable why".split())
 KINDS = ("effect", "better", "equivalent", "not_worse", "saturation")
 OF_EQUALITY = ("equivalent", "not_worse")
 CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")

@@ -62,7 +62,13 @@ def shape_key(values: dict[str, Any]) -> str:
     """Return a key that is equal for configurations whose steps take the same time and memory."""
     config = from_dict(values)
     recipe = config.recipe
-    steps = (recipe.batch_size, recipe.optimizer, recipe.momentum > 0, recipe.clip_norm is None, recipe.crop_padding)
+    steps: tuple[Any, ...] = (
+        recipe.batch_size,
+        recipe.optimizer,
+        recipe.momentum > 0,
+        recipe.clip_norm is None,
+        recipe.crop_padding,
+    )
     steps += (recipe.auto_augment, recipe.randaugment_num_ops, recipe.resized_crop_min_area is None)
     steps += (recipe.random_erasing_prob > 0, recipe.is_mixing, recipe.loss, recipe.ema_decay is None)
     steps += (recipe.gradient_accumulation_steps, recipe.average_last > 0)
