@@ -322,7 +322,8 @@ def is_included(default: Any) -> bool:
     """Return True for the entry `FILE@_here_` of a defaults list, with a path below the file's own group."""
     if not isinstance(default, ConfigDefault) or default.package != "":  # Hydra's for _here_
         return False
-    return bool(default.path) and default.path[0] not in "/." and is_plain_option(default.path)
+    path = default.path or ""
+    return bool(path) and path[0] not in "/." and is_plain_option(path)
 
 
 def refuse_sweeps(overrides: list[Override]) -> None:
