@@ -124,7 +124,7 @@ def test_covering_set_has_every_pair_that_is_allowed_in_rows_that_are():
 COMPILED = {"base": {}} | {name: OPTIONS[name] for name in OPTIONS if not name.startswith(("init", "final_norm"))}
 
 
-@pytest.mark.slow  # a compiler run of up to a minute for each option
+@pytest.mark.hour  # a compiler run of up to a minute for each option
 @pytest.mark.parametrize("option", COMPILED)
 def test_option_compiles_in_training_mode(option):
     torch._dynamo.reset()
