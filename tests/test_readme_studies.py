@@ -11,6 +11,7 @@ import pytest
 from vitsweep.analysis.statistics.claims import find_arm
 
 from vitsweep.config.composer import Composer
+from vitsweep.config.convert import from_dict
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.paths import conf_dir
@@ -69,9 +70,8 @@ def test_readme_study_has_the_arms_that_were_asked_for(plans):
 
 
 def test_readme_study_starts_from_the_default_configuration(plans):
-    baseline = next(cell.config for cell in plans["readme"].cells if cell.arm == "baseline")
-    default = Config()
-    assert (baseline["model"], baseline["recipe"]) == (vars(default.model), vars(default.recipe))
+    baseline = from_dict(next(cell.config for cell in plans["readme"].cells if cell.arm == "baseline"))
+    assert (baseline.model, baseline.recipe) == (Config().model, Config().recipe)
 
 
 @pytest.mark.parametrize("name", STUDIES[1:])

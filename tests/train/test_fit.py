@@ -148,7 +148,7 @@ def test_weights_of_epochs_that_are_trained_again_are_removed(tmp_path):
 
 
 def test_load_model_refuses_an_unknown_checkpoint(trained):
-    with pytest.raises(RecordError, match="which=first  is unknown; allowed: best, ema, last"):
+    with pytest.raises(RecordError, match="which=first  is unknown; allowed: best, ema, average, last"):
         vitsweep.load_model(trained, "first")
 
 

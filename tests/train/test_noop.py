@@ -125,6 +125,7 @@ ACTING = {
     "recipe.beta2=0.95": {"step"},
     "recipe.min_lr=5.0e-4": {"schedule"},
     "recipe.ema_decay=0.999": {"average"},
+    "recipe.average_last=2": {"average"},
     "recipe.loss=binary_cross_entropy": {"step"},
     "recipe.loss=multi_margin": {"step"},
 }

@@ -53,7 +53,7 @@ class LostRuns:
 
     def guarded(self, contrast: Contrast, result: stats.PairedResult, rope: float) -> stats.PairedResult:
         """Return a comparison with the larger p of the two verdicts: of finished runs, and with lost ones at chance."""
-        favored = self.counted(contrast, int(np.sign(result.delta) * self.better) or 1)
+        favored = self.counted(contrast, int(np.nan_to_num(np.sign(result.delta)) * self.better) or 1)
         everyone = self.counted(contrast, 0)
         p, p_equivalent = result.p, result.p_equivalent
         if favored is not None and result.n > 1:

@@ -103,7 +103,9 @@ def optimization_errors(recipe: Any) -> list[str]:
     """Return one message for each broken rule of optimizer, schedule, average and accumulation."""
     not_negative = ["warmup_lr", "min_lr", "cooldown_epochs", "decay_epochs"]
     found = check("recipe", recipe, not_negative, is_finite_and_not_negative, "must be finite and not negative")
-    found += check("recipe", recipe, ["warmup_lr", "min_lr"], lambda v: not v > recipe.lr, "must be at most recipe.lr")
+    found += check(
+        "recipe", recipe, ["warmup_lr", "min_lr"], lambda v: not v > recipe.lr > 0, "must be at most recipe.lr"
+    )
     beta_rule = "must lie in (0, 1), or be null for the optimizer's own"
     found += check("recipe", recipe, ["beta1", "beta2"], lambda v: v is None or 0 < v < 1, beta_rule)
     average_rule = "must lie in (0, 1), or be null for no average"
