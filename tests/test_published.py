@@ -6,6 +6,7 @@ sentences are computed here from the report's CSV files), properties (whole, of 
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pandas as pd
@@ -171,3 +172,20 @@ def test_note_beside_a_published_study_gives_the_records_figures(study):
         f"{record['num_images']['train']:,} to train on, {record['num_images']['val']} to validate",
     ]:
         assert phrase in note
+
+
+def test_page_of_one_study_four_ways_is_what_its_program_writes():
+    program = runpy.run_path(str(RESULTS / "fixed_or_sequential.py"))
+    assert (RESULTS / "fixed_or_sequential.md").read_text() == program["page"](str(RESULTS / "small_fixed"))
+
+
+def test_readme_says_what_looks_saved_on_a_real_study():
+    rows = [line.split(" | ") for line in (RESULTS / "fixed_or_sequential.md").read_text().splitlines()]
+    runs = {
+        (row[0].strip("| "), row[1]): (row[2], row[3]) for row in rows if row[0].strip("| ") in ("paired", "pooled")
+    }
+    (fixed, _), (paired, _), (pooled, _) = (
+        runs[key] for key in (("paired", "all 10"), ("paired", "looks 3, 5, 10"), ("pooled", "looks 3, 5, 10"))
+    )
+    sentence = f"the same verdicts with {paired} runs (paired) or {pooled} (pooled) instead of {fixed}"
+    assert sentence in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
