@@ -75,12 +75,6 @@ def critical_value(b_A: np.ndarray, freedom: float, alpha: float = 0.05) -> floa
     return _critical_value(key, float(freedom), alpha)
 
 
-def single_step(t_A: np.ndarray, b_A: np.ndarray, freedom: float) -> np.ndarray:
-    """Return Dunnett's adjusted p of each arm; a NaN (an arm without a result) counts in the family and stays NaN."""
-    size_A = np.abs(np.asarray(t_A, float))
-    return np.where(np.isnan(size_A), np.nan, tail_probability(np.nan_to_num(size_A), b_A, freedom))
-
-
 def step_down(t_A: np.ndarray, b_A: np.ndarray, freedom: float) -> np.ndarray:
     """Return step-down adjusted p values (Dunnett and Tamhane 1991), never above those of a single step.
 
