@@ -169,7 +169,7 @@ def error_columns(
             rows[arm] = {f"spread_{name}": float(getattr(spreads, name)[place]) for name in names}
     member_A = np.isin(list(results), selection.family())
     p_paired_A = np.array([result.p_paired for result in results.values()])
-    for (arm, result), p in zip(results.items(), stats.holm(p_paired_A, member_A), strict=True):
+    for (arm, result), p in zip(results.items(), stats.holm_of_members(p_paired_A, member_A), strict=True):
         rows[arm] |= {"freedom": result.freedom, "pooling": pooling_word(result), "p_holm_paired": float(p)}
     return rows
 

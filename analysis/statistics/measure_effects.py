@@ -82,5 +82,5 @@ def measure_effects(selection: Selection) -> pd.DataFrame:
     # Arms of the plan without a cell have no row, and count.
     absent = len(set(family) - set(frame["arm"])) * len(set(frame["measure"]) - {UNTESTED})
     p = np.append(frame["p"].to_numpy(float), np.full(absent, math.nan))
-    frame["p_holm"] = stats.holm(p, np.append(tested.to_numpy(), np.full(absent, True)))[: len(frame)]
+    frame["p_holm"] = stats.holm_of_members(p, np.append(tested.to_numpy(), np.full(absent, True)))[: len(frame)]
     return frame

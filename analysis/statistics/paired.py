@@ -17,15 +17,13 @@ from scipy import special
 
 from vitsweep.significance.declared import Comparison
 from vitsweep.significance.dunnett import HALF, step_down
-from vitsweep.significance.estimates import Estimates
+from vitsweep.significance.estimates import NO_SPREAD, Estimates
+from vitsweep.significance.holm import ALPHA, holm
 from vitsweep.significance.pooling import FEW_SEEDS
 from vitsweep.significance.power import spread_interval
 
-ALPHA = 0.05
 EXACT_SEEDS = 16
 RANDOM_FLIPS = 100_000
-NO_SPREAD = 1e-12
-"""Standard deviations below this share of the largest value are rounding, not spread."""
 
 
 @dataclass(kw_only=True)
@@ -186,34 +184,24 @@ def p_signflip(difference_S: np.ndarray) -> float:
     return float((1 + (np.abs(sign_FS @ difference_S) >= bound).sum()) / (1 + RANDOM_FLIPS))
 
 
-def holm(p_A: np.ndarray, member_A: np.ndarray | None = None) -> np.ndarray:
-    """Return Holm's adjusted p over the last axis.
-
-    A NaN (an arm without a p) counts in the size of the family and stays NaN.
+def holm_of_members(p_A: np.ndarray, member_A: np.ndarray) -> np.ndarray:
+    """Return Holm's adjusted p, (A,), of a family and of others beside it.
 
     Args:
-        member_A: of a one-dimensional `p_A`, True for the hypotheses of the family; each other p (a placebo, a claim
-            that was changed later) is adjusted as if it were one more, and changes no member's p. None: all.
+        member_A: True for the hypotheses of the family; each other p (a placebo, a claim that was changed later) is
+            adjusted as if it were one more, and changes no member's p.
     """
     p_A = np.asarray(p_A, float)
-    if member_A is not None:
-        adjusted_A, family = np.empty_like(p_A), p_A[member_A]
-        adjusted_A[member_A] = holm(family)
-        adjusted_A[~member_A] = [holm(np.append(p, family))[0] for p in p_A[~member_A]]
-        return adjusted_A
-    known_A = np.where(np.isnan(p_A), 1.0, p_A)
-    order_A = np.argsort(known_A, axis=-1, kind="stable")
-    steps_A = p_A.shape[-1] - np.arange(p_A.shape[-1])
-    stepped_A = np.maximum.accumulate(np.take_along_axis(known_A, order_A, -1) * steps_A, axis=-1)
-    adjusted_A = np.empty_like(known_A)
-    np.put_along_axis(adjusted_A, order_A, np.minimum(stepped_A, 1.0), -1)
-    return np.where(np.isnan(p_A), np.nan, adjusted_A)
+    adjusted_A, family = np.empty_like(p_A), p_A[member_A]
+    adjusted_A[member_A] = holm(family)
+    adjusted_A[~member_A] = [holm(np.append(p, family))[0] for p in p_A[~member_A]]
+    return adjusted_A
 
 
 def adjust_family(p_A: np.ndarray, p_equivalent_A: np.ndarray, member_A: np.ndarray | None = None) -> list[AdjustedP]:
     """Adjust both kinds of p of one family by Holm: neither kind of false finding grows with its size."""
     member_A = np.ones(len(p_A), bool) if member_A is None else member_A
-    pairs = zip(holm(p_A, member_A), holm(p_equivalent_A, member_A), strict=True)
+    pairs = zip(holm_of_members(p_A, member_A), holm_of_members(p_equivalent_A, member_A), strict=True)
     size = int(member_A.sum())
     return [AdjustedP(p=float(p), p_equivalent=float(p_equivalent), size=size) for p, p_equivalent in pairs]
 
@@ -227,7 +215,7 @@ def adjust_dunnett(results: list[PairedResult], member_A: np.ndarray) -> np.ndar
     p_A, freedom_A, loading_A = (
         np.array([getattr(result, name) for result in results], float) for name in ("p", "freedom", "loading")
     )
-    adjusted_A = holm(p_A, member_A)
+    adjusted_A = holm_of_members(p_A, member_A)
     is_pooled_A = np.array([result.is_pooled for result in results], bool) & ~np.isnan(freedom_A)
     if not is_pooled_A.any():
         return adjusted_A

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from vitsweep.significance.contrasts import Contrast
+from vitsweep.significance.holm import ALPHA, holm
 from vitsweep.significance.sequential import (
-    ALPHA,
     FUTILE,
     Looks,
     Prediction,
     chance_to_decide,
-    holm,
     last_levels,
 )
 from vitsweep.significance.spending import sequential_p

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitsweep.significance.estimates import Estimates, against_baseline, estimate_contrasts
+from vitsweep.significance.holm import ALPHA, holm
 from vitsweep.significance.pooling import declared_contrasts
 from vitsweep.significance.spending import nominal_levels, sequential_p
 
 Estimator = Callable[[np.ndarray, np.ndarray, str], Estimates]
-ALPHA = 0.05
 EFFECTS = (0.0, 1.0, 2.0, 4.0)
 """Effects for which plans state their expected cost, standard deviations of a run."""
 DRAWS = 200
@@ -54,18 +54,6 @@ class Looks:
 
         nominal = nominal_levels(self.seeds, self.spending, level)[self.seeds.index(look)]
         return -special.stdtrit(freedom, nominal / 2)
-
-
-def holm(p_H: np.ndarray) -> np.ndarray:
-    """Return Holm's adjusted p over the last axis; a NaN counts in the family and stays NaN."""
-    p_H = np.asarray(p_H, float)
-    known_H = np.where(np.isnan(p_H), 1.0, p_H)
-    order_H = np.argsort(known_H, axis=-1, kind="stable")
-    steps_H = p_H.shape[-1] - np.arange(p_H.shape[-1])
-    stepped_H = np.maximum.accumulate(np.take_along_axis(known_H, order_H, -1) * steps_H, axis=-1)
-    adjusted_H = np.empty_like(known_H)
-    np.put_along_axis(adjusted_H, order_H, np.minimum(stepped_H, 1.0), -1)
-    return np.where(np.isnan(p_H), np.nan, adjusted_H)
 
 
 @dataclass(kw_only=True)

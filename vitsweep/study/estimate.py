@@ -17,13 +17,14 @@ from vitsweep.data.counts import batch_and_steps, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.model.cost import checkpoint_bytes, count_parameters, flops_per_image, num_tokens, training_bytes
 from vitsweep.significance.declared import Comparison
+from vitsweep.significance.holm import ALPHA
 from vitsweep.significance.power import shared_freedom, spread_interval
 from vitsweep.significance.sequential import Expected, Looks, expected_course
 from vitsweep.study.plan import CELLS_PATTERN, Plan
 from vitsweep.study.questions.power import planned_claims
 from vitsweep.study.record import RECORD_NAME, Record, read_record
 
-ALPHA, TARGET_POWER = 0.05, 0.8
+TARGET_POWER = 0.8
 MOST_SIMULATED = 12
 """Arms that are simulated; of more, as many stand for all."""
 FEW_SEEDS = 5

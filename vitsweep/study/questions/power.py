@@ -11,11 +11,12 @@ from typing import Any
 from vitsweep.significance.contrasts import FACTORIAL, Contrast, Effects
 from vitsweep.significance.declared import Comparison
 from vitsweep.significance.equivalence import chance_to_show, rope_to_show, seeds_to_show
+from vitsweep.significance.holm import ALPHA
 from vitsweep.study import claims as rules
 from vitsweep.study.arms import written_settings
 from vitsweep.study.plan import Plan
 
-ALPHA, TARGET_POWER = 0.05, 0.8
+TARGET_POWER = 0.8
 
 
 @dataclass(kw_only=True)
