@@ -109,6 +109,12 @@ def test_functions_are_short():
     assert not {name: n for name, n in lines.items() if n > LONG.get(name, MAX_LINES_IN_A_FUNCTION)}
 
 
+def test_status_starts_without_numpy():
+    check = "import sys, vitsweep.commands.status; assert 'numpy' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_light_modules_start_without_torch_and_wandb():
     """One after another in one process, which ends at the first that imports one of them."""
     check = (

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vitsweep.config.schema import FACTORIAL
 from vitsweep.significance.contrasts import (
-    FACTORIAL,
     Contrast,
     Design,
     Effects,

@@ -18,6 +18,7 @@ import pandas as pd
 from vitsweep.analysis.statistics import paired as stats
 from vitsweep.analysis.statistics.validity.attrition import LostRuns
 
+from vitsweep.config.schema import FACTORIAL
 from vitsweep.significance.contrasts import Contrast, Design, make_design, make_effects
 from vitsweep.significance.equivalence import chance_to_show, claim_p
 from vitsweep.significance.estimates import Estimates, against_baseline, estimate_contrasts
@@ -69,7 +70,7 @@ def draw(rng: np.random.Generator, draws: int, seeds: int, arms: int, ratio: flo
 def main_effect_rates(name: str, error: str, seeds: int, ratio: float, draws: int) -> dict[str, np.ndarray]:
     """Return event or not by study: family error, coverage, and power for one main effect and for its single arm."""
     design, rule = designs()[name]
-    main = list(make_effects(design, rule).main.values())
+    main = list(make_effects(design, rule in FACTORIAL).main.values())
     weight_CA = np.array([[contrast.weights.get(arm, 0.0) for arm in design.arms] for contrast in main])
     rng = np.random.default_rng([seeds, int(10 * ratio), len(design.arms)])
     null_DSA = draw(rng, draws, seeds, len(design.arms), ratio)

@@ -30,6 +30,7 @@ SWITCHES = ("auto", "off", "on")
 DEFAULT_ROPE = 0.5  # percent points
 DEFAULT_SEEDS = 5
 UNTIL = ("all", "decided")
+FACTORIAL = ("fraction", "grid", "pairs")  # designs whose questions are main effects
 SPENDINGS = ("constant", "obrien_fleming", "pocock")
 ERRORS = ("paired", "pooled", "welch")
 PAIRED = "paired"

@@ -20,9 +20,6 @@ TINY = 1e-9
 ALIAS_ORDERS = (2, 3)
 """Orders of the interactions that a main effect may contain in a fraction of resolution III or IV."""
 
-FACTORIAL = ("fraction", "grid", "pairs")
-"""Designs whose questions are main effects: each of them uses many arms, a single arm's effect two."""
-
 Level = tuple[str, str]
 """A factor and one of its levels."""
 
@@ -89,11 +86,11 @@ class Effects:
         return [(factor, level) for level in own if level != self.design.baseline[factor]]
 
 
-def make_effects(design: Design, name: str) -> Effects:
+def make_effects(design: Design, is_factorial: bool) -> Effects:
     """Return the effects that a design shows.
 
     Args:
-        name: as in a study file; in those of FACTORIAL, levels that do not all meet equally often are averaged over
+        is_factorial: its questions are main effects, so levels that do not all meet equally often are averaged over
             matched pairs of arms.
     """
     if len(design.factors) < 2:
@@ -101,7 +98,7 @@ def make_effects(design: Design, name: str) -> Effects:
     elif is_crossed(design):
         contrasts = main_contrasts(design)
     else:
-        contrasts = matched_contrasts(design) if name in FACTORIAL else []
+        contrasts = matched_contrasts(design) if is_factorial else []
     return Effects(design=design, main={contrast.levels[0]: contrast for contrast in contrasts})
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vitsweep.config.overrides import yaml_text
+from vitsweep.config.schema import FACTORIAL
 from vitsweep.significance.contrasts import Contrast, Effects, Level, format_levels, make_design, make_effects
 from vitsweep.significance.saturation import FITTED, LOWEST, RULES
 from vitsweep.study.arms import written_settings
@@ -99,7 +100,9 @@ def plan_effects(levels: Mapping[str, Mapping[str, str]], design: str) -> Effect
     """
     factors = dict.fromkeys(factor for own in levels.values() for factor in own)
     stated = next(iter(levels.values()), {})
-    return make_effects(make_design(levels, {factor: stated.get(factor, "baseline") for factor in factors}), design)
+    return make_effects(
+        make_design(levels, {factor: stated.get(factor, "baseline") for factor in factors}), design in FACTORIAL
+    )
 
 
 def baseline_levels(arms: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, str]:

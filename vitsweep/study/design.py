@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitsweep.config.overrides import yaml_text
-from vitsweep.config.schema import DEFAULT_SEEDS, SPENDINGS, StudyConfig
+from vitsweep.config.schema import DEFAULT_SEEDS, FACTORIAL, SPENDINGS, StudyConfig
 from vitsweep.errors import ConfigError
-from vitsweep.significance.contrasts import FACTORIAL
 
 NUM_SEEDS = 2**32  # seeds are smaller than this
 MAX_SEEDS = 10_000  # replicates of one study

@@ -6,8 +6,7 @@ from typing import Any
 
 from vitsweep.config.checks import one_of
 from vitsweep.config.overrides import affects_result, chooses_images, override_key, yaml_text
-from vitsweep.config.schema import ERRORS, StudyConfig, SweepConfig
-from vitsweep.significance.contrasts import FACTORIAL
+from vitsweep.config.schema import ERRORS, FACTORIAL, StudyConfig, SweepConfig
 from vitsweep.study.arms import PLACEBO_SEED_OFFSET
 from vitsweep.study.claims import claims_form_errors, pair_errors
 from vitsweep.study.design import NUM_SEEDS, ArmSpec, Factors

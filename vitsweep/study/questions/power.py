@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from vitsweep.significance.contrasts import FACTORIAL, Contrast, Effects
+from vitsweep.config.schema import FACTORIAL
+from vitsweep.significance.contrasts import Contrast, Effects
 from vitsweep.significance.declared import Comparison
 from vitsweep.significance.equivalence import chance_to_show, rope_to_show, seeds_to_show
 from vitsweep.significance.holm import ALPHA

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vitsweep.study.tuning.space import Parameter, Search, Setting, grid_shape
 
 JOURNAL_NAME = "optuna.journal"
@@ -150,9 +148,10 @@ class ArmSearch:
         return [trial for trial in found if trial.state.name in ("RUNNING", "COMPLETE")]
 
     def _suggest_one(self, number: int) -> None:
+        # Not the sum: the trials of neighboring seeds would be the same ones, shifted.
+        import numpy as np  # late: status needs none
         import optuna
 
-        # Not the sum: the trials of neighboring seeds would be the same ones, shifted.
         seed = int(np.random.SeedSequence([self.search.sampler_seed, number]).generate_state(1)[0])
         waiting = self.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING])
         if number < len(self.fixed) and not waiting:  # else killed between the two steps

@@ -19,8 +19,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from vitsweep.config.convert import describe_type
 from vitsweep.config.overrides import yaml_text
 from vitsweep.config.suggestions import unknown_key
@@ -83,6 +81,8 @@ class Parameter:
         """Return `number` values that divide the range evenly on its scale, or all values."""
         if self.values:
             return list(self.values)
+        import numpy as np  # late: status needs none
+
         space = np.geomspace if self.scale == "log" else np.linspace
         return [self.rounded(float(value)) for value in space(self.low, self.high, number)]
 
