@@ -57,14 +57,11 @@ def test_ground_files_import_only_ground():
 
 
 def test_no_command_imports_another():
-    modules = {path.stem for path in python_files("vitsweep/commands")}
-    commands = {name for name in modules if "def main(" in (ROOT / f"vitsweep/commands/{name}.py").read_text()}
-    found = {
-        (path.stem, name)
-        for path in python_files("vitsweep/commands")
-        for name in commands - {path.stem}
-        if f"vitsweep.commands.{name}" in imports_of(path)
+    modules = {
+        path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in python_files("vitsweep/commands")
     }
+    commands = {name for path, name in modules.items() if "def main(" in path.read_text()}
+    found = {(name, target) for path, name in modules.items() for target in commands & imports_of(path) - {name}}
     assert commands and not found
 
 

@@ -20,9 +20,9 @@ COMMANDS = {
 }
 WANDB_COMMANDS = {
     "sync": "vitsweep.tracking.sync",
-    "sweep": "vitsweep.commands.wandb_sweep",
-    "cell": "vitsweep.commands.wandb_cell",
-    "dashboard": "vitsweep.commands.wandb_dashboard",
+    "sweep": "vitsweep.commands.wandb.sweep",
+    "cell": "vitsweep.commands.wandb.cell",
+    "dashboard": "vitsweep.commands.wandb.dashboard",
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
-from vitsweep.commands.wandb_dashboard import report_sections
+from vitsweep.commands.wandb.dashboard import report_sections
 
 STUDY = ["study=parts", "data=shapes", "recipe=quick"]
 REPORT = """\

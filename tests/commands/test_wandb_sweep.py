@@ -13,7 +13,7 @@ from tests.support.wandb_agents import agent_command, run_sweep
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
 from vitsweep.commands.command_arguments import make_composer, make_study_parser
-from vitsweep.commands.wandb_cell import find_cell, tuned_cell
+from vitsweep.commands.wandb.cell import find_cell, tuned_cell
 from vitsweep.run.worker import train_cell
 from vitsweep.study.plan import read_plan
 from vitsweep.study.record import read_record
@@ -299,7 +299,7 @@ def test_a_cell_that_another_process_finished_meanwhile_is_logged_to_the_agents_
         as_agent(monkeypatch, "waitingrun")
         return status
 
-    monkeypatch.setattr("vitsweep.commands.wandb_cell.train_cell", elsewhere)
+    monkeypatch.setattr("vitsweep.commands.wandb.cell.train_cell", elsewhere)
     content(call, *words)
     assert call("cell", *words, "--", "model.patch_size=16", "seed=0")[0] == 0
     first, again = server.runs.values()

@@ -19,7 +19,7 @@ from vitsweep.commands.command_arguments import (
     reject_private_paths,
     require_wandb,
 )
-from vitsweep.commands.search_space import (
+from vitsweep.commands.wandb.search_space import (
     CELL_KEY,
     build_search_space,
     compose_sweep_directory,

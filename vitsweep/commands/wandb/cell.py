@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsweep.commands.command_arguments import make_composer, make_study_parser, parse_study_arguments, refuse_search
-from vitsweep.commands.search_space import (
+from vitsweep.commands.wandb.search_space import (
     CELL_KEY,
     compose_sweep_directory,
     decode_cell_id,

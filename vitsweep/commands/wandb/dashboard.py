@@ -26,7 +26,7 @@ from vitsweep.tracking.mode import NO_KEY, has_key, is_reachable, server_url
 from vitsweep.tracking.pieces import tracker_config
 
 if TYPE_CHECKING:
-    from vitsweep.commands.wandb_panels import Subject
+    from vitsweep.commands.wandb.panels import Subject
 
 DASHBOARD_NAME = "dashboard.json"
 REPORT = Path("report/report.md")
@@ -96,12 +96,12 @@ def specification(subject: "Subject") -> dict[str, Any]:
 def fixed_ids(seed: str) -> Iterator[ModuleType]:
     """Fix the panel ids, which wandb-workspaces draws from Python's `random`, and restore its state afterwards.
 
-    Yields the module wandb_panels, whose first import draws too.
+    Yields the module panels, whose first import draws too.
     """
     before = random.getstate()
     random.seed(seed)
     try:
-        panels = importlib.import_module("vitsweep.commands.wandb_panels")
+        panels = importlib.import_module("vitsweep.commands.wandb.panels")
         random.seed(seed)
         yield panels
     finally:
