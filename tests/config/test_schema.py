@@ -142,6 +142,7 @@ RULES = {
     "data.val='folder'": ["data.val=folder  needs a folder val/, which data=cifar10 has not; use data=image_folder"],
     "data.val_fraction=1.0": ["data.val_fraction=1.0  must lie in (0, 1)"],
     "data.train_limit=0": ["data.train_limit=0  must be at least 1, or null for all images"],
+    "data.test_limit=0": ["data.test_limit=0  must be at least 1, or null for all images"],
     "data.root=None": ["data.root=null  must name the folder where CIFAR-10 is, or where it is to be put"],
     "data.name='image_folder'; data.root=None": [
         "data.root=null  must name the folder that holds train/<class>/ and test/<class>/"

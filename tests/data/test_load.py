@@ -24,7 +24,7 @@ from tests.support.make_images import (
 )
 from vitsweep.config.convert import validate
 from vitsweep.config.schema import Config, DataConfig, ModelConfig
-from vitsweep.data.load import Data, channel_statistics, load_data, shares, stratified_split
+from vitsweep.data.load import Data, channel_statistics, limited_test, load_data, shares, stratified_split
 from vitsweep.errors import DataError
 
 LABEL_N = np.repeat(np.arange(10), 5000)  # as CIFAR-10 has them
@@ -126,6 +126,39 @@ def test_divide_refuses_a_limit_above_what_there_is():
 def test_divide_refuses_a_limit_that_leaves_a_class_without_images():
     with pytest.raises(DataError, match=r"data.train_limit=9  leaves no image to train on of truck \(5000 in all\)"):
         division(train_limit=9)
+
+
+def limited(limit):
+    return limited_test(np.arange(10_000) % 10, CLASSES, DataConfig(test_limit=limit))
+
+
+def test_test_limit_keeps_the_shares_of_the_classes_exactly():
+    assert sorted(np.bincount(limited(2003) % 10).tolist()) == [200] * 7 + [201] * 3
+
+
+def test_test_limit_takes_a_part_of_what_a_larger_limit_takes():
+    assert set(limited(100).tolist()) < set(limited(2000).tolist()) < set(limited(None).tolist())
+
+
+def test_test_limit_of_all_is_no_limit():
+    assert np.array_equal(limited(10_000), limited(None))
+
+
+def test_test_limit_refuses_more_than_there_are():
+    with pytest.raises(DataError, match="data.test_limit=10001  is more than the 10000 test images; use null for all"):
+        limited(10_001)
+
+
+def test_test_limit_refuses_to_lose_a_class():
+    with pytest.raises(DataError, match="data.test_limit=9  leaves no image to test with of"):
+        limited(9)
+
+
+def test_load_data_limits_test_images_and_no_others(shapes):
+    small = load_data(make_config(None, name="shapes", shapes_train=200, shapes_test=50, test_limit=20))
+    assert len(small.test) == 20 and torch.equal(small.train.id_N, shapes.train.id_N)
+    assert torch.equal(small.test.image_NCHW, shapes.test.image_NCHW[small.test.id_N])
+    assert small.fingerprint == shapes.fingerprint
 
 
 @pytest.mark.parametrize(

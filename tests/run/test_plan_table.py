@@ -149,6 +149,7 @@ def test_checkpoint_bytes_are_those_of_the_files(tmp_path, optimizer, momentum, 
         {"train_limit": 5000, "val": "test"},
         {"name": "shapes"},
         {"name": "shapes", "shapes_train": 300, "shapes_test": 70, "train_limit": 33},
+        {"name": "shapes", "shapes_train": 300, "shapes_test": 70, "test_limit": 30, "val": "test"},
     ],
     ids=str,
 )
@@ -158,6 +159,7 @@ def test_num_images_are_those_of_the_division(changes):
     train_N, val_N = stratified_split(np.sort(np.arange(everything) % 10), list("abcdefghij"), data)
     train, val, test = split_sizes(data)
     assert (train, val) == (len(train_N), test if data.val == "test" else len(val_N))
+    assert test == (data.test_limit or (data.shapes_test if data.name == "shapes" else 10_000))
 
 
 def test_num_images_of_a_folder_are_not_guessed():

@@ -73,6 +73,7 @@ OTHER_NAMES = {
     "data": "dataset data_set dataset_name",
     "data.root": "data_dir data_path dataset_dir data_root",
     "data.train_limit": "limit_train_batches max_train_samples train_size num_train subset",
+    "data.test_limit": "limit_test_batches max_eval_samples max_predict_samples test_size num_test",
     "data.val_fraction": "val_size val_split validation_split val_ratio",
     "precision": "amp fp16 bf16 dtype mixed_precision use_amp",
     "device": "gpu gpus accelerator cuda devices",

@@ -26,4 +26,6 @@ def split_sizes(data: DataConfig) -> tuple[int, int, int] | None:
         # Validation shrinks in proportion, but not below one image for each of the ten classes.
         val = min(val, max(round(val * data.train_limit / train), 10))
         train = data.train_limit
+    if data.test_limit is not None:
+        test = min(test, data.test_limit)
     return train, test if data.val == "test" else val, test

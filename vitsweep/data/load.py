@@ -2,7 +2,7 @@
 
 All images are uint8 on the CPU until `Data.to` moves them to the device: CIFAR-10 takes 184 MB, and indexing is faster
 than a loader with workers. The split is stratified with exact totals and depends on `data.split_seed` alone, so all
-cells of a study share it, and a smaller `data.train_limit` selects a subset of a larger one.
+cells of a study share it, and a smaller `data.train_limit` or `data.test_limit` selects a subset of a larger one.
 """
 
 # Shape letters: N images, C color channels, H W pixels, K classes, 4 = top, left, bottom, right.
@@ -90,7 +90,8 @@ def load_data(config: Config) -> Data:
     train_N, val_N = stratified_split(images.label_N[: images.num_train], images.classes, data)
     mean, std = channel_statistics(images.image_NCHW[: images.num_train])
     first_test = images.num_train + images.num_val
-    test = _take(images, np.arange(first_test, len(images.label_N)), first_test)
+    test_N = first_test + limited_test(images.label_N[first_test:], images.classes, data)
+    test = _take(images, test_N, first_test)
     if data.val == "folder":
         val = _take(images, np.arange(images.num_train, first_test), images.num_train)
     else:
@@ -138,6 +139,34 @@ def stratified_split(label_N: np.ndarray, classes: list[str], config: DataConfig
         val.append(order[: kept_val_K[k]])
         train.append(order[val_K[k] : val_K[k] + kept_train_K[k]])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(val))
+
+
+def limited_test(label_N: np.ndarray, classes: list[str], config: DataConfig) -> np.ndarray:
+    """Choose `test_limit` test images, stratified by class; a smaller limit chooses a subset of a larger one's.
+
+    Args:
+        label_N: class of each test image, in canonical order.
+        classes: names by index, for messages.
+
+    Returns:
+        Their sorted positions; all without a limit.
+
+    Raises:
+        DataError: the limit exceeds the number of test images, or leaves none of a class.
+    """
+    limit = config.test_limit
+    if limit is None:
+        return np.arange(len(label_N))
+    if limit > len(label_N):
+        raise DataError(f"data.test_limit={limit}  is more than the {len(label_N)} test images; use null for all")
+    all_K = np.bincount(label_N, minlength=len(classes))
+    kept_K = shares(all_K, limit)
+    _check_nonempty(kept_K, all_K, classes, f"data.test_limit={limit}", "to test with")
+    chosen = [
+        np.flatnonzero(label_N == k)[permute(all_K[k], config.split_seed, "test", k)[: kept_K[k]]]
+        for k in range(len(classes))
+    ]
+    return np.sort(np.concatenate(chosen))
 
 
 def shares(count_K: np.ndarray, total: int) -> np.ndarray:

@@ -42,6 +42,7 @@ EXPECTED = {
     FINGERPRINT: COURSE,
     "data.split_seed": {"data"},
     "data.shapes_test": {"data"},
+    "data.test_limit": {"data"},
 } | {
     f"{group}.{name}": effects
     for group, names, effects in (
