@@ -1,4 +1,4 @@
-"""Command line `python -m vitsweep.analysis`: report, verify, publish, gallery.
+"""Commands `vitsweep report`, `verify`, `publish` and `gallery`; also `python -m vitsweep.analysis report ...`.
 
 Exit code 0; 1 if verify finds a difference or gallery draws nothing; 2 for an error of the user.
 """
@@ -35,9 +35,7 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
     Args:
         with_gallery: True to add the gallery's own arguments, for which its module must be imported.
     """
-    top = argparse.ArgumentParser(
-        prog="python -m vitsweep.analysis", description="Judge and report what sweeps have left on disk."
-    )
+    top = argparse.ArgumentParser(prog="vitsweep", description="Judge and report what sweeps have left on disk.")
     commands = top.add_subparsers(required=True, metavar="command")
     _add_report(commands.add_parser("report", help="write report/ from the records of sweep or cell directories"))
     verify = commands.add_parser("verify", help="recompute every number of a report; exit code 1 if one differs")

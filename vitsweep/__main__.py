@@ -1,44 +1,79 @@
-"""`python -m vitsweep COMMAND`: dispatch to the modules of the commands."""
+"""The command line `vitsweep COMMAND ...`, also `python -m vitsweep`: find the command and run its module.
 
+A module is imported when its command runs, so `--help` and an unknown name cost no import of torch, numpy or Hydra.
+Overrides without a command are those of `run`, as in version 0.1: `vitsweep -m model.patch_size=4,8`.
+"""
+
+import difflib
 import signal
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 
+import vitsweep
 from vitsweep.errors import UserError, printable
 from vitsweep.files import protect_output
 
-COMMANDS = {
-    "run": ("vitsweep.cli", "OVERRIDES ...", "train one cell or, with -m, a sweep (as `vitsweep` and run.py do)"),
-    "plan": ("vitsweep.commands.plan", "study=NAME ...", "print a study's arms, cost and power without training"),
-    "status": ("vitsweep.commands.status", "DIR", "print the status of every cell of a sweep, also during it"),
-    "extend": ("vitsweep.commands.extend", "DIR seeds=10", "add seeds to a sweep"),
-    "reset": ("vitsweep.commands.reset", "DIR --failed", "reset cells, so that the next run trains them again"),
-    "prune": ("vitsweep.commands.prune", "DIR", "remove checkpoints of finished cells"),
-    "reproduce": ("vitsweep.commands.reproduce", "CELL_DIR", "print the command that trains a cell again"),
-    "wandb": ("vitsweep.__main__", "sync|sweep|dashboard", "send offline runs; create W&B sweeps and dashboards"),
-    "cell": ("vitsweep.run.worker", "DIR CELL", "train one planned cell in this process"),
+HELP = ("-h", "--help")
+NOT_ONE_WORD = set("=-+~")
+"""Characters of an override or an option; a word without them names a command."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Command and its line in the help."""
+
+    module: str
+    """Module with `main(arguments) -> exit code`, imported when the command runs."""
+    usage: str
+    meaning: str
+    is_one_of_several: bool = False
+    """True if `main` serves several commands and its first argument is the name."""
+
+
+ANALYSIS = "vitsweep.analysis.__main__"
+TASKS = {
+    "Plan and train": {
+        "plan": Command("vitsweep.commands.plan", "study=NAME ...", "print arms, cost and power; train nothing"),
+        "run": Command("vitsweep.cli", "[-m] KEY=VALUE ...", "train one cell or, with -m or study=NAME, a sweep"),
+        "status": Command("vitsweep.commands.status", "DIR", "print the status of every cell, also during a sweep"),
+        "extend": Command("vitsweep.commands.extend", "DIR seeds=10", "add seeds to a sweep"),
+        "reset": Command("vitsweep.commands.reset", "DIR --failed", "delete results of cells, to train them again"),
+        "prune": Command("vitsweep.commands.prune", "DIR", "remove checkpoints of finished cells"),
+    },
+    "Read the results": {
+        "report": Command(ANALYSIS, "DIR ...", "judge a sweep; write the page, tables and figures", True),
+        "gallery": Command(ANALYSIS, "DIR ...", "draw attention rollouts of chosen cells and images", True),
+        "verify": Command(ANALYSIS, "DIR ...", "recompute every number of a report", True),
+        "publish": Command(ANALYSIS, "DIR DEST", "copy report and records, without checkpoints", True),
+        "reproduce": Command("vitsweep.commands.reproduce", "CELL_DIR", "print the command that trains a cell again"),
+    },
+    "Weights & Biases": {
+        "wandb sync": Command("vitsweep.tracking.sync", "DIR", "send runs that were written offline"),
+        "wandb sweep": Command("vitsweep.commands.wandb.sweep", "study=NAME ...", "write a sweep for W&B's agents"),
+        "wandb dashboard": Command("vitsweep.commands.wandb.dashboard", "study=NAME", "save a workspace and a report"),
+    },
 }
-WANDB_COMMANDS = {
-    "sync": "vitsweep.tracking.sync",
-    "sweep": "vitsweep.commands.wandb.sweep",
-    "cell": "vitsweep.commands.wandb.cell",
-    "dashboard": "vitsweep.commands.wandb.dashboard",
+"""Heading of the help -> name -> command. A new command is one line."""
+INTERNAL = {
+    "cell": Command("vitsweep.run.worker", "DIR CELL ...", "train planned cells in this process"),
+    "wandb cell": Command("vitsweep.commands.wandb.cell", "STUDY -- POINT", "train one cell for an agent of W&B"),
 }
+"""Commands that programs call; not in the help."""
+COMMANDS = {name: command for group in TASKS.values() for name, command in group.items()} | INTERNAL
 
 
 def main() -> int:
-    """Run one command and return its exit code: 2, with a one-line message, for an error in the input."""
+    """Run the command that sys.argv names and return its exit code: 2, with a one-line message, for a wrong input."""
     protect_output()
-    name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
-    if name not in COMMANDS:
-        return usage(0 if name in ("-h", "--help") else 2)
-    if name == "run":
-        del sys.argv[1]
+    words = sys.argv[1:]
+    if not words or words[0] in HELP or words == ["wandb", words[-1]] and words[-1] in HELP:
+        return usage(0 if words else 2)
+    if words[0] == "--version":
+        print(f"vitsweep {vitsweep.__version__}")
+        return 0
     try:
-        if name == "wandb":
-            return wandb(rest)
-        command = import_module(COMMANDS[name][0])
-        return command.main() if name == "run" else command.main(rest)
+        return run_command(words)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -52,24 +87,65 @@ def main() -> int:
         return 2
 
 
-def wandb(arguments: list[str]) -> int:
-    """Run a `wandb` command; `wandb cell` is for W&B's agents.
+def console() -> int:
+    """Run the installed program `vitsweep`; without words it trains the starting configuration, as in version 0.1."""
+    if len(sys.argv) == 1:
+        sys.argv.append("run")
+    return main()
+
+
+def run_command(words: list[str]) -> int:
+    """Run the command of a command line.
 
     Raises:
         UserError: there is no such command.
     """
-    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if name not in WANDB_COMMANDS:
-        raise UserError("usage: python -m vitsweep wandb sync DIR | sweep study=NAME ... | dashboard study=NAME ...")
-    return import_module(WANDB_COMMANDS[name]).main(rest)
+    name, rest = split_name(words)
+    command = COMMANDS[name]
+    module = import_module(command.module)
+    if name == "run":
+        before, sys.argv = sys.argv, [sys.argv[0], *rest]  # Hydra reads them there
+        try:
+            return module.main()
+        finally:
+            sys.argv = before
+    if rest[:1] in ([word] for word in HELP) and hasattr(module, "USAGE"):
+        print(f"usage: vitsweep {module.USAGE}\n\n{module.__doc__}")
+        return 0
+    return module.main([name, *rest] if command.is_one_of_several else rest)
+
+
+def split_name(words: list[str]) -> tuple[str, list[str]]:
+    """Return the command's name, of one word or two, and the other words; `run` for overrides and Hydra's options.
+
+    Raises:
+        UserError: there is no such command.
+    """
+    if NOT_ONE_WORD & set(words[0]):
+        return "run", words
+    for length in (2, 1):
+        if (name := " ".join(words[:length])) in COMMANDS:
+            return name, words[length:]
+    known = [name for group in TASKS.values() for name in group]
+    known = [name for group in TASKS.values() for name in group]
+    below = [name for name in known if name.startswith(f"{words[0]} ")]
+    given = " ".join(words[: 2 if below else 1])
+    near = [] if given == "wandb" else difflib.get_close_matches(given, below or [*known, "wandb"], n=1)
+    hint = f"did you mean {near[0]}? " if near else f"allowed: {', '.join(below)}; " if below else ""
+    raise UserError(
+        f"{given}  is neither a command nor an override key=value; {hint}vitsweep --help lists the commands"
+    )
 
 
 def usage(code: int) -> int:
-    """Print the commands, to stderr for a non-zero exit code; return the code."""
+    """Print the commands by task, to stderr for a non-zero exit code; return the code."""
     stream = sys.stdout if code == 0 else sys.stderr
-    print("usage: python -m vitsweep COMMAND ...\n", file=stream)
-    for name, (_, arguments, meaning) in COMMANDS.items():
-        print(f"  {name + ' ' + arguments:26s} {meaning}", file=stream)
+    print("usage: vitsweep COMMAND ...        (python -m vitsweep COMMAND ... is the same)", file=stream)
+    for heading, commands in TASKS.items():
+        print(f"\n{heading}", file=stream)
+        for name, command in commands.items():
+            print(f"  {name + ' ' + command.usage:30s} {command.meaning}", file=stream)
+    print("\nvitsweep COMMAND --help explains a command; vitsweep run --cfg job prints all keys.", file=stream)
     return code
 
 

@@ -90,5 +90,5 @@ def test_status_of_no_sweep_is_refused(tmp_path):
 
 @pytest.mark.parametrize("command", [status, reset, prune, extend])
 def test_command_without_a_directory_prints_its_usage(command):
-    with pytest.raises(UserError, match=r"usage: python -m vitsweep \w+ DIR"):
+    with pytest.raises(UserError, match=r"usage: vitsweep \w+ DIR"):
         command.main([])

@@ -15,7 +15,7 @@ from vitsweep.tracking.privacy import without_paths
 
 def make_study_parser(command: str, description: str | None) -> argparse.ArgumentParser:
     """Return an argument parser for the overrides of a study and the location of its configurations."""
-    parser = argparse.ArgumentParser(prog=f"python -m vitsweep {command}", description=description)
+    parser = argparse.ArgumentParser(prog=f"vitsweep {command}", description=description)
     parser.add_argument(
         "overrides", nargs="*", help="as for a sweep: study=NAME, model.patch_size=4,8, seed=0,1,2, ..."
     )
@@ -93,5 +93,5 @@ def parse_directory(arguments: list[str], usage: str) -> tuple[Path, list[str]]:
         UserError: there is no directory.
     """
     if not arguments or arguments[0].startswith("-"):
-        raise UserError(f"usage: python -m vitsweep {usage}")
+        raise UserError(f"usage: vitsweep {usage}")
     return Path(arguments[0]).absolute(), arguments[1:]

@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     directory, words = parse_directory(arguments, USAGE)
     settings = [word for word in words if word != "--plan"]
     if len(settings) != 1 or not settings[0].startswith("seeds="):
-        raise UserError(f"usage: python -m vitsweep {USAGE}")
+        raise UserError(f"usage: vitsweep {USAGE}")
     seeds, plan_only = parse_seeds(settings[0].removeprefix("seeds=")), "--plan" in words
     plan = extend_directory(directory, seeds)
     code = 0 if plan_only else train_missing(directory, plan)

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     """Remove the checkpoints and print their number and size."""
     directory, words = parse_directory(arguments, USAGE)
     if words not in ([], ["--all"]):
-        raise UserError(f"usage: python -m vitsweep {USAGE}")
+        raise UserError(f"usage: vitsweep {USAGE}")
     names = [LAST, *AVERAGES, *([BEST] if words else [])]
     done = [
         now.cell

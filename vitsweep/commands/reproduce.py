@@ -19,7 +19,7 @@ from vitsweep.study.record import Record, read_record
 
 def main(arguments: list[str]) -> int:
     """Print the command for each cell directory."""
-    parser = argparse.ArgumentParser(prog="python -m vitsweep reproduce", description=__doc__)
+    parser = argparse.ArgumentParser(prog="vitsweep reproduce", description=__doc__)
     parser.add_argument("cell_dir", nargs="+", type=Path, help="a directory with a record.json")
     for directory in parser.parse_args(arguments).cell_dir:
         try:

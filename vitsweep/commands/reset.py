@@ -69,7 +69,7 @@ def choose_cells(found: list[CellStatus], words: list[str]) -> list[CellStatus]:
                     f"{word}  is not a cell of this sweep; list its cells with: python -m vitsweep status DIR"
                     for word in unknown
                 )
-                or f"usage: python -m vitsweep {USAGE}"
+                or f"usage: vitsweep {USAGE}"
             )
         wanted = [known[word.rstrip("/")] for word in words]
     return [now for now in wanted if now.status != "planned"]

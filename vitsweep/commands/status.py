@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     """Print the table; return 0 if all cells that are needed are done, else 1."""
     directory, words = parse_directory(arguments, USAGE)
     if words:
-        raise UserError(f"usage: python -m vitsweep {USAGE}")
+        raise UserError(f"usage: vitsweep {USAGE}")
     plan = require_plan(directory)
     looks = read_looks(directory)
     found = [without_need(now, plan, looks) for now in cell_statuses(directory, plan.cells, LivenessCheck())]

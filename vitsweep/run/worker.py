@@ -212,7 +212,7 @@ def main(arguments: list[str]) -> int:
     """
     words = [word for word in arguments if word != "--retry"]
     if len(words) < 2:
-        raise UserError("usage: python -m vitsweep cell DIR CELL ... [--retry]")
+        raise UserError("usage: vitsweep cell DIR CELL ... [--retry]")
     return run(Path(words[0]).absolute(), words[1:], retry="--retry" in arguments, wait=True)
 
 

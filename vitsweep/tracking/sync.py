@@ -33,7 +33,7 @@ RUN_URL = re.compile(r"\[[^\]]*/(?P<id>[^/\]]+)\] View run .* at (?P<url>https?:
 def main(arguments: list[str]) -> int:
     """Run `wandb sync DIR`; see sync."""
     if len(arguments) != 1:
-        raise UserError("usage: python -m vitsweep wandb sync DIR")
+        raise UserError("usage: vitsweep wandb sync DIR")
     return sync(Path(arguments[0]))
 
 
