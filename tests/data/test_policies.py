@@ -8,6 +8,8 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
+from vitsweep.config.schema import RecipeConfig
+from vitsweep.data.augment import apply_policy
 from vitsweep.data.augmentation import crops, mixing, policies
 from vitsweep.data.augmentation.operations import INDEX, OPERATIONS
 from vitsweep.seeding import make_generator
@@ -227,3 +229,15 @@ def test_random_crop_with_reflection_agrees_with_torchvision():
     crops_of = [padded[:, :, y : y + 8, x : x + 8] for y in range(5) for x in range(5)]
     for place in range(40):
         assert any(torch.equal(found[place], crop[place]) for crop in crops_of)
+
+
+@pytest.mark.parametrize("fill, color_C", [("black", [0, 0, 0]), ("gray", [128] * 3), ("mean", [51, 102, 153])])
+def test_pixels_from_outside_have_the_color_of_augment_fill(fill, color_C, monkeypatch):
+    """Every image is moved eight pixels to the side, so that eight columns come from outside."""
+    image_BCHW = torch.full((2, 3, 32, 32), 200, dtype=torch.uint8)
+    moved = (torch.full((2,), INDEX["TranslateX"]), torch.full((2,), 8.0))
+    monkeypatch.setattr(policies, "draw_randaugment", lambda *_: [moved])
+    recipe = RecipeConfig(auto_augment="randaugment", augment_fill=fill)
+    found = apply_policy(image_BCHW, recipe, torch.Generator(), [0.2, 0.4, 0.6])
+    assert (found[..., 8:] == 200).all()
+    assert torch.equal(found[..., :8], torch.tensor(color_C, dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 32, 8))

@@ -1,6 +1,5 @@
 """Every option of every axis: its cost agrees with torch's counts, and where no library has it, with an oracle here."""
 
-import dataclasses
 import math
 
 import pytest
@@ -58,16 +57,6 @@ def test_cost_of_an_option_is_what_torch_counts(option):
     assert count_parameters(config) == sum(p.numel() for p in model.parameters())
     assert flops_per_image(config) == counter.get_total_flops()
     assert activation_bytes(config, 4) == pytest.approx(saved_bytes(model, 4), rel=0.15)
-
-
-@pytest.mark.parametrize(
-    "field", [f for f in dataclasses.fields(ModelConfig) if "neutral" in f.metadata], ids=lambda f: f.name
-)
-def test_added_field_has_an_option_here(field):
-    assert any(field.name in changes for changes in OPTIONS.values()) or field.name in (
-        "patch_kernel_size",
-        "register_rope_theta",
-    )
 
 
 @pytest.mark.parametrize("changes", [{"qkv_bias": True}, {"head_dim": 32}])
@@ -133,6 +122,44 @@ def test_shifted_patches_of_a_hand_made_image():
                 assert copy[row, column] == (8 * r + c if inside else 0)
 
 
+def test_shifted_patch_token_is_its_pixels_of_all_copies_normed_times_the_matrix():
+    patchify = make_patchify(small_config(patchify_method="spt"))
+    copy_BCHW = shifted_copies(images(), 4)
+    pixel_BP = copy_BCHW[:, :, 8:16, 24:32].flatten(1)  # the patch in row 1, column 3
+    expected = patchify.projection(torch.nn.functional.layer_norm(pixel_BP, [5 * 3 * 64]))
+    torch.testing.assert_close(patchify(images())[:, 4 + 3], expected)
+
+
+def test_convolutional_stem_by_hand():
+    """Three halvings to 8, 16 and 32 channels by convolution, batch norm and ReLU, then a matrix (Xiao et al. 2021)."""
+    patchify = make_patchify(small_config(patchify_method="conv_stem")).eval()
+    x = images()
+    for (conv, norm, _), channels in zip(patchify.stages, (8, 16, 32), strict=True):
+        x = F.relu(F.conv2d(x, conv.weight, stride=2, padding=1) / (1 + norm.eps) ** 0.5)
+        assert x.shape[1] == channels
+    expected = torch.einsum("dc,bchw->bhwd", patchify.projection.weight[:, :, 0, 0], x) + patchify.projection.bias
+    torch.testing.assert_close(patchify(images()), expected.flatten(1, 2))
+
+
+def test_learned_positions_are_drawn_with_their_standard_deviation():
+    position = ViT(small_config(pos_embed_std=0.5, patch_size=2)).position_1TD.detach()
+    assert position.std().item() == pytest.approx(0.5, abs=4 * 0.5 / (2 * position.numel()) ** 0.5)
+
+
+def test_learned_positions_come_on_top_of_rope():
+    """learned_rope2d with positions at zero is rope2d; with positions it is rope2d of the tokens plus them."""
+    both, rope = (ViT(small_config(pos_embed=name, **NO_DROPOUT)).eval() for name in ("learned_rope2d", "rope2d"))
+    rope.load_state_dict(both.state_dict(), strict=False)
+    embed, position_1TD = rope.embed, both.position_1TD
+    with torch.no_grad():
+        rope.embed = lambda image_BCHW: embed(image_BCHW) + position_1TD
+        torch.testing.assert_close(both(images()), rope(images()))
+        rope.embed = embed
+        assert not torch.allclose(both(images()), rope(images()))
+        position_1TD.zero_()
+        torch.testing.assert_close(both(images()), rope(images()))
+
+
 def test_lsa_gives_no_token_attention_to_itself():
     model = ViT(small_config(lsa=True))
     with torch.no_grad(), capture_attention(model) as attention:
@@ -162,6 +189,15 @@ def test_drop_key_leaves_out_keys_at_its_rate_and_rows_still_sum_to_one():
     prob = drop_keys(torch.zeros(500, 8, 10, 10), Dropout(0.3).train()).softmax(-1)
     assert (prob > 0).float().mean().item() == pytest.approx(0.7, abs=4 * (0.21 / 400_000) ** 0.5)
     torch.testing.assert_close(prob.sum(-1), torch.ones(500, 8, 10))
+
+
+@pytest.mark.parametrize("training, share", [(True, 0.3), (False, 0.0)])
+def test_drop_key_acts_on_the_attention_in_training_alone(training, share):
+    torch.manual_seed(0)
+    attention, found = Attention(small_config(drop_key_rate=0.3, **NO_DROPOUT)).train(training), []
+    attention.attention_hook = found.append
+    attention(torch.randn(100, 17, 32))
+    assert (found[0] == 0).float().mean().item() == pytest.approx(share, abs=4 * (0.21 / found[0].numel()) ** 0.5)
 
 
 def test_drop_key_of_every_key_attends_to_all_alike():

@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 
 import vitsweep
+from tests.support.recipe_options import RECIPES
 from tests.train.test_fit import attempt, same, weights
 from vitsweep.config.convert import from_dict, to_dict
 from vitsweep.config.schema import Config, RecipeConfig
@@ -24,44 +25,6 @@ from vitsweep.study.record import epoch_checkpoints, read_rows
 from vitsweep.train import optimizers
 from vitsweep.train.optim import Schedule, lr_multiplier, make_optimizer
 from vitsweep.train.step import prepare, train_step, training_batch, training_loss
-
-RECIPES = {
-    "autoaugment": {"auto_augment": "autoaugment", "augment_fill": "gray"},
-    "resized crop, timm's randaugment": {
-        "resized_crop_min_area": 0.8,
-        "resized_crop_interpolation": "random",
-        "auto_augment": "timm_randaugment",
-        "randaugment_magnitude_std": 0.5,
-        "augment_fill": "mean",
-    },
-    "randaugment, reflection, erasing": {
-        "auto_augment": "randaugment",
-        "crop_padding_mode": "reflect",
-        "random_erasing_prob": 0.5,
-        "random_erasing_mode": "pixel",
-    },
-    "trivialaugment, mixing, bce": {
-        "auto_augment": "trivialaugment",
-        "mixup_alpha": 0.8,
-        "cutmix_alpha": 1.0,
-        "mixup_prob": 0.8,
-        "mixup_off_epoch": 2,
-        "label_smoothing": 0.1,
-        "loss": "binary_cross_entropy",
-    },
-    "hinge loss, decay of all": {"loss": "multi_margin", "decay_groups": "all", "schedule": "linear"},
-    "lion": {"optimizer": "lion", "lr": 1e-3, "schedule": "cosine", "warmup_epochs": 0.5, "min_lr": 1e-5},
-    "muon": {"optimizer": "muon", "schedule": "cosine", "cooldown_epochs": 1.0, "weight_decay": 0.1},
-    "schedule-free": {"optimizer": "schedule_free_adamw", "schedule": "constant", "warmup_epochs": 0.5, "lr": 3e-3},
-    "average": {"ema_decay": 0.9, "schedule": "warmup_stable_decay", "decay_epochs": 2.0},
-    "averages of steps and of last epochs": {"ema_decay": 0.9, "average_last": 2},
-    "sgd with average and accumulation": {
-        "optimizer": "sgd",
-        "lr": 0.05,
-        "ema_decay": 0.5,
-        "gradient_accumulation_steps": 3,
-    },
-}
 
 
 def cell(**recipe: object) -> Config:
@@ -337,6 +300,12 @@ def test_binary_cross_entropy_is_that_of_timm(soft):
     if soft:  # timm smooths no soft targets; its mixup does
         theirs = BinaryCrossEntropy(smoothing=0.1)(logit_BK, target * 0.9 + 0.1 / 3)
     torch.testing.assert_close(ours, theirs)
+
+
+def test_hinge_loss_is_that_of_torch():
+    logit_BK, label_B = torch.linspace(-2, 2, 12).view(4, 3), torch.tensor([0, 2, 1, 1])
+    ours = training_loss(logit_BK, label_B, RecipeConfig(loss="multi_margin"))
+    torch.testing.assert_close(ours, nn.MultiMarginLoss()(logit_BK, label_B))
 
 
 def test_cross_entropy_of_mixed_targets_is_the_mean_of_both_labels():
