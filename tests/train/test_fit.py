@@ -24,7 +24,7 @@ from vitsweep.errors import LockLost, RecordError
 from vitsweep.model.vit import ViT
 from vitsweep.study.locks import CellLock
 from vitsweep.study.record import KEPT, Record, epoch_checkpoints, read_record, read_rows
-from vitsweep.train import fit
+from vitsweep.train import fit, step
 from vitsweep.train.checkpoint import drop_epochs, load_state, save_state
 from vitsweep.train.fit import draw_pictures, run_cell
 from vitsweep.train.stop import Interrupted
@@ -78,6 +78,8 @@ def test_cell_leaves_everything_that_the_contract_names(trained):
         "predictions.npz",
         "best.safetensors",
         "last.safetensors",
+        "final.pt",
+        "environment",
         "run.log",
     }
 
@@ -295,7 +297,7 @@ def test_resumed_cell_keeps_its_number_of_threads(tmp_path):
 def test_record_keeps_the_code_and_the_packs_that_a_cell_was_continued_from(tmp_path, monkeypatch):
     codes = [{"version": "1", "commit": commit, "dirty": False} for commit in "aabc"]
     for place, code in enumerate(codes):
-        monkeypatch.setattr(fit, "code_identity", lambda code=code: dict(code))
+        monkeypatch.setattr(step, "code_identity", lambda code=code: dict(code))
         record = attempt(tmp_path / "cell", small(), stop_at=place + 2 if place < 3 else None)
         assert record.code["commit"] == code["commit"] and record.pack == {}
     assert [code["commit"] for code in record.code["before"]] == ["a", "b"]
@@ -303,7 +305,7 @@ def test_record_keeps_the_code_and_the_packs_that_a_cell_was_continued_from(tmp_
 
 def test_history_of_code_that_was_thrown_away_is_not_kept(tmp_path, monkeypatch):
     for commit in "ab":
-        monkeypatch.setattr(fit, "code_identity", lambda commit=commit: {"commit": commit})
+        monkeypatch.setattr(step, "code_identity", lambda commit=commit: {"commit": commit})
         record = attempt(tmp_path / "cell", small(), stop_at=2 if commit == "a" else None)
         (tmp_path / "cell" / "state.pt").unlink(missing_ok=True)
     assert record.code == {"commit": "b"}

@@ -1,7 +1,8 @@
 """`python -m vitsweep prune DIR [--all]`: remove checkpoints of finished cells; keep records, curves and predictions.
 
-Removes last.safetensors, the averages and the weights of single epochs; with --all best.safetensors too, so that
-load_model and attention maps no longer work. Never removes state.pt, from which an interrupted cell resumes.
+Removes last.safetensors, the averages, the weights of single epochs and final.pt, so that `extend DIR epochs=N` no
+longer works; with --all best.safetensors too, so that load_model and attention maps no longer work. Never removes
+state.pt, from which an interrupted cell resumes.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from vitsweep.study.status import cell_statuses
 
 USAGE = "prune DIR [--all]"
 LAST, AVERAGES, BEST = "last.safetensors", ("ema.safetensors", "average.safetensors"), "best.safetensors"
+FINAL = "final.pt"
 
 
 def main(arguments: list[str]) -> int:
@@ -22,7 +24,7 @@ def main(arguments: list[str]) -> int:
     directory, words = parse_directory(arguments, USAGE)
     if words not in ([], ["--all"]):
         raise UserError(f"usage: vitsweep {USAGE}")
-    names = [LAST, *AVERAGES, *([BEST] if words else [])]
+    names = [LAST, FINAL, *AVERAGES, *([BEST] if words else [])]
     done = [
         now.cell
         for now in cell_statuses(directory, require_plan(directory).cells, LivenessCheck())

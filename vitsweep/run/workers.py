@@ -26,6 +26,7 @@ from typing import NoReturn
 from vitsweep.paths import PACKAGE_DIR
 from vitsweep.run import worker
 from vitsweep.run.slots import Slot
+from vitsweep.study.provenance.environment import warm
 from vitsweep.study.record import code_identity
 
 PRELOAD = ("vitsweep.train.fit", "torch._dynamo")  # any optimizer imports the second, which takes two seconds
@@ -199,6 +200,7 @@ def main() -> None:
     for name in PRELOAD:
         importlib.import_module(name)
     code_identity()  # workers inherit it with the code: a commit made during the sweep did not run
+    warm()
     serve(Connection(int(sys.argv[1])))
 
 

@@ -118,11 +118,19 @@ class Record:
     """id, url and mode of each W&B run."""
     sweep_id: str = added_field("")
     """Random id of the sweep, or of the single run; part of the W&B run's id."""
+    environment: dict[str, Any] = added_field({})
+    """`packages` and `patch`: files in the sweep's environment folder; `left_out` of the patch; cpu, cores, system,
+    instructions, cuda, cudnn; `before`: those of earlier attempts. {}: not recorded."""
+    continued_from: dict[str, Any] = added_field({})
+    """Finished cell whose training this one continues: study, cell, sweep_id, config_hash, epochs. {}: none."""
     newer: dict[str, Any] = added_field({})
     """Fields that a newer version has written, as they were."""
 
 
-KEPT = ("started", "attempts", "time_seconds", "wandb", "device", "threads", "code", "pack", "sweep_id", "newer")
+KEPT = ("started", "attempts", "time_seconds", "wandb", "device", "threads", "code", "pack", "sweep_id", "newer") + (
+    "environment",
+    "continued_from",
+)
 """Fields that a new attempt takes from the record of the one before."""
 
 
@@ -136,6 +144,16 @@ def with_history(now: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]
 def without_history(now: dict[str, Any]) -> dict[str, Any]:
     """Return a value of with_history without its list `before`."""
     return {key: value for key, value in now.items() if key != "before"}
+
+
+def keep_history(record: Record, earlier: Record, is_start: bool) -> None:
+    """Keep code and environment of the earlier attempts that a cell continues; drop what a fresh start does not."""
+    if is_start:
+        record.pack, record.continued_from = without_history(record.pack), {}
+        return
+    record.code = with_history(record.code, earlier.code)
+    if earlier.environment:  # of an earlier version's cell there is none
+        record.environment = with_history(record.environment, earlier.environment)
 
 
 def write_record(directory: Path, record: Record) -> None:
@@ -238,7 +256,9 @@ def _git(*arguments: str) -> str | None:
         return None
     command = ["git", "-C", str(PACKAGE_DIR.parent), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # else `status` may write the index
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=environment)
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -27,7 +27,7 @@ FLAT_KEYS = ("arm", "seed", "study", "role", "config_hash")
 DESCRIPTION = (
     ("levels", "overrides", "plan_hash", "claims_hash", "data_fingerprint", "data_name", "classes")
     + ("normalisation", "num_images", "code", "versions", "device", "precision", "threads", "pack")
-    + ("params", "flops_per_image", "started", "attempts", "sweep_id")
+    + ("params", "flops_per_image", "started", "attempts", "sweep_id", "environment", "continued_from")
 )
 OUTCOME = ("status", "epoch", "finished", "params", "flops_per_image", "images_per_second", "time_seconds", "peak_gib")
 

@@ -19,7 +19,10 @@ from vitsweep.study.record import AVERAGE, EMA, EPOCHS_FOLDER, epoch_checkpoints
 
 log = logging.getLogger(__name__)
 
+N_AVERAGED = "n_averaged"  # of torch's AveragedModel
 STATE_NAME = "state.pt"
+FINAL_NAME = "final.pt"
+"""State after the last epoch of a cell that can be trained longer, without the weights: those are in safetensors."""
 
 
 def save_model(path: Path, weights: dict[str, Tensor], config: Config) -> None:
@@ -100,3 +103,41 @@ def drop_state(directory: Path) -> None:
     """Remove state.pt."""
     check_writable(directory)
     (directory / STATE_NAME).unlink(missing_ok=True)
+
+
+def save_final(directory: Path, state: dict[str, Any]) -> None:
+    """Write what training longer needs of a training state besides the weights, which the cell's checkpoints hold."""
+    kept = {name: value for name, value in state.items() if name != "model"}
+    kept["progress"] = {name: value for name, value in state["progress"].items() if name != "best_weights"}
+    kept["averages"] = {name: {N_AVERAGED: values[N_AVERAGED]} for name, values in state["averages"].items()}
+    buffer = io.BytesIO()
+    torch.save(kept, buffer)
+    write_atomically(directory / FINAL_NAME, buffer.getvalue())
+
+
+def load_final(directory: Path) -> dict[str, Any]:
+    """Return the training state after a finished cell's last epoch; the mean of its last epochs starts anew.
+
+    Raises:
+        RecordError: a file of it is missing or damaged.
+    """
+    try:
+        state = torch.load(directory / FINAL_NAME, map_location="cpu", weights_only=True)
+        state["model"] = safetensors.torch.load_file(directory / "last.safetensors")
+        best = safetensors.torch.load_file(directory / "best.safetensors") if state["progress"]["best_epoch"] else {}
+        state["progress"]["best_weights"] = best
+        for name, values in state["averages"].items():
+            values |= {"module." + key: tensor for key, tensor in state["model"].items()}
+            if name == AVERAGE:
+                values[N_AVERAGED] = torch.zeros_like(values[N_AVERAGED])  # its first weights replace these
+            else:
+                weights = safetensors.torch.load_file(directory / f"{name}.safetensors")
+                values |= {"module." + key: tensor for key, tensor in weights.items()}
+    except FileNotFoundError as error:
+        name = FINAL_NAME if FINAL_NAME in str(error) else "a checkpoint"
+        reason = "its checkpoints were pruned, or an earlier version, which kept no state, has trained it"
+        raise RecordError(f"{directory}  lacks {name}, from which training would continue; {reason}") from error
+    except Exception as error:  # torch raises many types for a torn or foreign file
+        first = f"{error}".strip().partition("\n")[0]
+        raise RecordError(f"{directory}  cannot be continued ({type(error).__name__}: {first})") from error
+    return state

@@ -8,6 +8,7 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,14 @@ def has_native_bf16(device: torch.device) -> bool:
 def device_name(device: torch.device) -> str:
     """Return cpu, mps, or the GPU's model name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def machine_facts(device: torch.device) -> dict[str, Any]:
+    """Return what decides the last bits of a result: the CPU's instruction set; on cuda its and cuDNN's version."""
+    facts: dict[str, Any] = {"instructions": torch.backends.cpu.get_cpu_capability()}
+    if device.type == "cuda":
+        facts |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    return facts
 
 
 def pick_kernels(device: torch.device, *, deterministic: bool) -> None:

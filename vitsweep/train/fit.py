@@ -21,25 +21,23 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from vitsweep.config.recipe.rules import FALLING
 from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.data.load import Data, load_data
 from vitsweep.errors import LockLost, NonFiniteLoss, UserError
 from vitsweep.files import check_writable
-from vitsweep.model.cost import flops_per_image
 from vitsweep.study.record import (
     METRICS_NAME,
     TRIAL,
     Record,
     append_row,
-    code_identity,
     drop_rows_after,
     error_info,
-    library_versions,
+    keep_history,
     now,
     read_rows,
     sync_rows,
     with_history,
-    without_history,
     write_record,
 )
 from vitsweep.tracking.tracker import Tracker, make_tracker
@@ -50,14 +48,15 @@ from vitsweep.train.checkpoint import (
     drop_state,
     load_state,
     save_epoch,
+    save_final,
     save_model,
     save_state,
 )
-from vitsweep.train.device import device_name, peak_gib
+from vitsweep.train.device import peak_gib
 from vitsweep.train.epoch_progress import make_progress
 from vitsweep.train.evaluate import Scores, evaluate, save_predictions, score, trial_metrics
 from vitsweep.train.optimizers import set_training_mode
-from vitsweep.train.step import Setup, Step, Training, epoch_order, prepare, train_step
+from vitsweep.train.step import Setup, Step, Training, describe_setup, epoch_order, prepare, train_step
 from vitsweep.train.stop import Interrupted, StopSignals
 
 log = logging.getLogger(__name__)
@@ -203,13 +202,10 @@ def fit(
     """Train the model of `config`, write checkpoints and predictions, fill in the record; see run_cell."""
     # 1. Prepare, and resume from a saved state if there is one.
     setup = prepare(config, load)
-    earlier_code = record.code
-    describe_setup(record, setup)
+    earlier = dataclasses.replace(record)
+    describe_setup(record, setup, directory)
     progress = resume(setup, directory, record)
-    if progress.is_start:
-        record.pack = without_history(record.pack)
-    else:
-        record.code = with_history(record.code, earlier_code)
+    keep_history(record, earlier, progress.is_start)
     speeds = [row["images_per_second"] for row in drop_rows_after(directory, progress.epoch)]
     drop_epochs(directory, progress.epoch)
     tracker.start(record, directory)
@@ -315,6 +311,8 @@ def score_and_save(config: Config, record: Record, directory: Path, setup: Setup
         return
     final, final_test = score(setup.model, setup.data, setup.precision, setup.evaluation_batch)
     save_model(directory / "last.safetensors", setup.model.state_dict(), config)
+    if config.recipe.schedule not in FALLING:  # the others end at the last epoch
+        save_final(directory, training_state(setup, progress, record))
     best, best_test = final, final_test
     if progress.best_epoch != progress.epoch and progress.best_weights:
         setup.model.load_state_dict(progress.best_weights)
@@ -363,19 +361,6 @@ def resume(setup: Setup, directory: Path, record: Record) -> TrainingProgress:
     progress = TrainingProgress(**state["progress"])
     log.info("%s seed %d resumes at epoch %d, step %d", record.arm, record.seed, progress.epoch + 1, progress.step)
     return progress
-
-
-def describe_setup(record: Record, setup: Setup) -> None:
-    """Fill in data, code, versions, device and sizes of the record."""
-    data = setup.data
-    record.data_fingerprint, record.data_name, record.classes = data.fingerprint, data.name, data.classes
-    record.normalisation = {"mean": data.mean, "std": data.std}
-    record.num_images = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
-    record.code, record.versions = code_identity(), library_versions()
-    record.device, record.precision = device_name(setup.device), setup.precision
-    record.threads = torch.get_num_threads()
-    record.params = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
-    record.flops_per_image = flops_per_image(setup.model_config)
 
 
 def draw_pictures(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:

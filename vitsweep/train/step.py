@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,20 @@ from vitsweep.data.counts import batch_and_steps
 from vitsweep.data.load import Data, load_data
 from vitsweep.errors import NonFiniteLoss
 from vitsweep.model.build import Network, make_model
-from vitsweep.model.cost import MAX_EVALUATION_BATCH, evaluation_batch
+from vitsweep.model.cost import MAX_EVALUATION_BATCH, evaluation_batch, flops_per_image
 from vitsweep.seeding import derive_seed, make_generator, seed_everything
+from vitsweep.study.provenance.environment import record_environment
+from vitsweep.study.record import Record, code_identity, library_versions
 from vitsweep.train.average import Averages, average_step, make_averages
-from vitsweep.train.device import compile_network, keep_freed_memory, pick_device, pick_kernels, pick_precision
+from vitsweep.train.device import (
+    compile_network,
+    device_name,
+    keep_freed_memory,
+    machine_facts,
+    pick_device,
+    pick_kernels,
+    pick_precision,
+)
 from vitsweep.train.optim import Schedule, make_optimizer
 
 
@@ -103,6 +114,20 @@ def prepare(config: Config, load: Callable[[Config], Data] = load_data) -> Setup
         steps_per_epoch=steps_per_epoch,
         averages=make_averages(model, config.recipe),
     )
+
+
+def describe_setup(record: Record, setup: Setup, directory: Path) -> None:
+    """Fill in data, code, versions, environment, device and sizes of the record of the cell in `directory`."""
+    data = setup.data
+    record.data_fingerprint, record.data_name, record.classes = data.fingerprint, data.name, data.classes
+    record.normalisation = {"mean": data.mean, "std": data.std}
+    record.num_images = {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
+    record.code, record.versions = code_identity(), library_versions()
+    record.environment = record_environment(directory, machine_facts(setup.device))
+    record.device, record.precision = device_name(setup.device), setup.precision
+    record.threads = torch.get_num_threads()
+    record.params = sum(p.numel() for p in setup.model.parameters() if p.requires_grad)
+    record.flops_per_image = flops_per_image(setup.model_config)
 
 
 def should_compile(config: Config, device: torch.device) -> bool:
