@@ -190,15 +190,22 @@ def set_wait_policy() -> None:
 
 def main() -> int:
     """Run the console command; return 0 if all is done, 1 if a cell failed, 2 if the input has an error."""
+    code, messages = start(sys.argv[1:])
+    for message in messages:
+        print(message, file=sys.stderr)
+    return code
+
+
+def start(words: list[str]) -> tuple[int, list[str]]:
+    """Train what the words of a command line ask for; return the exit code (see main) and error messages."""
     protect_output()
     set_wait_policy()
     register()
     try:
-        words = with_run_mode(order_words(sys.argv[1:]))
+        words = with_run_mode(order_words(words))
         check_words(words)
     except UserError as error:
-        print(error, file=sys.stderr)
-        return REFUSED
+        return REFUSED, [str(error)]
     before, sys.argv = sys.argv, [sys.argv[0], *words]
     try:
         return run_hydra(words)
@@ -206,8 +213,8 @@ def main() -> int:
         sys.argv = before
 
 
-def run_hydra(words: list[str]) -> int:
-    """Let Hydra compose the words of sys.argv and train; return the exit code (see main)."""
+def run_hydra(words: list[str]) -> tuple[int, list[str]]:
+    """Let Hydra compose the words of sys.argv and train; return the exit code and error messages (see start)."""
     task = Task()
     run = hydra.main(config_path=str(conf_dir()), config_name="config", **main_options())(task)
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -215,23 +222,18 @@ def run_hydra(words: list[str]) -> int:
     try:
         run()
     except Interrupted as event:
-        print(f"\n{event}; run the same command again to resume", file=sys.stderr)
-        return 128 + event.signum
+        return 128 + event.signum, [f"\n{event}; run the same command again to resume"]
     except KeyboardInterrupt:
-        print("\nstopped; run the same command again to resume", file=sys.stderr)
-        return 130
+        return 130, ["\nstopped; run the same command again to resume"]
     except Exception as error:
         message = user_message(error, words)
         if wants_traceback or message is None:
             raise
-        print(printable("\n".join(dict.fromkeys([message, *other_errors(error, words)]))), file=sys.stderr)
-        return REFUSED
+        return REFUSED, [printable(text) for text in dict.fromkeys([message, *other_errors(error, words)])]
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]
-    for message in task.errors:
-        print(printable(message), file=sys.stderr)
-    return task.exit_code
+    return task.exit_code, [printable(message) for message in task.errors]
 
 
 def other_errors(error: Exception, words: list[str]) -> list[str]:

@@ -19,7 +19,14 @@ def printable(text: str) -> str:
 
 
 class UserError(ValueError):
-    """An error in the user's input; the message names the key and the remedy."""
+    """An error in the user's input; the message names the key and the remedy.
+
+    >>> try:
+    ...     vs.plan("model.hiden_size=64", data="shapes")
+    ... except vs.UserError as error:
+    ...     print(error)  # doctest: +ELLIPSIS
+    model.hiden_size  is unknown; did you mean model.hidden_size?...
+    """
 
     def __init__(self, message: str = ""):
         super().__init__(printable(message))

@@ -6,10 +6,11 @@ under the old name, such as a user's own `analysis`, is found first.
 
 import sys
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+from vitsweep.public import make_callable
 
 MOVED = {
     "vitsweep.vit": "vitsweep.model.vit",
@@ -28,8 +29,11 @@ MOVED = {
 }
 
 
-class OldImports(MetaPathFinder, Loader):
-    """Finder and loader that give today's module for a name of MOVED."""
+class OldImports:
+    """Finder and loader that give today's module for a name of MOVED.
+
+    Not of importlib.abc's classes: their import takes longer than all else that `import vitsweep` does.
+    """
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return a spec for an old name, None for every other."""
@@ -39,6 +43,8 @@ class OldImports(MetaPathFinder, Loader):
         """Import and return today's module."""
         module = import_module(MOVED[spec.name])
         spec.loader_state = module.__spec__
+        if spec.name == "vitsweep.plan":  # a public function has this name now
+            make_callable(module.__name__)
         return module
 
     def exec_module(self, module: ModuleType) -> None:

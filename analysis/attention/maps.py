@@ -40,7 +40,12 @@ VARIANTS = {
 
 @dataclass(kw_only=True)
 class AttentionMaps:
-    """Token shares and logits of one model for N images."""
+    """Token shares and logits of one model for N images.
+
+    >>> maps = cell.attention([0, 7])
+    >>> maps.heatmaps.shape, maps.patches.shape, maps.probabilities.shape
+    ((2, 4, 4), (2, 16), (2, 10))
+    """
 
     mass_NT: np.ndarray
     """Share of each token, prefix first; sums to 1, but for `relevance`, which has no scale."""
@@ -53,6 +58,11 @@ class AttentionMaps:
     def patches(self) -> np.ndarray:
         """Return the mass of the patches, (N, P), in reading order."""
         return self.mass_NT[:, -self.grid[0] * self.grid[1] :]
+
+    @property
+    def heatmaps(self) -> np.ndarray:
+        """Return the mass of the patches as pictures, (N, rows, columns)."""
+        return self.patches.reshape(-1, *self.grid)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -84,6 +94,11 @@ def attention_maps(
     alpha: float = 0.5,
 ) -> AttentionMaps:
     """Compute the maps of uint8 images, on the device where model and images are.
+
+    >>> model = vs.ViT(vs.ModelConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4))
+    >>> images = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
+    >>> vs.attention_maps(model, images, {"mean": [0.5] * 3, "std": [0.25] * 3}).heatmaps.shape
+    (3, 8, 8)
 
     Args:
         model: a ViT; its mode and hooks are left as they were.

@@ -39,6 +39,10 @@ def rollout(
 ) -> Tensor:
     """Return the share of the readout that comes from each input token, (B, T), attention's dtype, summing to 1.
 
+    >>> uniform = torch.full((1, 2, 4, 4), 0.25)  # one image, two heads, a class token and three patches
+    >>> vs.rollout([uniform, uniform], torch.tensor([1.0, 0, 0, 0]))
+    tensor([[0.4375, 0.1875, 0.1875, 0.1875]])
+
     Args:
         attention: one tensor a block, first block first, (B, N, T, T) or (B, T, T) when the heads are fused
             already; post-softmax, rows are queries.

@@ -1,10 +1,12 @@
 """Drawings of rollout measures over arms and seeds, and of faithfulness against null maps."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -35,7 +37,8 @@ def measures_figure(frame: pd.DataFrame, baseline: str, path: Path) -> Path:
         size = figure_inches(len(measured_names(frame)), len(arms))
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
-        draw_measures(figure, frame, arms, baseline, color)
+        axes = figure.subplots(*measure_grid(frame), squeeze=False, sharey=True)
+        draw_measures(list(axes.flat), frame, arms, baseline, color)
         figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
     return path
 
@@ -51,15 +54,21 @@ def figure_inches(num_measures: int, num_arms: int) -> tuple[float, float]:
     return 2.1 + 2.2 * COLUMNS, rows * (0.75 + 0.2 * num_arms) + 0.3
 
 
-def draw_measures(figure: Any, frame: pd.DataFrame, arms: list[str], baseline: str, color: dict[str, str]) -> None:
-    """Draw an axes per measure on an empty figure: a line per arm with a point per seed and a bar at the mean."""
+def measure_grid(frame: pd.DataFrame) -> tuple[int, int]:
+    """Return the rows and columns of axes for the measures."""
+    return -(-len(measured_names(frame)) // COLUMNS), COLUMNS
+
+
+def draw_measures(
+    axes: Sequence[Axes], frame: pd.DataFrame, arms: list[str], baseline: str, color: dict[str, str]
+) -> None:
+    """Draw a measure on each axes, which share y: a line per arm with a point per seed and a bar at the mean."""
     names = measured_names(frame)
-    axes = figure.subplots(-(-len(names) // COLUMNS), COLUMNS, squeeze=False, sharey=True)
-    for name, ax in zip(names, axes.flat, strict=False):
+    for name, ax in zip(names, axes, strict=False):
         draw_measure(frame, name, arms, baseline, ax=ax, color=color)
-    for ax in axes.flat[len(names) :]:
+    for ax in axes[len(names) :]:
         ax.axis("off")
-    axes[0, 0].set_ylim(len(arms) - 0.5, -0.5)
+    axes[0].set_ylim(len(arms) - 0.5, -0.5)
 
 
 def draw_measure(

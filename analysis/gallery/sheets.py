@@ -6,9 +6,11 @@ of a sheet.
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from ..attention.difference import Difference
 from ..attention.looks import ModelView, Views
@@ -26,6 +28,7 @@ from .tiles import (
     NAMES_WIDTH,
     PIXELS_PER_POINT,
     TILE,
+    AxesCanvas,
     TileCanvas,
     shorten,
     wrap_name,
@@ -40,6 +43,40 @@ SCALE_TEXT = "Yellow: more than a uniform share, blue: less; one scale for all."
 FOOT_TEXT = f"{SCALE_TEXT} Bold red: wrong prediction."
 
 
+@dataclass(kw_only=True)
+class Sheet:
+    """Page of tiles in the light theme: title, tiles, color bar and foot."""
+
+    size: tuple[float, float]
+    """Width and height, points."""
+    title: str
+    draw: Callable[[TileCanvas], None]
+    """Function that draws everything between title and foot."""
+    scale: Scale
+    bar_y: float = HEAD_HEIGHT
+    bar_title: str = LIFT_TITLE
+    foot: str = FOOT_TEXT
+
+    def save(self, path: Path) -> Path:
+        """Write the page as PNG."""
+        with theme("light") as color:
+            canvas = TileCanvas(*self.size, color)
+            self._paint(canvas)
+            return canvas.save(path)
+
+    def draw_on(self, ax: Axes) -> Axes:
+        """Draw the page on an axes, as large as fits, and return it."""
+        with theme("light") as color:
+            self._paint(AxesCanvas(*self.size, color, ax))
+        return ax
+
+    def _paint(self, canvas: TileCanvas) -> None:
+        canvas.text(MARGIN, 13, self.title, size=9.5, weight="bold")
+        self.draw(canvas)
+        canvas.color_bar(self.size[0] - BAR_COLUMN + GAP, self.bar_y, self.scale, self.bar_title)
+        canvas.text(MARGIN, self.size[1] - 9, self.foot, size=6.8, role="soft")
+
+
 def arms_sheet(
     views: Views,
     path: Path,
@@ -47,7 +84,14 @@ def arms_sheet(
     scores: dict[str, str] | None = None,
     rows_per_input: int = ROWS_PER_INPUT,
 ) -> Path:
-    """Write the main sheet: the same images for every arm and seed, a row per model.
+    """Write the main sheet; see lay_out_arms."""
+    return lay_out_arms(views, title, scores, rows_per_input).save(path)
+
+
+def lay_out_arms(
+    views: Views, title: str, scores: dict[str, str] | None = None, rows_per_input: int = ROWS_PER_INPUT
+) -> Sheet:
+    """Lay out the main sheet: the same images for every arm and seed, a row per model.
 
     Args:
         scores: cell directory -> text for its row, such as the accuracy.
@@ -67,7 +111,7 @@ def arms_sheet(
                 canvas.name(y, *_row_name(view, (scores or {}).get(view.directory, "")))
                 _draw_overlays(canvas, views, view, scale, y)
 
-    return _save_sheet(path, size, title, draw, scale, bar_y=HEAD_HEIGHT + COLUMN)
+    return Sheet(size=size, title=title, draw=draw, scale=scale, bar_y=HEAD_HEIGHT + COLUMN)
 
 
 def split_rows(model_views: Sequence[ModelView], most: int = ROWS_PER_INPUT) -> list[list[ModelView]]:
@@ -98,7 +142,7 @@ def pairs_sheet(views: Views, view: ModelView, path: Path, title: str) -> Path:
             _draw_input(canvas, views, number, x, y)
             _draw_overlay(canvas, views, view, number, scale, x + TILE, y)
 
-    return _save_sheet(path, size, title, draw, scale)
+    return Sheet(size=size, title=title, draw=draw, scale=scale).save(path)
 
 
 def difference_sheet(views: Views, differences: Sequence[Difference], baseline: str, path: Path) -> Path:
@@ -119,7 +163,8 @@ def difference_sheet(views: Views, differences: Sequence[Difference], baseline: 
 
     title = f"Arm minus {baseline}: change of the rollout"
     foot = f"Red: more than {baseline}, blue: less. Framed: more than seed noise (false discovery rate 5 %)."
-    return _save_sheet(path, size, title, draw, scale, bar_y=top, bar_title="arm / baseline", foot=foot)
+    words = {"title": title, "bar_title": "arm / baseline", "foot": foot}
+    return Sheet(size=size, draw=draw, scale=scale, bar_y=top, **words).save(path)
 
 
 def frame_patches(rgb: np.ndarray, marks: np.ndarray) -> np.ndarray:
@@ -182,28 +227,7 @@ def _grid_sheet(
             for column, value_P in enumerate(value_RCP[row], start=1):
                 canvas.tile(left + column * COLUMN, y, overlay(image_HWC, value_P, grid, scale))
 
-    return _save_sheet(path, size, title, draw, scale, foot=SCALE_TEXT)
-
-
-def _save_sheet(
-    path: Path,
-    size: tuple[float, float],
-    title: str,
-    draw: Callable[[TileCanvas], None],
-    scale: Scale,
-    *,
-    bar_y: float = HEAD_HEIGHT,
-    bar_title: str = LIFT_TITLE,
-    foot: str = FOOT_TEXT,
-) -> Path:
-    """Write a page of `size` points in the light theme: title, what `draw` draws, color bar and foot."""
-    with theme("light") as color:
-        canvas = TileCanvas(*size, color)
-        canvas.text(MARGIN, 13, title, size=9.5, weight="bold")
-        draw(canvas)
-        canvas.color_bar(size[0] - BAR_COLUMN + GAP, bar_y, scale, bar_title)
-        canvas.text(MARGIN, size[1] - 9, foot, size=6.8, role="soft")
-        return canvas.save(path)
+    return Sheet(size=size, title=title, draw=draw, scale=scale, foot=SCALE_TEXT).save(path)
 
 
 def _width(columns: int) -> float:

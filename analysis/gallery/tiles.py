@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
@@ -93,6 +94,34 @@ class TileCanvas:
             target[...] = rgb[: target.shape[0], : target.shape[1]]
         imsave(path, page, format="png", metadata={"Software": None})  # type: ignore[dict-item]  # None leaves it out
         return path
+
+
+class AxesCanvas(TileCanvas):
+    """The same page on an axes of any figure, as large as fits; tiles are drawn by matplotlib.
+
+    Args:
+        width: of the page, points.
+        height: of the page, points.
+        color: the theme's colors by role.
+        axes: axes, of which only frame and limits are changed.
+    """
+
+    def __init__(self, width: float, height: float, color: dict[str, str], axes: Axes):
+        self.size, self.color, self.axes = (width, height), color, axes
+        axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+        axes.axis("off")
+        box = axes.get_position()
+        inches = axes.figure.get_size_inches()
+        self.scale = min(72 * inches[0] * box.width / width, 72 * inches[1] * box.height / height)
+
+    def text(self, x: float, y: float, text: str, *, role: str = "ink", size: float = 8, **more: Any) -> None:
+        """Write a text, smaller or larger as the page is."""
+        super().text(x, y, text, role=role, size=size * self.scale, **more)
+
+    def _paste(self, x: float, y: float, rgb: np.ndarray) -> None:
+        height, width = (length / PIXELS_PER_POINT for length in rgb.shape[:2])
+        pixels = np.round(255 * rgb).astype(np.uint8)
+        self.axes.imshow(pixels, extent=(x, x + width, y + height, y), interpolation="nearest")
 
 
 def wrap_name(text: str, width: int = 17) -> list[str]:

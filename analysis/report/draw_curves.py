@@ -3,6 +3,8 @@
 Training values are the running ones of training mode (dropout and augmentation on), so they may lie below validation.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -10,6 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from ..statistics.effects import display_scale
 
 CURVES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
+"""Metrics of the four panels with every arm, in reading order."""
 SPLITS = {"train": "training", "val": "validation"}
 
 
@@ -31,40 +34,46 @@ def draw_band(band: pd.DataFrame, *, ax: Axes, style: dict, label: str | None = 
     return ax
 
 
-def draw_together(canvas: Canvas, band: pd.DataFrame, arms: list[str], styles: dict) -> None:
-    """Draw four panels, training and validation by loss and accuracy, with every arm in each."""
+def draw_metric(band: pd.DataFrame, arms: list[str], metric: str, *, ax: Axes, styles: dict) -> Axes:
+    """Draw one of CURVES with every arm."""
+    split, _, name = metric.partition("/")
+    for arm in arms:
+        draw_band(_curve(band, arm, metric), ax=ax, style=styles[arm], label=arm)
+    ax.set_title(f"{SPLITS[split]} {name}{', %' if name == 'accuracy' else ''}")
+    return ax
+
+
+def together_axes(canvas: Canvas) -> list[Axes]:
+    """Return axes for CURVES: two by two with one axis of epochs, both accuracies on one scale."""
     panels = canvas.subplots(2, 2, sharex=True)
-    for column, split in enumerate(SPLITS):
-        for row, name in enumerate(("loss", "accuracy")):
-            ax = panels[row][column]
-            for arm in arms:
-                draw_band(_curve(band, arm, f"{split}/{name}"), ax=ax, style=styles[arm], label=arm)
-            ax.set_title(f"{SPLITS[split]} {name}{', %' if name == 'accuracy' else ''}")
-            if row:
-                ax.set_xlabel("epoch")
-                ax.sharey(panels[row][0])
-    add_legend(canvas, panels[0][0])
+    panels[1][1].sharey(panels[1][0])
+    return list(panels.flat)
 
 
-def draw_apart(canvas: Canvas, band: pd.DataFrame, arms: list[str], styles: dict) -> None:
-    """Draw a row of two panels for each arm: loss and accuracy, training dashed and validation solid."""
-    panels = canvas.subplots(len(arms), 2, sharex=True, sharey="col", squeeze=False)
+def draw_together(axes: Sequence[Axes], band: pd.DataFrame, arms: list[str], styles: dict) -> None:
+    """Draw CURVES with every arm in each."""
+    for ax, metric in zip(axes, CURVES, strict=True):
+        draw_metric(band, arms, metric, ax=ax, styles=styles)
+    for ax in axes[2:]:
+        ax.set_xlabel("epoch")
+
+
+def draw_apart(axes: Sequence[Axes], band: pd.DataFrame, arms: list[str], styles: dict) -> None:
+    """Draw two panels for each arm: loss and accuracy, training dashed and validation solid."""
     for row, arm in enumerate(arms):
-        for column, name in enumerate(("loss", "accuracy")):
-            ax = panels[row][column]
+        for ax, name in zip(axes[2 * row : 2 * row + 2], ("loss", "accuracy"), strict=True):
             for split, line in (("train", "--"), ("val", "-")):
                 style = styles[arm] | {"linestyle": line, "marker": "o"}
                 draw_band(_curve(band, arm, f"{split}/{name}"), ax=ax, style=style, label=SPLITS[split])
             ax.set_title(f"{arm}: {name}{', %' if name == 'accuracy' else ''}")
-    panels[0][0].legend()
-    for ax in panels[-1]:
+    axes[0].legend()
+    for ax in axes[-2:]:
         ax.set_xlabel("epoch")
 
 
-def draw_gap(canvas: Canvas, band: pd.DataFrame, arms: list[str], styles: dict, zero_color: str) -> None:
+def draw_gap(axes: Sequence[Axes], band: pd.DataFrame, arms: list[str], styles: dict, zero_color: str) -> None:
     """Draw the generalization gap in accuracy and in loss by epoch, a line for each arm."""
     titles = {"gap/accuracy": "training - validation accuracy, points", "gap/loss": "validation - training loss"}
-    axes = canvas.subplots(1, 2)
     for ax, (metric, title) in zip(axes, titles.items(), strict=True):
         for arm in arms:
             rows = band[(band["metric"] == metric) & (band["arm"] == arm)]
@@ -72,13 +81,6 @@ def draw_gap(canvas: Canvas, band: pd.DataFrame, arms: list[str], styles: dict, 
         ax.set_xlabel("epoch")
         ax.axhline(0, color=zero_color, linewidth=1)
         ax.set_title(title)
-    add_legend(canvas, axes[0])
-
-
-def add_legend(canvas: Canvas, ax: Axes) -> None:
-    """Put the legend of `ax` below all panels."""
-    handles, labels = ax.get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower left", ncols=min(4, len(labels)))
 
 
 def _curve(band: pd.DataFrame, arm: str, metric: str) -> pd.DataFrame:

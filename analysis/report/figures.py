@@ -7,12 +7,13 @@ inputs give equal bytes.
 import html
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import Collection
 from matplotlib.colors import is_color_like, to_rgba
@@ -23,6 +24,15 @@ from ..style import DARK, LIGHT, recolor, theme
 COLOR_PROPERTIES = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 MAX_ARMS = 12
 """Largest number of arms in one figure; the figure's table has all of them."""
+
+
+def grid(rows: int = 1, columns: int = 1, **shared: Any) -> Callable[[Canvas], list[Axes]]:
+    """Return a function that puts rows x columns axes on a canvas and returns them in reading order.
+
+    Args:
+        shared: `sharex` and `sharey` of Figure.subplots.
+    """
+    return lambda canvas: list(canvas.subplots(rows, columns, squeeze=False, **shared).flat)
 
 
 @dataclass(kw_only=True)
@@ -38,8 +48,21 @@ class Figure:
     """Numbers behind the figure."""
     size: tuple[float, float]
     """Width and height, inches."""
-    draw: Callable[[Canvas, dict[str, str]], object]
-    """Function that draws on an empty canvas with the theme's colors by role."""
+    paint: Callable[[Sequence[Axes], dict[str, str]], object]
+    """Function that draws on the figure's axes with the theme's colors by role."""
+    layout: Callable[[Canvas], Sequence[Axes]] = grid()
+    """Function that puts the figure's axes on an empty canvas."""
+    has_legend: bool = False
+    """True for a legend of the first axes' artists, below all axes."""
+
+    def draw(self, canvas: Canvas, color: dict[str, str]) -> Sequence[Axes]:
+        """Draw on an empty canvas with the theme's colors by role; return the axes."""
+        axes = self.layout(canvas)
+        self.paint(axes, color)
+        if self.has_legend:
+            handles, labels = axes[0].get_legend_handles_labels()
+            canvas.legend(handles, labels, loc="outside lower left", ncols=min(4, len(labels)))
+        return axes
 
 
 def save_figure(figure: Figure, directory: Path) -> str:

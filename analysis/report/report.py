@@ -64,7 +64,7 @@ def make_report(
     loaded = load(*directories)
     if loaded.is_copy and saved is None:
         saved, gallery = {"panels": [], "notes": [NO_CHECKPOINTS]}, "keep"
-    measures, notes = _make_measures(loaded) if gallery == "make" else (saved_measures(saved, loaded), [])
+    measures, notes = make_measures(loaded) if gallery == "make" else (saved_measures(saved, loaded), [])
     judgement = judge(loaded, metric, measures)
     check_pooled(list(map(str, directories)), loaded, judgement.selection)
     folder = Path(out) if out else first
@@ -182,7 +182,7 @@ def _measure_rows(cells: pd.DataFrame) -> list[dict]:
     return finite(measured[["cell", *names]].assign(finished=finished).to_dict("records"))
 
 
-def _make_measures(loaded: StudyRecords) -> tuple[pd.DataFrame | None, list[str]]:
+def make_measures(loaded: StudyRecords) -> tuple[pd.DataFrame | None, list[str]]:
     """Return the rollout measures of the compared cells (None if there are none), and notes."""
     try:
         from ..gallery.gallery import report_measures

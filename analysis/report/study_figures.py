@@ -1,18 +1,19 @@
 """The figures of a report, made from a Judgement; a figure without anything to show is None."""
 
 import itertools
+from dataclasses import replace
 
 import pandas as pd
 
 from ..attention.measures import COLUMNS
-from ..gallery.draw_measures import draw_measures, figure_inches, measured_names
+from ..gallery.draw_measures import draw_measures, figure_inches, measure_grid, measured_names
 from ..records.selection import DEFAULT_METRIC
 from ..statistics.effects import display_scale, metric_text, seed_values
 from ..statistics.judgement import Judgement, pareto_front, whole_images
 from ..style import arm_styles
 from ..text import interval, signed
 from . import draw_curves, draw_effects
-from .figures import Figure, arms_to_draw, selection_note
+from .figures import Figure, arms_to_draw, grid, selection_note
 from .study_tables import about_accuracy, on_metric
 
 COSTS = {
@@ -42,11 +43,15 @@ def factor_figures(judgement: Judgement) -> list[Figure]:
     return _present(main_effects(judgement), interactions(judgement))
 
 
-def forest(judgement: Judgement) -> Figure | None:
-    """Return every arm's effect with its interval."""
+def forest(judgement: Judgement, arms: list[str] | None = None) -> Figure | None:
+    """Return every arm's effect with its interval.
+
+    Args:
+        arms: those to show, here as in the other figures; None: all, or of many those with the largest effects.
+    """
     selection, effects = judgement.selection, judgement.effects
     known = effects[effects["delta"].notna()]
-    rows = known[known["arm"].isin(_shown(judgement))]
+    rows = known[known["arm"].isin(_shown(judgement, wanted=arms))]
     if rows.empty:
         return None
     # One pair shows nothing of new seeds, so its interval for new images would pass for what it is not.
@@ -67,8 +72,8 @@ def forest(judgement: Judgement) -> Figure | None:
     if len(images):
         table = table.merge(images[["arm", "image_low", "image_high"]], on="arm", how="left")
 
-    def draw(canvas, color):
-        draw_effects.draw_forest(rows, images, ax=canvas.subplots(), color=color, rope=selection.rope)
+    def paint(axes, color):
+        draw_effects.draw_forest(rows, images, ax=axes[0], color=color, rope=selection.rope)
 
     return Figure(
         name="effects",
@@ -79,22 +84,22 @@ def forest(judgement: Judgement) -> Figure | None:
         alt=f"Effects in percent points: {'; '.join(parts)}.",
         table=table,
         size=(8.5, 1.1 + 0.36 * len(rows)),
-        draw=draw,
+        paint=paint,
     )
 
 
-def strip(judgement: Judgement) -> Figure | None:
+def strip(judgement: Judgement, arms: list[str] | None = None) -> Figure | None:
     """Return every run's accuracy."""
     values = seed_values(judgement.selection, judgement.metric).dropna(axis="columns", how="all")
     if len(values) < 2:
         return None
-    table, values = values, values[[arm for arm in _shown(judgement) if arm in values]]
+    table, values = values, values[[arm for arm in _shown(judgement, wanted=arms) if arm in values]]
     name = metric_text(judgement.metric)
     spans = [f"{a} {values[a].min():.2f} to {values[a].max():.2f} %" for a in values]
 
-    def draw(canvas, color):
+    def paint(axes, color):
         styles = _styles(judgement, color)
-        draw_effects.draw_strip(values, ax=canvas.subplots(), styles=styles, color=color, label=f"{name}, %")
+        draw_effects.draw_strip(values, ax=axes[0], styles=styles, color=color, label=f"{name}, %")
 
     return Figure(
         name="seeds",
@@ -104,28 +109,30 @@ def strip(judgement: Judgement) -> Figure | None:
         alt=f"{name.capitalize()} of the runs: {'; '.join(spans)}.",
         table=table.reset_index().melt(id_vars="seed", var_name="arm", value_name=name).dropna(),
         size=(8.5, 1.1 + 0.36 * values.shape[1]),
-        draw=draw,
+        paint=paint,
     )
 
 
-def cost(judgement: Judgement) -> Figure | None:
-    """Return accuracy against cost, a panel for each cost that differs between arms."""
-    arms = _shown(judgement)
-    panels = {c: pareto_front(judgement.effects, c) for c in COSTS}
+def cost(judgement: Judgement, arms: list[str] | None = None, by: str | None = None) -> Figure | None:
+    """Return accuracy against cost, a panel for each cost that differs between arms.
+
+    Args:
+        by: one of COSTS; None: all that differ.
+    """
+    arms = _shown(judgement, wanted=arms)
+    panels = {c: pareto_front(judgement.effects, c) for c in ([by] if by else COSTS)}
     panels = {c: p for c, p in panels.items() if len(p) > 1 and p[c].max() > 1.02 * p[c].min() > 0}
     if not panels:
         return None
     fronts = [f"by {COSTS[c]} {', '.join(p.loc[p['front'], 'arm'])}" for c, p in panels.items()]
 
-    def draw(canvas, color):
+    def paint(axes, color):
         styles = _styles(judgement, color)
-        axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (name, every) in zip(axes, panels.items(), strict=True):
             points = every[every["arm"].isin(arms)]
             draw_effects.draw_cost(points, ax=ax, styles=styles, color=color, cost=name)
             ax.set_xlabel(COSTS[name])
         axes[0].set_ylabel(f"{metric_text(judgement.metric)}, %")
-        draw_curves.add_legend(canvas, axes[0])
 
     return Figure(
         name="cost",
@@ -135,17 +142,19 @@ def cost(judgement: Judgement) -> Figure | None:
         alt=f"No arm is both cheaper and better than: {'; '.join(fronts)}.",
         table=pd.concat([p.rename(columns={c: "cost"}).assign(kind=COSTS[c]) for c, p in panels.items()]),
         size=(9, 3.6 + 0.2 * (len(arms) // 4)),
-        draw=draw,
+        paint=paint,
+        layout=grid(1, len(panels), sharey=True),
+        has_legend=True,
     )
 
 
-def curves(judgement: Judgement) -> list[Figure]:
+def curves(judgement: Judgement, wanted: list[str] | None = None) -> list[Figure]:
     """Return the curves of all arms together, and of each arm apart; no figure without a finished run."""
     band = draw_curves.band_over_seeds(judgement.selection.done_history())
     if band.empty:
         return []
     known = set(band["arm"])
-    arms = _shown(judgement, known)
+    arms = _shown(judgement, known, wanted)
     note = selection_note(len(known) - len(arms))
     common = {"alt": _curves_alt(band, arms), "table": band}
     together = Figure(
@@ -154,7 +163,9 @@ def curves(judgement: Judgement) -> list[Figure]:
         caption="Mean over the seeds that finished; the band reaches from the lowest to the highest seed. Training "
         "values are running averages with dropout and augmentation on, so they may lie below validation." + note,
         size=(9, 5.6),
-        draw=lambda canvas, color: draw_curves.draw_together(canvas, band, arms, _styles(judgement, color)),
+        paint=lambda axes, color: draw_curves.draw_together(axes, band, arms, _styles(judgement, color)),
+        layout=draw_curves.together_axes,
+        has_legend=True,
         **common,
     )
     apart = Figure(
@@ -162,10 +173,28 @@ def curves(judgement: Judgement) -> list[Figure]:
         title="Training graph, each arm apart",
         caption="Training (dashed) and validation (solid) of each arm, on the same axes everywhere." + note,
         size=(9, 1 + 1.9 * len(arms)),
-        draw=lambda canvas, color: draw_curves.draw_apart(canvas, band, arms, _styles(judgement, color)),
+        paint=lambda axes, color: draw_curves.draw_apart(axes, band, arms, _styles(judgement, color)),
+        layout=grid(len(arms), 2, sharex=True, sharey="col"),
         **common,
     )
     return [together, apart]
+
+
+def one_curve(judgement: Judgement, metric: str, wanted: list[str] | None = None) -> Figure | None:
+    """Return one panel of the curves: a metric of draw_curves.CURVES."""
+    figures = curves(judgement, wanted)
+    if not figures:
+        return None
+    band = figures[0].table[figures[0].table["metric"] == metric]
+    arms = _shown(judgement, set(band["arm"]), wanted)
+
+    def paint(axes, color):
+        draw_curves.draw_metric(band, arms, metric, ax=axes[0], styles=_styles(judgement, color))
+        axes[0].set_xlabel("epoch")
+
+    return replace(
+        figures[0], name=metric.replace("/", "-"), table=band, size=(6, 4), paint=paint, layout=grid(), has_legend=True
+    )
 
 
 def _curves_alt(band: pd.DataFrame, arms: list[str]) -> str:
@@ -194,7 +223,9 @@ def gap(judgement: Judgement) -> Figure | None:
         alt=f"Training minus validation accuracy at the last epoch: {shown}.",
         table=band,
         size=(9, 3.6 + 0.2 * (len(arms) // 4)),
-        draw=lambda canvas, color: draw_curves.draw_gap(canvas, band, arms, _styles(judgement, color), color["soft"]),
+        paint=lambda axes, color: draw_curves.draw_gap(axes, band, arms, _styles(judgement, color), color["soft"]),
+        layout=grid(1, 2),
+        has_legend=True,
     )
 
 
@@ -208,8 +239,7 @@ def main_effects(judgement: Judgement) -> Figure | None:
         return None
     baseline_levels = selection.levels[selection.baseline]
 
-    def draw(canvas, color):
-        axes = canvas.subplots(1, len(factors), sharey=True, squeeze=False)[0]
+    def paint(axes, color):
         for ax, factor in zip(axes, factors, strict=True):
             draw_effects.draw_main(main, factor, baseline_levels[factor], ax=ax, color=color)
         axes[0].set_ylabel(f"effect{on_metric(judgement.metric)}, percent points")
@@ -226,7 +256,8 @@ def main_effects(judgement: Judgement) -> Figure | None:
         alt=f"Main effects in percent points: {'; '.join(parts)}.",
         table=main,
         size=(min(9.0, 2.6 + 2.2 * len(factors)), 3.2),
-        draw=draw,
+        paint=paint,
+        layout=grid(1, len(factors), sharey=True),
     )
 
 
@@ -239,8 +270,7 @@ def interactions(judgement: Judgement) -> Figure | None:
     if not pairs:
         return None
 
-    def draw(canvas, color):
-        axes = canvas.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
+    def paint(axes, color):
         for ax, (one, other) in zip(axes, pairs, strict=True):
             draw_effects.draw_interaction(cells, one, other, ax=ax, color=color)
         axes[0].set_ylabel(f"{metric_text(judgement.metric)}, %")
@@ -255,17 +285,21 @@ def interactions(judgement: Judgement) -> Figure | None:
         alt=f"Interactions in percent points: {'; '.join(parts)}.",
         table=cells,
         size=(min(9.0, 2.0 + 3.0 * len(pairs)), 3.4),
-        draw=draw,
+        paint=paint,
+        layout=grid(1, len(pairs), sharey=True),
     )
 
 
-def class_figure(judgement: Judgement) -> Figure | None:
+def class_figure(judgement: Judgement, arms: list[str] | None = None) -> Figure | None:
     """Return the differences by class as a heat map; None with more than MAX_CLASSES classes."""
     classes = judgement.classes
     if classes.empty or classes["class"].nunique() > MAX_CLASSES:
         return None
     table = classes.pivot(index="arm", columns="class", values="delta")
-    table = table.loc[[arm for arm in _shown(judgement) if arm in table.index], list(dict.fromkeys(classes["class"]))]
+    shown = [arm for arm in _shown(judgement, wanted=arms) if arm in table.index]
+    if not shown:
+        return None
+    table = table.loc[shown, list(dict.fromkeys(classes["class"]))]
     largest = classes.loc[classes["delta"].abs().idxmax()]
     return Figure(
         name="classes",
@@ -277,7 +311,7 @@ def class_figure(judgement: Judgement) -> Figure | None:
         f"{signed(largest['delta'], 1)} points.",
         table=classes,
         size=(8.5, 1.3 + 0.34 * len(table)),
-        draw=lambda canvas, color: draw_effects.draw_classes(table, ax=canvas.subplots(), color=color),
+        paint=lambda axes, color: draw_effects.draw_classes(table, ax=axes[0], color=color),
     )
 
 
@@ -302,7 +336,8 @@ def measure_figure(judgement: Judgement) -> Figure | None:
         else "No difference to the baseline has an interval.",
         table=table,
         size=figure_inches(len(measured_names(table)), len(arms)),
-        draw=lambda canvas, color: draw_measures(canvas, table, arms, baseline, color),
+        paint=lambda axes, color: draw_measures(axes, table, arms, baseline, color),
+        layout=grid(*measure_grid(table), sharey=True),
     )
 
 
@@ -319,10 +354,12 @@ def _hidden(table: pd.DataFrame, arms: list[str]) -> int:
     return len(set(table["arm"]) - set(arms))
 
 
-def _shown(judgement: Judgement, among: set[str] | None = None) -> list[str]:
-    """Return the arms that a figure shows, of those in `among` (None: of all)."""
+def _shown(judgement: Judgement, among: set[str] | None = None, wanted: list[str] | None = None) -> list[str]:
+    """Return the arms that a figure shows, of those in `among` (None: of all): the wanted ones, else the largest."""
     selection = judgement.selection
     arms = [arm for arm in selection.arms if among is None or arm in among]
+    if wanted is not None:
+        return [arm for arm in arms if arm in wanted]
     return arms_to_draw(arms, selection.baseline, judgement.effects)
 
 

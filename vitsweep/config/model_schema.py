@@ -35,6 +35,11 @@ class ModelConfig:
     """Settings of the network: defaults of the starting configuration, names of Hugging Face's ViTConfig.
 
     A resnet uses RESNET_FIELDS only; all other fields must then have their default values.
+
+    >>> vs.ModelConfig(patch_size=8).num_patches
+    16
+    >>> vs.ModelConfig(patch_size=5).errors()
+    ['model.patch_size=5  does not divide model.image_size=32; allowed: 1, 2, 4, 8, 16, 32']
     """
 
     name: str = "vit"

@@ -29,17 +29,26 @@ UNDECAYED = ("class_token", "position_1TD", "register_token", "table_NO", "probe
 
 
 class ViT(nn.Module):
-    """Vision Transformer image classifier.
+    """Vision Transformer image classifier, a module for any training loop.
+
+    >>> model = vs.ViT(vs.ModelConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4), seed=1)
+    >>> model(torch.zeros(5, 3, 32, 32)).shape
+    torch.Size([5, 10])
 
     Args:
-        config: validated values.
+        config: the axes.
         seed: seeds one random stream per parameter, so that arms share what they have in common.
+
+    Raises:
+        ConfigError: the configuration breaks a rule.
     """
 
     has_attention = True
 
     def __init__(self, config: ModelConfig, seed: int = 0):
         super().__init__()
+        if found := config.errors():
+            raise ConfigError(found)
         width = config.hidden_size
         self.config = config
         self.num_prefix_tokens = config.num_prefix_tokens

@@ -53,7 +53,12 @@ ERROR_TEXT = {
 
 
 def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = None) -> None:
-    """Print the arms and their costs, the study's power, notes and warnings.
+    """Print render_plan."""
+    table_console().print(render_plan(plan, directory, probe))
+
+
+def render_plan(plan: Plan, directory: Path | None = None, probe: bool | None = None) -> Group:
+    """Return the arms and their costs, the study's power, notes and warnings, for rich to print.
 
     Args:
         plan: the study's.
@@ -88,7 +93,7 @@ def print_plan(plan: Plan, directory: Path | None = None, probe: bool | None = N
     lines += [Text(f"note: {note}") for note in [*plan.notes, packs] if note]
     lines += [Text(printable(f"warning: {warning}"), style="yellow") for warning in warnings]
     lines += [Text(f"directory: {directory}")] if directory is not None else []
-    table_console().print(Group(arm_table(plan, costs, probed), *lines))
+    return Group(arm_table(plan, costs, probed), *lines)
 
 
 def arm_table(plan: Plan, costs: list[ArmCost], probed: "dict[str, ProbeResult]") -> Table:

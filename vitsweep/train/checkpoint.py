@@ -35,6 +35,10 @@ def save_model(path: Path, weights: dict[str, Tensor], config: Config) -> None:
 def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
     """Load the trained model of a cell, in eval mode on the CPU in fp32.
 
+    >>> model = vs.load_model(cell.directory, which="last")
+    >>> model.config.patch_size, model.training
+    (8, False)
+
     Args:
         cell_dir: the cell's directory, with its record.
         which: `best` (lowest validation loss), `last`, `ema` (where recipe.ema_decay is set) or `average`

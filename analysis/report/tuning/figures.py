@@ -8,8 +8,7 @@ from ...statistics.judgement import Judgement
 from ...statistics.tuning.own_settings import Tuning
 from ...style import arm_styles
 from ...text import decimals
-from ..draw_curves import add_legend
-from ..figures import Figure, arms_to_draw, selection_note
+from ..figures import Figure, arms_to_draw, grid, selection_note
 
 MAX_PANELS = 4
 
@@ -30,9 +29,8 @@ def search_figure(judgement: Judgement, tuning: Tuning) -> Figure | None:
     ]
     joined = "Lines join the settings of an arm; a" if len(parameters) == 1 else "A"
 
-    def draw(canvas, color):
+    def paint(axes, color):
         styles = arm_styles(list(dict.fromkeys([*arms, *judgement.selection.arms])), baseline, color)
-        axes = canvas.subplots(1, len(parameters), sharey=True, squeeze=False)[0]
         for ax, parameter in zip(axes, parameters, strict=True):
             start = tuning.baseline.get(parameter.key)
             draw_search(known[known["arm"].isin(arms)], parameter.key, ax=ax, styles=styles, color=color, start=start)
@@ -40,7 +38,6 @@ def search_figure(judgement: Judgement, tuning: Tuning) -> Figure | None:
                 set_log_scale(ax)
             ax.set_xlabel(parameter.key)
         axes[0].set_ylabel("validation accuracy, %")
-        add_legend(canvas, axes[0])
 
     return Figure(
         name="tuning",
@@ -51,7 +48,9 @@ def search_figure(judgement: Judgement, tuning: Tuning) -> Figure | None:
         alt=f"Best trials: {'; '.join(parts)}." if parts else "No arm has a best trial.",
         table=known,
         size=(min(9.0, 7.5 + 1.5 * (len(parameters) - 1)), 3.6 + 0.2 * (len(arms) // 4)),
-        draw=draw,
+        paint=paint,
+        layout=grid(1, len(parameters), sharey=True),
+        has_legend=True,
     )
 
 

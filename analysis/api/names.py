@@ -1,0 +1,41 @@
+"""Errors about names that a study has not, with the nearest ones, and messages of the command line for Python."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from vitsweep.errors import RecordError, UserError
+
+MAX_LISTED = 12
+
+
+class UnknownNameError(RecordError, KeyError):
+    """Name of an arm, seed, table or metric that a study has not; a ValueError, and a KeyError for `Study.get`."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show its repr
+
+
+def refuse_name(key: str, name: object, known: Iterable[object]) -> NoReturn:
+    """Raise UnknownNameError for a name, with the nearest known ones and the list of all.
+
+    Args:
+        key: what is named: arm, seed, table, ...
+    """
+    names = list(map(str, known))
+    nearest = difflib.get_close_matches(str(name), names, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(nearest)}? Allowed" if nearest else "allowed"
+    listed = ", ".join(names[:MAX_LISTED]) + (f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")
+    raise UnknownNameError(f"{key}={name}  is not there; {hint}: {listed or 'none'}")
+
+
+@contextmanager
+def argument_errors() -> Iterator[None]:
+    """Name arguments of Python in place of the command line's options: `--metric=x  is ...` as `metric=x  is ...`."""
+    try:
+        yield
+    except UserError as error:
+        text = re.sub(r"(?<!\S)--(metric|images|gallery|out)[ =]", r"\1=", str(error))
+        raise type(error)(text) from None  # the same error in other words
