@@ -117,6 +117,9 @@ RULES = {
         "model.drop_path_schedule=constant  is not read with model.drop_path_rate=0; set it back to linear, or use a "
         "rate above 0"
     ],
+    "model.parallel_block=True; model.norm_place='post'": [
+        "model.parallel_block=true  has one norm, before both branches, not model.norm_place=post; use pre, or false"
+    ],
     "model.fc_norm=True": [
         "model.fc_norm=true  would norm the class token a second time; use model.global_pool=avg, map or seqpool, or "
         "false"

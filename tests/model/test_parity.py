@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import timm.layers
 import torch
-from timm.models.vision_transformer import ResPostBlock, VisionTransformer
+from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock, VisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
 from transformers import (
@@ -156,6 +156,35 @@ def test_logits_with_relative_bias_agree_with_timm(pool):
         name: tensor.t() if name.endswith("bias_table") else tensor
         for name, tensor in renamed(model, TIMM_NAMES).items()
     }
+    torch.testing.assert_close(model(images()), load(twin, state)(images()), **CLOSE)
+
+
+PARALLEL_NAMES = TIMM_NAMES | {
+    "attention_norm": "in_norm",
+    "attention.q_norm": "q_norm",
+    "attention.k_norm": "k_norm",
+    "attention.projection": "attn_out_proj",
+    "mlp.output": "mlp_out_proj",
+    "attention_scale": "ls.gamma",
+}
+
+
+@pytest.mark.parametrize("option", ["base", "no qkv bias", "RMSNorm, qk_norm", "LayerScale"])
+def test_logits_of_parallel_blocks_agree_with_timm(option):
+    """Theirs have one matrix for queries, keys, values and the MLP's hidden layer, and one LayerScale."""
+    changes, theirs = TIMM[option]
+    model = perturbed(parallel_block=True, **changes)
+    twin = VisionTransformer(**timm_sizes(model.config) | theirs, block_fn=ParallelScalingBlock)
+    if option == "LayerScale":
+        for block in model.blocks:
+            block.mlp_scale.data.copy_(block.attention_scale)
+    state = {n: t for n, t in renamed(model, PARALLEL_NAMES).items() if "ls2" not in n}
+    for name in [name for name in state if "mlp.fc1" in name]:
+        hidden, qkv = state.pop(name), state.pop(name.replace("mlp.fc1", "attn.qkv"), None)
+        if qkv is None:
+            state[name.replace("mlp.fc1.", "mlp_")] = hidden
+        else:
+            state[name.replace("mlp.fc1", "in_proj")] = torch.cat([hidden, qkv])
     torch.testing.assert_close(model(images()), load(twin, state)(images()), **CLOSE)
 
 

@@ -42,6 +42,7 @@ AXES: dict[str, dict[str, dict]] = {
         "res_post": {"norm_place": "res_post"},
         "cct": {"norm_place": "cct"},
     },
+    "block": {"sequential": {}, "parallel": {"parallel_block": True}},
     "norm_layer": {"layernorm": {}, "rmsnorm": {"norm_layer": "rmsnorm"}},
     "qk_norm": {"without": {}, "with": {"qk_norm": True}},
     "layer_scale": {"none": {}, "s1e_4": {"layerscale_value": 1e-4}, "s1e_1": {"layerscale_value": 0.1}},

@@ -78,6 +78,7 @@ ACTING = {
     "model.global_pool=seqpool model.fc_norm=true": {"weights", "evaluation", "training"},
     "model.final_norm=false": {"weights", "evaluation", "training"},
     "model.norm_place=res_post": {"evaluation", "training"},
+    "model.parallel_block=true": {"weights", "evaluation", "training"},
     "model.norm_layer=rmsnorm": {"weights", "evaluation", "training"},
     "model.qk_norm=true": {"weights", "evaluation", "training"},
     "model.layerscale_value=0.1": {"weights", "evaluation", "training"},

@@ -106,6 +106,8 @@ class ModelConfig:
     norm_place: str = added_field("pre")
     """Norms of a block: pre (before attention and MLP), post (after each addition), res_post (after attention and MLP,
     before the addition) or cct (pre, but the MLP's norm is applied to the residual stream itself)."""
+    parallel_block: bool = added_field(False)
+    """Attention and MLP of a block side by side, both on the block's normed input, so with one norm (ViT-22B)."""
     norm_layer: str = added_field("layernorm")
     """Norm: layernorm or rmsnorm."""
     qk_norm: bool = added_field(False)
@@ -309,6 +311,9 @@ class ModelConfig:
             )
         if self.drop_path_rate == 0:
             found += self._unread("drop_path_schedule", "model.drop_path_rate=0", "a rate above 0")
+        if self.parallel_block and self.norm_place != "pre":
+            rule = f"has one norm, before both branches, not model.norm_place={self.norm_place}; use pre, or false"
+            found.append(f"model.parallel_block=true  {rule}")
         if self.fc_norm and self.global_pool == "token":
             rule = "would norm the class token a second time; use model.global_pool=avg, map or seqpool, or false"
             found.append(f"model.fc_norm=true  {rule}")

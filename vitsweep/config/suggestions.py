@@ -25,6 +25,7 @@ OTHER_NAMES = {
     "model.hidden_act": "act_layer activation act hidden_activation act_fn",
     "model.use_swiglu_ffn": "swiglu use_gated_mlp gated_mlp",
     "model.norm_layer": "norm rms_norm norm_type",
+    "model.parallel_block": "parallel_attn parallel_residual use_parallel_residual parallel_scaling",
     "model.norm_place": "norm_first pre_norm post_norm do_layer_norm_before",
     "model.qk_norm": "use_qk_norm qk_layernorm query_key_norm",
     "model.layerscale_value": "init_values layer_scale_init_value ls_init_value",

@@ -49,7 +49,8 @@ def block_parameters(model: ModelConfig) -> int:
         offsets = (2 * model.image_size // model.patch_size - 1) ** 2 + (3 if model.num_prefix_tokens else 0)
         attention += heads * offsets
     scales = 0 if model.layerscale_value is None else 2 * width
-    return attention + mlp_parameters(model, model.bias) + 2 * norm_parameters(model, width) + scales
+    norms = (2 - model.parallel_block) * norm_parameters(model, width)
+    return attention + mlp_parameters(model, model.bias) + norms + scales
 
 
 def mlp_parameters(model: ModelConfig, bias: bool) -> int:
@@ -148,19 +149,20 @@ def pool_multiply_adds(model: ModelConfig) -> int:
 def activation_bytes(model: ModelConfig, batch_size: int) -> int:
     """Return the bytes of the activations that one fp32 step saves for its backward pass.
 
-    Per token of a block: 4 numbers per channel (inputs and outputs of two norms), 4 per channel of the heads (queries,
-    keys, values, attention output), 2 per hidden channel, one attention weight per head and token, the mask of each
-    active dropout, and what the axes add. With a class token the last block has one query, so it saves input and output
-    of its first norm, keys and values.
+    Per token of a block: 2 numbers per channel and norm (input, output), 4 per channel of the heads (queries, keys,
+    values, attention output), 2 per hidden channel, one attention weight per head and token, the mask of each active
+    dropout, and what the axes add. With a class token the last block has one query, so it saves input and output of its
+    first norm, keys and values.
     """
     if model.name == "resnet":
         return FP32_BYTES * batch_size * resnet_activations(model)
     width, inner, hidden = model.hidden_size, model.attention_width, model.mlp_width
     tokens = model.num_kept_patches + model.num_prefix_tokens
     drops = {place: model.dropout_rate(place) > 0 for place in DROPOUT_PLACES}
-    channels = (4 + drops["attention_output"] + drops["mlp_output"]) * width + 4 * inner
+    norms = 2 - model.parallel_block
+    channels = (2 * norms + drops["attention_output"] + drops["mlp_output"]) * width + 4 * inner
     channels += ((4 if model.use_swiglu_ffn else 2) + drops["mlp_hidden"]) * hidden
-    channels += (0 if model.layerscale_value is None else 2) * width + 2 * (model.norm_layer == "rmsnorm") * width
+    channels += (0 if model.layerscale_value is None else 2) * width + norms * (model.norm_layer == "rmsnorm") * width
     channels += 2 * (2 * model.qk_norm + model.has_rope) * inner
     is_explicit = model.lsa or model.drop_key_rate > 0 or model.pos_embed == "relative"
     maps = (2 if drops["attention_probs"] else 1) + is_explicit

@@ -127,6 +127,7 @@ class Block(nn.Module):
 
     norm_place: pre norms the input of each (ViT), post the sum (Vaswani et al. 2017), res_post the output of each (Swin
     V2); cct norms the input of the attention, and the stream itself before the MLP (Compact-Transformers).
+    parallel_block: the MLP reads what the attention reads (Dehghani et al. 2023, arXiv:2302.05442, section 2.1).
 
     Args:
         attention: an Attention.
@@ -138,12 +139,12 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, attention: nn.Module, drop_path: float = 0.0):
         super().__init__()
-        self.norm_place = config.norm_place
+        self.norm_place, self.is_parallel = config.norm_place, config.parallel_block
         self.attention_norm = make_norm(config, config.hidden_size)
         self.attention = attention
         self.register_parameter("attention_scale", make_layer_scale(config))
         self.attention_drop_path = DropPath(drop_path)
-        self.mlp_norm = make_norm(config, config.hidden_size)
+        self.mlp_norm = nn.Identity() if self.is_parallel else make_norm(config, config.hidden_size)
         self.mlp = Mlp(config)
         self.register_parameter("mlp_scale", make_layer_scale(config))
         self.mlp_drop_path = DropPath(drop_path)
@@ -159,7 +160,10 @@ class Block(nn.Module):
             token_BLD = self.attention_norm(token_BLD)
         if where == "cct":
             token_BLD = self.mlp_norm(token_BLD)
-        branch_BLD = self.mlp(self.mlp_norm(token_BLD) if where == "pre" else token_BLD)
+        if self.is_parallel:
+            branch_BLD = self.mlp(input_BLD[:, :num_queries])
+        else:
+            branch_BLD = self.mlp(self.mlp_norm(token_BLD) if where == "pre" else token_BLD)
         branch_BLD = self.mlp_norm(branch_BLD) if where == "res_post" else branch_BLD
         token_BLD = token_BLD + self.mlp_drop_path(scaled(branch_BLD, self.mlp_scale))
         return self.mlp_norm(token_BLD) if where == "post" else token_BLD

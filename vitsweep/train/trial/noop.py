@@ -49,7 +49,7 @@ EXPECTED = {
         ("model", "name hidden_size num_hidden_layers intermediate_size bias", NETWORK),
         ("model", "patch_kernel_size pos_embed", NETWORK | {"initialization"}),
         ("model", "global_pool num_register_tokens fc_norm final_norm norm_layer qk_norm", NETWORK),
-        ("model", "use_swiglu_ffn qkv_bias head_dim lsa", NETWORK),
+        ("model", "use_swiglu_ffn qkv_bias head_dim lsa parallel_block", NETWORK),
         ("model", "rope_theta rope_coords register_rope_theta norm_place hidden_act", {"evaluation"}),
         ("model", "drop_path_rate drop_path_schedule patch_drop_rate drop_key_rate", {"training"}),
         ("model", " ".join(f"{place}_dropout_prob" for place in DROPOUT_PLACES), {"training"}),
