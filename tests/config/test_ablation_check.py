@@ -50,6 +50,7 @@ NOTE = "# A gate.\n# why: w; source: s\n# command: c\n# expected: e\n"
 FILES = {
     "vitsweep/model/gate.py": "def make(config: GatedConfig):\n    config.width, config.is_gated, config.gate_bias",
     "vitsweep/train/trial/noop.py": 'EXPECTED = ("model", "gate gate_bias", {"evaluation"})',
+    "conf/config.yaml": f"{NOTE}defaults: [_self_, model/gate: null]",
     "conf/model/gate/none.yaml": f"{NOTE}gate: none\ngate_bias: false",
     "conf/model/gate/sigmoid.yaml": f"{NOTE}defaults: [none@_here_, _self_]\ngate: sigmoid",
     "conf/model/gate/biased.yaml": f"{NOTE}defaults: [sigmoid@_here_, _self_]\ngate_bias: true",
@@ -100,6 +101,10 @@ LACKING = {
     "text after a word of the head": (
         {"sigmoid": ("why: w", "why:")},
         ["conf/model/gate/sigmoid.yaml: the head lacks `# why: ...`; write it"],
+    ),
+    "group in the defaults": (
+        {"config": ("model/gate", "model/gates")},
+        ["conf/config.yaml: the command line does not know model/gate; write `- model/gate: null` below defaults"],
     ),
     "default in a group": (
         {"none": ("gate: none", "gate: sigmoid")},

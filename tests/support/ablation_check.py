@@ -157,12 +157,20 @@ def values_of(path: Path) -> dict[str, Any]:
 
 
 def without_option(part: Part, root: Path = ROOT) -> list[str]:
-    """Return a message for each field and word that no option sets, and each key that a group's default does not set.
+    """Return a message for each field and word that no option sets, each key that a group's default does not set, and
+    each group that the command line would not know.
 
     Of a recipe's fields those that stand in recipes alone need no option.
     """
     options = options_of(part, root)
     found = [message for group, values in options.items() for message in without_default(part, group, values)]
+    chosen = yaml.safe_load((root / "conf/config.yaml").read_text(encoding="utf-8"))["defaults"]
+    known = {key for entry in chosen if isinstance(entry, dict) for key in entry}
+    found += [
+        f"conf/config.yaml: the command line does not know {group}; write `- {group}: null` below defaults"
+        for group in (f"{part.name}/{name}" for name in options)
+        if group not in known
+    ]
     if part.name == "recipe":
         return found
     where = "write conf/model/AXIS/OPTION.yaml"
