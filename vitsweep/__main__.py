@@ -44,6 +44,7 @@ TASKS = {
     "Read the results": {
         "report": Command(ANALYSIS, "DIR ...", "judge a sweep; write the page, tables and figures", True),
         "gallery": Command(ANALYSIS, "DIR ...", "draw attention rollouts of chosen cells and images", True),
+        "diff": Command("vitsweep.analysis.report.difference.command", "A B", "compare two cells, arms or studies"),
         "verify": Command(ANALYSIS, "DIR ...", "recompute every number of a report", True),
         "publish": Command(ANALYSIS, "DIR DEST", "copy report and records, without checkpoints", True),
         "reproduce": Command("vitsweep.commands.reproduce", "CELL_DIR", "print the command that trains a cell again"),
