@@ -5,6 +5,7 @@ import itertools
 import math
 import re
 import secrets
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,7 @@ def plan_and_directory(overrides: list[str], loader: ConfigLoader, config_name: 
     """Build the plan of these overrides; return it with the sweep's directory."""
     hydras = [override for override in overrides if re.split(r"[./]", override_key(override))[0] == "hydra"]
 
+    @cache
     def directory() -> Path:
         composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
         return Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()
