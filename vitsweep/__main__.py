@@ -37,7 +37,9 @@ TASKS = {
         "plan": Command("vitsweep.commands.plan", "study=NAME ...", "print arms, cost and power; train nothing"),
         "run": Command("vitsweep.cli", "[-m] KEY=VALUE ...", "train one cell or, with -m or study=NAME, a sweep"),
         "status": Command("vitsweep.commands.status", "DIR", "print the status of every cell, also during a sweep"),
-        "extend": Command("vitsweep.commands.extend", "DIR seeds=10", "add seeds to a sweep"),
+        "extend": Command(
+            "vitsweep.commands.extend", "DIR seeds=10", "add seeds; epochs=200: train finished cells longer"
+        ),
         "reset": Command("vitsweep.commands.reset", "DIR --failed", "delete results of cells, to train them again"),
         "prune": Command("vitsweep.commands.prune", "DIR", "remove checkpoints of finished cells"),
     },

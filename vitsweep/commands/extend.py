@@ -1,22 +1,33 @@
-"""`python -m vitsweep extend DIR seeds=10 [--plan]`: add seeds to every arm of a plan, also at the arms' own settings.
+"""`vitsweep extend DIR seeds=10 | epochs=200 [--plan]`: add seeds to every arm of a plan, or train its cells longer.
 
-Writes the new cells to plan.json and, without `--plan`, trains all missing cells on this machine. Reads plan.json only,
-so changes to YAML files have no effect.
+Both write a plan and, without `--plan`, train all missing cells on this machine. They read plan.json only, so changes
+to YAML files have no effect. `seeds` adds cells to the same plan, also at the arms' own settings. `epochs` makes a
+study of its own beside the old one, DIR-epochs=200, whose cells continue from the last states of the finished ones, for
+schedules that go on (constant, plateau); its cells are those of a study trained with 200 epochs in one go.
 """
 
 import copy
 import dataclasses
 import logging
 import re
+import shutil
 from pathlib import Path
 
 from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.config.schema import SweepConfig
-from vitsweep.errors import ConfigError, UserError
+from vitsweep.errors import ConfigError, RecordError, UserError
 from vitsweep.files import remove_temporaries
 from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.worker import LOG_FORMAT
+from vitsweep.study.continuation.longer import (
+    continued_record,
+    done_record,
+    fresh_command,
+    longer_directory,
+    longer_plan,
+    with_earlier_plan,
+)
 from vitsweep.study.design import study_seeds
 from vitsweep.study.identity import refuse_other_images
 from vitsweep.study.locks import LivenessCheck, exclusive_access
@@ -27,26 +38,42 @@ from vitsweep.study.plan import (
     Plan,
     note_added_seeds,
     plan_hash,
+    read_plan,
     require_plan,
     write_plan,
 )
 from vitsweep.study.plan_builder import refuse
-from vitsweep.study.record import PLAN_NAME
+from vitsweep.study.record import (
+    EPOCHS_FOLDER,
+    METRICS_NAME,
+    PLAN_NAME,
+    RECORD_NAME,
+    Record,
+    epoch_checkpoints,
+    write_record,
+)
 from vitsweep.study.status import FAILURES, cell_statuses
 from vitsweep.study.tuning.rules import seed_errors
 from vitsweep.study.tuning.tuned import share_cells
 from vitsweep.train.stop import StopSignals
 
-USAGE = "extend DIR seeds=10 | seeds=[5,6,7] [--plan]"
+USAGE = "extend DIR seeds=10 | seeds=[5,6,7] | epochs=200 [--plan]"
 
 
 def main(arguments: list[str]) -> int:
-    """Extend the plan and train the missing cells; return 0 if all cells are done (with --plan: always), else 1."""
+    """Extend the study and train the missing cells; return 0 if all cells are done (with --plan: always), else 1."""
     directory, words = parse_directory(arguments, USAGE)
     settings = [word for word in words if word != "--plan"]
-    if len(settings) != 1 or not settings[0].startswith("seeds="):
+    if len(settings) != 1 or not settings[0].startswith(("seeds=", "epochs=")):
         raise UserError(f"usage: vitsweep {USAGE}")
-    seeds, plan_only = parse_seeds(settings[0].removeprefix("seeds=")), "--plan" in words
+    key, _, value = settings[0].partition("=")
+    if key == "epochs":
+        return extend_epochs(directory, parse_epochs(value), plan_only="--plan" in words)
+    return extend_seeds(directory, parse_seeds(value), plan_only="--plan" in words)
+
+
+def extend_seeds(directory: Path, seeds: list[int], plan_only: bool) -> int:
+    """Add seeds to a study, also at the arms' own settings; return the exit code."""
     plan = extend_directory(directory, seeds)
     code = 0 if plan_only else train_missing(directory, plan)
     if (directory / TUNED_NAME / PLAN_NAME).exists():
@@ -55,6 +82,83 @@ def main(arguments: list[str]) -> int:
             share_cells(directory, plan, directory / TUNED_NAME, tuned)
             code = max(code, train_missing(directory / TUNED_NAME, tuned))
     return code
+
+
+def parse_epochs(text: str) -> int:
+    """Return a number of epochs.
+
+    Raises:
+        ConfigError: the text is none.
+    """
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise ConfigError([f"epochs={text}  must be a number of epochs, such as 200"])
+    return int(text)
+
+
+def extend_epochs(directory: Path, epochs: int, plan_only: bool) -> int:
+    """Train the cells of a finished study longer, in a directory beside it; return the exit code.
+
+    Raises:
+        ConfigError: its schedules end, or it has as many epochs.
+        DataError: the images are others than those of the finished cells.
+        RecordError: there is no plan, or a cell cannot be continued.
+    """
+    old, longer = require_plan(directory), longer_directory(directory, epochs)
+    made = longer_plan(old, directory, epochs, longer)
+    refuse_other_images(old, directory)
+    finished = [done_record(directory / cell.id, cell.config_hash) for cell in old.cells]
+    require_final_states(directory, [c for c, record in zip(old.cells, finished, strict=True) if record], old, epochs)
+    longer.mkdir(parents=True, exist_ok=True)
+    with exclusive_access(longer):
+        remove_temporaries(longer)
+        earlier = read_plan(longer)
+        plan = with_earlier_plan(made, earlier, longer)
+        for before, record in zip(old.cells, finished, strict=True):
+            cell = next(c for c in plan.cells if (c.arm, c.seed) == (before.arm, before.seed))
+            if record is not None:
+                prepare_cell(directory / before.id, longer / cell.id, continued_record(plan, cell, record, before.id))
+        if plan != earlier:
+            write_plan(longer, plan)
+    fresh = finished.count(None)
+    print(
+        f"{plan.study}: {len(finished) - fresh} cells continue those of {directory}"
+        f"{f', {fresh} that failed there start anew' if fresh else ''}, in {longer}"
+    )
+    return 0 if plan_only else train_missing(longer, plan)
+
+
+def require_final_states(directory: Path, cells: list[Cell], plan: Plan, epochs: int) -> None:
+    """Check that all finished cells have what training continues from, before anything is written.
+
+    Raises:
+        RecordError: some have not.
+    """
+    missing = [cell.id for cell in cells if not has_final_state(directory / cell.id)]
+    if missing:
+        raise RecordError(
+            f"{directory}  lacks the final state of {len(missing)} of {len(cells)} finished cells, such as "
+            f"{missing[0]}: pruned, or trained by a version that kept none; {fresh_command(plan, epochs)}"
+        )
+
+
+def has_final_state(folder: Path) -> bool:
+    """Return whether a finished cell's directory has its final state and the weights that belong to it."""
+    return all((folder / name).exists() for name in ("final.pt", "last.safetensors", "best.safetensors"))
+
+
+def prepare_cell(before: Path, folder: Path, record: Record) -> None:
+    """Give a cell of the longer study state, epochs and record of the finished one, unless it has begun."""
+    from vitsweep.train.checkpoint import save_continued  # late: it imports torch
+
+    if (folder / RECORD_NAME).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(before / METRICS_NAME, folder / METRICS_NAME)
+    for path in epoch_checkpoints(before).values():
+        (folder / EPOCHS_FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / EPOCHS_FOLDER / path.name)
+    save_continued(before, folder, record.config_hash)
+    write_record(folder, record)  # last: a cell without it is prepared again
 
 
 def extend_directory(directory: Path, seeds: list[int]) -> Plan:

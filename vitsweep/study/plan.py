@@ -107,13 +107,15 @@ class Plan:
     """Numbers of seeds after which the study is judged; [] without looks."""
     spending: str = added_field("")
     """Division of the error over the looks, one of schema.SPENDINGS; empty without looks."""
+    continued_from: dict[str, Any] = added_field({})
+    """Study whose cells these continue: study, directory, sweep_id, and the `epochs` that they had; {}: none."""
     newer: dict[str, Any] = added_field({})
     """Fields that a newer version has written, as they were."""
 
 
 DECLARED = ("rope", "error", "interactions", "looks", "spending")
 """Fields that decide verdicts beside the claims: hashed with them, fixed once a cell has begun."""
-NOT_HASHED = ("claims_before", "seeds_before", "sweep_id", "newer")
+NOT_HASHED = ("claims_before", "seeds_before", "sweep_id", "continued_from", "newer")
 
 
 def make_plan(
@@ -260,6 +262,7 @@ def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
         claims_before=old.claims_before,
         seeds_before=old.seeds_before,
         sweep_id=old.sweep_id,
+        continued_from=old.continued_from,
         newer=old.newer,
     )
     if all(getattr(old, name) == getattr(new, name) for name in ("claims", *DECLARED)):

@@ -145,3 +145,15 @@ def load_final(directory: Path) -> dict[str, Any]:
         first = f"{error}".strip().partition("\n")[0]
         raise RecordError(f"{directory}  cannot be continued ({type(error).__name__}: {first})") from error
     return state
+
+
+def save_continued(finished: Path, directory: Path, config_hash: str) -> None:
+    """Write the state of a finished cell as that from which the cell in `directory` resumes.
+
+    Args:
+        config_hash: of the cell in `directory`.
+
+    Raises:
+        RecordError: the finished cell has no such state any more.
+    """
+    save_state(directory, load_final(finished) | {"config_hash": config_hash})

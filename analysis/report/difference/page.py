@@ -80,6 +80,7 @@ def patch_items(a: Side, b: Side) -> list:
             title = f"Uncommitted changes of {letter}: {', '.join(changed_files(patch))}"
             items.append(Details(title=title, text=patch))
     if all(patches):
-        lines = difflib.unified_diff(*(patch.splitlines() for patch in patches), "A", "B", lineterm="")
+        one, other = (patch.splitlines() for patch in patches)
+        lines = difflib.unified_diff(one, other, "A", "B", lineterm="")
         items.append(Details(title="From the patch of A to that of B", text="\n".join(lines)))
     return items

@@ -50,6 +50,24 @@ def changed_claims(selection: Selection) -> list[dict[str, Any]]:
 
 
 def extension_sentence(selection: Selection) -> str:
+    """Describe seeds that were added, and training that was continued, after results were visible; else empty."""
+    return " ".join(filter(None, (seeds_sentence(selection), epochs_sentence(selection))))
+
+
+def epochs_sentence(selection: Selection) -> str:
+    """Describe training that was continued after results were visible, and a bound of the error rate; else empty."""
+    before = ((selection.plan or {}).get("continued_from") or {}).get("epochs") or []
+    if not before:
+        return ""
+    path = ", then ".join(str(number) for number in before)
+    return (
+        f"The runs continue those of {path} epochs, whose results could be seen: for somebody who would have stopped "
+        f"at a significant result there, errors of {100 * stats.ALPHA:g} % become at most "
+        f"{100 * stats.ALPHA * (len(before) + 1):.0f} %."
+    )
+
+
+def seeds_sentence(selection: Selection) -> str:
     """Describe seeds that were added after results were visible, and the error rate; empty when none were."""
     plan = selection.plan or {}
     looks = [int(number) for number in plan.get("seeds_before") or [] if number > 1]

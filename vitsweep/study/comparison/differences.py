@@ -183,7 +183,7 @@ def library_rows(a: Side, b: Side) -> list[Row]:
 
 def started(side: Side) -> list[SideCell]:
     """Return the first started cell of each environment of a side."""
-    found = {}
+    found: dict[str, SideCell] = {}
     for cell in side.cells:
         if cell.record.started:
             found.setdefault(repr((cell.record.environment.get("packages"), cell.record.versions)), cell)
