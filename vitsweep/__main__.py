@@ -49,7 +49,9 @@ TASKS = {
         "diff": Command("vitsweep.analysis.report.difference.command", "A B", "compare two cells, arms or studies"),
         "verify": Command(ANALYSIS, "DIR ...", "recompute every number of a report", True),
         "publish": Command(ANALYSIS, "DIR DEST", "copy report and records, without checkpoints", True),
-        "reproduce": Command("vitsweep.commands.reproduce", "CELL_DIR", "print the command that trains a cell again"),
+        "reproduce": Command(
+            "vitsweep.commands.reproduce", "CELL", "print the command that trains a cell again, or check it"
+        ),
     },
     "Weights & Biases": {
         "wandb sync": Command("vitsweep.tracking.sync", "DIR", "send runs that were written offline"),
