@@ -97,6 +97,7 @@ ACTING = {
     f"data.fingerprint={'a' * 64}": {"data"},
     "data.split_seed=1": {"data"},
     "data.train_limit=1000": {"data", "length", "schedule"},
+    "data.test_limit=1000": {"data"},
     "recipe.epochs=12": {"length"},
     "recipe.batch_size=64": {"length", "schedule"},
     "recipe.optimizer=sgd": {"step"},

@@ -170,7 +170,7 @@ def split_digest(config: Config) -> tuple[dict[str, str], int]:
             raise
         return dict.fromkeys(("train", "val", "test"), repr(data)), num_images  # its size is not known
     digests = {name: digest(source, chosen_N) for name, chosen_N in (("train", train_N), ("val", val_N))}
-    digests["test"] = f"{source} test"
+    digests["test"] = f"{source} test" + ("" if data.test_limit is None else f" {data.test_limit} {data.split_seed}")
     if data.val == "folder":
         digests["val"] = f"{source} val"
     return digests | ({"val": digests["test"]} if data.val == "test" else {}), len(train_N)
