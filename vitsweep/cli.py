@@ -20,6 +20,7 @@ from vitsweep.config.composer import Composer
 from vitsweep.config.convert import config_hash, from_omegaconf, refuse_configured_study, to_dict
 from vitsweep.config.hydra import main_options, make_loader, register
 from vitsweep.config.messages import user_message
+from vitsweep.config.override_rules import contradiction_errors, name_choices
 from vitsweep.config.overrides import is_study_override, short_key, single_name, with_run_mode
 from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError, RecordError, UserError, printable
@@ -208,6 +209,8 @@ def start(words: list[str]) -> tuple[int, list[str]]:
         return REFUSED, [str(error)]
     before, sys.argv = sys.argv, [sys.argv[0], *words]
     try:
+        if errors := single_run_errors(words):
+            return REFUSED, errors
         return run_hydra(words)
     finally:
         sys.argv = before
@@ -233,17 +236,53 @@ def run_hydra(words: list[str]) -> tuple[int, list[str]]:
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]
-    return task.exit_code, [printable(message) for message in task.errors]
+    return task.exit_code, [printable(message) for message in named_choices(task.errors, words)]
+
+
+def single_run_errors(words: list[str]) -> list[str]:
+    """Return a message for each part that a value undoes in a run without a sweep, where Hydra lets the value win."""
+    parts = [word for word in words if "/" in word.partition("=")[0] and not word.startswith(("-", "hydra/", "~"))]
+    if not parts or any(word in ("-m", "--multirun") for word in words):
+        return []
+    try:
+        return contradiction_errors(overrides_of(words), make_composer(words))
+    except (UserError, HydraException):
+        return []  # Hydra refuses them with its own message
+
+
+def named_choices(errors: list[str], words: list[str]) -> list[str]:
+    """Return a task's messages, each line with the chosen option that sets a key which it names."""
+    if not errors or any(word in ("-m", "--multirun") for word in words):
+        return errors
+    try:
+        composer = make_composer(words)
+        return ["\n".join(name_choices(text.split("\n"), overrides_of(words), composer)) for text in errors]
+    except (UserError, HydraException):
+        return errors
+
+
+def overrides_of(words: list[str]) -> list[str]:
+    """Return the words of a command line that are overrides."""
+    return [word for word in words if not word.startswith("-")]
+
+
+def make_composer(words: list[str]) -> Composer:
+    """Return a composer of the configuration that a command line names.
+
+    Raises:
+        ConfigError: its folder of configurations does not exist.
+    """
+    config_dir = next((word.partition("=")[2] for word in words if word.startswith("--config-dir=")), None)
+    return Composer(make_loader(config_dir), "config")
 
 
 def other_errors(error: Exception, words: list[str]) -> list[str]:
     """Return why each override cannot be composed by itself, if Hydra refused them all for its first error."""
-    overrides = [word for word in words if not word.startswith("-")]
+    overrides = overrides_of(words)
     if isinstance(error, UserError) or not isinstance(error, HydraException) or len(overrides) < 2:
         return []
-    config_dir = next((word.partition("=")[2] for word in words if word.startswith("--config-dir=")), None)
     try:
-        composer = Composer(make_loader(config_dir), "config")
+        composer = make_composer(words)
     except UserError:
         return []
     return [message for override in overrides for message in composer.errors_alone(override)]

@@ -28,7 +28,7 @@ from vitsweep.config.convert import flatten, from_omegaconf, validate
 from vitsweep.config.file_rules import chosen_file_errors
 from vitsweep.config.hydra import SCHEMA
 from vitsweep.config.messages import user_errors
-from vitsweep.config.override_rules import override_errors, value_errors
+from vitsweep.config.override_rules import name_choices, override_errors, value_errors
 from vitsweep.config.overrides import override_key, yaml_text
 from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError
@@ -80,7 +80,11 @@ class Composer:
             except (HydraException, OmegaConfBaseException):
                 config = None  # Hydra reports the error below
         if config is not None:
-            return self.complete(validate(config))
+            try:
+                valid = validate(config)
+            except ConfigError as error:
+                raise ConfigError(name_choices(error.errors, overrides, self)) from None
+            return self.complete(valid)
         try:
             with user_errors(overrides):
                 return self.complete(self._compose(overrides))
@@ -88,7 +92,7 @@ class Composer:
             errors = list(error.errors)
         if len(overrides) > 1:  # outside of `except`: there every further error would have this one as its context
             errors += [message for override in overrides for message in self.errors_alone(override)]
-        raise ConfigError(list(dict.fromkeys(errors)))
+        raise ConfigError(name_choices(list(dict.fromkeys(errors)), overrides, self))
 
     def _compose(self, overrides: list[str]) -> Config:
         """Compose with Hydra."""

@@ -5,6 +5,8 @@ vitsweep's sweeper does not read. Each of these is refused with one message.
 """
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -12,8 +14,9 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.types import Glob, Override
 from omegaconf import OmegaConf
 
-from vitsweep.config.convert import describe_type
+from vitsweep.config.convert import describe_type, flatten, to_dict
 from vitsweep.config.overrides import yaml_text
+from vitsweep.config.schema import Config
 from vitsweep.config.suggestions import known_keys
 
 GROUPS = ("model", "data", "recipe", "tracker")
@@ -132,3 +135,62 @@ def _is_hydra_key(key: str) -> bool:
             return False
         node = None if OmegaConf.is_missing(node, name) else node._get_node(name)
     return True
+
+
+def contradiction_errors(overrides: Sequence[str], composer: Any) -> list[str]:
+    """Return a message for each part (`model/pool=token`) of which a value beside it leaves nothing, or another option.
+
+    In Hydra a value beats a group in any order. Values that adjust a part (model.drop_path_rate) are allowed.
+
+    Args:
+        overrides: of one command line, none of them swept.
+        composer: a Composer.
+    """
+    errors: list[str] = []
+    plain = [o for o in overrides if not o.startswith(("~", "hydra"))]
+    values = {composer.parse(o).key_or_group: o for o in plain if not composer.is_group(o)}
+    for choice in (o for o in plain if composer.is_group(o) and "/" in composer.parse(o).key_or_group):
+        wanted = composer.option_values(choice)
+        given = {key: composer.parse(values[key]).value() for key in wanted if key in values}
+        beaten = [key for key, value in given.items() if value != wanted[key]]
+        if beaten and is_undone(composer, composer.parse(choice).key_or_group, wanted, given):
+            sets = f"sets {beaten[0]}={yaml_text(wanted[beaten[0]])}"
+            errors.append(f"{choice}  {sets}, but `{values[beaten[0]]}` beats it; drop one of them")
+    return errors
+
+
+def is_undone(composer: Any, group: str, wanted: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Return True if values undo an option: all of it, the word it is named for, or to another option of the model."""
+    changed = {key for key, value in given.items() if value != wanted[key]}
+    if changed == set(wanted) or group.replace("/", ".") in changed:
+        return True
+    if not group.startswith("model/"):
+        return False  # a recipe's parts are many settings that are meant to be adjusted
+    others = [composer.option_values(f"{group}={option}") for option in composer.repository.get_group_options(group)]
+    found = wanted | given
+    return any(changed <= set(other) and other.items() <= found.items() for other in others)
+
+
+def name_choices(errors: Sequence[str], overrides: Sequence[str], composer: Any) -> list[str]:
+    """Return messages that also name the chosen option that sets a key they are about and that nobody wrote.
+
+    Args:
+        errors: messages `key=value  rule`.
+        overrides: of the configuration that breaks the rules.
+        composer: a Composer.
+    """
+    choices = [o for o in overrides if not o.startswith(("~", "hydra", "study=")) and composer.is_group(o)]
+    written = {composer.parse(o).key_or_group for o in overrides}
+    defaults = flatten(to_dict(Config()))
+    sets = {
+        f"{key}={value}": choice
+        for choice in choices
+        for key, value in composer.option_values(choice).items()
+        if key not in written and value != defaults.get(key)
+    }
+    found = []
+    for error in errors:
+        tokens = [token for token in re.findall(r"[\w.]+=[^\s,;]+", error) if token in sets]
+        named = dict.fromkeys(f"{sets[token]} sets {token}" for token in tokens if sets[token] not in error)
+        found.append("; ".join([error, *named]))
+    return found

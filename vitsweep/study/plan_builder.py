@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import refuse_configured_study
+from vitsweep.config.override_rules import contradiction_errors
 from vitsweep.config.overrides import (
     factor_names,
     is_study_override,
@@ -145,7 +146,7 @@ def plain_plan(
     """Build the plan of a plain `-m`: swept keys are the factors of a grid."""
     # Before arms are compared: a choice that is undone would make two of them equal.
     combinations = [(" ".join(levels), levels) for levels in itertools.product(*factors.values())]
-    refuse(shadow_errors(fixed, combinations, composer))
+    refuse(contradiction_errors(fixed, composer) + shadow_errors(fixed, combinations, composer))
     arms = sweep_arms(fixed, factors, composer)
     refuse_configured_study(arms[0].config)
     names = factor_names(factors)
