@@ -41,7 +41,7 @@ def publish(directory: str | Path, destination: str | Path) -> Path:
         raise RecordError(f"{destination}  is not empty; give a new folder, or remove it first")
     for cell in cells:
         _publish_cell(cell, destination / cell.relative_to(directory))
-    _publish_environment(directory, destination)
+    publish_environment(directory, destination)
     _publish_search(directory, destination)
     plan, gallery = read_plan(directory, []), without_paths(read_gallery(report))  # its notes may name a file
     if plan:
@@ -61,13 +61,13 @@ def _publish_search(directory: Path, destination: Path) -> None:
     if (plan := read_plan_values(search)) is not None:
         for cell in cell_directories(search):
             _publish_cell(cell, destination / cell.relative_to(directory))
-        _publish_environment(search, destination / TUNING_NAME)
+        publish_environment(search, destination / TUNING_NAME)
         write_json(destination / TUNING_NAME / PLAN_NAME, without_paths(plan))
     if (tuned / PLAN_NAME).exists():
         publish(tuned, destination / TUNED_NAME)
 
 
-def _publish_environment(directory: Path, destination: Path) -> None:
+def publish_environment(directory: Path, destination: Path) -> None:
     """Copy the lists of packages, and the patches without a private path: one with paths hidden would not apply."""
     for path in sorted((directory / ENVIRONMENT).glob("*-????????????.*")):
         text = path.read_text(encoding="utf-8", errors="replace")
