@@ -195,10 +195,11 @@ class Cell:
         from ..attention.images import choose_images
         from ..attention.looks import load_cell_data, select_images
 
+        rule = image_rule(images)
         with same_random_state(), argument_errors():
             data = load_cell_data(self._record)
             labels = data.test.label_N.cpu().numpy()
-            return select_images(data, choose_images(image_rule(images), labels, data.classes, [self.directory]))
+            return select_images(data, choose_images(rule, labels, data.classes, [self.directory]))
 
 
 def image_rule(images: int | str | Sequence[int]) -> str:

@@ -1,12 +1,13 @@
 """Errors about names that a study has not, with the nearest ones, and messages of the command line for Python."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from vitsweep.errors import RecordError, UserError
+from vitsweep.errors import ConfigError, RecordError, UserError
 
 MAX_LISTED = 12
 
@@ -31,6 +32,11 @@ def refuse_name(key: str, name: object, known: Iterable[object]) -> NoReturn:
     raise UnknownNameError(f"{key}={name}  is not there; {hint}: {listed or 'none'}")
 
 
+def relative(text: str) -> str:
+    """Return a text in which paths below the working folder are shown from there, as they were given."""
+    return text.replace(os.path.join(os.getcwd(), ""), "")
+
+
 @contextmanager
 def argument_errors() -> Iterator[None]:
     """Name arguments of Python in place of the command line's options: `--metric=x  is ...` as `metric=x  is ...`."""
@@ -38,4 +44,5 @@ def argument_errors() -> Iterator[None]:
         yield
     except UserError as error:
         text = re.sub(r"(?<!\S)--(metric|images|gallery|out)[ =]", r"\1=", str(error))
-        raise type(error)(text) from None  # the same error in other words
+        # The same error in other words, unless it has several.
+        raise error if isinstance(error, ConfigError) else type(error)(text) from None

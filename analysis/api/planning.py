@@ -22,6 +22,7 @@ from vitsweep.study.estimate import arm_costs
 from vitsweep.study.plan import Plan
 from vitsweep.study.plan_builder import plan_and_directory
 
+from .names import relative
 from .words import sweep_words
 
 MIB = 2**20
@@ -79,7 +80,7 @@ class StudyPlan:
         stream = io.StringIO()
         console = Console(file=stream, width=PIPED_WIDTH, markup=False, emoji=False, force_jupyter=False)
         console.print(render_plan(self._plan, self.directory, probe=False))
-        return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+        return "\n".join(relative(line.rstrip()) for line in stream.getvalue().splitlines())
 
     def __str__(self) -> str:
         return self._text

@@ -16,6 +16,7 @@ from typing import Any
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.run.workers import worker_environment
 
+from .names import relative
 from .planning import make_plan
 from .study import Study, load
 from .words import sweep_words
@@ -103,7 +104,7 @@ def follow(child: subprocess.Popen) -> bool:
     while True:
         try:
             for line in child.stdout or ():
-                print(PREFIX.sub("", line), end="", flush=True)
+                print(relative(PREFIX.sub("", line)), end="", flush=True)
             child.wait()
             return interrupts > 0
         except KeyboardInterrupt:
