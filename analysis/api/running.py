@@ -24,6 +24,7 @@ from .words import sweep_words
 CHILD = (sys.executable, "-m", "vitsweep.analysis.api.child")
 PREFIX = re.compile(r"^\[\d{4}[\d:, -]+\](\[[\w.]+\]\[INFO\] -|\[HYDRA\]) ")
 """Beginning of a line of Hydra's log, which is left out where no terminal shows it."""
+FORCED_COLORS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS")
 REFUSED = 2
 PATIENCE = 2  # interrupts that are passed on before the child is killed
 
@@ -80,12 +81,15 @@ def train(words: list[str]) -> None:
     receiver, sender = Pipe(duplex=False)
     is_terminal = all(getattr(stream, "isatty", bool)() for stream in (sys.stdout, sys.stderr))
     output: dict[str, Any] = {} if is_terminal else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    environment = worker_environment() | {"PYTHONUNBUFFERED": "1"}
+    if not is_terminal:  # a notebook's kernel asks for colors, which would stay in its kept outputs as codes
+        environment = {name: value for name, value in environment.items() if name not in FORCED_COLORS}
     with sender:
         child = subprocess.Popen(
             [*CHILD, str(sender.fileno()), *words],
             stdin=subprocess.DEVNULL,
             pass_fds=[sender.fileno()],
-            env=worker_environment() | {"PYTHONUNBUFFERED": "1"},
+            env=environment,
             start_new_session=True,  # a terminal's Ctrl-C reaches the caller alone, who passes it on once
             text=True,
             errors="replace",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from vitsweep.config.convert import config_hash, from_dict
@@ -47,15 +48,17 @@ def cell_contradictions(cells: pd.DataFrame, history: pd.DataFrame) -> list[str]
         cells: as StudyRecords.cells.
         history: as StudyRecords.history.
     """
-    rows = dict(iter(history.groupby("cell", sort=False)))
-    none = history.iloc[:0]
+    history = history.sort_values("epoch", kind="stable")
+    columns = {name: history[name].to_numpy() for name in ("epoch", *LAST_ROW)}
+    places, none = history.groupby("cell", sort=False).indices, np.array([], int)
     started = cells[~cells["status"].isin(NOT_STARTED)]
     lines: list[str] = []
     for cell in started.to_dict("records"):
         lines += [*_wrong_path(cell), *_wrong_hash(cell["cell"], cell["record"].config, cell["config_hash"])]
         lines += _impossible_accuracies(cell)
         if cell["status"] == "done":
-            lines += _wrong_epochs(cell, rows.get(cell["cell"], none))
+            place = places.get(cell["cell"], none)
+            lines += _wrong_epochs(cell, {name: values[place] for name, values in columns.items()})
     return lines
 
 
@@ -87,23 +90,25 @@ def _impossible_accuracies(cell: dict[str, Any]) -> list[str]:
     ]
 
 
-def _wrong_epochs(cell: dict[str, Any], rows: pd.DataFrame) -> Iterator[str]:
-    """Compare the number of epochs, the last row and the row of the lowest validation loss with the record."""
-    rows = rows.sort_values("epoch")
-    if len(rows) != cell["epoch"]:
-        yield f"{cell['cell']} states {cell['epoch']} epochs, its metrics.jsonl has {len(rows)}."
+def _wrong_epochs(cell: dict[str, Any], rows: dict[str, np.ndarray]) -> Iterator[str]:
+    """Compare the number of epochs, the last row and the row of the lowest validation loss with the record.
+
+    Args:
+        rows: epoch and LAST_ROW -> values by rising epoch; arrays, since there may be thousands of cells.
+    """
+    epochs, losses = rows["epoch"], rows["val/loss"]
+    if len(epochs) != cell["epoch"]:
+        yield f"{cell['cell']} states {cell['epoch']} epochs, its metrics.jsonl has {len(epochs)}."
         return
-    if rows.empty:
+    if not len(epochs):
         return
     for name in LAST_ROW:
-        if not _is_close(cell[f"final/{name}"], rows[name].iloc[-1]):
+        if not _is_close(cell[f"final/{name}"], rows[name][-1]):
             yield (
                 f"{cell['cell']}: final {name} {cell[f'final/{name}']:.6g}, the last row of metrics.jsonl has "
-                f"{rows[name].iloc[-1]:.6g}."
+                f"{rows[name][-1]:.6g}."
             )
-    known = rows[rows["val/loss"].notna()]
-    best = known.loc[known["val/loss"].idxmin(), "epoch"] if len(known) else math.nan
-    if len(known) and best != cell["best/epoch"]:
+    if not np.isnan(losses).all() and (best := epochs[np.nanargmin(losses)]) != cell["best/epoch"]:
         yield f"{cell['cell']}: best epoch {cell['best/epoch']:g}, the lowest validation loss is at epoch {best:g}."
 
 

@@ -245,7 +245,7 @@ def cell_frame(rows: list[dict]) -> pd.DataFrame:
 
 def _history_frame(rows: list[dict]) -> pd.DataFrame:
     columns = ["cell", "arm", "seed", "epoch", *HISTORY_NAMES]
-    history = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
+    history = pd.DataFrame(rows, columns=columns)
     for name in ("epoch", *HISTORY_NAMES):
         history[name] = pd.to_numeric(history[name], errors="coerce").astype(float)
     return history

@@ -216,8 +216,15 @@ def read_rows(directory: Path) -> list[dict[str, Any]]:
     path = Path(directory) / METRICS_NAME
     if not path.exists():
         return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        rows = json.loads(f"[{','.join(lines)}]")  # half the time of one call a line
+        if len(rows) == len(lines):
+            return rows
+    except json.JSONDecodeError:
+        pass
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in lines:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
