@@ -210,13 +210,14 @@ def _stated(
 ) -> dict[str, tuple[str, dict[str, str]]]:
     """Return arm -> role and levels, from the plan where it has the arm; note records that state other ones."""
     records, stated = arm_records(cells), {}
+    cells_of = dict(iter(cells[["arm", "cell", "record"]].groupby("arm", sort=False)))
     for arm in arms:
         record = records[arm]
         role, levels = record.role, record.levels
         if arm in planned:
             role, levels = planned[arm]["role"], planned[arm]["levels"]
-            own = cells.loc[cells["arm"] == arm, ["cell", "record"]].itertuples(index=False)
-            if wrong := [cell for cell, record in own if record.role != role or record.levels != levels]:
+            own = cells_of[arm].itertuples(index=False)
+            if wrong := [cell for _, cell, record in own if record.role != role or record.levels != levels]:
                 notes.append(f"Role or levels are not those of the plan, which are used: {', '.join(wrong)}.")
         stated[arm] = role, {k: str(v) for k, v in (levels or {}).items()}
     return stated
