@@ -159,7 +159,7 @@ def _one_configuration(cells: pd.DataFrame, plan: dict | None, out: Exclusions) 
     """Keep per arm the configuration that the plan names, else the most frequent one."""
     planned = {arm["arm"]: arm.get("config_hash") for arm in plan["arms"]} if plan else {}
     dropped = set()
-    narrow = cells[["arm", "cell", "status", "config_hash"]]  # copying all columns of 100 arms takes longer than the rest
+    narrow = cells[["arm", "cell", "status", "config_hash"]]  # copies of all columns take long
     for arm, group in narrow.groupby("arm", sort=False):
         counts = group["config_hash"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
         kept = planned.get(arm) or counts.index[0]
