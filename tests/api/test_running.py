@@ -76,7 +76,7 @@ def test_planning_leaves_a_hydra_application_its_own(monkeypatch):
 
 
 def state() -> tuple:
-    """What a caller may rely on."""
+    """Return everything that a caller may rely on."""
     import matplotlib
     import torch
 
