@@ -40,7 +40,8 @@ PURPOSES = {
 PLACES = {
     "config": (1.5, 9), "data": (0.1, 7), "model": (1.5, 7), "study": (2.9, 7), "train": (0.8, 5), "tracking": (2.9, 5),
     "run": (1.5, 3), "commands": (1.5, 1), "significance": (2.95, 9),
-    "records": (5.2, 9), "attention": (4.6, 7), "statistics": (6.0, 7), "gallery": (4.6, 5), "report": (5.4, 3), "api": (5.4, 1),
+    "records": (5.2, 9), "attention": (4.6, 7), "statistics": (6.0, 7), "gallery": (4.6, 5), "report": (5.4, 3),
+    "api": (5.4, 1),
 }  # fmt: skip
 WAY = ["config", "study", "run", "train", "records", "statistics", "report"]
 """A cell's way: overrides -> plan.json -> a worker -> fit() -> record.json -> judgement -> page."""
