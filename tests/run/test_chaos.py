@@ -182,6 +182,7 @@ def test_study_survives_everything(disk, tmp_path):
         assert [row["epoch"] for row in rows] == list(range(1, EPOCHS + 1))
         assert sorted(path.name for path in (disk / "study" / cell.id).iterdir()) == [
             "best.safetensors",
+            "final.pt",
             "last.safetensors",
             "metrics.jsonl",
             "predictions.npz",

@@ -35,7 +35,7 @@ from vitsweep.study.estimate import (
 from vitsweep.study.plan import write_plan
 from vitsweep.study.plan_builder import build_plan
 from vitsweep.train.average import averages_state, make_averages
-from vitsweep.train.checkpoint import save_model, save_state
+from vitsweep.train.checkpoint import save_final, save_model, save_state
 from vitsweep.train.optim import make_optimizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,11 +130,14 @@ def test_checkpoint_bytes_are_those_of_the_files(tmp_path, optimizer, momentum, 
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = {"model": model.state_dict(), "optimizer": steps.state_dict(), "best_weights": weights}
     averages = make_averages(model, recipe)
-    save_state(tmp_path, state | {"averages": averages_state(averages)})
+    state |= {"averages": averages_state(averages)}
+    save_state(tmp_path, state)
+    save_final(tmp_path, state | {"progress": {}, "best_weights": {}})
     for epoch in range(1, 1 + config.recipe.epochs // 30):
         save_model(tmp_path / f"epoch-{epoch}.safetensors", model.state_dict(), config)
     done, state = checkpoint_bytes(config.model, config.recipe, every_epochs=30)
-    assert sum(path.stat().st_size for path in tmp_path.glob("*.safetensors")) == pytest.approx(done, rel=0.01)
+    files = [*tmp_path.glob("*.safetensors"), tmp_path / "final.pt"]
+    assert sum(path.stat().st_size for path in files) == pytest.approx(done, rel=0.01)
     assert (tmp_path / "state.pt").stat().st_size == pytest.approx(state, rel=0.01)
 
 

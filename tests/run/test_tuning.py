@@ -247,7 +247,7 @@ def test_trial_is_scored_on_validation_images_alone(tiny, tmp_path):
     known = {name for name, value in record.metrics["final"].items() if value is not None}
     assert record.status == "done" and known == {"val/loss", "val/accuracy"}
     assert record.metrics["final"]["val/loss"] == read_rows(tmp_path)[-1]["val/loss"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "record.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["environment", "metrics.jsonl", "record.json"]
 
 
 def test_missing_optuna_is_answered_with_the_extra(monkeypatch):

@@ -3,6 +3,7 @@
 from math import ceil
 
 from vitsweep.config.model_schema import DROPOUT_PLACES, ModelConfig
+from vitsweep.config.recipe.rules import FALLING
 from vitsweep.config.schema import RecipeConfig
 from vitsweep.model.resnet_shapes import (
     Convolution,
@@ -243,7 +244,8 @@ def num_averages(recipe: RecipeConfig) -> int:
 def checkpoint_bytes(model: ModelConfig, recipe: RecipeConfig, every_epochs: int = 0) -> tuple[int, int]:
     """Return the bytes on disk of a finished cell (best, last and averaged weights), and of state.pt during training.
 
-    state.pt holds the weights, the best weights so far, averages and the optimizer state.
+    A schedule without an end adds the optimizer's state (final.pt), from which the cell can be trained longer. state.pt
+    holds the weights, the best weights so far, averages and the optimizer state.
 
     Args:
         every_epochs: interval of additional weights (checkpoint_every_epochs); 0: none.
@@ -251,4 +253,5 @@ def checkpoint_bytes(model: ModelConfig, recipe: RecipeConfig, every_epochs: int
     weights = FP32_BYTES * count_parameters(model)
     kept = recipe.epochs // every_epochs if every_epochs else 0
     averages = num_averages(recipe)
-    return (2 + averages + kept) * weights, (2 + averages + optimizer_moments(recipe)) * weights
+    final = 0 if recipe.schedule in FALLING else optimizer_moments(recipe)
+    return (2 + averages + kept + final) * weights, (2 + averages + optimizer_moments(recipe)) * weights
