@@ -179,6 +179,8 @@ def name_choices(errors: Sequence[str], overrides: Sequence[str], composer: Any)
         overrides: of the configuration that breaks the rules.
         composer: a Composer.
     """
+    if not any(re.match(r"(model|data|recipe)\.\w+=\S*  ", error) for error in errors):
+        return list(errors)  # about a file or an override, which may be unreadable
     choices = [o for o in overrides if not o.startswith(("~", "hydra", "study=")) and composer.is_group(o)]
     written = {composer.parse(o).key_or_group for o in overrides}
     defaults = flatten(to_dict(Config()))
