@@ -37,7 +37,7 @@ class OldImports:
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return a spec for an old name, None for every other."""
-        return ModuleSpec(fullname, self, is_package=fullname == "analysis") if fullname in MOVED else None
+        return ModuleSpec(fullname, self, is_package=fullname == "analysis") if fullname in MOVED else None  # type: ignore[arg-type]  # a loader by its methods
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Import and return today's module."""
