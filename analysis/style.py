@@ -2,8 +2,8 @@
 
 Colors differ in hue and in lightness (readable in gray, and with any color blindness, together with line
 style and marker) and have a contrast of at least 3:1 to their background, text 4.5:1; a test computes it. A
-figure is drawn in the light theme; `recolor` turns the hex values of an SVG into the dark ones or into CSS
-variables, so one inline SVG serves both themes. Every role has its own hex value for that reason.
+figure is drawn in the light theme; `with_css_variables` lets an SVG inside a page follow the page's theme,
+`with_both_themes` an SVG file the reader's. Every role has its own hex value for that reason.
 """
 
 import contextlib
@@ -123,11 +123,26 @@ def numbered_style(number: int, color: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def recolor(svg: str, css_variables: bool = False) -> str:
-    """Return the SVG of a light figure in dark colors, or with `var(--role, light)` in place of each color."""
+def with_css_variables(svg: str) -> str:
+    """Return the SVG of a light figure with `var(--role, light)` in place of each color."""
     for role, light in LIGHT.items():
-        svg = svg.replace(light, f"var(--{role}, {light})" if css_variables else DARK[role])
+        svg = svg.replace(light, f"var(--{role}, {light})")
     return svg
+
+
+def with_both_themes(svg: str) -> str:
+    """Return the SVG of a light figure with a style sheet that replaces its colors where the reader's scheme is dark.
+
+    The elements keep the light colors, which programs without media queries (Inkscape, LaTeX) show.
+    """
+    rules = [
+        f'[style*="{name}: {light}"]{{{name}: {DARK[role]} !important}}'
+        for role, light in LIGHT.items()
+        for name in ("fill", "stroke")
+        if f"{name}: {light}" in svg
+    ]
+    sheet = "\n".join(["@media (prefers-color-scheme: dark) {", *rules, "}"])
+    return svg.replace("</style>", f"\n{sheet}\n</style>", 1)
 
 
 def contrast(one: str, other: str) -> float:

@@ -2,8 +2,8 @@
 
 The report of a sweep directory, or of a published one, is made again in a temporary folder and compared: numbers in CSV
 and JSON with a relative tolerance of 1e-9, texts exactly, those inside SVG too; of pictures nothing else (machines
-place letters differently; the numbers behind each figure are in its CSV). The gallery's own numbers and each cell's
-rollout measures need the models, so they are taken from the report.
+place letters differently; the numbers behind each figure are in its CSV, of a published report on the page alone). The
+gallery's own numbers and each cell's rollout measures need the models, so they are taken from the report.
 """
 
 import csv
@@ -20,12 +20,13 @@ import numpy as np
 from vitsweep.errors import RecordError
 from vitsweep.study.status import NOT_NEEDED
 
+from .records.correct_images import UNREADABLE, read_correct
 from .records.load import load
-from .records.report_files import FILES_NAME, GALLERY_NAME, REPORT_NAME, RESULTS_NAME
+from .records.report_files import FILES_NAME, GALLERY_NAME, REPORT_NAME, RESULTS_NAME, is_published
 from .report.figures import save_svg
 from .report.report import read_gallery, report_judgement, saved_measures
 from .report.results import input_hashes, report_directories, report_options
-from .statistics.examples import TOLERANCE, UNREADABLE, read_correct
+from .statistics.examples import TOLERANCE
 from .statistics.judgement import Judgement, judge
 
 RELATIVE_TOLERANCE = 1e-9
@@ -56,7 +57,8 @@ def verify(directory: str | Path, *more: str | Path) -> list[str]:
     differences = [*judgement.problems, *missing_seeds(judgement), *missing_arms(judgement, report)]
     differences += [*changed_records(judgement, report), *wrong_predictions(judgement)]
     with tempfile.TemporaryDirectory() as fresh:
-        report_judgement(judgement, Path(fresh), gallery, False, options["sort"], save=save_svg)
+        published = is_published(directory)
+        report_judgement(judgement, Path(fresh), gallery, False, options["sort"], save=save_svg, published=published)
         differences += changed_files(report, Path(fresh))
     return list(dict.fromkeys(differences))
 

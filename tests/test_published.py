@@ -8,6 +8,7 @@ import json
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from vitsweep.analysis.text import duration
 from vitsweep.analysis.verify import verify
 
 from vitsweep.data.counts import batch_and_steps
+from vitsweep.study.record import read_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -24,6 +26,11 @@ NUMBER = re.compile(r"[+−-]?\d[\d,.]*\d|[+−-]?\d")
 
 def tables(study: str, name: str) -> pd.DataFrame:
     return pd.read_csv(RESULTS / study / "report" / "tables" / f"{name}.csv")
+
+
+def records_of(study: str) -> list[dict[str, Any]]:
+    """Return the records of a study's runs."""
+    return [run["record"] for run in read_runs(RESULTS / study)[0].values()]
 
 
 def section(study: str) -> str:
@@ -39,7 +46,7 @@ def test_published_report_is_what_its_records_say(study):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_published_study_is_whole_and_of_one_clean_commit(study):
-    records = [json.loads(path.read_text()) for path in RESULTS.glob(f"{study}/*/*/record.json")]
+    records = records_of(study)
     cells = json.loads((RESULTS / study / "plan.json").read_text())["cells"]
     assert {(r["arm"], r["seed"]) for r in records} == {(cell["arm"], cell["seed"]) for cell in cells}
     assert {r["status"] for r in records} == {"done"}
@@ -158,7 +165,7 @@ def test_a_quarter_of_the_parameters_is_a_quarter(study):
 def test_note_beside_a_published_study_gives_the_records_figures(study):
     note = " ".join((RESULTS / study / "README.md").read_text(encoding="utf-8").split())
     arms, runs = tables(study, "arms").set_index("arm"), tables(study, "runs")
-    record = json.loads(next(RESULTS.glob(f"{study}/*/*/record.json")).read_text())
+    record = records_of(study)[0]
     whole = pd.to_datetime(runs["finished"]).max() - pd.to_datetime(runs["started"]).min()
     speeds = {"baseline": "baseline", "patch_size=8": "patch 8", "num_hidden_layers=2": "2 layers"}
     speeds |= {"dropout=none": "no dropout", "model=resnet": "CNN"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from vitsweep.analysis import verify as verify_module
 from vitsweep.analysis.__main__ import main
 from vitsweep.analysis.publish import publish
@@ -35,7 +36,8 @@ def write_empty(figure, folder: Path) -> str:
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """Pictures are not what is verified, and drawing them takes most of the time."""
-    monkeypatch.setattr(report, "save_figure", write_empty)
+    for name in ("save_figure", "save_svg"):
+        monkeypatch.setattr(report, name, write_empty)
     monkeypatch.setattr(verify_module, "save_svg", write_empty)
 
 
@@ -196,7 +198,8 @@ def test_truncated_predictions_cost_their_part_only(sweep, tmp_path, capsys, kee
     assert difference.startswith(f"The predictions of {cell_of(sweep).relative_to(sweep)} are not readable (")
     assert main(["publish", str(sweep), str(tmp_path / "out")]) == 0
     assert "has predictions that cannot be read" in capsys.readouterr().err
-    assert len(list((tmp_path / "out").glob("*/*/examples.npz"))) == 5
+    with np.load(tmp_path / "out" / "examples.npz") as arrays:
+        assert len(arrays["0/cells"]) == 5
 
 
 def change_json(path: Path, *keys: str | int, to: object) -> None:
@@ -298,11 +301,13 @@ def test_published_directory_keeps_the_reports_options_and_gallery(sweep, tmp_pa
     make_report(sweep, gallery="none", sort="effect")
     gallery = {"panels": [{"name": "rollout", "caption": "C", "alt": "A"}], "notes": ["N"]}
     (sweep / "report/gallery.json").write_text(json.dumps(gallery))
-    (sweep / "report/figures/rollout.png").write_bytes(b"png")
+    Image.new("RGBA", (40, 20), "red").save(sweep / "report/figures/rollout.png")
     (sweep / "report/figures/rollout.csv").write_text("arm,x\nbaseline,1\n")
     make_report(sweep, gallery="keep", sort="effect")
     publish(sweep, tmp_path / "out")
-    assert (tmp_path / "out/report/figures/rollout.png").read_bytes() == b"png"
+    with Image.open(tmp_path / "out/report/figures/rollout.png") as picture:
+        assert (picture.mode, set(picture.get_flattened_data())) == ("RGB", {(255, 0, 0)})
+    assert '<img src="figures/rollout.png"' in (tmp_path / "out/report/index.html").read_text()
     assert json.loads((tmp_path / "out/report/results.json").read_text())["options"]["sort"] == "effect"
 
 

@@ -27,7 +27,12 @@ def check_writable(directory: Path) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     """Write values as JSON atomically, NaN and infinities as null."""
-    write_atomically(path, (json.dumps(finite(values), indent=1) + "\n").encode())
+    write_atomically(path, json_bytes(values))
+
+
+def json_bytes(values: Any) -> bytes:
+    """Return what write_json writes."""
+    return (json.dumps(finite(values), indent=1) + "\n").encode()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -16,7 +16,18 @@ import pandas as pd
 
 from vitsweep.errors import RecordError
 from vitsweep.study.plan import read_plan_values
-from vitsweep.study.record import METRIC_NAMES, METRIC_ROWS, PLAN_NAME, RECORD_NAME, Record, read_record, read_rows
+from vitsweep.study.record import (
+    METRIC_NAMES,
+    METRIC_ROWS,
+    PLAN_NAME,
+    RECORD_NAME,
+    RUNS_NAME,
+    Record,
+    has_record,
+    read_record,
+    read_rows,
+    read_runs,
+)
 
 from .consistency import cell_contradictions, plan_contradictions
 from .report_files import own_folders
@@ -68,7 +79,7 @@ class StudyRecords:
 def load(*directories: str | Path) -> StudyRecords:
     """Load every cell of sweep or cell directories, or of runs named `wandb:entity/project?group=study`.
 
-    A directory with W&B run files and no records is read from those files.
+    A published directory is read from its runs.jsonl, one with W&B run files and no records from those files.
 
     Raises:
         RecordError: a directory does not exist, is given twice or holds nothing, or W&B cannot be read.
@@ -163,11 +174,13 @@ def _is_whole(plan: dict[str, Any]) -> bool:
 
 
 def cell_directories(directory: Path) -> list[Path]:
-    """Return the directories below (or at) `directory` that hold a record, in a fixed order."""
-    found = []
+    """Return the directories below (or at) `directory` that hold a record, or did before publication, in order."""
+    found = set()
     for folder, below, files in os.walk(directory):
+        if RUNS_NAME in files:
+            found |= {Path(folder, cell) for cell in read_runs(Path(folder))[0]}
         if RECORD_NAME in files:
-            found.append(Path(folder))
+            found.add(Path(folder))
             below.clear()
         below[:] = own_folders(below, files)
     return sorted(found)
@@ -175,6 +188,8 @@ def cell_directories(directory: Path) -> list[Path]:
 
 def _read_cells(directory: Path, prefix: str, history: list[dict], problems: list[str]) -> list[dict]:
     rows = []
+    if (directory / RUNS_NAME).exists():
+        problems += read_runs(directory)[1]
     for folder in cell_directories(directory):
         relative = folder.relative_to(directory).as_posix()
         cell = prefix + (relative if relative != "." else "cell")
@@ -225,7 +240,7 @@ def _planned(directory: Path, prefix: str, plan: dict | None, found: set[str]) -
             continue
         known = {key: planned[key] for key in PLANNED_KEYS}
         # A record that cannot be read is named in the problems, and is no cell that did not start.
-        status = "unreadable" if (directory / planned["id"] / RECORD_NAME).exists() else "planned"
+        status = "unreadable" if has_record(directory / planned["id"]) else "planned"
         record = Record(study=plan["study"], plan_hash=plan["plan_hash"], status=status, **known)
         rows.append(cell_row(directory / planned["id"], cell, record))
     return rows

@@ -13,7 +13,7 @@ from pathlib import Path
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
 from vitsweep.study.plan import TUNED_NAME, TUNING_NAME
-from vitsweep.study.record import METRICS_NAME, PLAN_NAME, PREDICTIONS_NAME, RECORD_NAME
+from vitsweep.study.record import METRICS_NAME, PLAN_NAME, PREDICTIONS_NAME, RECORD_NAME, RUNS_NAME
 
 REPORT_NAME = "report"
 FILES_NAME = "files.json"
@@ -21,8 +21,13 @@ PAGE_NAME = "index.html"
 GALLERY_NAME = "gallery.json"
 RESULTS_NAME = "results.json"
 EXAMPLES_NAME = "examples.npz"
-INPUT_NAMES = (PLAN_NAME, RECORD_NAME, METRICS_NAME, PREDICTIONS_NAME, EXAMPLES_NAME)
+INPUT_NAMES = (PLAN_NAME, RECORD_NAME, METRICS_NAME, PREDICTIONS_NAME, RUNS_NAME, EXAMPLES_NAME)
 SKIPPED_FOLDERS = {"report", "wandb", "__pycache__"}
+
+
+def is_published(directory: str | Path) -> bool:
+    """Return whether a directory is a published study, whose report leaves out what can be made again."""
+    return (Path(directory) / RUNS_NAME).is_file()
 
 
 def own_folders(names: list[str], files: list[str]) -> list[str]:

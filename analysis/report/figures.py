@@ -1,4 +1,4 @@
-"""A Figure of the report, and `save_figure`, which writes it as SVG and PNG in the light and the dark theme.
+"""A Figure of the report, and `save_figure`, which writes it as an SVG of both themes and as a PNG of each.
 
 What is drawn lies in draw_curves, draw_effects and gallery/draw_measures. Ids are fixed and dates left out, so equal
 inputs give equal bytes.
@@ -19,7 +19,7 @@ from matplotlib.collections import Collection
 from matplotlib.colors import is_color_like, to_rgba
 from matplotlib.figure import Figure as Canvas
 
-from ..style import DARK, LIGHT, recolor, theme
+from ..style import DARK, LIGHT, theme, with_both_themes, with_css_variables
 
 COLOR_PROPERTIES = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 MAX_ARMS = 12
@@ -66,7 +66,7 @@ class Figure:
 
 
 def save_figure(figure: Figure, directory: Path) -> str:
-    """Write `<name>` and `<name>-dark` as SVG and PNG; return the SVG for the page, colored by CSS variables."""
+    """Write `<name>.svg`, `<name>.png` and `<name>-dark.png`; return the SVG for the page, colored by CSS variables."""
     files = render(figure)
     (directory / f"{figure.name}.png").write_bytes(files["png"])
     (directory / f"{figure.name}-dark.png").write_bytes(files["dark png"])
@@ -74,14 +74,13 @@ def save_figure(figure: Figure, directory: Path) -> str:
 
 
 def save_svg(figure: Figure, directory: Path) -> str:
-    """Write the SVG files of save_figure alone; return the SVG for the page."""
+    """Write the SVG file of save_figure alone; return the SVG for the page."""
     return _write_svg(figure, render(figure, png=False)["svg"], directory)
 
 
 def _write_svg(figure: Figure, content: bytes, directory: Path) -> str:
     svg = clean_svg(content.decode())
-    (directory / f"{figure.name}.svg").write_text(svg, encoding="utf-8", newline="\n")
-    (directory / f"{figure.name}-dark.svg").write_text(recolor(svg), encoding="utf-8", newline="\n")
+    (directory / f"{figure.name}.svg").write_text(with_both_themes(svg), encoding="utf-8", newline="\n")
     return inline_svg(svg, figure)
 
 
@@ -142,7 +141,7 @@ def clean_svg(svg: str) -> str:
 
 def inline_svg(svg: str, figure: Figure) -> str:
     """Return the SVG as part of a page: with a title for screen readers, ids of its own, colors of the theme."""
-    svg = recolor(svg, css_variables=True)
+    svg = with_css_variables(svg)
     for prefix in ('id="', 'href="#', "url(#"):
         svg = svg.replace(prefix, f"{prefix}{figure.name}-")
     start, body = svg.split(">", 1)

@@ -1,7 +1,7 @@
 """A report's Page of sections and items, and its two writers: to_html and to_markdown.
 
 The HTML is one file that loads nothing: style and script are inlined, the content security policy allows exactly them,
-and pictures are data URIs.
+and pictures are data URIs. Only a published page shows PNG files of its own folder instead.
 """
 
 import base64
@@ -108,11 +108,11 @@ class Page:
     """Line of key:value pairs that says how the numbers were made."""
 
 
-def to_html(page: Page) -> str:
-    """Return the page as one HTML file."""
+def to_html(page: Page, published: bool = False) -> str:
+    """Return the page as one HTML file; of a published report it shows the PNG files beside it, and names no CSV."""
     style, script = (_read(name) for name in ("report.css", "report.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return printable(_template().render(page=page, style=style, script=script, digest=digest))
+    return printable(_template().render(page=page, style=style, script=script, digest=digest, published=published))
 
 
 def to_markdown(page: Page, directory: Path) -> str:
@@ -127,7 +127,7 @@ def to_markdown(page: Page, directory: Path) -> str:
 def frame_rows(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], str]:
     """Return header, cells and a note for a figure's data table; long tables are thinned evenly."""
     step = max(1, -(-len(frame) // SHOWN_ROWS))
-    note = f"Every {step}th of {len(frame):,} rows; the CSV has all." if step > 1 else ""
+    note = f"Every {step}th of {len(frame):,} rows." if step > 1 else ""
     rows = [[_short(value) for value in row] for row in frame.iloc[::step].itertuples(index=False)]
     return [str(name) for name in frame.columns], rows, note
 
@@ -177,10 +177,8 @@ def _markdown_item(item, directory: Path) -> str:
 
 def _markdown_picture(item, directory: Path) -> str:
     if item.kind == "picture":
-        source, dark, alt, caption = item.path.relative_to(directory).as_posix(), "", item.alt, item.caption
+        source, alt, caption = item.path.relative_to(directory).as_posix(), item.alt, item.caption
     else:
-        name, alt, caption = item.figure.name, item.figure.alt, item.figure.caption
-        source = f"figures/{name}.svg"
-        dark = f'<source media="(prefers-color-scheme: dark)" srcset="figures/{name}-dark.svg">'
+        source, alt, caption = f"figures/{item.figure.name}.svg", item.figure.alt, item.figure.caption
     alt = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\n", " ")
-    return f'<picture>{dark}<img src="{source}" alt="{alt}"></picture>\n\n{escape_markdown(caption)}'
+    return f'<img src="{source}" alt="{alt}">\n\n{escape_markdown(caption)}'

@@ -1,10 +1,13 @@
 """The report of a study, made from its records: index.html (one file), report.md, results.json, figures and tables.
 
+The report of a published study (vitsweep/analysis/publish.py) is smaller: its figures are SVG alone, its tables CSV.
+
 Equal records give equal bytes: no dates, no machine's paths, fixed random streams. Only the rollout gallery needs torch
 and checkpoints; if it cannot be made, the page has a sentence in its place. gallery.json keeps its captions and each
 cell's rollout measures, so that a report can be made again without checkpoints (`gallery="keep"`).
 """
 
+import io
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,12 +22,20 @@ from vitsweep.study.record import METRIC_NAMES, METRICS_TEXT, ROW_METRICS
 
 from ..attention.measures import COLUMNS
 from ..records.load import StudyRecords, load
-from ..records.report_files import GALLERY_NAME, PAGE_NAME, REPORT_NAME, RESULTS_NAME, digest_inputs, move_report
+from ..records.report_files import (
+    GALLERY_NAME,
+    PAGE_NAME,
+    REPORT_NAME,
+    RESULTS_NAME,
+    digest_inputs,
+    is_published,
+    move_report,
+)
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from ..records.wandb_runs import is_wandb_source, report_folder
 from ..statistics.effects import metric_text
 from ..statistics.judgement import Judgement, judge
-from .figures import Figure, save_figure
+from .figures import Figure, save_figure, save_svg
 from .health import data_names
 from .health import signature as make_signature
 from .page import Bullets, Page, PictureItem, Text, to_html, to_markdown
@@ -48,6 +59,7 @@ def make_report(
     Args:
         directories: also `wandb:entity/project?group=study`, and folders of W&B run files.
         out: folder to write; None for `report` in the first directory, for W&B in outputs/wandb/<project>/<study>.
+            Within a published directory the report is of the published form, elsewhere it is whole.
         gallery: make (needs torch and checkpoints), keep (the pictures of the report in the first directory) or none.
         metric: metric that arms are compared by, at the last epoch; or a rollout measure, of the best checkpoint.
         sort: order of the comparison table: planned, or effect.
@@ -71,7 +83,8 @@ def make_report(
     folder.mkdir(parents=True, exist_ok=True)
     # Beside the report, so that moving into place is renaming.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as fresh:
-        report_judgement(judgement, Path(fresh), saved, gallery == "make", sort, notes)
+        published = out is None and is_published(source)
+        report_judgement(judgement, Path(fresh), saved, gallery == "make", sort, notes, published=published)
         move_report(Path(fresh), folder, inputs)
     return folder / PAGE_NAME
 
@@ -105,27 +118,34 @@ def report_judgement(
     sort: str,
     notes: Sequence[str] = (),
     save: Callable[[Figure, Path], str] | None = None,
+    published: bool = False,
 ) -> Path:
     """Write the report of a judgement into an empty folder and return the path of its index.html.
 
     Args:
         saved: gallery to show, from read_gallery; None to make one or, without `draw_gallery`, to show none.
         notes: sentences about the rollout measures.
-        save: writes a figure's files and returns its SVG for the page; None: save_figure.
+        save: writes a figure's files and returns its SVG for the page; None: save_figure, or save_svg if published.
+        published: leave out what can be made again from runs.jsonl: PNG and CSV of figures, LaTeX, embedded pictures.
     """
     for name in ("figures", "tables"):
         (folder / name).mkdir()
     gallery = saved or _make_gallery(judgement.selection, folder, draw_gallery)
     gallery["notes"] = list(dict.fromkeys([*gallery["notes"], *notes]))
     gallery["measures"] = _measure_rows(judgement.selection.cells)
-    write_gallery(gallery, folder)
+    write_gallery(gallery, folder, published)
     parts = make_parts(judgement, sort, _gallery_items(gallery, folder))
-    write_report(judgement, parts, folder, sort, save or save_figure)
+    write_report(judgement, parts, folder, sort, save or (save_svg if published else save_figure), published)
     return folder / PAGE_NAME
 
 
 def write_report(
-    judgement: Judgement, parts: Parts, folder: Path, sort: str, save: Callable[[Figure, Path], str]
+    judgement: Judgement,
+    parts: Parts,
+    folder: Path,
+    sort: str,
+    save: Callable[[Figure, Path], str],
+    published: bool = False,
 ) -> None:
     """Draw the figures and write every file but the gallery's."""
     inlined = {figure.name: save(figure, folder / "figures") for figure in parts.figures}
@@ -135,11 +155,12 @@ def write_report(
     page = Page(
         title=_title(selection), lead=_lead(selection, judgement.metric), sections=parts.sections, signature=signature
     )
-    texts = {f"figures/{figure.name}.csv": frame_csv(figure.table) for figure in parts.figures}
-    for table in parts.tables:
-        texts |= {f"tables/{table.name}.csv": table.csv(), f"tables/{table.name}.tex": table.latex()}
+    texts = {f"tables/{table.name}.csv": table.csv() for table in parts.tables}
+    if not published:
+        texts |= {f"tables/{table.name}.tex": table.latex() for table in parts.tables}
+        texts |= {f"figures/{figure.name}.csv": frame_csv(figure.table) for figure in parts.figures}
     texts |= {"report.md": to_markdown(page, folder), RESULTS_NAME: results_json(judgement, signature, sort)}
-    for name, text in (texts | {PAGE_NAME: to_html(page)}).items():
+    for name, text in (texts | {PAGE_NAME: to_html(page, published)}).items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -149,18 +170,22 @@ def read_gallery(folder: Path) -> dict | None:
         gallery = json.loads((folder / GALLERY_NAME).read_text(encoding="utf-8"))
         for panel in gallery["panels"]:
             panel["png"] = (folder / "figures" / f"{panel['name']}.png").read_bytes()
-            panel["csv"] = (folder / "figures" / f"{panel['name']}.csv").read_text(encoding="utf-8")
+            if "csv" not in panel:
+                panel["csv"] = (folder / "figures" / f"{panel['name']}.csv").read_text(encoding="utf-8")
     except (OSError, json.JSONDecodeError, KeyError):
         return None
     return gallery
 
 
-def write_gallery(gallery: dict, folder: Path) -> None:
-    """Write a gallery so that read_gallery returns it."""
+def write_gallery(gallery: dict, folder: Path, published: bool = False) -> None:
+    """Write a gallery so that read_gallery returns it; a published one has its tables in gallery.json."""
     for panel in gallery["panels"]:
         (folder / "figures" / f"{panel['name']}.png").write_bytes(panel["png"])
-        (folder / "figures" / f"{panel['name']}.csv").write_text(panel["csv"], encoding="utf-8", newline="\n")
-    panels = [{key: panel[key] for key in ("name", "caption", "alt")} for panel in gallery["panels"]]
+        if not published:
+            path = folder / "figures" / f"{panel['name']}.csv"
+            path.write_text(panel["csv"], encoding="utf-8", newline="\n")
+    keys = ("name", "caption", "alt", *(["csv"] if published else []))
+    panels = [{key: panel[key] for key in keys} for panel in gallery["panels"]]
     values = {"panels": panels, "notes": gallery["notes"], "measures": gallery.get("measures", [])}
     text = json.dumps(values, indent=1) + "\n"
     (folder / GALLERY_NAME).write_text(text, encoding="utf-8", newline="\n")
@@ -224,7 +249,7 @@ def _gallery_items(gallery: dict, folder: Path) -> list:
     for panel in gallery["panels"]:
         path = folder / "figures" / f"{panel['name']}.png"
         # Read back as text, so that a saved gallery and a new one give the same page.
-        table = pd.read_csv(path.with_suffix(".csv"), dtype=str, keep_default_na=False)
+        table = pd.read_csv(io.StringIO(panel["csv"]), dtype=str, keep_default_na=False)
         items.append(
             PictureItem(name=panel["name"], path=path, caption=panel["caption"], alt=panel["alt"], table=table)
         )

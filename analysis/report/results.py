@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from vitsweep.files import finite
-from vitsweep.study.record import RECORD_NAME
+from vitsweep.study.record import has_record, record_bytes
 
 from ..records.report_files import RESULTS_NAME
 from ..records.selection import Selection
@@ -67,12 +67,11 @@ def report_options(folder: Path) -> dict[str, str]:
 
 
 def input_hashes(judgement: Judgement) -> dict[str, str]:
-    """Return cell -> SHA-256 of its record.json, for the cells that have one."""
+    """Return cell -> SHA-256 of its record.json, for the cells that have one or, if published, had one."""
     hashes = {}
     for cell, directory in zip(judgement.selection.cells["cell"], judgement.selection.cells["directory"], strict=True):
-        path = Path(directory) / RECORD_NAME
-        if path.exists():
-            hashes[cell] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if has_record(Path(directory)):
+            hashes[cell] = hashlib.sha256(record_bytes(Path(directory))).hexdigest()
     return hashes
 
 

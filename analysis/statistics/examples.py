@@ -7,10 +7,7 @@ and seeds are drawn n - 1 at a time so that few seeds do not look better than th
 with Satterthwaite's degrees of freedom. Arrays: S seeds, N images, D draws.
 """
 
-import io
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,17 +17,14 @@ import pandas as pd
 from scipy import special
 
 from vitsweep.errors import printable
-from vitsweep.study.record import PREDICTIONS_NAME
 
-from ..records.report_files import EXAMPLES_NAME
+from ..records.correct_images import UNREADABLE, read_correct
 from ..records.selection import Selection
 from . import paired as stats
 
 DRAWS = 2000
 CHUNK = 250
 TOLERANCE = 1e-6
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-"""Exceptions of numpy for a file of predictions that is truncated, damaged or another one."""
 MAX_LISTED = 8
 
 
@@ -93,38 +87,6 @@ def accuracy_mismatch(cell: pd.Series, correct_N: np.ndarray) -> list[str]:
     return [
         f"{cell['cell']} states a test accuracy of {100 * stated:.4f} %, its predictions have {100 * counted:.4f} %."
     ]
-
-
-def read_correct(directory: Path, when: str = "final") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read ids, labels and correct images, by rising id, from predictions.npz or a published examples.npz.
-
-    Raises:
-        FileNotFoundError: neither is there.
-    """
-    if not (directory / PREDICTIONS_NAME).exists():
-        return _read_published(directory, when)
-    # Opened here: numpy leaves a truncated file open.
-    with open(directory / PREDICTIONS_NAME, "rb") as stream, np.load(stream) as arrays:
-        id_N, label_N, class_N = (arrays[name] for name in ("id", "label", f"{when}_class"))
-    order_N = np.argsort(id_N, kind="stable")
-    return id_N[order_N], label_N[order_N], (class_N == label_N)[order_N]
-
-
-def _read_published(directory: Path, when: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    with open(directory / EXAMPLES_NAME, "rb") as stream, np.load(stream) as arrays:
-        step_N, label_N, bits = (arrays[name] for name in ("id_step", "label", f"{when}_correct"))
-    id_N = np.cumsum(step_N, dtype=np.int64)
-    return id_N, label_N.astype(np.int64), np.unpackbits(bits)[: len(id_N)].astype(bool)
-
-
-def published_bytes(directory: Path) -> bytes:
-    """Pack a cell's predictions for publication: ids as steps (which compress well), labels, one bit an image."""
-    (id_N, label_N, final_N), (_, _, best_N) = (read_correct(directory, when) for when in ("final", "best"))
-    stream = io.BytesIO()
-    bits: dict[str, Any] = {"final_correct": np.packbits(final_N), "best_correct": np.packbits(best_N)}
-    step_N = np.diff(id_N, prepend=0).astype(np.int32)
-    np.savez_compressed(stream, id_step=step_N, label=label_N.astype(np.int16), **bits)
-    return stream.getvalue()
 
 
 def bootstrap_intervals(

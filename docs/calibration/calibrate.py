@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from vitsweep.analysis.report.figures import Figure, save_figure
+from vitsweep.analysis.report.figures import Figure, save_svg
 from vitsweep.analysis.statistics import paired as stats
 from vitsweep.analysis.statistics.examples import two_way_interval
 from vitsweep.analysis.style import MARKERS
@@ -70,8 +70,8 @@ Looks in between are simulated in [sequential.md](sequential.md).
   statement about other test images. It fails, the more so the more seeds there are, because seeds do not average the
   test set's own chance away. Read the thin line for that.
 
-<picture><source media="(prefers-color-scheme: dark)" srcset="coverage-dark.svg"><img src="coverage.svg"
-alt="Coverage of the 95 % intervals by number of seeds"></picture>
+<img src="coverage.svg"
+alt="Coverage of the 95 % intervals by number of seeds">
 """
 CHUNK = 10_000
 
@@ -221,7 +221,7 @@ def main() -> int:
     # What is stated is what the file says, rounded like the file, so that a test can compare the two.
     table = pd.read_csv(FOLDER / "calibration.csv")
     (FOLDER / "README.md").write_text(readme(table), encoding="utf-8", newline="\n")
-    save_figure(figure(table), FOLDER)
+    save_svg(figure(table), FOLDER)
     broken = verdict(table)
     print(*(broken or [f"{len(table)} settings of {draws:,} studies keep every promise"]), sep="\n")
     return int(bool(broken))

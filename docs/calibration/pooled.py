@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from vitsweep.analysis.report.figures import Figure, save_figure
+from vitsweep.analysis.report.figures import Figure, save_svg
 from vitsweep.analysis.statistics.paired import ALPHA, holm
 from vitsweep.analysis.style import MARKERS
 
@@ -70,8 +70,8 @@ of arms and test-image noise. At most 5 is promised.
 So the pooled error is for arms that spread alike, and its doubts are to be taken seriously: with a baseline that
 spreads two or three times as much, up to {worst:.0f} of 100 studies have a false finding, nearly all of them doubted.
 
-<picture><source media="(prefers-color-scheme: dark)" srcset="pooled-dark.svg"><img src="pooled.svg"
-alt="False findings by number of seeds and error"></picture>
+<img src="pooled.svg"
+alt="False findings by number of seeds and error">
 
 ## Power
 
@@ -304,7 +304,7 @@ def main() -> int:
     pd.DataFrame(rows).to_csv(FOLDER / "pooled.csv", index=False, float_format="%.6g", lineterminator="\n")
     table = pd.read_csv(FOLDER / "pooled.csv")
     (FOLDER / "pooled.md").write_text(page(table), encoding="utf-8", newline="\n")
-    save_figure(figure(table), FOLDER)
+    save_svg(figure(table), FOLDER)
     lines = broken(table)
     print(*(lines or [f"{len(table)} settings of {draws:,} studies keep every promise"]), sep="\n")
     return int(bool(lines))

@@ -19,6 +19,7 @@ from scipy.optimize import isotonic_regression
 from vitsweep.analysis.statistics.claims import judge_epochs
 
 from vitsweep.significance.saturation import FITTED, LOWEST, SHARE, saturation_epochs
+from vitsweep.study.record import read_runs
 
 FOLDER = Path(__file__).resolve().parent
 NOISE = (0.01, 0.05, 0.10, 0.17)
@@ -206,8 +207,9 @@ def readme(table: pd.DataFrame, claims: pd.DataFrame, published: str, draws: int
 def published_noise() -> str:
     """Describe the noise of the published runs: the spread of second differences, in percent of the fall."""
     found = []
-    for path in sorted((FOLDER.parent / "results").glob("readme_small*/*/*/metrics.jsonl")):
-        loss_E = pd.read_json(path, lines=True)["val/loss"].to_numpy()
+    paths = sorted((FOLDER.parent / "results").glob("readme_small*/runs.jsonl"))
+    for run in (run for path in paths for run in read_runs(path.parent)[0].values()):
+        loss_E = np.array(run["epochs"]["val/loss"])
         # A second difference of independent noise has six times its variance; the first two epochs fall steeply.
         noise = np.sqrt((np.diff(loss_E, 2)[2:] ** 2).mean() / 6)
         found.append(100 * noise / (loss_E[0] - loss_E.min()))

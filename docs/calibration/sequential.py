@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from vitsweep.analysis.report.figures import Figure, save_figure
+from vitsweep.analysis.report.figures import Figure, save_svg
 from vitsweep.analysis.style import MARKERS
 
 from vitsweep.significance.estimates import estimate_contrasts
@@ -70,8 +70,8 @@ the fixed design in {fixed_low} to {fixed_high} %.
 
 The bound of p for looks after 3, 5 and 10 seeds that is the same at each look is {constant:.4f}.
 
-<picture><source media="(prefers-color-scheme: dark)" srcset="sequential-dark.svg"><img src="sequential.svg"
-alt="Mean number of runs by effect, sequential and fixed"></picture>
+<img src="sequential.svg"
+alt="Mean number of runs by effect, sequential and fixed">
 """
 
 
@@ -315,7 +315,7 @@ def main() -> int:
     # What is stated is what the files say, rounded like them, so that a test can compare the two.
     errors, costs = (pd.read_csv(FOLDER / f"{name}.csv") for name in ("sequential", "sequential_cost"))
     (FOLDER / "sequential.md").write_text(readme(errors, costs), encoding="utf-8", newline="\n")
-    save_figure(figure(costs), FOLDER)
+    save_svg(figure(costs), FOLDER)
     broken = verdict(errors, costs)
     print(*(broken or [f"{len(errors)} settings of {draws:,} studies keep every promise"]), sep="\n")
     return int(bool(broken))

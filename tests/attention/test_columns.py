@@ -52,7 +52,8 @@ def reported(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures are not drawn: most of a report's time, and not what is looked at here."""
-    monkeypatch.setattr(report, "save_figure", lambda figure, folder: "<svg></svg>")
+    for name in ("save_figure", "save_svg"):
+        monkeypatch.setattr(report, name, lambda figure, folder: "<svg></svg>")
 
 
 @pytest.fixture

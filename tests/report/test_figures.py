@@ -97,9 +97,17 @@ def test_theme_leaves_matplotlib_as_it_was():
 def test_figure_is_written_in_both_themes_and_kinds(judgement, tmp_path):
     figures.save_figure(all_figures(judgement)["effects"], tmp_path)
     names = {p.name for p in tmp_path.iterdir()}
-    assert names == {"effects.svg", "effects-dark.svg", "effects.png", "effects-dark.png"}
-    assert "#ffffff" not in (tmp_path / "effects-dark.svg").read_text()
-    assert style.DARK["paper"] in (tmp_path / "effects-dark.svg").read_text()
+    assert names == {"effects.svg", "effects.png", "effects-dark.png"}
+
+
+def test_svg_file_has_a_dark_color_for_every_light_one(judgement, tmp_path):
+    figures.save_svg(all_figures(judgement)["cost"], tmp_path)
+    text = (tmp_path / "cost.svg").read_text()
+    sheet, _, drawn = text.partition("@media (prefers-color-scheme: dark)")[2].partition("</style>")
+    rules = set(re.findall(r'\[style\*="(\w+): (#\w+)"\]\{\1: (#\w+) !important\}', sheet))
+    colors = set(re.findall(r"(fill|stroke): (#[0-9a-f]{6})", drawn))
+    dark = dict(zip(style.LIGHT.values(), style.DARK.values(), strict=True))
+    assert rules == {(name, light, dark[light]) for name, light in colors} and len(rules) > 10
 
 
 def test_inlined_figure_follows_the_theme_and_has_a_name(judgement, tmp_path):
@@ -132,7 +140,7 @@ def test_svg_alone_is_that_of_the_whole_figure(judgement, tmp_path):
     (tmp_path / "svg").mkdir(), (tmp_path / "all").mkdir()
     assert figures.save_svg(figure, tmp_path / "svg") == figures.save_figure(figure, tmp_path / "all")
     written = {path.name: path.read_bytes() for path in (tmp_path / "svg").iterdir()}
-    assert sorted(written) == ["effects-dark.svg", "effects.svg"]
+    assert sorted(written) == ["effects.svg"]
     assert all((tmp_path / "all" / name).read_bytes() == content for name, content in written.items())
 
 

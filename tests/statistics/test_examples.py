@@ -121,19 +121,6 @@ def test_predictions_in_another_order_are_brought_into_order(sweep, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(known, found, strict=True))
 
 
-def test_published_predictions_say_the_same(sweep, tmp_path):
-    source = next(sweep.glob("baseline-*/seed=0"))
-    (tmp_path / "examples.npz").write_bytes(examples.published_bytes(source))
-    for when in ("final", "best"):
-        known, found = examples.read_correct(source, when), examples.read_correct(tmp_path, when)
-        assert all(np.array_equal(a, b) for a, b in zip(known, found, strict=True))
-
-
-def test_published_predictions_of_ten_thousand_images_take_a_few_kilobytes(tmp_path):
-    cell = make_cell(tmp_path, make_record("baseline", 0, 0.8), epochs=1, images=10_000)
-    assert len(examples.published_bytes(cell)) < 4096
-
-
 def test_record_that_disagrees_with_its_predictions_is_named(tmp_path):
     record = make_record("baseline", 0, 0.8)
     cell = make_cell(tmp_path, record, epochs=1, images=200)

@@ -10,6 +10,7 @@ from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import ConfigError, UserError
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.plan import Plan
+from vitsweep.study.record import RUNS_NAME
 from vitsweep.tracking.privacy import without_paths
 
 
@@ -95,3 +96,13 @@ def parse_directory(arguments: list[str], usage: str) -> tuple[Path, list[str]]:
     if not arguments or arguments[0].startswith("-"):
         raise UserError(f"usage: vitsweep {usage}")
     return Path(arguments[0]).absolute(), arguments[1:]
+
+
+def refuse_published(directory: Path) -> None:
+    """Check that a command that removes results does not name a published study.
+
+    Raises:
+        UserError: it does.
+    """
+    if (directory / RUNS_NAME).exists():
+        raise UserError(f"{directory}  is a published study, which is only read; name the sweep's own directory")

@@ -7,7 +7,7 @@ state.pt, from which an interrupted cell resumes.
 
 from pathlib import Path
 
-from vitsweep.commands.command_arguments import parse_directory
+from vitsweep.commands.command_arguments import parse_directory, refuse_published
 from vitsweep.errors import UserError
 from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import require_plan
@@ -22,6 +22,7 @@ FINAL = "final.pt"
 def main(arguments: list[str]) -> int:
     """Remove the checkpoints and print their number and size."""
     directory, words = parse_directory(arguments, USAGE)
+    refuse_published(directory)
     if words not in ([], ["--all"]):
         raise UserError(f"usage: vitsweep {USAGE}")
     names = [LAST, FINAL, *AVERAGES, *([BEST] if words else [])]

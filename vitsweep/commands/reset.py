@@ -9,7 +9,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vitsweep.commands.command_arguments import parse_directory
+from vitsweep.commands.command_arguments import parse_directory, refuse_published
 from vitsweep.errors import UserError
 from vitsweep.study.locks import (
     LOCK_NAME,
@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
         UserError: one of them is being trained; the others are reset.
     """
     directory, words = parse_directory(arguments, USAGE)
+    refuse_published(directory)
     logging.basicConfig(level=logging.INFO, format="%(message)s")  # locks.py logs what it waits for
     liveness = LivenessCheck()
     found = cell_statuses(directory, require_plan(directory).cells, liveness)

@@ -1,5 +1,8 @@
 """Files of a cell: record.json, metrics.jsonl and the names of the others. The truth that analysis reads.
 
+A published study has one file instead, runs.jsonl, with a line for each cell: read_record and read_rows find it there
+by the path that the cell's directory had.
+
 Every write of the record is atomic (temporary file, fsync, rename), so a reader sees the old or the new one and never a
 part. NaN and infinities are written as null: JSON has none. No torch here.
 """
@@ -13,18 +16,22 @@ import subprocess
 import sys
 import traceback
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from vitsweep.added_fields import added_field, from_values, missing_fields, to_values
 from vitsweep.errors import RecordError
-from vitsweep.files import check_writable, finite, write_atomically, write_json
+from vitsweep.files import check_writable, finite, json_bytes, write_atomically, write_json
 from vitsweep.paths import PACKAGE_DIR
 
 SCHEMA = 1
 RECORD_NAME = "record.json"
 METRICS_NAME = "metrics.jsonl"
+RUNS_NAME = "runs.jsonl"
+"""File of a published study: a JSON object a line, `cell` (id), `record`, and `epochs`, column -> list of values."""
+MAX_DEPTH = 4
+"""Largest number of folders that are searched for a cell's runs.jsonl, its own and those above."""
 PREDICTIONS_NAME = "predictions.npz"
 PLAN_NAME = "plan.json"
 EPOCHS_FOLDER = "checkpoints"
@@ -176,7 +183,7 @@ def read_record(directory: Path) -> Record:
     """
     path = Path(directory) / RECORD_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(record_bytes(path.parent).decode())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}  is not a record ({error}); move the directory away") from error
     if not isinstance(values, dict) or "schema" not in values:
@@ -190,6 +197,63 @@ def read_record(directory: Path) -> Record:
         wrong = f"without {', '.join(missing)}" if missing else f"status={values['status']}"
         raise RecordError(f"{path}  is damaged: {wrong}; move the directory away")
     return Record(**from_values(Record, values))
+
+
+def record_bytes(directory: Path) -> bytes:
+    """Return the bytes of a cell's record.json, of a published cell those that it had.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    try:
+        return (Path(directory) / RECORD_NAME).read_bytes()
+    except FileNotFoundError:
+        run = published_run(directory)
+        if run is None:
+            raise
+        return json_bytes(run["record"])
+
+
+def has_record(directory: Path) -> bool:
+    """Return whether a cell has a record, readable or not."""
+    return (Path(directory) / RECORD_NAME).exists() or published_run(directory) is not None
+
+
+def published_run(cell: Path) -> dict[str, Any] | None:
+    """Return a cell's line in the runs.jsonl of its directory, or of the next one above that has one; None without."""
+    cell = Path(cell)
+    for folder in (cell, *cell.parents)[:MAX_DEPTH]:
+        if (folder / RUNS_NAME).is_file():
+            return read_runs(folder)[0].get(cell.relative_to(folder).as_posix())
+    return None
+
+
+def read_runs(directory: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Read the runs.jsonl of a published study: cell -> its line, and a sentence for each line that is not one."""
+    path = directory / RUNS_NAME
+    now = path.stat()
+    return _read_runs(path, now.st_mtime_ns, now.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_runs(path: Path, mtime_ns: int, size: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    runs, problems = {}, []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            run = json.loads(line)
+            columns = dict(run["epochs"])
+            if len(set(map(len, columns.values()))) > 1:
+                raise ValueError
+            runs[run["cell"]] = {"record": run["record"], "epochs": columns}
+        except (ValueError, KeyError, TypeError):
+            problems.append(f"Left out line {number} of {path.name}: it is not a run of vitsweep.")
+    return runs, problems
+
+
+def _published_rows(cell: Path) -> list[dict[str, Any]]:
+    run = published_run(cell)
+    columns = run["epochs"] if run else {}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def append_row(directory: Path, row: dict[str, Any]) -> None:
@@ -215,7 +279,7 @@ def read_rows(directory: Path) -> list[dict[str, Any]]:
     """Read the epoch rows of a cell; an incomplete last line (the writer was killed) is left out."""
     path = Path(directory) / METRICS_NAME
     if not path.exists():
-        return []
+        return _published_rows(path.parent)
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     try:
         rows = json.loads(f"[{','.join(lines)}]")  # half the time of one call a line
