@@ -196,3 +196,13 @@ def test_readme_says_what_looks_saved_on_a_real_study():
     )
     sentence = f"the same verdicts with {paired} runs (paired) or {pooled} (pooled) instead of {fixed}"
     assert sentence in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_example_of_the_page_on_publishing_reads_the_records(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "publishing.md").read_text(encoding="utf-8")
+    found: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], found)
+    counted = dict(zip(found["cells"].tolist(), found["last"].mean(axis=1).tolist(), strict=True))
+    assert counted == pytest.approx(found["accuracy"])
+    assert len(found["curves"]) == 36 * 10 and len(found["image"]) == 10_000

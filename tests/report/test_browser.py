@@ -7,11 +7,14 @@ chromium).
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from vitsweep.analysis.report.report import make_report
+from vitsweep.analysis.style import DARK, LIGHT
 
 from tests.support.browser import Browser, find
 from tests.support.make_records import make_cell, make_record, make_sweep
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(find() is None, reason="no Chromium is installed")]
 
 ARMS = {
@@ -157,3 +160,23 @@ def test_printed_page_is_light(browser, page):
     contents = browser.run("document.querySelector('nav').offsetHeight")
     browser.call("Emulation.setEmulatedMedia", media="", features=[])
     assert paper == "rgb(255, 255, 255)" and contents == 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_svg_file_as_a_picture_follows_the_readers_scheme(browser, page, tmp_path, dark):
+    document = tmp_path / "picture.html"
+    source = (page.parent / "figures" / "effects.svg").as_uri()
+    document.write_text(f'<meta name="color-scheme" content="light dark"><img src="{source}" style="display: block">')
+    browser.open(document, dark=dark)
+    browser.picture(tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as shown:
+        colors = {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in shown.convert("RGB").getcolors(1 << 20)}
+    here, other = (DARK, LIGHT) if dark else (LIGHT, DARK)
+    assert {here["paper"], here["rope"], here["bad"]} <= colors and not {other["rope"], other["bad"]} & colors
+
+
+def test_published_page_shows_the_image_sheets_beside_it(browser):
+    browser.open(ROOT / "docs" / "results" / "readme_small" / "report" / "index.html")
+    widths = browser.run("[...document.querySelectorAll('figure img')].map(image => image.naturalWidth)")
+    assert len(widths) == 3 and min(widths) > 1000
+    assert browser.messages == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vitsweep.errors import RecordError
 from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, Cell, Plan, new_record, read_plan
-from vitsweep.study.record import PLAN_NAME, RECORD_NAME, Record, read_record
+from vitsweep.study.record import PLAN_NAME, RECORD_NAME, RUNS_NAME, Record, has_record, read_record, read_runs
 
 NO_CELLS = {"report", "wandb", "environment", "checkpoints", "__pycache__"}
 REMEDY = "give the directory of a sweep or a cell, SWEEP/ARM or SWEEP/ARM/seed=N"
@@ -77,7 +77,7 @@ def read_side(text: str) -> Side:
     path = Path(text).absolute()
     if (path / PLAN_NAME).is_file():
         return study_side(text, path)
-    if (path / RECORD_NAME).is_file():
+    if has_record(path):
         plan = read_plan(path.parents[1]) if path.name.startswith("seed=") else None
         return Side(name=text, cells=[SideCell(directory=path, record=read_record(path))], plan=plan)
     for ancestor in path.parents:
@@ -147,10 +147,13 @@ def folder_side(text: str, directory: Path) -> Side:
     """
     side = Side(name=text, cells=[])
     for folder, below, files in os.walk(directory):
+        cells = [Path(folder, cell) for cell in read_runs(Path(folder))[0]] if RUNS_NAME in files else []
         if RECORD_NAME in files:
             below.clear()
+            cells = [Path(folder)]
+        for cell in cells:
             try:
-                side.cells.append(SideCell(directory=Path(folder), record=read_record(Path(folder))))
+                side.cells.append(SideCell(directory=cell, record=read_record(cell)))
             except RecordError as error:
                 side.problems.append(str(error))
         skipped = NO_CELLS | ({TUNING_NAME, TUNED_NAME} if PLAN_NAME in files else set())
