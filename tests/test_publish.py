@@ -46,13 +46,7 @@ def sweep(no_drawing, tmp_path_factory) -> Path:
     """A sweep with its report and a note."""
     directory = make_sweep(tmp_path_factory.mktemp("sweep"), ARMS, epochs=4, images=200)
     make_report(directory, gallery="none")
-    (directory / "environment").mkdir()
-    for name, text in (
-        ("README.md", NOTE),
-        ("environment/packages-1.txt", "numpy"),
-        ("environment/changes-1.patch", "+"),
-    ):
-        (directory / name).write_text(text)
+    (directory / "README.md").write_text(NOTE)
     return directory
 
 
@@ -71,7 +65,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_published_study_is_a_few_files_without_a_folder_for_each_cell(published):
     files = set(contents(published))
     assert {"README.md", "plan.json", "runs.jsonl", "examples.npz"} == {name for name in files if "/" not in name}
-    assert {name for name in files if "environment" in name} == {"environment/packages-1.txt"}  # patches are private
     below = {name.removeprefix("report/") for name in files if name.startswith("report/")}
     assert {"index.html", "report.md", "results.json", "gallery.json", "files.json"} == {
         n for n in below if "/" not in n
