@@ -107,7 +107,7 @@ def test_error_after_the_start_is_a_user_error(home, monkeypatch, capfd):
 
 
 @pytest.mark.slow  # a sweep in a process of its own, with a fork server
-def test_interrupt_is_recorded_and_the_same_call_resumes(tmp_path):
+def test_interrupt_stops_the_cells_and_is_recorded(tmp_path):
     long = SMALL | {"recipe.epochs": 4000, "checkpoint_seconds": 0.0}
     call = {"seed": 0, "data": "shapes", "tracker": "none", "report": False, "directory": "out"} | long
 
@@ -120,8 +120,7 @@ def test_interrupt_is_recorded_and_the_same_call_resumes(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         vs.run(**call)
     (cell,) = tmp_path.glob("out/*/seed=0")
-    record = read_record(cell)
-    assert record.status == "interrupted" and 0 < record.epoch < 4000
+    assert read_record(cell).status == "interrupted"
     assert vs.load("out")["baseline"][0].status == "interrupted"
 
 
