@@ -53,7 +53,8 @@ TASKS = {
             "vitsweep.commands.reproduce", "CELL", "print the command that trains a cell again, or check it"
         ),
     },
-    "Weights & Biases": {
+    "Trackers": {
+        "track": Command("vitsweep.commands.track", "DIR tracker=mlflow", "write copies of cells trained before"),
         "wandb sync": Command("vitsweep.tracking.sync", "DIR", "send runs that were written offline"),
         "wandb sweep": Command("vitsweep.commands.wandb.sweep", "study=NAME ...", "write a sweep for W&B's agents"),
         "wandb dashboard": Command("vitsweep.commands.wandb.dashboard", "study=NAME", "save a workspace and a report"),

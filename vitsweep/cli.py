@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError, RecordError, UserError, printable
 from vitsweep.files import protect_output
 from vitsweep.paths import conf_dir
+from vitsweep.run.end.on_end import EndCommand
 from vitsweep.run.worker import train_cell
 from vitsweep.study.arms import Arm, differences, written_settings
 from vitsweep.study.identity import FingerprintFiller
@@ -37,6 +39,7 @@ from vitsweep.train.stop import Interrupted
 log = logging.getLogger(__name__)
 
 ALL_DONE, SOME_FAILED, REFUSED = 0, 1, 2
+ON_END = "sweep.on_end"
 
 
 class Task:
@@ -46,8 +49,9 @@ class Task:
     `main`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: str = "") -> None:
         self.exit_code = ALL_DONE
+        self.end = EndCommand(on_end)
         self.errors: list[str] = []
 
     def __call__(self, composed: DictConfig) -> str:
@@ -63,6 +67,7 @@ class Task:
                 print_cell(config, record)
                 remove_empty_output(directory)
                 return "planned"
+            self.end.start(record.study, directory, partial(single_status, directory, record), config.sweep.on_end)
             status = train(config, record, directory)
         except Exception as error:
             message = user_message(error)
@@ -111,6 +116,8 @@ def single_cell(config: Config, directory: Path) -> tuple[Config, Record]:
     if config.study is not None and any(is_study_override(o) for o in HydraConfig.get().overrides.task):
         raise ConfigError(["study=...  is planned by -m and vitsweep's sweeper; leave hydra.mode out"])
     refuse_configured_study(config)
+    if missing := config.tracker.missing_libraries():
+        raise ConfigError(missing)
     overrides = list(HydraConfig.get().overrides.task)
     config = FingerprintFiller(lambda: directory)(config)
     record = Record(
@@ -124,6 +131,12 @@ def single_cell(config: Config, directory: Path) -> tuple[Config, Record]:
         sweep_id=secrets.token_hex(8),
     )
     return config, record
+
+
+def single_status(directory: Path, record: Record) -> list[tuple[str, str, Record | None]]:
+    """Return name, status and record of a single run as they are on disk now."""
+    now = earlier_record(directory, record)
+    return [(record.arm, now.status if now else "planned", now)]
 
 
 def train(config: Config, record: Record, directory: Path) -> str:
@@ -203,6 +216,7 @@ def start(words: list[str]) -> tuple[int, list[str]]:
     set_wait_policy()
     register()
     try:
+        words, on_end = split_on_end(words)
         words = with_run_mode(order_words(words))
         check_words(words)
     except UserError as error:
@@ -211,14 +225,30 @@ def start(words: list[str]) -> tuple[int, list[str]]:
     try:
         if errors := single_run_errors(words):
             return REFUSED, errors
-        return run_hydra(words)
+        return run_hydra(words, on_end)
     finally:
         sys.argv = before
 
 
-def run_hydra(words: list[str]) -> tuple[int, list[str]]:
+def split_on_end(words: list[str]) -> tuple[list[str], str]:
+    """Return the words without `sweep.on_end=COMMAND`, and the command as it was given; Hydra does not parse it."""
+    key = f"{ON_END}="
+    commands = [word.removeprefix(key) for word in words if word.startswith(key)]
+    return [word for word in words if not word.startswith(key)], commands[-1] if commands else ""
+
+
+def run_hydra(words: list[str], on_end: str = "") -> tuple[int, list[str]]:
+    """Train as call_hydra does, then run the command `on_end`; return the exit code and error messages."""
+    task, code = Task(on_end), SOME_FAILED
+    try:
+        code, errors = call_hydra(task, words)
+        return code, errors
+    finally:
+        task.end.run(code)
+
+
+def call_hydra(task: Task, words: list[str]) -> tuple[int, list[str]]:
     """Let Hydra compose the words of sys.argv and train; return the exit code and error messages (see start)."""
-    task = Task()
     run = hydra.main(config_path=str(conf_dir()), config_name="config", **main_options())(task)
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them and exiting

@@ -16,7 +16,8 @@ from tests.support.wandb_cells import make_record, make_row, run_cell
 from tests.support.wandb_fixtures import no_account, private_names  # noqa: F401
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.tracking.run_file import RunFile, read_run_file
-from vitsweep.tracking.tracker import Tracker, WandbTracker, make_tracker
+from vitsweep.tracking.several import make_tracker
+from vitsweep.tracking.tracker import Tracker, WandbTracker
 
 
 def run_files(directory: Path) -> list[Path]:
@@ -178,7 +179,7 @@ def test_tracker_none_does_nothing():
 def test_wandb_is_not_imported_before_a_run_starts():
     code = (
         "import sys; from vitsweep.config.schema import TrackerConfig\n"
-        "from vitsweep.tracking.tracker import make_tracker\n"
+        "from vitsweep.tracking.several import make_tracker\n"
         "from pathlib import Path; from vitsweep.study.record import Record\n"
         "for config in (TrackerConfig(name='none'), TrackerConfig(mode='disabled')):\n"
         "    tracker = make_tracker(config); tracker.start(Record(), Path('.')); tracker.log({'epoch': 1})\n"

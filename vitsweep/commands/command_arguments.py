@@ -51,7 +51,8 @@ def require_wandb(tracker: TrackerConfig) -> None:
         ConfigError: the tracker is none, offline or disabled.
     """
     if tracker.name != "wandb":
-        raise ConfigError([f"tracker={tracker.name}  sends W&B nothing, so it cannot run a sweep; use tracker=wandb"])
+        chosen = ",".join(tracker.names) or "none"
+        raise ConfigError([f"tracker={chosen}  sends W&B nothing, so it cannot run a sweep; use tracker=wandb"])
     if tracker.mode in ("offline", "disabled"):
         raise ConfigError(
             [f"tracker.mode={tracker.mode}  sends W&B's sweep no results; use tracker.mode=auto or tracker.mode=online"]

@@ -210,8 +210,9 @@ class Composer:
         choices = [(o.key_or_group, o.value()) for o in overrides if self._has_options(o.key_or_group)]
         values = [(o.key_or_group, o.value()) for o in overrides if not self._has_options(o.key_or_group)]
         is_changing = all(o.type == OverrideType.CHANGE and o.package is None for o in overrides)
-        if not is_changing or not all(isinstance(option, str) for _, option in choices):
+        if not is_changing or not all(isinstance(option, str | list) for _, option in choices):
             return None
+        choices = [(group, tuple(option) if isinstance(option, list) else option) for group, option in choices]
         if tuple(choices) not in self.merged:
             files = self._files_of(dict(choices)) if len(dict(choices)) == len(choices) else None
             self.merged[tuple(choices)] = None if files is None else self._with_values(Config(), files)
@@ -236,10 +237,11 @@ class Composer:
             if group.startswith("hydra/"):
                 continue
             option = rest.pop(group, default.value) if group else None
-            if not group or default.package is not None or default.override or not is_plain_option(option):
+            options = option if isinstance(option, tuple) else () if option is None else (option,)  # a list: in turn
+            if not group or default.package is not None or default.override or not all(map(is_plain_option, options)):
                 return None
-            if option is not None:
-                values = self._file_values(group, option)
+            for chosen in options:
+                values = self._file_values(group, chosen)
                 if values is None:
                     return None
                 found += values.items()

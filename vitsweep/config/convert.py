@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vitsweep.added_fields import without_neutral
 from vitsweep.config.model_schema import DROPOUT_PLACES, RESNET_FIELDS
-from vitsweep.config.schema import Config
+from vitsweep.config.schema import Config, absolute_store
 from vitsweep.config.suggestions import unknown_key
 from vitsweep.errors import ConfigError
 
@@ -28,7 +29,7 @@ TYPE_NAMES = {
 
 
 def validate(config: Config) -> Config:
-    """Make the data folder's path absolute and return the configuration.
+    """Make the paths of the data and of MLflow's store absolute and return the configuration.
 
     Raises:
         ConfigError: values that break a rule, all of them in one message.
@@ -38,6 +39,8 @@ def validate(config: Config) -> Config:
         raise ConfigError(errors)
     if config.data.root is not None:
         config.data.root = str(Path(config.data.root).expanduser().absolute())
+    if config.tracker.mlflow and (config.tracker.mlflow_uri or "MLFLOW_TRACKING_URI" not in os.environ):
+        config.tracker.mlflow_uri = absolute_store(config.tracker.store_uri)
     return config
 
 
@@ -134,11 +137,12 @@ def describe_type(key: str) -> str:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Convert to plain dictionaries and values, ready for JSON; added fields are left out at their neutral value."""
+    """Convert to plain values, ready for JSON, without sweep.on_end and without added fields at their neutral value."""
     values = dataclasses.asdict(config)
     for name, group in vars(config).items():
         if dataclasses.is_dataclass(group):
             values[name] = without_neutral(type(group), values[name])
+    values["sweep"].pop("on_end", None)  # may hold a secret, and no cell reads it
     return without_neutral(type(config), values)
 
 

@@ -207,7 +207,7 @@ def _missing_file_message(error: MissingConfigException, text: str) -> str:
         return f"{group}={option}  would train without a plan; vitsweep has its own sweeper: leave hydra/sweeper out"
     if f"{group}={option}" in PLUGINS:
         return f"{group}={option}  needs a plugin that is not installed; {PLUGINS[f'{group}={option}']}"
-    options = error.options
+    options = error.options or sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))  # none of a list
     if not options:
         return f"{group}={option}  is unknown; no such config group has options"
     return f"{group}={option}  {unknown_option(option, options)}"

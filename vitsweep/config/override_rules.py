@@ -57,6 +57,8 @@ def value_errors(key: str, value: Any, line: str) -> list[str]:
         return [f"{line}  must be the name of an option, not an interpolation"]
     if key in GROUPS and value in ({}, []):
         return [f"{line}  sets nothing; choose an option, or leave it out"]
+    if key == "tracker" and isinstance(value, list) and (len(set(value)) < len(value) or "none" in value):
+        return [f"{line}  must name each tracker once, without none: tracker=[wandb,tensorboard]"]
     if isinstance(value, dict) and key in (*GROUPS, "sweep"):
         inner = {f"{key}.{name}": entry for name, entry in value.items()}
         return [m for name, entry in inner.items() for m in value_errors(name, entry, f"{name}={yaml_text(entry)}")]

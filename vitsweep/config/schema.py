@@ -4,8 +4,11 @@ Hydra refuses unknown keys and wrong types by these classes. OmegaConf 2.3 has n
 tuple of allowed words, and runs `__post_init__` in `to_object` only, hence `errors()`, which `convert.validate` raises.
 """
 
+import os
 import re
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from vitsweep.added_fields import added_field
@@ -20,7 +23,7 @@ from vitsweep.config.recipe.schema import RecipeConfig
 
 DATA_SETS = ("cifar10", "image_folder", "shapes")
 VALIDATION_SOURCES = ("folder", "split", "test")
-TRACKERS = ("none", "wandb")
+TRACKERS = ("wandb", "tensorboard", "mlflow", "trackio")
 TRACKER_MODES = ("auto", "disabled", "offline", "online")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -92,8 +95,8 @@ class DataConfig:
 class TrackerConfig:
     """Settings of the copy of the results; the record on disk remains the source of truth."""
 
-    name: str = "wandb"
-    """Tracker: wandb or none."""
+    name: str = "none"
+    """W&B: wandb or none. The other trackers have fields of their own, so that tracker=[wandb,mlflow] chooses both."""
     mode: str = "auto"
     """W&B mode: auto (WANDB_MODE, else online if an API key is set, else offline), online, offline or disabled."""
     project: str = "vitsweep"
@@ -109,13 +112,68 @@ class TrackerConfig:
     for `wandb sync`."""
     share_host: bool = False
     """Permission to send host name, user name and paths to the server."""
+    tensorboard: bool = added_field(False)
+    """Event files for TensorBoard, in each cell's folder `tensorboard/`."""
+    mlflow: bool = added_field(False)
+    """Runs in an MLflow store, nested: study, arm, seed."""
+    mlflow_uri: str = added_field("")
+    """MLflow's tracking URI; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the working folder."""
+    trackio: bool = added_field(False)
+    """Runs in trackio's local store."""
+
+    @property
+    def names(self) -> list[str]:
+        """Return the trackers that are on."""
+        return [name for name in TRACKERS if name == self.name or getattr(self, name, False) is True]
+
+    def missing_libraries(self) -> list[str]:
+        """Return a message for each tracker whose library is not installed here; its extra has the tracker's name."""
+        return [
+            f"tracker={name}  needs {name}, which is not installed; install it with: pip install 'vitsweep[{name}]'"
+            for name in self.names
+            if name != "wandb" and find_spec(name) is None
+        ]
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Return True if a tracker takes pictures of finished cells."""
+        return any(name != "wandb" or self.mode != "disabled" for name in self.names)
+
+    @property
+    def store_uri(self) -> str:
+        """Return the URI of MLflow's store."""
+        return self.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
     def errors(self) -> list[str]:
         """Return one message for each broken rule."""
-        found = one_of(TRACKERS, "tracker", self, "name") + one_of(TRACKER_MODES, "tracker", self, "mode")
+        found = one_of(("none", "wandb"), "tracker", self, "name") if self.name not in TRACKERS[1:] else []
+        if self.name in TRACKERS[1:]:
+            found.append(f"tracker.name={self.name}  must be wandb or none; choose others by tracker={self.name}")
+        found += one_of(TRACKER_MODES, "tracker", self, "mode")
+        if self.mlflow_uri and not self.mlflow:
+            found.append(
+                f"tracker.mlflow_uri={self.mlflow_uri}  is read by tracker=mlflow only; add it, or leave this out"
+            )
         if set(self.project) & set("/\\#?%:") or not 0 < len(self.project) <= 128:
             found.append(f"tracker.project={self.project}  must have 1 to 128 characters and none of / \\ # ? % :")
         return found + check("tracker", self, ["patience_seconds"], lambda v: v >= 0.5, "must be at least 0.5")
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder of an MLflow store on this machine, None for a server or a database elsewhere."""
+    scheme, _, rest = uri.partition(":")
+    if scheme == "sqlite":
+        return Path(rest.removeprefix("///")).absolute().parent
+    if scheme == "file" or "://" not in uri:
+        return Path(uri.removeprefix("file:").removeprefix("//")).absolute()
+    return None
+
+
+def absolute_store(uri: str) -> str:
+    """Return an MLflow URI that means the same from every working folder."""
+    if uri.startswith("sqlite:///"):
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().absolute()}"
+    return str(Path(uri).expanduser().absolute()) if uri and ":" not in uri else uri
 
 
 @dataclass(kw_only=True)
@@ -183,6 +241,8 @@ class SweepConfig:
     """all: every planned cell is trained; decided: after each look only the cells of arms that are still open."""
     budget_runs: int | None = added_field(None)
     """For until=decided: largest number of runs of the study, those of earlier starts included; null: no limit."""
+    on_end: str = added_field("")
+    """Command of the shell that gets a summary as JSON when the sweep has ended or stopped; kept out of records."""
     jobs: str = "auto"
     """Number of cells at a time on this machine, or auto: one per GPU, one without a GPU. They share the CPU's threads,
     whose number decides the last bits of sums on the CPU."""
@@ -212,7 +272,7 @@ class Config:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     """Training."""
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
-    """Copy for Weights & Biases."""
+    """Copies for W&B, TensorBoard, MLflow or trackio."""
     study: StudyConfig | None = None
     """Study that is run, if one was chosen; null in the configuration of a cell."""
     sweep: SweepConfig = field(default_factory=SweepConfig)

@@ -82,6 +82,7 @@ OTHER_NAMES = {
     "deterministic": "use_deterministic_algorithms",
     "sweep.jobs": "jobs n_jobs num_jobs parallel",
     "sweep.dry_run": "dry_run dryrun",
+    "sweep.on_end": "on_end notify callback webhook",
     "tracker": "logger wandb use_wandb report_to",
     "tracker.project": "wandb_project project_name",
     "tracker.mode": "wandb_mode",

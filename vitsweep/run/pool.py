@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ from vitsweep.run.workers import ForkServer, ServerDied
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell
 from vitsweep.study.status import CellStatus, cell_status
+from vitsweep.tracking.backends import BACKENDS
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Pool:
         on_status: called with each new status of a cell, and about once a second with None.
         liveness: check of the owners of cells' locks.
         pack: auto, off or a number, as configured.
+        preload: modules that the fork server imports for all workers.
     """
 
     def __init__(
@@ -68,9 +70,10 @@ class Pool:
         on_status: Callable[[CellStatus | None], None],
         liveness: LivenessCheck,
         pack: str = "off",
+        preload: Sequence[str] = (),
     ):
         self.directory, self.retry, self.on_status, self.liveness = directory, retry, on_status, liveness
-        self.free = list(slots)
+        self.free, self.preload = list(slots), preload
         self.packs = Packs(directory, pack, len(slots))
         self.running: dict[int, tuple[list[Cell], Slot]] = {}  # by the worker's number
         self.attempts: dict[str, int] = {}  # of each cell by id, when this pool last started it
@@ -149,7 +152,7 @@ class Pool:
     def start(self, cells: list[Cell]) -> None:
         """Start a worker for a cell or a pack in a free slot."""
         if self.server is None:
-            self.server = ForkServer()
+            self.server = ForkServer(self.preload)
         slot = self.free.pop(0)
         self.num_started += 1
         self.running[self.num_started] = (cells, slot)
@@ -294,7 +297,8 @@ def run_in_processes(
     """
     slots = make_slots(settings.jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
     pack = cells[0].config.get("pack", "off")
-    with Pool(directory, slots, settings.retry == "failed", on_status, liveness, pack) as pool:
+    preload = [module for name, (module, _) in BACKENDS.items() if cells[0].config["tracker"].get(name)]
+    with Pool(directory, slots, settings.retry == "failed", on_status, liveness, pack, preload) as pool:
         pool.run(cells)
 
 

@@ -12,10 +12,12 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, read_write
 
 from vitsweep.config.composer import Composer
+from vitsweep.config.convert import from_dict
 from vitsweep.config.schema import SweepConfig
 from vitsweep.errors import ConfigError
 from vitsweep.files import write_json
 from vitsweep.paths import PACKAGE_DIR
+from vitsweep.run.end.on_end import EndCommand
 from vitsweep.run.launchers import BASIC, Sweep, launch_errors, run_through_hydra
 from vitsweep.run.packs import packing_note
 from vitsweep.run.pool import run_in_processes
@@ -25,6 +27,7 @@ from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
 from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse, refuse_unstated_rules
+from vitsweep.study.record import Record
 from vitsweep.study.status import FAILURES, LOOKS_NAME, CellStatus, LooksVerdict, cell_statuses
 from vitsweep.study.tuning.search import optuna_errors
 from vitsweep.tracking.temporary import remove_stale_folders
@@ -43,6 +46,7 @@ class StudyTask(Protocol):
     """The part of cli.Task that a sweep sets."""
 
     exit_code: int
+    end: EndCommand
 
     def __call__(self, composed: DictConfig) -> str: ...
 
@@ -75,12 +79,14 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         return []
     judge = find_judge(context) if settings.until == "decided" else None
     refuse(optuna_errors() if plan.tune else [])
+    refuse(from_dict(plan.cells[0].config).tracker.missing_libraries())
     training = SweepTraining(config, context, directory, settings)
     before = training.statuses(directory, plan.cells)
     todo = [status.cell for status in before if status.is_wanted(training.retry)]
     if settings.check:
         check_arms(directory, plan, todo)
     merged = freeze_plan(directory, plan)
+    task.end.start(plan.study, directory, partial(cells_now, training, plan), config.sweep.get("on_end", ""))
     (directory / LOOKS_NAME).unlink(missing_ok=True)
     after = training(directory, plan, before) if judge is None else run_looks(training, directory, plan, judge)
     print_summary(after, merged, directory)
@@ -157,6 +163,11 @@ class SweepTraining:
             raise
         finally:
             remove_stale_folders()
+
+
+def cells_now(training: SweepTraining, plan: Plan) -> list[tuple[str, str, Record | None]]:
+    """Return id, status and record of each cell of the plan as they are now."""
+    return [(now.cell.id, now.status, now.record) for now in training.statuses(training.directory, plan.cells)]
 
 
 def find_judge(context: HydraContext) -> Judge:

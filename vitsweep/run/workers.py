@@ -17,6 +17,7 @@ import subprocess
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -39,13 +40,17 @@ class ServerDied(RuntimeError):  # noqa: N818 - an event rather than a mistake
 
 
 class ForkServer:
-    """The sweep's side of the fork server: starts and signals workers and reports their exits."""
+    """The sweep's side of the fork server: starts and signals workers and reports their exits.
 
-    def __init__(self) -> None:
+    Args:
+        preload: modules that the server imports for all workers, if they are installed.
+    """
+
+    def __init__(self, preload: Sequence[str] = ()) -> None:
         self.connection, other_end = Pipe()
         with other_end:
             self.process = subprocess.Popen(
-                [*COMMAND, str(other_end.fileno())],
+                [*COMMAND, str(other_end.fileno()), *preload],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what an import prints is no output of the sweep
                 pass_fds=[other_end.fileno()],
@@ -196,9 +201,12 @@ def redirect_output(log: Path) -> None:
 
 
 def main() -> None:
-    """Run the fork server; `python -m vitsweep.run.workers FD`, started by ForkServer alone."""
+    """Run the fork server; `python -m vitsweep.run.workers FD MODULE ...`, started by ForkServer alone."""
     for name in PRELOAD:
         importlib.import_module(name)
+    for name in sys.argv[2:]:
+        with suppress(Exception):  # the cells warn
+            importlib.import_module(name)
     code_identity()  # workers inherit it with the code: a commit made during the sweep did not run
     warm()
     serve(Connection(int(sys.argv[1])))

@@ -97,6 +97,12 @@ def run_summary(record: Record, share_host: bool) -> dict[str, Any]:
     return known if share_host else without_paths(known)
 
 
+def run_outcome(record: Record, share_host: bool) -> dict[str, Any]:
+    """Return run_summary with numbers such as time_seconds as `cell/time_seconds`: epochs have values of that name."""
+    values = run_summary(record, share_host).items()
+    return {name if "/" in name or isinstance(value, str) else f"cell/{name}": value for name, value in values}
+
+
 def history_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return an epoch's row without NaN, infinities and null, which W&B's JSON cannot hold."""
     return {name: value for name, value in finite(row).items() if value is not None}

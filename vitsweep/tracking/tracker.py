@@ -53,6 +53,8 @@ class Tracker:
     def __init__(self) -> None:
         self.runs: list[dict[str, str]] = []
         """id, url and mode of each run, for the record."""
+        self.is_complete = True
+        """False once a backend has failed or did not finish."""
 
     def start(self, record: Record, directory: Path) -> None:
         """Start or resume the run of the cell in `directory`."""
@@ -313,10 +315,3 @@ def plan_beside(record: Record, directory: Path) -> Plan | None:
     except (UserError, IndexError):
         return None
     return plan if plan and plan.study == record.study else None
-
-
-def make_tracker(config: TrackerConfig) -> Tracker:
-    """Return the tracker that tracker.name selects."""
-    if config.name != "wandb":
-        return Tracker()
-    return WandbTracker(config, timeout_seconds=config.patience_seconds, artifacts=config.artifacts)

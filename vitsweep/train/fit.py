@@ -40,7 +40,8 @@ from vitsweep.study.record import (
     with_history,
     write_record,
 )
-from vitsweep.tracking.tracker import Tracker, make_tracker
+from vitsweep.tracking.several import make_tracker
+from vitsweep.tracking.tracker import Tracker
 from vitsweep.train.average import average_epoch, averages_state, load_averages
 from vitsweep.train.checkpoint import (
     STATE_NAME,
@@ -365,7 +366,7 @@ def resume(setup: Setup, directory: Path, record: Record) -> TrainingProgress:
 
 def draw_pictures(config: Config, directory: Path, setup: Setup) -> list[tuple[str, Path, str]]:
     """Return a finished cell's pictures (name, file, caption), by the function that tracker.pictures names."""
-    if config.tracker.name == "none" or config.tracker.mode == "disabled" or not config.tracker.pictures:
+    if not config.tracker.pictures or not config.tracker.shows_pictures:
         return []
     module, _, function = config.tracker.pictures.rpartition(".")
     if module == "analysis.pictures":  # ours; a folder `analysis` on the user's path has the same name

@@ -1,6 +1,6 @@
 """Cells of a search: each trial of each arm on each seed of the search, in a plan of their own below the sweep's.
 
-A trial's cell is trained as any other, except that no test image is scored and nothing is sent to W&B. Its plan has a
+A trial's cell is trained as any other, except that no test image is scored and no tracker gets a copy. Its plan has a
 row for each trial (`arms`: arm, trial, setting, cells), so plan and records alone say what was tried and found.
 """
 
@@ -12,9 +12,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from vitsweep.added_fields import neutral_values
 from vitsweep.config.convert import config_hash, flatten, from_dict, to_dict
 from vitsweep.config.overrides import override_key, yaml_text
-from vitsweep.config.schema import Config
+from vitsweep.config.schema import Config, TrackerConfig
 from vitsweep.errors import RecordError
 from vitsweep.study.plan import TUNING_NAME, Cell, CellId, Plan, plan_hash
 from vitsweep.study.record import TRIAL, Record, read_record
@@ -63,8 +64,9 @@ def trial_cell(cell: Cell, config: Config, setting: Setting, seed: int) -> Cell:
         setting: dotted key -> value.
         seed: one of the search's.
     """
-    own = {"seed": seed, "checkpoint_every_epochs": 0, "tracker.name": "none"}
-    config = with_setting(config, {**setting, **own})
+    own = {"seed": seed, "checkpoint_every_epochs": 0}
+    off = {f"tracker.{name}": value for name, value in neutral_values(TrackerConfig).items()} | {"tracker.name": "none"}
+    config = with_setting(config, {**setting, **own, **off})
     return Cell(
         id=str(CellId.of(cell.arm, config_hash(config), seed)),
         arm=cell.arm,
