@@ -174,7 +174,7 @@ def is_undone(composer: Any, group: str, wanted: dict[str, Any], given: dict[str
 
 
 def name_choices(errors: Sequence[str], overrides: Sequence[str], composer: Any) -> list[str]:
-    """Return messages that also name the chosen option that sets a key they are about and that nobody wrote.
+    """Return messages that also name the chosen option that sets a key they are about, where no override does.
 
     Args:
         errors: messages `key=value  rule`.
