@@ -18,8 +18,9 @@ HOLDS, OPPOSITE, OPEN = "holds", "opposite", "undecided"
 def published_effects(effects: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     """Tabulate COLUMNS for each arm with a published value; empty if fewer than two arms have one.
 
-    A published sign holds if the arm's own effect has it and is significant after Holm's correction, is opposite if the
-    effect is significant the other way, and is undecided otherwise; without a published baseline there is no sign.
+    A published sign holds if the arm's own effect has it and is significant after the family's correction, is opposite
+    if the effect is significant the other way, and is undecided otherwise; without a published baseline there is no
+    sign.
 
     Args:
         effects: arm_effects(selection) on test accuracy.
@@ -68,8 +69,10 @@ def published_sentences(frame: pd.DataFrame, scale: str) -> list[str]:
     if signed.empty:
         return []
     parts = []
-    for word, text in ((HOLDS, "hold"), (OPPOSITE, "are opposite here"), (OPEN, "are undecided")):
+    for word, one, many in ((HOLDS, "holds", "hold"), (OPPOSITE, "is", "are"), (OPEN, "is", "are")):
         arms = list(signed.loc[signed["holds"] == word, "arm"])
+        verb = one if len(arms) == 1 else many
+        text = {HOLDS: verb, OPPOSITE: f"{verb} opposite here", OPEN: f"{verb} undecided"}[word]
         parts += [f"{len(arms)} {text} ({', '.join(arms)})"] if arms else []
     where = f" at this scale ({scale})" if scale else ""
     return [f"Of {len(signed)} published signs{where}: {'; '.join(parts)}."]

@@ -1,5 +1,6 @@
 """Published values beside a study's own: the sign is judged by the arm's corrected test, and small versions say so."""
 
+import pandas as pd
 import pytest
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
@@ -38,6 +39,11 @@ def test_published_sign_holds_is_opposite_or_undecided(tmp_path):
 def test_without_a_published_baseline_there_is_no_sign(tmp_path):
     rows = found(tmp_path, {"better": 88.0, "worse": 87.0})
     assert set(rows["holds"]) == {""} and not published_sentences(rows, "")
+
+
+def test_sentence_names_the_arms_of_each_answer_in_the_right_number():
+    rows = pd.DataFrame({"arm": ["a", "b", "c"], "holds": ["holds", "opposite", "opposite"]})
+    assert published_sentences(rows, "") == ["Of 3 published signs: 1 holds (a); 2 are opposite here (b, c)."]
 
 
 def test_one_published_value_makes_no_table(tmp_path):
