@@ -140,7 +140,8 @@ def _published(judgement: Judgement, runs: dict[str, str]) -> list:
     scale = scale_sentence(selection.scale)
     caption = (
         "Published values beside this study's own. A published sign holds if the effect here has it and is significant "
-        f"after the family's correction.{f' This is {scale}; published values are of the whole study.' if scale else ''}"
+        "after the family's correction."
+        + (f" This is {scale}; published values are of the whole study." if scale else "")
     )
     table = Table(name="published", title="Published values", caption=caption, frame=frame, columns=columns)
     table.runs = [runs.get(arm, "") for arm in frame["arm"]]
