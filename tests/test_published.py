@@ -155,6 +155,44 @@ def test_tables_in_the_readme_are_the_reports_own(study):
     assert [line for line in lines if line not in report_lines] == []
 
 
+EFFECTS = {  # study -> words about an arm in its note -> that arm
+    "posemb_table_small": {
+        "RoPE above learned positions holds": "pos_embed=rope2d",
+        "are above them here": "pos_embed=sincos2d",
+    },
+    "vit5_small_scale": {
+        "Without the norms of queries and keys the accuracy falls by": "qk_norm=false",
+        "without RoPE by": "rope=learned",
+        "rises by": "layerscale_value=null",
+    },
+}
+
+
+@pytest.mark.parametrize("study", EFFECTS)
+def test_note_beside_a_small_study_gives_the_reports_effects(study):
+    note = " ".join((RESULTS / study / "README.md").read_text(encoding="utf-8").split())
+    arms = tables(study, "arms").set_index("arm")
+    for words, arm in EFFECTS[study].items():
+        low, high = sorted(abs(arms.loc[arm, key]) for key in ("ci_low", "ci_high"))
+        number = f"{abs(arms.loc[arm, 'delta']):.2f}"
+        text = note[note.index(words) :][: len(words) + 40].replace("+", "").replace(" points", "")
+        assert f"{number}, {low:.2f} to {high:.2f})" in text or f"{number} ({low:.2f} to {high:.2f})" in text, words
+        assert arms.loc[arm, "verdict"] in ("helps", "hurts")
+    undecided = (arms["verdict"] == "undecided").sum()
+    assert undecided == len(arms) - 1 - len(EFFECTS[study])
+
+
+def test_note_and_readme_give_the_effect_of_recipe_a():
+    note = " ".join((RESULTS / "recipe_small" / "README.md").read_text(encoding="utf-8").split())
+    arms = tables("recipe_small", "arms").set_index("arm")
+    base, own = arms.loc["baseline"], arms.loc["recipe=vit_lite"]
+    cost = f"{-own['delta']:.2f} points"
+    interval = f"(interval {own['ci_low']:.2f} to {own['ci_high']:.2f})"
+    assert f"{cost} {interval}: {own['mean']:.2f} against {base['mean']:.2f} %" in note
+    assert f"{own['train_accuracy']:.2f} %, the starting recipe {base['train_accuracy']:.2f} %" in note
+    assert f"recipe A loses {cost}" in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
 @pytest.mark.parametrize("study", COMPUTED)
 def test_a_quarter_of_the_parameters_is_a_quarter(study):
     params = tables(study, "arms").set_index("arm")["params"]

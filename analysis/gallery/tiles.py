@@ -110,9 +110,8 @@ class AxesCanvas(TileCanvas):
         self.size, self.color, self.axes = (width, height), color, axes
         axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
         axes.axis("off")
-        box = axes.get_position()
-        inches = axes.figure.get_size_inches()
-        self.scale = min(72 * inches[0] * box.width / width, 72 * inches[1] * box.height / height)
+        points = 72 / axes.figure.dpi  # of a pixel
+        self.scale = points * min(axes.bbox.width / width, axes.bbox.height / height)
 
     def text(self, x: float, y: float, text: str, *, role: str = "ink", size: float = 8, **more: Any) -> None:
         """Write a text, smaller or larger as the page is."""

@@ -207,7 +207,9 @@ class Composer:
 
     def _merge(self, overrides: list[Override]) -> Config | None:
         """Merge the files of the choices and the values; None if only Hydra knows the result."""
-        choices = [(o.key_or_group, o.value()) for o in overrides if self._has_options(o.key_or_group)]
+        choices: list[tuple[str, Any]] = [
+            (o.key_or_group, o.value()) for o in overrides if self._has_options(o.key_or_group)
+        ]
         values = [(o.key_or_group, o.value()) for o in overrides if not self._has_options(o.key_or_group)]
         is_changing = all(o.type == OverrideType.CHANGE and o.package is None for o in overrides)
         if not is_changing or not all(isinstance(option, str | list) for _, option in choices):
