@@ -177,7 +177,7 @@ def test_composers_configurations_do_not_share_their_parts(composer):
         (["model.patch_size=5"], "model.patch_size=5  does not divide"),
         (
             ["recipe=slow", "model/depth=l4"],
-            "recipe=slow  is unknown; allowed: augmented, cct_300, quick, readme, sl_vit, strong, vit_lite",
+            "recipe=slow  is unknown; allowed: augmented, cct_300, minutes, quick, readme, sl_vit, strong, vit_lite",
         ),
         (["model.depth=4"], "model.depth  is unknown"),
         (["+extra=1"], "extra  is unknown"),

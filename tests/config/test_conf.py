@@ -116,6 +116,8 @@ def test_preset_has_the_published_parameters(preset, millions, composer):
 def test_config_yaml_defaults_are_the_schemas_defaults():
     config = composed()
     config.data.root = Config().data.root  # made absolute
+    assert config.tracker.name == "wandb"
+    config.tracker.name = Config().tracker.name  # none, so that tracker=[tensorboard] is TensorBoard alone
     assert config == Config()
 
 

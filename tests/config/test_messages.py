@@ -45,11 +45,11 @@ MESSAGES = {
     "+model.depth=3": f"model.depth  is unknown; did you mean model/depth or model.num_hidden_layers?; {ALL_KEYS}",
     "foo=1": f"foo  is unknown; {ALL_KEYS}",
     # An option of a group that is not there, or a number where a name belongs.
-    "tracker=wanb": "tracker=wanb  is unknown; allowed: none, wandb; did you mean wandb?",
+    "tracker=wanb": "tracker=wanb  is unknown; allowed: mlflow, none, tensorboard, trackio, wandb; did you mean wandb?",
     "model/patch_size=8": "model/patch_size=8  must be the name of an option; allowed: p16, p2, p4, p8",
     "model/depth=null": "model/depth=null  must be the name of an option; allowed: l10, l12, l2, l4, l6, l8",
     "recipe=5": "recipe=5  must be the name of an option; "
-    "allowed: augmented, cct_300, quick, readme, sl_vit, strong, vit_lite",
+    "allowed: augmented, cct_300, minutes, quick, readme, sl_vit, strong, vit_lite",
     # Additions and deletions.
     "+model.patch_size=4": "+model.patch_size  exists already; drop the + to change it",
     "~model.bias": "~model.bias  cannot be deleted; give it a value: model.bias=...",

@@ -16,7 +16,7 @@ from vitsweep.errors import ConfigError
 
 GROUPS = {f.name: f.type for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type)}
 FREE_NUMBERS = {"data.split_seed"}
-FREE_TEXTS = {"data.root", "tracker.entity", "tracker.pictures"}
+FREE_TEXTS = {"data.root", "sweep.on_end", "tracker.entity", "tracker.pictures"}
 AT_LEAST_ONE = "must be at least 1"
 FINITE = "must be finite and not negative"
 RULES = {
@@ -234,7 +234,7 @@ RULES = {
         "recipe.optimizer=muon  needs matrices in blocks, which model=resnet has not; use sgd or adamw"
     ],
     "recipe.clip_norm=0.0": ["recipe.clip_norm=0.0  must be positive and finite, or null for no clipping"],
-    "tracker.name='mlflow'": ["tracker.name=mlflow  is unknown; allowed: none, wandb"],
+    "tracker.name='mlflow'": ["tracker.name=mlflow  must be wandb or none; choose others by tracker=mlflow"],
     "tracker.mode='on'": ["tracker.mode=on  is unknown; allowed: auto, disabled, offline, online"],
     "tracker.project='a/b'": ["tracker.project=a/b  must have 1 to 128 characters and none of / \\ # ? % :"],
     "tracker.patience_seconds=0.1": ["tracker.patience_seconds=0.1  must be at least 0.5"],

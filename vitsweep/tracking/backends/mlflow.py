@@ -46,8 +46,8 @@ class MlflowTracker(Tracker):
         with exclusive_access(folder or directory):
             self._client = MlflowClient(tracking_uri=self.config.store_uri)
             experiment = self._client.get_experiment_by_name(self.config.project)
-            is_database = folder and self.config.store_uri.startswith("sqlite:")
-            place = (folder / "mlartifacts" / self.config.project).as_uri() if is_database else None
+            is_database = self.config.store_uri.startswith("sqlite:")
+            place = (folder / "mlartifacts" / self.config.project).as_uri() if folder and is_database else None
             create = self._client.create_experiment
             self._experiment = experiment.experiment_id if experiment else create(self.config.project, place)
             self._run = self._open_cell(record, directory)
