@@ -354,6 +354,7 @@ def test_pictures_are_drawn_by_our_analysis_also_beside_a_folder_of_that_name(tm
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("vitsweep.analysis.pictures.draw_cell", lambda *given: [("ours", *given)])
     config, setup = Config(), SimpleNamespace(model="model", data="data")
+    config.tracker.name = "wandb"  # pictures are drawn for a tracker
     assert config.tracker.pictures == "analysis.pictures.draw_cell"
     assert draw_pictures(config, tmp_path, setup) == [("ours", tmp_path, "model", "data")]
     config.tracker.pictures = "mine.draw"
