@@ -133,7 +133,6 @@ def split_name(words: list[str]) -> tuple[str, list[str]]:
         if (name := " ".join(words[:length])) in COMMANDS:
             return name, words[length:]
     known = [name for group in TASKS.values() for name in group]
-    known = [name for group in TASKS.values() for name in group]
     below = [name for name in known if name.startswith(f"{words[0]} ")]
     given = " ".join(words[: 2 if below else 1])
     near = [] if given == "wandb" else difflib.get_close_matches(given, below or [*known, "wandb"], n=1)

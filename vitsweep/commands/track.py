@@ -4,7 +4,6 @@ For a study that was trained without this tracker, or whose tracker failed. Cell
 The same command again changes nothing. W&B has `vitsweep wandb sync`.
 """
 
-import dataclasses
 from pathlib import Path
 
 from vitsweep.commands.command_arguments import parse_directory
@@ -17,6 +16,7 @@ from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.record import RECORD_NAME, read_record
 from vitsweep.tracking.pieces import idle_record
 from vitsweep.tracking.several import make_tracker
+from vitsweep.tracking.tracker import PICTURES_NAME
 
 USAGE = "track DIR tracker=tensorboard | mlflow | trackio | [mlflow,trackio] [tracker.KEY=VALUE ...]"
 
@@ -46,9 +46,8 @@ def tracker_of(words: list[str]) -> TrackerConfig:
     Raises:
         UserError: no tracker is chosen, W&B is, or a library is missing.
     """
-    if not any(word.startswith("tracker=") for word in words) or {override_key(w).split(".")[0] for w in words} != {
-        "tracker"
-    }:
+    groups = {override_key(word).partition(".")[0] for word in words}
+    if groups != {"tracker"} or not any(word.startswith("tracker=") for word in words):
         raise UserError(f"usage: vitsweep {USAGE}")
     config = Composer(make_loader(None), "config")(["data=shapes", *words]).tracker
     if config.name == "wandb" or not config.names:
@@ -63,8 +62,8 @@ def tracker_of(words: list[str]) -> TrackerConfig:
 def track(cell: Path, config: TrackerConfig) -> bool:
     """Write one cell's copies; return False if a tracker failed, after its warning."""
     record, tracker = idle_record(read_record(cell)), make_tracker(config)
-    tracker.start(dataclasses.replace(record), cell)
-    for picture in sorted((cell / "pictures").glob("*.png")):
+    tracker.start(record, cell)
+    for picture in sorted((cell / PICTURES_NAME).glob("*.png")):
         tracker.image(picture.stem, picture, "")
     tracker.finish(record)
     return tracker.is_complete

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 HIDDEN = "<path>"
-URL = r"(?:file|smb|nfs|afp|s?ftp|ssh|scp|rsync):/+"
+URL = r"(?:file|sqlite(?:\+\w+)?|smb|nfs|afp|s?ftp|ssh|scp|rsync):/+"
 USER = r"~(?!hydra\b)[A-Za-z_][\w.-]*"  # `~hydra.x` deletes a setting
 ROOT = rf"(?:{URL}|//(?=\w)|/[\w.~@%(\[{{]|~[/\\]|{USER}|\.{{1,2}}[/\\]|[A-Za-z]:[/\\]|\\\\[\w?.])"
 HOST = r"(?:[\w.-]+@[\w.-]+:)?"  # of scp and git
