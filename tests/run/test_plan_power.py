@@ -129,6 +129,7 @@ def test_spread_leaves_out_what_failed_or_is_damaged(tmp_path):
 @pytest.mark.parametrize(
     "seeds, arms, wanted",
     [
+        (1, 1, ["1 seed is few: intervals", "test of 1 seed cannot reach p = 0.05, its smallest is 1"]),
         (2, 1, ["2 seeds are few", "cannot reach p = 0.05, its smallest is 0.5; use seeds=6"]),
         (4, 3, ["4 seeds are few", "after Holm over 3 arms, its smallest is 0.38; use seeds=7"]),
         (5, 1, ["cannot reach p = 0.05, its smallest is 0.062; use seeds=6"]),

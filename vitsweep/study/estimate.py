@@ -288,14 +288,16 @@ def power_warnings(sight: Power) -> list[str]:
     """Return a message for each limit that few seeds set, with the remedy."""
     found = []
     n, needed = sight.num_seeds, sight.seeds_for_exact_test
+    count = "1 seed" if n == 1 else f"{n} seeds"
     if n < FEW_SEEDS:
         found.append(
-            f"{n} seeds are few: intervals from fewer than {FEW_SEEDS} are wide; use seeds={FEW_SEEDS} or more"
+            f"{count} {'is' if n == 1 else 'are'} few: intervals from fewer than {FEW_SEEDS} are wide; "
+            f"use seeds={FEW_SEEDS} or more"
         )
     if sight.smallest_p > ALPHA:
         family = f" after Holm over {sight.num_compared} arms" if sight.num_compared > 1 else ""
         found.append(
-            f"an exact sign-flip test of {n} seeds cannot reach p = {ALPHA}{family}, its smallest is "
+            f"an exact sign-flip test of {count} cannot reach p = {ALPHA}{family}, its smallest is "
             f"{sight.smallest_p:.2g}; use seeds={needed} or more if you want one"
         )
     return found
