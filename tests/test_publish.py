@@ -1,7 +1,7 @@
 """publish: a study in a few files that reads as its sweep's directory does.
 
 Kinds: agreement (cells, epochs, right answers and results.json are the sweep's), determinism, properties (its files,
-the note kept), refusals (of commands that remove results; a line that is no run).
+the note kept), refusals (of commands that change a study; a line that is no run).
 """
 
 import json
@@ -18,7 +18,7 @@ from vitsweep.analysis.report import report
 from vitsweep.analysis.report.report import make_report
 
 from tests.support.make_records import make_cell, make_record, make_sweep
-from vitsweep.commands import prune, reset, status
+from vitsweep.commands import extend, prune, reset, status
 from vitsweep.errors import UserError
 from vitsweep.study.record import read_record, read_rows
 
@@ -122,10 +122,12 @@ def test_status_of_a_published_study_is_that_of_its_records(published, capsys):
     assert "6 done of 6 cells" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [reset, prune])
-def test_command_that_removes_results_refuses_a_published_study(published, command):
+@pytest.mark.parametrize(
+    ("command", "words"), [(reset, ["--all"]), (prune, ["--all"]), (extend, ["seeds=9", "--plan"])]
+)
+def test_command_that_changes_a_study_refuses_a_published_one(published, command, words):
     with pytest.raises(UserError, match="is a published study, which is only read"):
-        command.main([str(published), "--all"])
+        command.main([str(published), *words])
 
 
 def test_line_that_is_no_run_is_named_and_the_others_are_read(published, tmp_path):

@@ -16,7 +16,7 @@ from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.run.worker import train_cell
 from vitsweep.study.arms import Arm
-from vitsweep.study.continuation.longer import fresh_command, longer_directory
+from vitsweep.study.continuation.longer import fresh_command, longer_directory, longer_errors
 from vitsweep.study.plan import Plan, make_plan, new_record, read_plan, write_plan
 from vitsweep.study.record import read_record, read_rows, write_record
 
@@ -160,6 +160,12 @@ def test_recipe_that_cannot_go_on_is_refused(tmp_path, recipe, epochs, words):
     study(tmp_path, small(2, **recipe), (0, 1))
     with pytest.raises(ConfigError, match=words):
         extend.main([str(tmp_path), f"epochs={epochs}", "--plan"])
+
+
+def test_one_sentence_names_all_arms_that_one_reason_stops(tmp_path):
+    plan = study(tmp_path, small(2, schedule="cosine"), (0, 1))
+    plan.cells[1].arm = "b"
+    assert [error.partition(": ")[0] for error in longer_errors(plan, 4)] == ["epochs=4  cannot continue baseline, b"]
 
 
 def test_arms_of_different_lengths_and_looks_are_refused(tmp_path):

@@ -100,7 +100,7 @@ def parse_directory(arguments: list[str], usage: str) -> tuple[Path, list[str]]:
 
 
 def refuse_published(directory: Path) -> None:
-    """Check that a command that removes results does not name a published study.
+    """Check that a command that changes a study does not name a published study.
 
     Raises:
         UserError: it does.

@@ -13,7 +13,7 @@ import re
 import shutil
 from pathlib import Path
 
-from vitsweep.commands.command_arguments import parse_directory
+from vitsweep.commands.command_arguments import parse_directory, refuse_published
 from vitsweep.config.schema import SweepConfig
 from vitsweep.errors import ConfigError, RecordError, UserError
 from vitsweep.files import remove_temporaries
@@ -45,6 +45,7 @@ from vitsweep.study.plan import (
 from vitsweep.study.plan_builder import refuse
 from vitsweep.study.record import (
     EPOCHS_FOLDER,
+    FINAL_NAME,
     METRICS_NAME,
     PLAN_NAME,
     RECORD_NAME,
@@ -63,6 +64,7 @@ USAGE = "extend DIR seeds=10 | seeds=[5,6,7] | epochs=200 [--plan]"
 def main(arguments: list[str]) -> int:
     """Extend the study and train the missing cells; return 0 if all cells are done (with --plan: always), else 1."""
     directory, words = parse_directory(arguments, USAGE)
+    refuse_published(directory)
     settings = [word for word in words if word != "--plan"]
     if len(settings) != 1 or not settings[0].startswith(("seeds=", "epochs=")):
         raise UserError(f"usage: vitsweep {USAGE}")
@@ -143,7 +145,7 @@ def require_final_states(directory: Path, cells: list[Cell], plan: Plan, epochs:
 
 def has_final_state(folder: Path) -> bool:
     """Return whether a finished cell's directory has its final state and the weights that belong to it."""
-    return all((folder / name).exists() for name in ("final.pt", "last.safetensors", "best.safetensors"))
+    return all((folder / name).exists() for name in (FINAL_NAME, "last.safetensors", "best.safetensors"))
 
 
 def prepare_cell(before: Path, folder: Path, record: Record) -> None:

@@ -11,12 +11,11 @@ from vitsweep.commands.command_arguments import parse_directory, refuse_publishe
 from vitsweep.errors import UserError
 from vitsweep.study.locks import CellLock, LivenessCheck
 from vitsweep.study.plan import require_plan
-from vitsweep.study.record import EPOCHS_FOLDER, epoch_checkpoints
+from vitsweep.study.record import EPOCHS_FOLDER, FINAL_NAME, epoch_checkpoints
 from vitsweep.study.status import cell_statuses
 
 USAGE = "prune DIR [--all]"
 LAST, AVERAGES, BEST = "last.safetensors", ("ema.safetensors", "average.safetensors"), "best.safetensors"
-FINAL = "final.pt"
 
 
 def main(arguments: list[str]) -> int:
@@ -25,7 +24,7 @@ def main(arguments: list[str]) -> int:
     refuse_published(directory)
     if words not in ([], ["--all"]):
         raise UserError(f"usage: vitsweep {USAGE}")
-    names = [LAST, FINAL, *AVERAGES, *([BEST] if words else [])]
+    names = [LAST, FINAL_NAME, *AVERAGES, *([BEST] if words else [])]
     done = [
         now.cell
         for now in cell_statuses(directory, require_plan(directory).cells, LivenessCheck())

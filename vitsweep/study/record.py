@@ -33,6 +33,8 @@ RUNS_NAME = "runs.jsonl"
 MAX_DEPTH = 4
 """Largest number of folders that are searched for a cell's runs.jsonl, its own and those above."""
 PREDICTIONS_NAME = "predictions.npz"
+FINAL_NAME = "final.pt"
+"""State after the last epoch of a cell that can be trained longer, without the weights: those are in safetensors."""
 PLAN_NAME = "plan.json"
 EPOCHS_FOLDER = "checkpoints"
 TRIAL = "trial"

@@ -15,14 +15,12 @@ from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
 from vitsweep.files import check_writable, write_atomically
 from vitsweep.model.build import make_model
-from vitsweep.study.record import AVERAGE, EMA, EPOCHS_FOLDER, epoch_checkpoints, read_record
+from vitsweep.study.record import AVERAGE, EMA, EPOCHS_FOLDER, FINAL_NAME, epoch_checkpoints, read_record
 
 log = logging.getLogger(__name__)
 
 N_AVERAGED = "n_averaged"  # of torch's AveragedModel
 STATE_NAME = "state.pt"
-FINAL_NAME = "final.pt"
-"""State after the last epoch of a cell that can be trained longer, without the weights: those are in safetensors."""
 
 
 def save_model(path: Path, weights: dict[str, Tensor], config: Config) -> None:

@@ -47,32 +47,31 @@ def longer_errors(plan: Plan, epochs: int) -> list[str]:
         return [f"epochs={epochs}  would undo the arms' own {EPOCHS} ({text}); {fresh_command(plan, epochs)}"]
     if epochs <= min(before):
         return [f"epochs={epochs}  must be more than the {min(before)} that the cells have"]
+    arms: dict[str, list[str]] = {}  # by reason: as a rule one holds for all arms
+    for arm, config in reversed(configs.items()):
+        if reason := recipe_error(config["recipe"], epochs):
+            arms.setdefault(reason, []).append(arm)
     return [
-        error
-        for arm, config in configs.items()
-        for error in recipe_errors(arm, config["recipe"], epochs, fresh_command(plan, epochs))
+        f"epochs={epochs}  cannot continue {', '.join(names)}: {reason}; {fresh_command(plan, epochs)}"
+        for reason, names in arms.items()
     ]
 
 
-def recipe_errors(arm: str, recipe: dict[str, Any], epochs: int, command: str) -> list[str]:
-    """Return why an arm's recipe cannot go on to so many epochs.
-
-    Args:
-        command: sentence with the command of a fresh study.
-    """
+def recipe_error(recipe: dict[str, Any], epochs: int) -> str:
+    """Return why a recipe cannot go on to so many epochs, and what is allowed; empty if it can."""
     before, schedule = recipe["epochs"], recipe["schedule"]
     if schedule in FALLING:
-        return [
-            f"epochs={epochs}  cannot continue {arm}: recipe.schedule={schedule} has brought the learning rate to its "
-            f"end at epoch {before}, which a schedule of {epochs} epochs would not have; allowed: {ALLOWED}; {command}"
-        ]
+        return (
+            f"recipe.schedule={schedule} has brought the learning rate to its end at epoch {before}, which a schedule "
+            f"of {epochs} epochs would not have; allowed: {ALLOWED}"
+        )
     last = recipe.get("average_last") or 0
     if epochs - last < before:
-        return [
-            f"epochs={epochs}  cannot continue {arm}: the mean of the last recipe.average_last={last} epochs would "
-            f"need weights of epoch {epochs - last + 1}, which are gone; allowed: at least {before + last}"
-        ]
-    return []
+        return (
+            f"the mean of the last recipe.average_last={last} epochs would need weights of epoch {epochs - last + 1}, "
+            f"which are gone; allowed: at least {before + last}"
+        )
+    return ""
 
 
 def fresh_command(plan: Plan, epochs: int) -> str:
@@ -101,7 +100,7 @@ def longer_plan(plan: Plan, directory: Path, epochs: int, longer: Path) -> Plan:
         ConfigError: longer_errors.
     """
     if errors := longer_errors(plan, epochs):
-        raise ConfigError(list(dict.fromkeys(errors)))
+        raise ConfigError(errors)
     cells = [longer_cell(cell, epochs) for cell in plan.cells]
     hashes = {cell.arm: cell.config_hash for cell in cells}
     before = plan.cells[0].config["recipe"]["epochs"]
