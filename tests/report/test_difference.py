@@ -102,6 +102,18 @@ def test_text_of_equal_sides_says_so(sweep, diff):
     assert "A and B are equal in configuration, code" in diff(sweep, sweep)[1]
 
 
+def test_one_metric_may_be_a_cost(sweep, diff):
+    values = json.loads(diff(sweep, sweep, "--metric", "params", "--json")[1])
+    assert {row["metric"] for row in values["metrics"]} == {"params"}
+
+
+def test_other_number_of_images_is_noted_beside_the_metrics(sweep, diff):
+    cell = next(sweep.glob("patch_size=8-*")) / "seed=0"
+    record = read_record(cell)
+    write_record(cell, dataclasses.replace(record, num_images=record.num_images | {"test": 7}))
+    assert "The images differ" in diff(sweep / "baseline/seed=0", cell)[1]
+
+
 def test_json_has_every_section(sweep, diff):
     values = json.loads(diff(sweep / "baseline", sweep / "patch_size=8", "--json")[1])
     assert values["configuration"] == {"model.patch_size": [4, 8]}
@@ -121,6 +133,7 @@ def test_page_is_one_file_that_loads_nothing(sweep, diff, tmp_path):
     [
         (["baselin", "baseline"], "baselin is no arm of"),
         (["baseline", "baseline", "--metric", "accuracy"], "--metric=accuracy  is unknown; allowed: one of final,"),
+        (["baseline", "baseline", "--metric", "ema/val/loss"], "--metric=ema/val/loss  is in no finished cell of A or"),
     ],
 )
 def test_wrong_input_is_one_sentence(sweep, diff, words, message):

@@ -1,6 +1,5 @@
 """Training of a finished cell again in a scratch folder, and the comparison of its metrics with the recorded ones."""
 
-import dataclasses
 import math
 import statistics
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from scipy import special
 from vitsweep.config.convert import from_dict, to_dict
 from vitsweep.errors import RecordError
 from vitsweep.files import finite
+from vitsweep.significance.holm import ALPHA
 from vitsweep.study.comparison.differences import compare_sides
 from vitsweep.study.comparison.sides import Side, SideCell, read_side
 from vitsweep.study.record import Record
 
 EXACT, WITHIN, OUTSIDE, UNKNOWN = "exact", "within", "outside", "unknown"
-ALPHA = 0.05
 FACTS = ("code", "libraries", "data", "machine")
 
 
@@ -122,7 +121,7 @@ def arm_records(cell: Path, record: Record) -> list[Record]:
 def changed_facts(cell: Path, record: Record, folder: Path, again: Record) -> list[tuple[str, Any, Any]]:
     """Return (what, then, now) of code, libraries, data and machine that differ between the two trainings."""
     sides = [
-        Side(name=name, cells=[SideCell(directory=place, record=dataclasses.replace(own, started="x"))])
+        Side(name=name, cells=[SideCell(directory=place, record=own)])
         for name, place, own in (("then", cell, record), ("now", folder, again))
     ]
     return [(f"{row.section}: {row.key}", row.a, row.b) for row in compare_sides(*sides) if row.section in FACTS]

@@ -16,6 +16,8 @@ from vitsweep.study.comparison.differences import SECTIONS, Row, arm_pairs, comp
 from vitsweep.study.comparison.sides import Side, read_side
 from vitsweep.study.record import METRIC_NAMES, METRIC_ROWS
 
+from .metric_row import COSTS
+
 EQUAL = "A and B are equal in configuration, code, libraries, data and machine."
 
 
@@ -30,6 +32,8 @@ def main(arguments: list[str]) -> int:
         from .metrics import metric_rows  # late: numpy and scipy
 
         metrics = metric_rows(arm_pairs(a, b), options.metric)
+        if options.metric and not metrics:
+            raise RecordError(f"--metric={options.metric}  is in no finished cell of A or B; leave it out to see all")
     notes = side_notes(a, b, rows, bool(metrics))
     if options.html:
         from .page import difference_page  # late: pandas and jinja2
@@ -52,8 +56,9 @@ def parser() -> argparse.ArgumentParser:
     form = found.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print everything as JSON")
     form.add_argument("--html", metavar="FILE", help="write one page that loads nothing")
-    found.add_argument("--metric", default="", help="one metric only, such as best/val/loss")
-    found.add_argument("--no-metrics", action="store_true", help="leave the metrics out")
+    choice = found.add_mutually_exclusive_group()
+    choice.add_argument("--metric", default="", help="one metric only, such as best/val/loss or time_seconds")
+    choice.add_argument("--no-metrics", action="store_true", help="leave the metrics out")
     return found
 
 
@@ -64,8 +69,8 @@ def check_metric(metric: str) -> None:
         RecordError: with the metrics allowed.
     """
     row, _, name = metric.partition("/")
-    if metric and (row not in METRIC_ROWS or name not in METRIC_NAMES):
-        allowed = f"one of {', '.join(METRIC_ROWS)}, then / and one of {', '.join(METRIC_NAMES)}"
+    if metric and metric not in COSTS and (row not in METRIC_ROWS or name not in METRIC_NAMES):
+        allowed = f"one of {', '.join(METRIC_ROWS)}, then / and one of {', '.join(METRIC_NAMES)}; or {', '.join(COSTS)}"
         raise RecordError(f"--metric={metric}  is unknown; allowed: {allowed}; for example final/test/accuracy")
 
 
@@ -80,7 +85,7 @@ def side_notes(a: Side, b: Side, rows: list[Row], has_metrics: bool) -> list[str
             notes.append(f"{letter}: an earlier version trained it, which recorded neither patch nor all packages.")
         if any(cell.record.continued_from for cell in side.cells):
             notes.append(f"{letter}: cells continue finished ones, with their state (vitsweep extend).")
-    if has_metrics and any(row.section == "data" and row.key == "fingerprint" for row in rows):
+    if has_metrics and any(row.section == "data" and row.key.startswith(("fingerprint", "images in ")) for row in rows):
         notes.append("The images differ, so differences of metrics are not those of the settings alone.")
     return notes
 

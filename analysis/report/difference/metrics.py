@@ -33,7 +33,7 @@ def metric_rows(pairs: list[Pair], metric: str = "") -> list[MetricRow]:
         compare(pair, name, done_values(pair.a, name), done_values(pair.b, name)) for pair in pairs for name in names
     ]
     rows = [row for row in rows if row.n_a or row.n_b]
-    if len(pairs) == 1 and not any(row.n_a and row.n_b and row.metric not in COSTS for row in rows):
+    if len(pairs) == 1 and not metric and not any(row.n_a and row.n_b and row.metric not in COSTS for row in rows):
         rows += epoch_rows(pairs[0])
     return rows
 

@@ -71,7 +71,7 @@ def text_column(name: str, keep: bool, numeric: bool = False) -> Column:
 
 def patch_items(a: Side, b: Side) -> list:
     """Return the uncommitted changes of both sides and how they differ, to be opened."""
-    patches = [patch_text(side.cells[0].record, side.cells[0]) for side in (a, b)]
+    patches = [patch_text(side.cells[0]) for side in (a, b)]
     if patches[0] == patches[1]:
         return []
     items: list = [Text(text="The patches are those of each side's first cell.")]

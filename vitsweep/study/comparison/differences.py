@@ -15,7 +15,6 @@ from vitsweep.study.arms import FINGERPRINT, IMAGE_FORM, differences, written_se
 from vitsweep.study.comparison.sides import Side, SideCell
 from vitsweep.study.plan import DECLARED
 from vitsweep.study.provenance.environment import read_environment_file
-from vitsweep.study.record import Record
 
 SECTIONS = ("configuration", "study", "code", "libraries", "data", "machine", "execution")
 """Sections of a comparison; `execution` has settings that do not identify a cell."""
@@ -197,9 +196,9 @@ def installed(cell: SideCell) -> dict[str, str]:
     return {parts[0]: parts[1] for parts in found if len(parts) == 2}
 
 
-def patch_text(record: Record, cell: SideCell) -> str:
+def patch_text(cell: SideCell) -> str:
     """Return the patch of a cell's uncommitted changes; empty without one."""
-    return read_environment_file(cell.directory, record.environment.get("patch")) or ""
+    return read_environment_file(cell.directory, cell.record.environment.get("patch")) or ""
 
 
 def changed_files(patch: str) -> list[str]:

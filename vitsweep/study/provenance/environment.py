@@ -17,11 +17,11 @@ from typing import Any
 
 from vitsweep.files import write_atomically
 from vitsweep.study.provenance.source_patch import source_patch
+from vitsweep.study.record import PLAN_NAME
 
 log = logging.getLogger(__name__)
 
 FOLDER = "environment"
-PLAN_NAME = "plan.json"
 MAX_NAMED = 20
 """Files that a record names as left out of the patch; the others are counted."""
 HEADER = re.compile(r"^(Name|Version):\s*(.+?)\s*$", re.MULTILINE)
