@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from vitsweep.commands.reproduce import compose_config, quote_value, reproduce_command
+from vitsweep.commands.reproduce import compose_config, quote_value, reproduce_command, with_default_root
 from vitsweep.config.convert import config_hash, from_dict, to_dict, validate
 from vitsweep.config.schema import Config
 from vitsweep.study.record import Record, write_record
+from vitsweep.tracking.privacy import without_paths
 
 
 def record_of(config: Config, overrides: list[str]) -> Record:
@@ -35,6 +36,13 @@ def test_command_spells_all_values_when_an_option_is_gone():
     command = reproduce_command(record_of(config, ["data=shapes", "recipe=gone"]))
     again = compose_config(command.split()[1:])
     assert config_hash(again) == config_hash(config)
+
+
+def test_command_of_a_published_cell_reads_the_default_folder_of_images():
+    config = compose_config(["data.root=/srv/images", "recipe=quick"])
+    record = record_of(config, ["data.root=/srv/images", "recipe=quick"])
+    published = Record(**without_paths(vars(record)))
+    assert reproduce_command(with_default_root(published)) == "vitsweep recipe=quick"
 
 
 @pytest.mark.parametrize("value, text", [("a b", "'a b'"), ("it's", "'it\\'s'"), (True, "true"), ("/a/b", "/a/b")])

@@ -6,6 +6,7 @@ ones: exit code 0 if they agree exactly or within the spread of the arm's seeds,
 """
 
 import argparse
+import dataclasses
 import logging
 import re
 import shlex
@@ -18,7 +19,7 @@ from rich.table import Table
 
 from vitsweep.config.convert import config_hash, flatten, from_dict, from_omegaconf, to_dict
 from vitsweep.config.hydra import VERSION_BASE, register
-from vitsweep.config.overrides import yaml_text
+from vitsweep.config.overrides import override_key, yaml_text
 from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError, UserError
 from vitsweep.paths import conf_dir
@@ -26,6 +27,7 @@ from vitsweep.run.progress_table import table_console
 from vitsweep.study.comparison.sides import read_side
 from vitsweep.study.provenance.rebuild import rebuild_commands
 from vitsweep.study.record import Record, read_record
+from vitsweep.tracking.privacy import HIDDEN
 
 AGREES, DIFFERS = 0, 1
 
@@ -44,6 +46,7 @@ def main(arguments: list[str]) -> int:
     code = AGREES
     for named in options.cell_dir:
         directory, record = find_cell(named)
+        record = with_default_root(record)
         if options.check:
             code = max(code, check_cell(directory, record, options.data_root))
         elif options.env:
@@ -67,6 +70,19 @@ def find_cell(named: Path) -> tuple[Path, Record]:
             if len(side.cells) == 1 and not side.is_study:
                 return side.cells[0].directory, side.cells[0].record
         raise RecordError(f"{named}  has no record.json; name a cell's directory") from error
+
+
+def with_default_root(record: Record) -> Record:
+    """Return a record with the default folder of images if its own was hidden by publication.
+
+    The folder of an image_folder has no default: that remains `<path>`.
+    """
+    data = record.config["data"]
+    if data["root"] != HIDDEN or data["name"] == "image_folder":
+        return record
+    root = compose_config([f"data={data['name']}"]).data.root
+    overrides = [override for override in record.overrides if override_key(override) != "data.root"]
+    return dataclasses.replace(record, config=record.config | {"data": data | {"root": root}}, overrides=overrides)
 
 
 def check_cell(directory: Path, record: Record, root: str | None) -> int:
