@@ -94,9 +94,9 @@ def finished(tmp_path) -> Path:
         folder = tmp_path / "study" / cell.id
         folder.mkdir(parents=True)
         record = new_record(plan, cell, None)
-        record.status, record.epoch = "done", 2
+        record.status, record.epoch, record.metrics = "done", 2, {"ema": {}}
         write_record(folder, record)
-        for name in ("final.pt", "last.safetensors", "best.safetensors", "metrics.jsonl"):
+        for name in ("final.pt", "last.safetensors", "best.safetensors", "ema.safetensors", "metrics.jsonl"):
             (folder / name).write_bytes(b"")
     return tmp_path / "study"
 
@@ -180,7 +180,7 @@ def test_arms_of_different_lengths_and_looks_are_refused(tmp_path):
         extend.main([str(tmp_path), "epochs=9"])
 
 
-@pytest.mark.parametrize("name", ["final.pt", "last.safetensors", "best.safetensors"])
+@pytest.mark.parametrize("name", ["final.pt", "last.safetensors", "best.safetensors", "ema.safetensors"])
 def test_pruned_cell_is_refused_and_nothing_written(finished, name):
     plan = read_plan(finished)
     (finished / plan.cells[1].id / name).unlink()

@@ -44,6 +44,7 @@ from vitsweep.study.plan import (
 )
 from vitsweep.study.plan_builder import refuse
 from vitsweep.study.record import (
+    EMA,
     EPOCHS_FOLDER,
     FINAL_NAME,
     METRICS_NAME,
@@ -109,7 +110,8 @@ def extend_epochs(directory: Path, epochs: int, plan_only: bool) -> int:
     made = longer_plan(old, directory, epochs, longer)
     refuse_other_images(old, directory)
     finished = [done_record(directory / cell.id, cell.config_hash) for cell in old.cells]
-    require_final_states(directory, [c for c, record in zip(old.cells, finished, strict=True) if record], old, epochs)
+    done = {cell.id: record for cell, record in zip(old.cells, finished, strict=True) if record}
+    require_final_states(directory, done, old, epochs)
     longer.mkdir(parents=True, exist_ok=True)
     with exclusive_access(longer):
         remove_temporaries(longer)
@@ -129,23 +131,27 @@ def extend_epochs(directory: Path, epochs: int, plan_only: bool) -> int:
     return 0 if plan_only else train_missing(longer, plan)
 
 
-def require_final_states(directory: Path, cells: list[Cell], plan: Plan, epochs: int) -> None:
+def require_final_states(directory: Path, done: dict[str, Record], plan: Plan, epochs: int) -> None:
     """Check that all finished cells have what training continues from, before anything is written.
+
+    Args:
+        done: id -> record of the finished cells.
 
     Raises:
         RecordError: some have not.
     """
-    missing = [cell.id for cell in cells if not has_final_state(directory / cell.id)]
+    missing = [cell for cell, record in done.items() if not has_final_state(directory / cell, record)]
     if missing:
         raise RecordError(
-            f"{directory}  lacks the final state of {len(missing)} of {len(cells)} finished cells, such as "
+            f"{directory}  lacks the final state of {len(missing)} of {len(done)} finished cells, such as "
             f"{missing[0]}: pruned, or trained by a version that kept none; {fresh_command(plan, epochs)}"
         )
 
 
-def has_final_state(folder: Path) -> bool:
+def has_final_state(folder: Path, record: Record) -> bool:
     """Return whether a finished cell's directory has its final state and the weights that belong to it."""
-    return all((folder / name).exists() for name in (FINAL_NAME, "last.safetensors", "best.safetensors"))
+    weights = ("last", "best", *({EMA} & record.metrics.keys()))
+    return all((folder / name).exists() for name in (FINAL_NAME, *(f"{which}.safetensors" for which in weights)))
 
 
 def prepare_cell(before: Path, folder: Path, record: Record) -> None:
