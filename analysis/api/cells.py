@@ -1,6 +1,7 @@
 """The cells of a study: an Arm maps seeds to its Cells, and a Cell gives its network, predictions and maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 from vitsweep.errors import RecordError, UserError, printable
 from vitsweep.study.record import PREDICTIONS_NAME, Record
 
-from .names import UnknownNameError, argument_errors, refuse_name
+from .names import argument_errors, refuse_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -114,9 +115,11 @@ class Cell:
         Raises:
             RecordError: the checkpoint does not exist.
         """
+        from torch.random import fork_rng
+
         from vitsweep.train.checkpoint import load_model
 
-        with same_random_state():
+        with fork_rng(devices=[]):
             return load_model(self.directory, which)
 
     def predictions(self, which: str = "best") -> pd.DataFrame:
@@ -192,11 +195,13 @@ class Cell:
         return attention_maps(model, pixels, self._record.normalisation, variant=variant, alpha=alpha)
 
     def _views(self, images: Any) -> "Views":
+        from torch.random import fork_rng
+
         from ..attention.images import choose_images
         from ..attention.looks import load_cell_data, select_images
 
         rule = image_rule(images)
-        with same_random_state(), argument_errors():
+        with fork_rng(devices=[]), argument_errors():
             data = load_cell_data(self._record)
             labels = data.test.label_N.cpu().numpy()
             return select_images(data, choose_images(rule, labels, data.classes, [self.directory]))
@@ -210,7 +215,7 @@ def image_rule(images: int | str | Sequence[int]) -> str:
     """
     if isinstance(images, int | str):
         return str(images)
-    if isinstance(images, Sequence | np.ndarray | range) and all(int(one) == one and one >= 0 for one in images):
+    if isinstance(images, Sequence | np.ndarray) and all(isinstance(one, Integral) and one >= 0 for one in images):
         return f"ids={','.join(str(int(one)) for one in images)}"
     raise UserError(f"images={images!r}  is no choice of test images; give a number, a rule or a list of ids")
 
@@ -230,20 +235,3 @@ def to_pixels(images: Any) -> "Tensor":
             "(N, C, H, W) or an array (N, H, W, C)"
         )
     return images if is_tensor else torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-
-
-class same_random_state:  # noqa: N801 - used as a function
-    """Context in which torch's random numbers on the CPU may be drawn without moving the caller's stream."""
-
-    def __enter__(self) -> None:
-        import torch
-
-        self.state = torch.get_rng_state()
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        torch.set_rng_state(self.state)
-
-
-__all__ = ["Arm", "Cell", "UnknownNameError"]

@@ -26,6 +26,8 @@ def refuse_name(key: str, name: object, known: Iterable[object]) -> NoReturn:
         key: what is named: arm, seed, table, ...
     """
     names = list(map(str, known))
+    if str(name) in names:  # of another type
+        name = repr(name)
     nearest = difflib.get_close_matches(str(name), names, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(nearest)}? Allowed" if nearest else "allowed"
     listed = ", ".join(names[:MAX_LISTED]) + (f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")
@@ -43,6 +45,6 @@ def argument_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        text = re.sub(r"(?<!\S)--(metric|images|gallery|out)[ =]", r"\1=", str(error))
+        text = re.sub(r"(?<!\S)--(metric|images|gallery|out|sort)[ =]", r"\1=", str(error))
         # The same error in other words, unless it has several.
         raise error if isinstance(error, ConfigError) else type(error)(text) from None

@@ -20,7 +20,7 @@ from ..report.draw_curves import CURVES
 from ..report.figures import Figure
 from ..statistics.effects import display_scale
 from ..style import theme
-from .cells import image_rule, same_random_state
+from .cells import image_rule
 from .names import argument_errors, refuse_name
 
 if TYPE_CHECKING:
@@ -167,9 +167,11 @@ class Plots:
         Raises:
             UserError: nothing can be shown: no checkpoint, no data, no attention, or images that are not there.
         """
+        from torch.random import fork_rng
+
         settings = ViewSettings(images=image_rule(images), variant=variant, alpha=alpha, which=which)
         cells = _one_seed(baseline_first(self._study._selection.cells.drop(columns="record")), self._arms(arms))
-        with same_random_state(), argument_errors():
+        with fork_rng(devices=[]), argument_errors():
             views = collect_views(cells, settings)
         if views.notes and arms is not None:
             raise UserError(" ".join(merge_notes(views.notes)))
@@ -190,6 +192,10 @@ class Plots:
         if arms is None:
             return None
         names = [arms] if isinstance(arms, str) else list(arms)
+        if not names:
+            raise RecordError(
+                f"arms={arms}  names no arm; leave it out for all, or name some of {', '.join(self._study)}"
+            )
         for name in names:
             if name not in self._study:
                 refuse_name("arm", name, self._study)

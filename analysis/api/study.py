@@ -185,7 +185,7 @@ class Study(Mapping[str, Arm]):
             sort: order of the comparison table: planned or effect.
 
         Raises:
-            RecordError: `path` holds other files of that name.
+            RecordError: `path` holds other files of that name, or there is no such gallery or order.
         """
         with argument_errors():
             return make_report(*self.sources, out=path, gallery=gallery, metric=self.metric, sort=sort)
@@ -196,7 +196,7 @@ class Study(Mapping[str, Arm]):
             refuse_name("arm", arm, selection.arms)
         cells = {}
         for row in selection.cells[selection.cells["arm"] == arm].to_dict("records"):
-            history = selection.history[selection.history["cell"] == row["cell"]]
+            history = self._histories.get(row["cell"], selection.history.iloc[:0])
             cells[int(row["seed"])] = Cell(row["cell"], row["directory"], row["record"], history)
         return Arm(arm, selection.roles[arm], selection.levels[arm], selection.changes[arm], cells)
 
@@ -226,6 +226,10 @@ class Study(Mapping[str, Arm]):
             f"<div><p><strong>{escape(repr(self))}</strong></p><table><thead><tr>{heads}</tr></thead>"
             f"<tbody>{body}</tbody></table><p><small>{escape(notes)}</small></p></div>"
         )
+
+    @cached_property
+    def _histories(self) -> dict[str, pd.DataFrame]:
+        return dict(iter(self._selection.history.groupby("cell", sort=False)))
 
     @cached_property
     def _judgement(self) -> Judgement:

@@ -176,8 +176,12 @@ def load_cell_data(record: Record) -> "Data":
     """
     from vitsweep.config.convert import from_dict
     from vitsweep.data.load import load_data
+    from vitsweep.tracking.privacy import HIDDEN
 
     wanted = from_dict(record.config)
+    if record.config["data"]["root"] == HIDDEN and wanted.data.name != "shapes":
+        why = "is hidden, since this is a copy (a published study, W&B)"
+        raise UserError(f"data.root={HIDDEN}  {why}; use the study's own directory")
     wanted.data.download = False  # a report must not fetch a data set
     data = load_data(wanted)
     if data.fingerprint != record.data_fingerprint:

@@ -60,9 +60,18 @@ class Figure:
         axes = self.layout(canvas)
         self.paint(axes, color)
         if self.has_legend:
-            handles, labels = axes[0].get_legend_handles_labels()
-            canvas.legend(handles, labels, loc="outside lower left", ncols=min(4, len(labels)))
+            add_legend(canvas, axes[0])
         return axes
+
+
+def add_legend(canvas: Canvas, ax: Axes) -> None:
+    """Put the legend of `ax` below all axes, in four columns or as many as the canvas is wide enough for."""
+    handles, labels = ax.get_legend_handles_labels()
+    for columns in range(min(4, len(labels)), 0, -1):
+        legend = canvas.legend(handles, labels, loc="outside lower left", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= canvas.bbox.width:
+            return
+        legend.remove()
 
 
 def save_figure(figure: Figure, directory: Path) -> str:

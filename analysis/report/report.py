@@ -43,6 +43,8 @@ from .results import results_json
 from .sections import Parts, make_parts
 from .tables import frame_csv
 
+GALLERIES = ("make", "keep", "none")
+ORDERS = ("planned", "effect")
 NO_CHECKPOINTS = "W&B has no checkpoints, so there is no rollout gallery."
 NOT_ASKED = "The rollout gallery was not asked for."
 
@@ -65,10 +67,13 @@ def make_report(
         sort: order of the comparison table: planned, or effect.
 
     Raises:
-        RecordError: a directory does not exist or cannot be pooled with the first, there is no such metric, or `out`
-            holds other files of that name.
+        RecordError: a directory does not exist or cannot be pooled with the first, there is no such metric, gallery or
+            order, or `out` holds other files of that name.
     """
     check_metric(metric, gallery)
+    for option, value, allowed in (("gallery", gallery, GALLERIES), ("sort", sort, ORDERS)):
+        if value not in allowed:
+            raise RecordError(f"--{option}={value}  is unknown; allowed: {', '.join(allowed)}")
     source = str(directories[0])
     first = report_folder(source) if is_wandb_source(source) else Path(source) / REPORT_NAME
     saved = read_gallery(first) if gallery == "keep" else None

@@ -77,6 +77,13 @@ def test_arms_are_shown_in_the_studys_order(made):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["baseline", "dropout=none"]
 
 
+def test_legend_of_long_names_stays_on_the_figure(tmp_path):
+    arms = {"baseline": [0.8]} | {f"a_long_name_of_an_arm={number}": [0.7] for number in range(8)}
+    figure = vs.load(make_sweep(tmp_path / "s", arms, epochs=2)).plot.curves()[0].figure
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 9 and legend.get_window_extent().width <= figure.bbox.width
+
+
 def test_new_figures_leave_settings_and_backend_as_they_were(made):
     before, backend = dict(matplotlib.rcParams), matplotlib.get_backend()
     made.plot.effects()
@@ -95,6 +102,7 @@ def test_rollout_is_drawn_into_given_axes(study):
 
 BAD = {
     "arm": (lambda plot: plot.effects(arms=["patch=8"]), r"^arm=patch=8  is not there; did you mean patch_size=8\?"),
+    "no arm": (lambda plot: plot.seeds(arms=[]), r"^arms=\[\]  names no arm; leave it out for all"),
     "curve": (lambda plot: plot.curves(metric="val/acc"), r"^metric=val/acc  is not there; did you mean val/accuracy"),
     "cost": (lambda plot: plot.cost(by="flops"), r"^by=flops  is not there; did you mean flops_per_image"),
     "equal cost": (

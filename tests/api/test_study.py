@@ -121,14 +121,21 @@ BAD = {
         lambda s, p: s["patch_sise=8"],
         r"^arm=patch_sise=8  is not there; did you mean patch_size=8\? Allowed: baseline, ",
     ),
+    "seed as text": (lambda s, p: s["baseline"]["0"], r"^seed='0'  is not there; did you mean 0\?"),
+    "gallery": (lambda s, p: s.report(p, gallery="kep"), r"^gallery=kep  is unknown; allowed: make, keep, none$"),
+    "order": (lambda s, p: s.report(p, sort="size"), r"^sort=size  is unknown; allowed: planned, effect$"),
     "seed": (lambda s, p: s["baseline"][7], r"^seed=7  is not there; allowed: 0, 1, 2$"),
     "table": (lambda s, p: s.table("arm"), r"^table=arm  is not there; did you mean arms"),
     "checkpoint": (
         lambda s, p: s["baseline"][0].model(),
-        r"best.safetensors  is not there; the cell has not finished, or",
+        r"best.safetensors  is not there; the cell has not finished, its checkpoints were pruned, or this is a copy",
     ),
     "which": (lambda s, p: s["baseline"][0].predictions("final"), r"^which=final  is unknown; allowed: best, last"),
     "images": (lambda s, p: s["baseline"][0].images(0.5), r"^images=0.5  is no choice of test images"),
+    "images by name": (
+        lambda s, p: s["baseline"][0].images(["cat"]),
+        r"^images=\['cat'\]  is no choice of test images",
+    ),
 }
 
 
@@ -148,6 +155,14 @@ def test_missing_predictions_are_named(tmp_path):
         vs.UserError, match=r"predictions.npz  is not there; the cell has not finished, or this is a copy"
     ):
         study["baseline"][0].predictions()
+
+
+def test_images_of_a_published_copy_are_refused(study, tmp_path):
+    cell = study["baseline"][0]
+    config = cell.config | {"data": cell.config["data"] | {"name": "cifar10", "root": "<path>"}}
+    (tmp_path / "record.json").write_text(json.dumps(cell.record | {"config": config}))
+    with pytest.raises(vs.UserError, match=r"^data.root=<path>  is hidden, since this is a copy"):
+        vs.load(tmp_path)["baseline"][0].images(3)
 
 
 def test_pixels_are_what_a_model_is_given(study):

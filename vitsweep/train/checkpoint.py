@@ -49,7 +49,10 @@ def load_model(cell_dir: str | Path, which: str = "best") -> nn.Module:
         raise RecordError(f"which={which}  is unknown; allowed: best, ema, average, last")
     path = Path(cell_dir) / f"{which}.safetensors"
     if not path.exists():
-        raise RecordError(f"{path}  is not there; the cell has not finished, or its checkpoints were pruned")
+        why = (
+            "the cell has not finished, its checkpoints were pruned, or this is a copy without (a published study, W&B)"
+        )
+        raise RecordError(f"{path}  is not there; {why}")
     model = make_model(from_dict(read_record(Path(cell_dir)).config))
     try:
         model.load_state_dict(safetensors.torch.load_file(path))
