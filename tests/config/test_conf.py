@@ -38,6 +38,8 @@ PRESETS = {
     "posemb_small": 811_146,
     "vit5_small": 4_024_714,
     "resnet": 4_366_250,
+    "vit_half": 1_076_106,
+    "resnet_half": 1_094_106,
 }
 """Option of model -> parameters."""
 PUBLISHED = {"vit_lite_7_4": 3.717, "cvt_7_4": 3.717, "cct_7_3x1": 3.760, "cct_7_3x2": 3.853, "cct_2_3x2": 0.284}
