@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vitsweep.study.plan import TUNED_NAME
 from vitsweep.study.record import PLAN_NAME
@@ -33,7 +33,9 @@ class ReportAtTheEnd(Callback):
         return LooksVerdict(needed=sequence.needed, lines=look_lines(sequence), is_over=sequence.is_over)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the report unless it is current or, after a dry run, there is no plan."""
+        """Write the report unless it is current, there is no plan (a dry run), or jobs train (sweep.detach)."""
+        if OmegaConf.select(config, "sweep.detach"):
+            return
         directory = Path(str(config.hydra.sweep.dir))
         for place in (directory / TUNED_NAME, directory):
             if (place / PLAN_NAME).exists():

@@ -37,6 +37,8 @@ TASKS = {
         "plan": Command("vitsweep.commands.plan", "study=NAME ...", "print arms, cost and power; train nothing"),
         "run": Command("vitsweep.cli", "[-m] KEY=VALUE ...", "train one cell or, with -m or study=NAME, a sweep"),
         "status": Command("vitsweep.commands.status", "DIR", "print the status of every cell, also during a sweep"),
+        "attach": Command("vitsweep.commands.attach", "DIR", "follow the jobs of sweep.detach=true"),
+        "cancel": Command("vitsweep.commands.cancel", "DIR", "cancel the jobs of sweep.detach=true"),
         "extend": Command(
             "vitsweep.commands.extend", "DIR seeds=10", "add seeds; epochs=200: train finished cells longer"
         ),
@@ -63,6 +65,7 @@ TASKS = {
 """Heading of the help -> name -> command. A new command is one line."""
 INTERNAL = {
     "cell": Command("vitsweep.run.worker", "DIR CELL ...", "train planned cells in this process"),
+    "slurm job": Command("vitsweep.run.cluster.job", "DIR part N", "train the cells of a Slurm job, or end a study"),
     "wandb cell": Command("vitsweep.commands.wandb.cell", "STUDY -- POINT", "train one cell for an agent of W&B"),
 }
 """Commands that programs call; not in the help."""

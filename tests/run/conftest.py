@@ -1,10 +1,12 @@
 """A sweep of two learning rates and two seeds, in this process."""
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support.fake_training import Training
+from tests.support.slurm_cluster import call, slurm_cluster, wait_for
 from vitsweep.train import fit as train
 
 
@@ -30,3 +32,21 @@ def sweep(vitsweep_main, small) -> Callable[..., tuple[int, str, str]]:
         return vitsweep_main("-m", *small, *swept, "sweep.isolate=none", *overrides)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
+    """SLURM_CONF of a cluster; a module's CLUSTER holds the arguments of slurm_cluster."""
+    words, options = getattr(request.module, "CLUSTER", ((), {}))
+    with slurm_cluster(*words, **options) as conf:
+        yield conf
+
+
+@pytest.fixture
+def slurm(cluster: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """A function that calls a Slurm command and returns what it prints; no job is left at the end."""
+    monkeypatch.setenv("SLURM_CONF", cluster)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield call
+    subprocess.run(["scancel", "--user", "root"], check=True)
+    wait_for(lambda: call("squeue", "-h") == "", 60)

@@ -4,68 +4,25 @@ Needs root and `apt-get install --no-install-recommends slurm-wlm munge`, and th
 so sacct does not work, as on many clusters. Kinds: obeys a property (complete in the end, going on where it stopped).
 """
 
-import importlib.util
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.slurm_cluster import ROOT, SETTINGS, folder, found, needs_slurm, wait_for, wait_for_epochs
 from vitsweep.run.workers import worker_environment
-from vitsweep.study.locks import LOCK_NAME, LivenessCheck, read_lock
-from vitsweep.study.plan import read_plan
+from vitsweep.study.locks import LOCK_NAME, read_lock
 from vitsweep.study.record import read_record, read_rows
-from vitsweep.study.status import CellStatus, cell_statuses
+from vitsweep.study.status import CellStatus
 
-missing = [name for name in ("slurmctld", "slurmd", "munged") if shutil.which(name) is None]
-missing += [] if importlib.util.find_spec("submitit") else ["submitit"]
-missing += [] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["root"]
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}"),
-]
+pytestmark = needs_slurm
 
-ROOT = Path(__file__).resolve().parents[2]
-TINY = """
-    data=shapes data.shapes_train=200 data.shapes_test=50 model.num_hidden_layers=1 model.hidden_size=16
-    model.num_attention_heads=2 model.intermediate_size=16 model.patch_size=16 tracker=none sweep.check=false
-    ~hydra.callbacks.report
-    hydra/launcher=submitit_slurm hydra.launcher.partition=main hydra.launcher.timeout_min=60
-    hydra.launcher.cpus_per_task=2 hydra.launcher.mem_gb=1
-""".split()
+TINY = [*SETTINGS, "hydra.launcher.cpus_per_task=2"]
 EPOCHS = 1000  # of a cell that is still at work when something happens to it: some 15 s
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """SLURM_CONF of a cluster with the nodes n1 and n2, each with room for one cell."""
-    root = Path(tempfile.mkdtemp(prefix="slurm-"))  # pytest's own folders are private, which munge refuses
-    root.chmod(0o755)
-    here = Path(__file__).parents[1] / "support" / "slurm"
-    subprocess.run(["bash", here / "start.sh", root], check=True)
-    yield str(root / "slurm.conf")
-    subprocess.run(["bash", here / "stop.sh", root], check=True)
-    shutil.rmtree(root)
-
-
-@pytest.fixture
-def slurm(cluster, monkeypatch):
-    """A function that calls a Slurm command and returns what it prints; no job is left at the end."""
-    monkeypatch.setenv("SLURM_CONF", cluster)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-    def call(*words: str) -> str:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-
-    yield call
-    subprocess.run(["scancel", "--user", "root"], check=True)
-    wait_for(lambda: call("squeue", "-h") == "", 60)
 
 
 def start(tmp_path: Path, *overrides: str) -> subprocess.Popen:
@@ -73,38 +30,6 @@ def start(tmp_path: Path, *overrides: str) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "run.py"), "-m", *TINY, *overrides]
     with open(tmp_path / "out.txt", "ab") as out:
         return subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out, env=worker_environment())
-
-
-def found(tmp_path: Path) -> list[CellStatus]:
-    """Return the statuses of all planned cells; none before there is a plan."""
-    (directory,) = list(tmp_path.glob("outputs/*")) or [tmp_path]
-    plan = read_plan(directory)
-    return cell_statuses(directory, plan.cells, LivenessCheck()) if plan else []
-
-
-def folder(tmp_path: Path, now: CellStatus) -> Path:
-    """A cell's directory."""
-    return next(tmp_path.glob("outputs/*")) / now.cell.id
-
-
-def wait_for(condition, seconds: float = 120) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-
-
-def wait_for_epochs(tmp_path: Path) -> CellStatus:
-    """Wait until some cell has trained and saved some epochs, and return it."""
-    begun: list[CellStatus] = []
-
-    def has_begun() -> bool:
-        begun[:] = [now for now in found(tmp_path) if now.status == "running" and now.record and now.record.epoch > 1]
-        return bool(begun)
-
-    wait_for(has_begun)
-    return begun[0]
 
 
 def finish(sweep: subprocess.Popen, tmp_path: Path, code: int = 0) -> None:

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.errors import UserError, printable
+from vitsweep.run.cluster.book import Book, describe_jobs, lost_reason, read_book
+from vitsweep.run.cluster.scheduler import QueuedJob, SlurmError, queued_jobs
 from vitsweep.run.progress_table import table_console
 from vitsweep.study.locks import STALE_SECONDS, LivenessCheck, age_text, describe_owner, seconds_since_heartbeat
 from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, Plan, read_plan, require_plan
@@ -20,10 +22,12 @@ from vitsweep.study.tuning.trials import DESIGN as TRIALS
 
 BELOW = {TUNING_NAME: "trials of the search", TUNED_NAME: "cells at the arms' own settings"}
 USAGE = "status DIR"
+QUEUED = "queued"
+"""Status of a cell that is not trained yet and has a Slurm job."""
 SILENT = "no heartbeat"
 """Shown for a cell whose owner may be dead. Clocks of two machines may differ, so no decision depends on it."""
 COLORS = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "interrupted": "yellow"}
-COLORS |= {SILENT: "yellow"}
+COLORS |= {SILENT: "yellow", QUEUED: "blue"}
 
 
 def main(arguments: list[str]) -> int:
@@ -34,10 +38,19 @@ def main(arguments: list[str]) -> int:
     plan = require_plan(directory)
     looks = read_looks(directory)
     found = [without_need(now, plan, looks) for now in cell_statuses(directory, plan.cells, LivenessCheck())]
-    console = table_console()
-    console.print(make_table(found, directory, plan.study, "validation" if plan.design == TRIALS else "test"))
+    console, book = table_console(), read_book(directory)
+    queued = jobs_in_queue(book)
+    notes = {}
+    if book is not None:
+        notes = job_notes(directory, book, found, queued or [], is_known=queued is not None)
+        with_job = book.cells_of(queued or [])
+        found = [dataclasses.replace(now, status=QUEUED) if is_queued(now, with_job) else now for now in found]
+    title, images = plan.study, "validation" if plan.design == TRIALS else "test"
+    console.print(make_table(found, directory, title, images, notes))
     count = Counter(shown_status(now, directory) for now in found)
     console.print(", ".join(f"{count[status]} {status}" for status in sorted(count)) + f" of {len(found)} cells")
+    if book is not None:
+        console.print(describe_jobs(book, queued) if queued is not None else "Slurm does not answer here")
     for line in looks.lines if looks else []:
         console.print(line)
     missing = sum(num_missing(directory / name, words) for name, words in BELOW.items())
@@ -49,6 +62,45 @@ def without_need(now: CellStatus, plan: Plan, looks: LooksVerdict | None) -> Cel
     if looks is None or now.status != "planned" or looks.is_needed(now.cell, plan.seeds):
         return now
     return dataclasses.replace(now, status=NOT_NEEDED)
+
+
+def jobs_in_queue(book: Book | None) -> list[QueuedJob] | None:
+    """Return the study's jobs that wait or run; None if there are none, or if Slurm does not answer here."""
+    try:
+        return None if book is None else queued_jobs(book.names)
+    except SlurmError:
+        return None
+
+
+def is_queued(now: CellStatus, with_job: dict[str, QueuedJob]) -> bool:
+    """Return whether a cell that nothing trains yet has a job."""
+    return now.status in ("planned", "interrupted") and now.cell.id in with_job
+
+
+def job_notes(
+    directory: Path, book: Book, found: list[CellStatus], queued: list[QueuedJob], is_known: bool
+) -> dict[str, str]:
+    """Return cell id -> a remark on its job, for cells that are neither trained nor done.
+
+    Args:
+        is_known: whether Slurm has answered; else a cell without a queued job may have one.
+    """
+    with_job, places = book.cells_of(queued), book.places()
+    waiting = {cell for group in book.waiting for cell in group}
+    notes = {}
+    for cell_id in [now.cell.id for now in found if now.status in ("planned", "interrupted")]:
+        if cell_id in with_job:
+            job = with_job[cell_id]
+            notes[cell_id] = f"job {job.job_id} {job.state.lower()}" + (
+                f", {job.reason}" if job.reason != "None" else ""
+            )
+        elif cell_id in waiting:
+            notes[cell_id] = "waits for room in the queue"
+        elif cell_id in places:
+            part, index = places[cell_id]
+            reason = lost_reason(directory, part, index) if is_known else "submitted"
+            notes[cell_id] = f"job {part.job_id}_{index} {reason}"
+    return notes
 
 
 def num_missing(directory: Path, words: str) -> int:
@@ -67,11 +119,14 @@ def num_missing(directory: Path, words: str) -> int:
     return len(plan.cells) - count["done"] - (count["diverged"] if plan.design == TRIALS else 0)
 
 
-def make_table(found: list[CellStatus], directory: Path, title: str, images: str = "test") -> Table:
+def make_table(
+    found: list[CellStatus], directory: Path, title: str, images: str = "test", notes: dict[str, str] | None = None
+) -> Table:
     """Return a table with a row per cell: status, progress, and remarks.
 
     Args:
         images: those that the accuracy is about; of trials validation.
+        notes: cell id -> a remark on its job.
     """
     table = Table(title=title, title_justify="left")
     for heading in ("cell", "status", "epoch", f"{images} accuracy %", "time s", "attempts", "remarks"):
@@ -81,7 +136,7 @@ def make_table(found: list[CellStatus], directory: Path, title: str, images: str
             now.cell.id,
             shown := shown_status(now, directory),
             *progress_columns(now),
-            remarks(now, directory),
+            "; ".join(filter(None, [remarks(now, directory), (notes or {}).get(now.cell.id)])),
             style=COLORS.get(shown),
         )
     return table

@@ -241,6 +241,13 @@ class SweepConfig:
     """all: every planned cell is trained; decided: after each look only the cells of arms that are still open."""
     budget_runs: int | None = added_field(None)
     """For until=decided: largest number of runs of the study, those of earlier starts included; null: no limit."""
+    detach: bool = added_field(False)
+    """With hydra/launcher=submitit_slurm: submit jobs and return; they train the cells and write the report."""
+    cells_per_job: int = added_field(1)
+    """For detach: number of cells in one job, `jobs` of them at a time and in packs as on one machine."""
+    max_queued: int | None = added_field(None)
+    """For detach: largest number of this study's jobs in the queue at a time, the last one included; null: as many as
+    Slurm allows."""
     on_end: str = added_field("")
     """Command of the shell that gets a summary as JSON when the sweep has ended or stopped; kept out of records."""
     jobs: str = "auto"
@@ -254,6 +261,18 @@ class SweepConfig:
         found += check("sweep", self, ["budget_runs"], lambda v: v is None or v >= 1, "must be at least 1, or null")
         if self.budget_runs is not None and self.until != "decided":
             found.append(f"sweep.budget_runs={self.budget_runs}  is read by sweep.until=decided only; add it")
+        found += check("sweep", self, ["max_queued"], lambda v: v is None or v >= 3, "must be at least 3, or null")
+        found += check("sweep", self, ["cells_per_job"], lambda v: v >= 1, "must be at least 1")
+        if self.cells_per_job != 1 and not self.detach:
+            found.append(f"sweep.cells_per_job={self.cells_per_job}  is read by sweep.detach=true only; add it")
+        if self.detach and self.cells_per_job == 1 and self.jobs not in ("auto", "1"):
+            found.append(f"sweep.jobs={self.jobs}  needs several cells in a job; add sweep.cells_per_job=N")
+        if self.max_queued is not None and not self.detach:
+            found.append(f"sweep.max_queued={self.max_queued}  is read by sweep.detach=true only; add it")
+        if self.detach and self.until == "decided":
+            found.append("sweep.detach=true  cannot judge looks (sweep.until=decided); leave one of the two out")
+        if self.detach and self.isolate == "none":
+            found.append("sweep.detach=true  trains each cell in a process of its own; use sweep.isolate=process")
         if not is_word_or_count(self.jobs, "auto"):
             found.append(f"sweep.jobs={self.jobs}  must be auto or a number of at least 1")
         elif self.isolate == "none" and self.jobs not in ("auto", "1"):

@@ -82,6 +82,8 @@ OTHER_NAMES = {
     "deterministic": "use_deterministic_algorithms",
     "sweep.jobs": "jobs n_jobs num_jobs parallel",
     "sweep.dry_run": "dry_run dryrun",
+    "sweep.detach": "detach background no_wait submit_only fire_and_forget",
+    "sweep.cells_per_job": "jobs_per_allocation jobs_per_node tasks_per_job",
     "sweep.on_end": "on_end notify callback webhook",
     "tracker": "logger wandb use_wandb report_to",
     "tracker.project": "wandb_project project_name",

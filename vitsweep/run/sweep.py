@@ -80,12 +80,20 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
     judge = find_judge(context) if settings.until == "decided" else None
     refuse(optuna_errors() if plan.tune else [])
     refuse(from_dict(plan.cells[0].config).tracker.missing_libraries())
+    if settings.detach:
+        from vitsweep.run.cluster.detach import detach_errors, site_errors, submit_study
+
+        refuse(detach_errors(config, plan))
+        refuse(site_errors(config, directory))
     training = SweepTraining(config, context, directory, settings)
     before = training.statuses(directory, plan.cells)
     todo = [status.cell for status in before if status.is_wanted(training.retry)]
     if settings.check:
         check_arms(directory, plan, todo)
     merged = freeze_plan(directory, plan)
+    if settings.detach:
+        on_end = task.end.command or config.sweep.get("on_end", "")
+        return submit_study(config, settings, directory, merged, before, on_end)
     task.end.start(plan.study, directory, partial(cells_now, training, plan), config.sweep.get("on_end", ""))
     (directory / LOOKS_NAME).unlink(missing_ok=True)
     after = training(directory, plan, before) if judge is None else run_looks(training, directory, plan, judge)

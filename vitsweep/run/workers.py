@@ -33,6 +33,8 @@ from vitsweep.study.record import code_identity
 PRELOAD = ("vitsweep.train.fit", "torch._dynamo")  # any optimizer imports the second, which takes two seconds
 COMMAND = (sys.executable, "-m", "vitsweep.run.workers")
 POLL_SECONDS = 0.05
+SCHEDULER_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
+"""Signals that a scheduler sends to every process of a job; the server outlives them, its workers save their state."""
 
 
 class ServerDied(RuntimeError):  # noqa: N818 - an event rather than a mistake
@@ -177,7 +179,9 @@ def run_worker(server: int, directory: Path, cell_ids: list[str], retry: bool, s
 
 
 def set_up_worker(server: int, log: Path, slot: Slot) -> None:
-    """Give this process its own session, GPU, threads and output; stop it when the server dies."""
+    """Give this process its own signals, session, GPU, threads and output; stop it when the server dies."""
+    for signum in SCHEDULER_SIGNALS:
+        signal.signal(signum, signal.SIG_DFL)
     worker.watch_parent(server)
     os.setsid()
     with suppress(OSError):  # out of memory, the kernel shall choose the worker, not the sweep
@@ -202,6 +206,8 @@ def redirect_output(log: Path) -> None:
 
 def main() -> None:
     """Run the fork server; `python -m vitsweep.run.workers FD MODULE ...`, started by ForkServer alone."""
+    for signum in SCHEDULER_SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
     for name in PRELOAD:
         importlib.import_module(name)
     for name in sys.argv[2:]:

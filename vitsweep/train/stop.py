@@ -27,8 +27,9 @@ class Interrupted(KeyboardInterrupt):
 class StopSignals:
     """Signal handlers: inside `deferring` the first signal only sets `requested`, which the training loop polls.
 
-    A second signal, and any signal outside of `deferring`, raises Interrupted. Only the main thread can have signal
-    handlers; in other threads this object does nothing.
+    A second Ctrl-C, and any signal outside of `deferring`, raises Interrupted. A second SIGTERM or USR2 is ignored
+    while the state is saved: schedulers signal every process of a job, and the sweep then asks its workers once more.
+    Only the main thread can have signal handlers; in other threads this object does nothing.
     """
 
     def __init__(self) -> None:
@@ -58,5 +59,5 @@ class StopSignals:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.deferred and self.requested is None:
             self.requested = signum
-        else:
+        elif not self.deferred or signum == signal.SIGINT:
             raise Interrupted(signum)

@@ -1,0 +1,166 @@
+"""One Slurm job of a study: train its cells by the local pool, answer Slurm's signals, submit what waits.
+
+`vitsweep slurm job DIR part N` trains the cells of array task SLURM_ARRAY_TASK_ID of part N; `vitsweep slurm job DIR
+last N` is the last job (last.py).
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from vitsweep.errors import UserError
+from vitsweep.files import write_json
+from vitsweep.run.cluster.book import MARKER, Book, Part, book_lock, output_path, read_book, require_book
+from vitsweep.run.cluster.scheduler import call, own_state
+from vitsweep.run.cluster.submit import submit_waiting
+from vitsweep.run.pool import MAX_CRASHES, Pool
+from vitsweep.run.progress_table import describe_outcome
+from vitsweep.run.slots import Slot, make_slots
+from vitsweep.run.worker import DONE, FAILED, LOG_FORMAT, NO_SPACE, NoSpace
+from vitsweep.study.locks import LivenessCheck
+from vitsweep.study.plan import Cell, require_plan
+from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
+from vitsweep.tracking.backends import BACKENDS
+from vitsweep.train.stop import SIGNALS, Interrupted
+
+log = logging.getLogger(__name__)
+
+STAY_SECONDS = 900.0
+"""Time that a job which Slurm wants to end waits to be ended; longer than the grace time of most partitions."""
+ADVANCE_SECONDS = 30.0
+"""Time to wait for another job that submits; if it takes longer, that one or the last job submits the rest."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job that the arguments name.
+
+    Returns:
+        0 if its cells are done, 1 if some failed, 74 disk full, 128 + signal interrupted.
+    """
+    if len(arguments) != 3 or arguments[1] not in ("part", "last"):
+        raise UserError("usage: vitsweep slurm job DIR part|last NUMBER")
+    directory, number = Path(arguments[0]), int(arguments[2])
+    print(f"{MARKER} {job_name()} on {socket.gethostname()}", flush=True)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stdout, force=True)
+    if arguments[1] == "last":
+        from vitsweep.run.cluster.last import run_last
+
+        return run_last(directory, number)
+    book = require_book(directory)
+    part = next(part for part in book.parts if part.number == number)
+    return run_part(directory, book, part, int(os.environ["SLURM_ARRAY_TASK_ID"]))
+
+
+def job_name() -> str:
+    """Return this job's id as squeue shows it."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def run_part(directory: Path, book: Book, part: Part, index: int) -> int:
+    """Train the cells of one array task and return the exit code."""
+    plan = require_plan(directory)
+    cells = [cell for cell in plan.cells if cell.id in part.groups[index]]
+    for signum in SIGNALS:
+        signal.signal(signum, stop_once)
+    try:
+        train(directory, book, part, cells)
+    except Interrupted as event:
+        return handle_signal(event.signum, directory, part, index, cells)
+    except NoSpace as error:
+        log.error("%s", error)
+        return NO_SPACE
+    advance(directory)
+    after = cell_statuses(directory, cells, LivenessCheck())
+    return DONE if all(now.status == "done" for now in after) else FAILED
+
+
+def stop_once(signum: int, frame: FrameType | None) -> None:
+    """Raise Interrupted for the first signal; ignore the others, which Slurm sends until it ends the job."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise Interrupted(signum)
+
+
+def train(directory: Path, book: Book, part: Part, cells: list[Cell]) -> None:
+    """Train the cells in worker processes; return when each has ended, here or in another job.
+
+    Raises:
+        NoSpace: the disk is full.
+        Interrupted: all workers have saved their states and exited.
+    """
+    slots = job_slots(book.jobs, cells)
+    preload = [module for name, (module, _) in BACKENDS.items() if cells[0].config["tracker"].get(name)]
+    with Pool(directory, slots, part.retry, log_status, LivenessCheck(), book.pack, preload) as pool:
+        pool.run(cells)
+
+
+def job_slots(jobs: str, cells: list[Cell]) -> list[Slot]:
+    """Divide the GPUs and cores that Slurm gave to this job."""
+    slots = make_slots(jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
+    cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if not cpus.isdigit() or (len(slots) == 1 and "OMP_NUM_THREADS" in os.environ):
+        return slots
+    return [dataclasses.replace(slot, threads=max(1, int(cpus) // len(slots))) for slot in slots]
+
+
+def log_status(status: CellStatus | None) -> None:
+    """Log the end of a cell."""
+    if status is not None and status.status in ("done", *FAILURES):
+        log.info("%s", describe_outcome(status))
+
+
+def handle_signal(signum: int, directory: Path, part: Part, index: int, cells: list[Cell]) -> int:
+    """Do what the sender of a signal expects once the states are saved; return the exit code.
+
+    USR2 comes from Slurm before the time limit: the job is requeued, unless several of its time limits brought no
+    further epoch. SIGTERM comes before Slurm preempts or cancels it; a job that ended by itself within the grace time
+    would not be requeued, so it waits.
+    """
+    log.info("stopped by %s, states saved", signal.Signals(signum).name)
+    if signum == getattr(signal, "SIGUSR2", None) and progresses(directory, part, index, cells):
+        log.info("requeued before its time limit; it goes on from the saved states")
+        call("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
+    elif signum != signal.SIGTERM:
+        return 128 + signum
+    deadline = time.monotonic() + STAY_SECONDS
+    while time.monotonic() < deadline and own_state() == "RUNNING":
+        time.sleep(2)
+    return 128 + signum
+
+
+def progresses(directory: Path, part: Part, index: int, cells: list[Cell]) -> bool:
+    """Return whether the cells have finished a further epoch within the last MAX_CRASHES time limits of this job."""
+    epochs = sum(now.record.epoch for now in cell_statuses(directory, cells, LivenessCheck()) if now.record)
+    path = output_path(directory, part, index).with_suffix(".json")
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {"epochs": 0, "times": 0}
+    times = 1 if epochs > before["epochs"] else before["times"] + 1
+    write_json(path, {"epochs": epochs, "times": times})
+    if times < MAX_CRASHES:
+        return True
+    log.error("%d time limits of this job brought no further epoch; set a larger hydra.launcher.timeout_min", times)
+    return False
+
+
+def advance(directory: Path) -> None:
+    """Submit the study's next jobs if there is room; what cannot be submitted now is left to later jobs."""
+    book = read_book(directory)
+    if book is None or book.is_cancelled or (not book.waiting and book.last_id):
+        return
+    try:
+        with book_lock(directory, ADVANCE_SECONDS):
+            book = require_book(directory)
+            if not book.is_cancelled and (count := submit_waiting(directory, book, least=True)):
+                log.info("submitted %d jobs; %d wait for room", count, len(book.waiting))
+    except UserError as error:
+        log.warning("%s; a later job submits the rest", error)

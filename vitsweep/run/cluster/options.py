@@ -1,0 +1,62 @@
+"""Options of sbatch from the settings of hydra/launcher=submitit_slurm; refusal of those that jobs cannot obey."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vitsweep.config.overrides import override_key
+
+SAME_NAME = (
+    "partition qos account comment constraint exclude gres cpus_per_task gpus_per_node cpus_per_gpu gpus_per_task "
+    "mem_per_gpu mem_per_cpu"
+).split()
+"""Settings that sbatch has under the same name."""
+SUBMITIT_ONLY = ("submitit_folder", "max_num_timeout", "stderr_to_stdout")
+OUR_OPTIONS = ("array", "dependency", "output", "job_name", "open_mode", "signal", "requeue", "no_requeue", "export")
+"""Options of sbatch that a study sets itself."""
+SIGNAL_SHARE = 0.25
+"""Largest share of the time limit that lies behind the warning signal."""
+
+
+def launcher_settings(config: DictConfig) -> dict[str, Any]:
+    """Return the launcher's settings as plain values."""
+    values: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    return values
+
+
+def setting_errors(config: DictConfig) -> list[str]:
+    """Return a message for each setting that detached jobs cannot obey."""
+    values, found = launcher_settings(config), []
+    for override in config.hydra.overrides.hydra:
+        key = override_key(override)
+        if key.removeprefix("hydra.launcher.") in SUBMITIT_ONLY:
+            found.append(f"{override}  is read by sweep.detach=false only; leave it out")
+    for key in ("nodes", "tasks_per_node"):
+        if values.get(key) not in (None, 1):
+            found.append(f"hydra.launcher.{key}={values[key]}  must be 1: a cell is one process on one node")
+    for key in values.get("additional_parameters") or {}:
+        if key.replace("-", "_") in OUR_OPTIONS:
+            found.append(
+                f"hydra.launcher.additional_parameters.{key}  is set by sweep.detach=true itself; leave it out"
+            )
+    return found
+
+
+def sbatch_options(values: dict[str, Any]) -> list[str]:
+    """Return the options that all jobs of a study share, from the launcher's settings."""
+    options = [f"--{key.replace('_', '-')}={values[key]}" for key in SAME_NAME if values.get(key) is not None]
+    if values.get("mem_gb") is not None:
+        options.append(f"--mem={round(values['mem_gb'] * 1024)}M")
+    minutes = int(values["timeout_min"])
+    seconds = max(1, round(min(int(values["signal_delay_s"]), SIGNAL_SHARE * 60 * minutes)))
+    options += [f"--time={minutes}", f"--signal=USR2@{seconds}", "--nodes=1", "--ntasks=1"]
+    for key, value in (values.get("additional_parameters") or {}).items():
+        name = f"--{key.replace('_', '-')}"
+        options += [name] if value is True else [f"{name}={value}"]
+    return options
+
+
+def option_value(options: list[str], name: str) -> str | None:
+    """Return the value of an option such as `--partition`; None if it is not set."""
+    values = [option.partition("=")[2] for option in options if option.startswith(f"{name}=")]
+    return values[-1] if values else None
