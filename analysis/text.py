@@ -10,8 +10,9 @@ MINUS = "\u2212"
 PLUS_MINUS = "\u00b1"
 ARROW = "\u2192"
 DASH = "\u2013"
-FORMULA = "=+-@\t\n"
-"""First characters of a text that a spreadsheet reads as a formula."""
+NO_BREAK = "\u00a0"
+FORMULA = "=+-@\t\n\r\uff1d\uff0b\uff0d\uff20"
+"""First characters of a text that a spreadsheet reads as a formula; the last four are the full-width ones."""
 LATEX = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
@@ -24,7 +25,22 @@ LATEX = {
     ARROW: r"$\rightarrow$",
     "∞": r"$\infty$",
     DASH: "--",
+    NO_BREAK: "~",
 } | {c: "\\" + c for c in "{}$&#_%"}
+GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau "
+    "upsilon varphi chi psi omega"
+).split()
+LATEX |= {chr(0x3B1 + place): rf"$\{name}$" for place, name in enumerate(GREEK) if name != "omicron"}
+LATEX |= {c: rf"$\{n}$" for c, n in (("≤", "leq"), ("≥", "geq"), ("≈", "approx"), ("√", "surd"), ("Δ", "Delta"))}
+LATEX_KNOWS = set(
+    "¡¢£¤¥¦§¨©ª¬®¯°²³´µ¶·¸¹º¼½¾¿ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖ×ØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõö÷øùúûüýÿ"
+    "ĀāĂăĆćĈĉĊċČčĎďĒēĔĕĖėĚěĜĝĞğĠġĢģĤĥĨĩĪīĬĭİıĲĳĴĵĶķĹĺĻļĽľŁłŃńŅņŇňŌōŎŏŐőŒœŔŕŖŗŘřŚśŜŝŞşŠšŢţŤťŨũŪūŬŭŮůŰűŴŵŶŷŸŹźŻżŽž"
+    "‐‑‒–—―‖‘’“”†‡•…‰‱※‽⁄"
+)
+"""Characters beyond ASCII that pdfLaTeX of 2022 prints without a further package (tried one by one)."""
+LIGATURES = ("--", "``", "''", "?`", "!`")
+"""Pairs that TeX joins to another character."""
 
 
 def format_ranges(numbers: list[int]) -> str:
@@ -138,11 +154,7 @@ def csv_text(value: object) -> object:
 
 
 def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return value in ("", "-", "+")
-    return True
+    return value in ("", "-", "+") or re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value) is not None
 
 
 def escape_markdown(value: str) -> str:
@@ -154,4 +166,12 @@ def escape_markdown(value: str) -> str:
 
 def escape_latex(value: str) -> str:
     """Escape text for a LaTeX table cell."""
-    return "".join(LATEX.get(c, c) for c in printable(value).replace("\n", " "))
+    text = printable(value).replace("\n", " ")
+    before = " " + text
+    return "".join(("{}" if before[place] + c in LIGATURES else "") + LATEX.get(c, c) for place, c in enumerate(text))
+
+
+def without_glyph(text: str) -> list[str]:
+    """Return the characters of a text, in their order, that pdfLaTeX does not print even when they are escaped."""
+    known = {*LATEX, *LATEX_KNOWS, "\n"}
+    return [c for c in dict.fromkeys(printable(text)) if ord(c) > 126 and c not in known]

@@ -108,7 +108,7 @@ def test_report_of_a_published_study_is_made_again_with_the_same_bytes(published
 
 def test_report_of_a_published_study_elsewhere_is_whole(published, tmp_path):
     make_report(published, gallery="keep", out=tmp_path)
-    assert (tmp_path / "tables/arms.tex").exists() and (tmp_path / "figures/effects.csv").exists()
+    assert (tmp_path / "tables/paper.tex").exists() and (tmp_path / "figures/effects.csv").exists()
 
 
 def test_published_studies_are_pooled(published, tmp_path):

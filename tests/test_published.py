@@ -25,7 +25,9 @@ NUMBER = re.compile(r"[+−-]?\d[\d,.]*\d|[+−-]?\d")
 
 
 def tables(study: str, name: str) -> pd.DataFrame:
-    return pd.read_csv(RESULTS / study / "report" / "tables" / f"{name}.csv")
+    """Return a published table, its columns without their units."""
+    frame = pd.read_csv(RESULTS / study / "report" / "tables" / f"{name}.csv")
+    return frame.rename(columns=lambda column: column.removesuffix("_percent").removesuffix("_points"))
 
 
 def records_of(study: str) -> list[dict[str, Any]]:

@@ -86,7 +86,9 @@ def test_verify_leaves_the_report_as_it_was(sweep):
 def test_changed_number_in_a_csv_is_found(sweep, capsys):
     replace(sweep / "report/tables/arms.csv", "75.1666666667", "75.2")
     assert main(["verify", str(sweep)]) == 1
-    assert "tables/arms.csv: row 2, mean: 75.2 in the report, 75.1666666667 recomputed" in capsys.readouterr().out
+    assert (
+        "tables/arms.csv: row 2, mean_percent: 75.2 in the report, 75.1666666667 recomputed" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("name", ["report.md", "index.html"])

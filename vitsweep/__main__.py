@@ -47,6 +47,7 @@ TASKS = {
     },
     "Read the results": {
         "report": Command(ANALYSIS, "DIR ...", "judge a sweep; write the page, tables and figures", True),
+        "table": Command("vitsweep.analysis.report.paper.command", "DIR", "print a table for a paper: LaTeX, Markdown"),
         "gallery": Command(ANALYSIS, "DIR ...", "draw attention rollouts of chosen cells and images", True),
         "diff": Command("vitsweep.analysis.report.difference.command", "A B", "compare two cells, arms or studies"),
         "verify": Command(ANALYSIS, "DIR ...", "recompute every number of a report", True),

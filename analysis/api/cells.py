@@ -11,6 +11,7 @@ import pandas as pd
 from vitsweep.errors import RecordError, UserError, printable
 from vitsweep.study.record import PREDICTIONS_NAME, Record
 
+from ..units import metrics_in_percent
 from .names import argument_errors, refuse_name
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Cell:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return the content of record.json."""
+        """Return the content of record.json, in which accuracies are fractions of 1."""
         return dict(vars(self._record))
 
     @property
@@ -97,8 +98,12 @@ class Cell:
 
     @property
     def metrics(self) -> dict[str, dict[str, float | None]]:
-        """Return `final` and `best` -> metric -> value; accuracies are fractions of 1."""
-        return self._record.metrics
+        """Return `final` and `best` -> metric -> value: `test/loss`, `test/accuracy_percent`, ...
+
+        >>> sorted(cell.metrics["final"])[:3]
+        ['test/accuracy_percent', 'test/loss', 'train/accuracy_percent']
+        """
+        return metrics_in_percent(self._record.metrics)
 
     def __repr__(self) -> str:
         return f"Cell({self.arm!r}, seed {self.seed}, {self.status})"
@@ -128,7 +133,7 @@ class Cell:
         >>> frame = cell.predictions()
         >>> list(frame), len(frame)
         (['image', 'label', 'predicted', 'probability', 'correct'], 50)
-        >>> bool(abs(frame["correct"].mean() - cell.metrics["best"]["test/accuracy"]) < 1e-6)
+        >>> bool(abs(100 * frame["correct"].mean() - cell.metrics["best"]["test/accuracy_percent"]) < 1e-4)
         True
 
         Args:

@@ -1,11 +1,10 @@
 """Study: everything that is known of a study from its records, as frames, sentences, figures and trained cells."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,14 +16,18 @@ from vitsweep.study.plan import Plan
 from ..attention.measures import COLUMNS
 from ..records.load import StudyRecords
 from ..records.load import load as load_records
+from ..records.run_columns import run_columns
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from ..records.wandb_runs import is_wandb_source
 from ..report.findings import findings
+from ..report.paper.content import paper_table
+from ..report.paper.options import PaperOptions
 from ..report.report import check_metric, check_pooled, make_measures, make_report
 from ..report.sections import make_parts
 from ..report.tables import Table
 from ..statistics.judgement import Judgement, judge
 from ..statistics.sequential import follow_looks
+from ..units import in_percent
 from .cells import Arm, Cell
 from .names import argument_errors, refuse_name
 from .planning import StudyPlan
@@ -59,37 +62,34 @@ class Study(Mapping[str, Arm]):
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Return a row a cell: arm, seed, `level/<factor>`, status, `final/<metric>`, `best/<metric>`, cost, ...
+        """Return a row a cell: arm, seed, status, `level/<factor>`, `config/<key>`, `final/<metric>`, cost, ...
+
+        Accuracies are percent, as in the report's runs.csv: `final/test/accuracy_percent`.
 
         >>> cells = study.cells
         >>> cells[["arm", "seed", "level/patch_size", "status"]].values.tolist()[2:]
         [['patch_size=8', 0, 8, 'done'], ['patch_size=8', 1, 8, 'done']]
         """
-        cells, levels = self._selection.cells, self._selection.levels
-        factors = dict.fromkeys(factor for of_arm in levels.values() for factor in of_arm)
-        columns = {f"level/{factor}": _numbers([levels[arm][factor] for arm in cells["arm"]]) for factor in factors}
-        first = cells[["cell", "arm", "role", "seed"]].assign(**columns)
-        rest = cells.drop(columns=[*first.columns.intersection(cells.columns), "record", *SHOWN_LAST])
-        return pd.concat([first, rest, cells[SHOWN_LAST]], axis=1)
+        return pd.concat([run_columns(self._selection), self._selection.cells[SHOWN_LAST]], axis=1)
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """Return a row a cell and epoch: cell, arm, seed, epoch, losses and accuracies, lr and time.
+        """Return a row a cell and epoch: cell, arm, seed, epoch, losses, accuracies in percent, lr and time.
 
         >>> history = study.history
         >>> len(history), history["epoch"].unique().tolist()
         (8, [1.0, 2.0])
         """
-        return self._selection.history.copy()
+        return in_percent(self._selection.history)
 
     @property
     def arms(self) -> pd.DataFrame:
-        """Return the comparison table, a row an arm, as in the report's arms.csv: percent and percent points.
+        """Return the comparison table, a row an arm, as in the report's arms.csv.
 
         >>> arms = study.arms
         >>> arms[["arm", "n"]].values.tolist()
         [['baseline', 2], ['patch_size=8', 2]]
-        >>> {"mean", "delta", "ci_low", "ci_high", "p_holm", "verdict"} <= set(arms)
+        >>> {"mean_percent", "delta_points", "ci_low_points", "p_holm", "verdict"} <= set(arms)
         True
         """
         return self.table("arms")
@@ -155,7 +155,7 @@ class Study(Mapping[str, Arm]):
         Raises:
             UserError: the study has no such table.
         """
-        return self._table(name).frame.reset_index(drop=True)
+        return self._table(name).named_frame.reset_index(drop=True)
 
     def to_markdown(self, table: str = "arms") -> str:
         """Return a table of the report as GitHub Markdown, rounded as it is shown, with its notes.
@@ -165,13 +165,33 @@ class Study(Mapping[str, Arm]):
         """
         return self._table(table).markdown()
 
-    def to_latex(self, table: str = "arms") -> str:
-        """Return a table of the report as a LaTeX table environment; it needs the package booktabs.
+    def to_latex(
+        self,
+        *,
+        columns: Sequence[str] | None = None,
+        sort: str = "planned",
+        digits: int | None = None,
+        width: float | None = None,
+    ) -> str:
+        """Return the study's table for a paper as LaTeX; its first line names the packages that it needs.
 
-        >>> study.to_latex().splitlines()[0]
-        '\\\\begin{table}'
+        >>> study.to_latex(columns=["arm", "mean", "difference"], digits=1).splitlines()[0]
+        '% Packages: booktabs.'
+
+        Args:
+            columns: arm, factors (or the name of one), mean, difference, p, verdict, changes, seeds, training,
+                parameters, flops, time, speed, published, family; None: the first six.
+            sort: order of the arms below the baseline: planned, effect (largest first) or name.
+            digits: decimals of means and differences; None: 2 for percent, 4 for other metrics.
+            width: text width in points at a base size of 10 pt; None: that of an A4 article at 10, 11 or 12 pt.
+
+        Raises:
+            RecordError: a column or an order is unknown, or the columns do not fit the width.
         """
-        return self._table(table).latex()
+        names = None if columns is None else tuple(columns)
+        with argument_errors():
+            options = PaperOptions(columns=names, sort=sort, digits=digits, width=width)
+            return paper_table(self._judgement, options).latex()
 
     def report(self, path: str | Path | None = None, *, gallery: str = "make", sort: str = "planned") -> Path:
         """Write the whole report and return the path of its index.html.
@@ -196,7 +216,7 @@ class Study(Mapping[str, Arm]):
             refuse_name("arm", arm, selection.arms)
         cells = {}
         for row in selection.cells[selection.cells["arm"] == arm].to_dict("records"):
-            history = self._histories.get(row["cell"], selection.history.iloc[:0])
+            history = self._histories.get(row["cell"], self.history.iloc[:0])
             cells[int(row["seed"])] = Cell(row["cell"], row["directory"], row["record"], history)
         return Arm(arm, selection.roles[arm], selection.levels[arm], selection.changes[arm], cells)
 
@@ -229,7 +249,7 @@ class Study(Mapping[str, Arm]):
 
     @cached_property
     def _histories(self) -> dict[str, pd.DataFrame]:
-        return dict(iter(self._selection.history.groupby("cell", sort=False)))
+        return dict(iter(self.history.groupby("cell", sort=False)))
 
     @cached_property
     def _judgement(self) -> Judgement:
@@ -286,11 +306,3 @@ def _nearest_directory(path: Path) -> str:
     beside = [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
     nearest = difflib.get_close_matches(path.name, beside, n=1)
     return f"did you mean {path.parent / nearest[0]}?" if nearest else "give a sweep's or a cell's directory"
-
-
-def _numbers(levels: list[str]) -> list[Any]:
-    """Return levels as numbers if all are, for axes and formulas, else as they are."""
-    try:
-        return pd.to_numeric(pd.Series(levels)).tolist()
-    except (ValueError, TypeError):
-        return levels

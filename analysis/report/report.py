@@ -1,6 +1,7 @@
 """The report of a study, made from its records: index.html (one file), report.md, results.json, figures and tables.
 
-The report of a published study (vitsweep/analysis/publish.py) is smaller: its figures are SVG alone, its tables CSV.
+The report of a published study (vitsweep/analysis/publish.py) is smaller: its figures are SVG alone, its tables CSV
+alone (`vitsweep table` makes the one for a paper of it, too).
 
 Equal records give equal bytes: no dates, no machine's paths, fixed random streams. Only the rollout gallery needs torch
 and checkpoints; if it cannot be made, the page has a sentence in its place. gallery.json keeps its captions and each
@@ -35,10 +36,13 @@ from ..records.selection import DEFAULT_METRIC, Selection, select
 from ..records.wandb_runs import is_wandb_source, report_folder
 from ..statistics.effects import metric_text
 from ..statistics.judgement import Judgement, judge
+from ..units import figure_frame
 from .figures import Figure, save_figure, save_svg
 from .health import data_names
 from .health import signature as make_signature
 from .page import Bullets, Page, PictureItem, Text, to_html, to_markdown
+from .paper.content import paper_markdown, paper_table
+from .paper.options import PaperOptions
 from .results import results_json
 from .sections import Parts, make_parts
 from .tables import frame_csv
@@ -131,7 +135,8 @@ def report_judgement(
         saved: gallery to show, from read_gallery; None to make one or, without `draw_gallery`, to show none.
         notes: sentences about the rollout measures.
         save: writes a figure's files and returns its SVG for the page; None: save_figure, or save_svg if published.
-        published: leave out what can be made again from runs.jsonl: PNG and CSV of figures, LaTeX, embedded pictures.
+        published: leave out what can be made again from runs.jsonl: PNG and CSV of figures, the table for a paper,
+            embedded pictures.
     """
     for name in ("figures", "tables"):
         (folder / name).mkdir()
@@ -162,11 +167,27 @@ def write_report(
     )
     texts = {f"tables/{table.name}.csv": table.csv() for table in parts.tables}
     if not published:
-        texts |= {f"tables/{table.name}.tex": table.latex() for table in parts.tables}
-        texts |= {f"figures/{figure.name}.csv": frame_csv(figure.table) for figure in parts.figures}
+        texts |= paper_texts(judgement, sort)
+        texts |= {f"figures/{figure.name}.csv": frame_csv(shown_numbers(figure, judgement)) for figure in parts.figures}
     texts |= {"report.md": to_markdown(page, folder), RESULTS_NAME: results_json(judgement, signature, sort)}
     for name, text in (texts | {PAGE_NAME: to_html(page, published)}).items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def paper_texts(judgement: Judgement, sort: str) -> dict[str, str]:
+    """Return the files of the table for a paper."""
+    options = PaperOptions(sort=sort)
+    try:
+        latex = paper_table(judgement, options).latex()
+    except RecordError as error:  # numbers of a diverged study can be wider than a page
+        latex = f"% {error}\n"
+    return {"tables/paper.tex": latex, "tables/paper.md": paper_markdown(judgement, options)}
+
+
+def shown_numbers(figure: Figure, judgement: Judgement) -> pd.DataFrame:
+    """Return the numbers behind a figure with their units."""
+    chosen_by = judgement.tuning.search.metric if judgement.tuning else DEFAULT_METRIC
+    return figure_frame(figure.name, figure.table, judgement.metric, chosen_by.endswith("accuracy"))
 
 
 def read_gallery(folder: Path) -> dict | None:

@@ -14,14 +14,20 @@ from ..records.report_files import RESULTS_NAME
 from ..records.selection import Selection
 from ..statistics.judgement import Judgement, Power
 from ..statistics.tuning.own_settings import Tuning
+from ..units import table_units, with_units
 
-RESULTS_SCHEMA = 1
+RESULTS_SCHEMA = 2
+"""2: units in the names of columns, as in the CSV tables."""
 
 
 def results_json(judgement: Judgement, signature: str, sort: str) -> str:
     """Return the text of results.json."""
     selection = judgement.selection
     cells = {arm: _run_numbers(selection, arm) for arm in selection.arms}
+
+    def named(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        return with_units(frame, table_units(name, judgement.metric.endswith("accuracy")))
+
     found, power = judgement.factorial, judgement.power
     values: dict[str, Any] = {
         "schema": RESULTS_SCHEMA,
@@ -31,21 +37,21 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
         "signature": signature,
         "runs": {str(i): cell for i, cell in enumerate(selection.cells["cell"], start=1)},
         "inputs": input_hashes(judgement),
-        "arms": _rows(judgement.effects, cells, selection.baseline),
+        "arms": _rows(named("arms", judgement.effects), cells, selection.baseline),
         "claims": _rows(judgement.claims, cells),
-        "main_effects": _rows(found.main) if found else [],
-        **({"questions": _rows(found.questions)} if found and len(found.questions) else {}),
-        "interactions": _rows(found.interactions) if found else [],
+        "main_effects": _rows(named("main-effects", found.main)) if found else [],
+        **({"questions": _rows(named("questions", found.questions))} if found and len(found.questions) else {}),
+        "interactions": _rows(named("interactions", found.interactions)) if found else [],
         "removal": found.removal if found else "",
         "saturation": _rows(judgement.saturation, cells),
-        "best_epoch": _rows(judgement.best, cells),
-        "images": _rows(judgement.images, cells, selection.baseline),
-        "classes": _rows(judgement.classes, cells, selection.baseline),
+        "best_epoch": _rows(named("best-epoch", judgement.best), cells),
+        "images": _rows(named("images", judgement.images), cells, selection.baseline),
+        "classes": _rows(named("classes", judgement.classes), cells, selection.baseline),
         "measures": _rows(judgement.measures, cells, selection.baseline),
         "power": _power_values(power) if power else None,
     }
     if judgement.tuning:
-        values["tuning"] = _tuning(judgement.tuning)
+        values["tuning"] = _tuning(judgement.tuning, judgement.metric.endswith("accuracy"))
     if len(selection.prefixes) > 1:
         values["directories"] = [prefix.rstrip("/") for prefix in selection.prefixes]
     return json.dumps(finite(values), indent=1) + "\n"
@@ -75,14 +81,15 @@ def input_hashes(judgement: Judgement) -> dict[str, str]:
     return hashes
 
 
-def _tuning(tuning: Tuning) -> dict[str, Any]:
+def _tuning(tuning: Tuning, is_accuracy: bool) -> dict[str, Any]:
     """Return the search and the arms at both settings."""
+    trials = table_units("trials", is_accuracy, tuning.search.metric.endswith("accuracy"))
     return {
         "search": tuning.search.to_values(),
         "baseline": tuning.baseline,
-        "arms": _rows(tuning.arms),
+        "arms": _rows(with_units(tuning.arms, table_units("tuning", is_accuracy))),
         "claims": _rows(tuning.claims),
-        "trials": _rows(tuning.trials),
+        "trials": _rows(with_units(tuning.trials, trials)),
         "runs": tuning.num_runs,
         "core_hours": tuning.hours,
         "study_core_hours": tuning.study_hours,

@@ -10,11 +10,12 @@ from vitsweep.study.published import scale_sentence
 
 from ..attention.measures import COLUMNS, DESCRIPTIONS
 from ..records.selection import DEFAULT_METRIC
-from ..statistics.effects import metric_text
+from ..statistics.effects import display_scale, metric_text
 from ..statistics.judgement import Judgement, is_main_first
 from ..statistics.published import published_effects, published_sentences
 from ..statistics.sequential import look_lines
 from ..text import DASH, decimals, integer, signed, text_or_dash
+from ..units import table_units
 from . import study_figures, study_tables
 from .factors.tables import interaction_table, main_table
 from .figures import Figure
@@ -69,9 +70,12 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
         Section(id="runs", title="Runs", items=[TableItem(table=study_tables.run_table(judgement.selection))]),
     ]
     items = [item for section in sections for item in section.items]
+    tables = [item.table for item in items if item.kind == "table"]
+    for table in tables:
+        table.units = table.units or table_units(table.name, display_scale(judgement.metric) == 100.0)
     return Parts(
         sections=[section for section in sections if section.items],
-        tables=[item.table for item in items if item.kind == "table"],
+        tables=tables,
         figures=[item.figure for item in items if item.kind == "figure"],
     )
 

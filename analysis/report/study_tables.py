@@ -7,6 +7,7 @@ import pandas as pd
 from vitsweep.study.claims import OF_EQUALITY
 
 from ..attention.measures import COLUMNS
+from ..records.run_columns import run_columns
 from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.curves import rule_text
 from ..statistics.effects import decimal_places, display_scale, image_text, metric_text
@@ -32,7 +33,7 @@ from ..text import (
 )
 from .tables import Column, Table
 
-AVERAGE = "ema/test/accuracy"
+AVERAGE = "ema/test/accuracy_percent"
 """Column of the cells that average their weights (recipe.ema_decay)."""
 MEASURE_DIGITS = 4
 """Significant digits of the largest mean of a rollout measure; its other numbers have as many decimals."""
@@ -63,7 +64,7 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         sort: planned (the plan's order) or effect (largest first); the baseline stays on top.
     """
     frame, metric = judgement.effects, judgement.metric
-    frame = frame.assign(train_accuracy=[_train_accuracy(judgement.selection, arm) for arm in frame["arm"]])
+    frame = frame.assign(train_accuracy=[train_accuracy(judgement.selection, arm) for arm in frame["arm"]])
     if sort == "effect":
         order = frame["delta"].sort_values(ascending=False, kind="stable", na_position="last").index
         frame = frame.loc[[*frame.index[:1], *(i for i in order if i not in frame.index[:1])]]
@@ -267,7 +268,7 @@ def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
 
 def run_table(selection: Selection) -> Table:
     """Return every cell with the number by which the other tables cite it."""
-    frame = selection.cells.drop(columns=["record", "directory"]).copy()
+    frame = run_columns(selection)
     frame.insert(0, "run", range(1, len(frame) + 1))
     frame["error"] = [(r.error or {}).get("type", "") for r in selection.cells["record"]]
     columns = [
@@ -275,15 +276,25 @@ def run_table(selection: Selection) -> Table:
         Column("cell", lambda r: r["cell"], "cell", numeric=False, keep=True),
         Column("status", lambda r: r["status"], "status", numeric=False, keep=True),
         Column("epochs", lambda r: integer(r["epoch"]), "epoch", keep=True),
-        Column("last epoch, %", lambda r: decimals(100 * r["final/test/accuracy"]), "final/test/accuracy", keep=True),
-        Column("best epoch, %", lambda r: decimals(100 * r["best/test/accuracy"]), "best/test/accuracy", keep=True),
+        Column(
+            "last epoch, %",
+            lambda r: decimals(r["final/test/accuracy_percent"]),
+            "final/test/accuracy_percent",
+            keep=True,
+        ),
+        Column(
+            "best epoch, %",
+            lambda r: decimals(r["best/test/accuracy_percent"]),
+            "best/test/accuracy_percent",
+            keep=True,
+        ),
         Column("best epoch", lambda r: integer(r["best/epoch"]), "best/epoch"),
         Column("time", lambda r: duration(r["time_seconds"]), "time_seconds"),
         Column("attempts", lambda r: integer(r["attempts"]), "attempts"),
         Column("error", lambda r: r["error"] or DASH, "error", numeric=False),
     ]
     if AVERAGE in frame:
-        columns.insert(6, Column("averaged weights, %", lambda r: decimals(100 * r[AVERAGE]), AVERAGE, keep=True))
+        columns.insert(6, Column("averaged weights, %", lambda r: decimals(r[AVERAGE]), AVERAGE, keep=True))
     caption = "Every run of the study, with its test accuracy. The other tables cite the numbers in the first column."
     return Table(name="runs", title="Runs", caption=caption, frame=frame, columns=columns)
 
@@ -352,7 +363,7 @@ def _changed_by_chance(frame: pd.DataFrame) -> str:
     )
 
 
-def _train_accuracy(selection: Selection, arm: str) -> float:
+def train_accuracy(selection: Selection, arm: str) -> float:
     """Return percent, mean over the finished runs, of the last weights in evaluation mode."""
     done = selection.done()
     return 100 * done.loc[done["arm"] == arm, "final/train/accuracy"].mean()

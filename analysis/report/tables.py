@@ -1,4 +1,4 @@
-"""A Table and its writers: CSV (unrounded), Markdown, LaTeX (booktabs) and the cells of the HTML page.
+"""A Table and its writers: CSV (unrounded), Markdown and the cells of the HTML page.
 
 Arm names are the user's, so each writer escapes them. A column with the same text in every row is hidden and named in a
 note, except in the CSV.
@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..text import DASH, csv_text, escape_latex, escape_markdown
+from ..text import DASH, csv_text, escape_markdown
+from ..units import Units, with_units
 
 
 @dataclass
@@ -45,6 +46,8 @@ class Table:
     notes: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     """For each row, the numbers in the table of runs that its values come from, as `1-5, 9`."""
+    units: Units = field(default_factory=dict)
+    """Units of the frame's columns, which the names in the CSV have."""
 
     @cached_property
     def rows(self) -> list[dict]:
@@ -86,25 +89,21 @@ class Table:
         """Return each shown cell's sort key: a number or a text; empty for a missing number."""
         return [[_sort_key(row[column.key]) for column in self.shown_columns] for row in self.rows]
 
+    @property
+    def named_frame(self) -> pd.DataFrame:
+        """Return every column of the frame, unrounded, with units in the names."""
+        return with_units(self.frame, self.units)
+
     def csv(self) -> str:
-        """Return every column of the frame, unrounded, as CSV."""
-        return frame_csv(self.frame)
+        """Return named_frame as CSV."""
+        return frame_csv(self.named_frame)
 
     def markdown(self) -> str:
         """Return a GitHub table with its notes."""
-        lines = [_markdown_row([c.title for c in self.shown_columns])]
+        lines = [markdown_row([c.title for c in self.shown_columns])]
         lines.append("|" + "|".join(" ---: " if c.numeric else " :--- " for c in self.shown_columns) + "|")
-        lines += [_markdown_row(row) for row in self.texts]
+        lines += [markdown_row(row) for row in self.texts]
         return "\n".join([*lines, "", *(escape_markdown(note) for note in self.all_notes)]).rstrip() + "\n"
-
-    def latex(self) -> str:
-        """Return a LaTeX table environment that needs only the booktabs package."""
-        spec = "".join("r" if c.numeric else "l" for c in self.shown_columns)
-        caption = escape_latex(" ".join([self.caption, *self.all_notes]))
-        lines = [r"\begin{table}", r"\centering", f"\\caption{{{caption}}}", f"\\label{{tab:{self.name}}}"]
-        lines += [f"\\begin{{tabular}}{{{spec}}}", r"\toprule", _latex_row([c.title for c in self.shown_columns])]
-        lines += [r"\midrule", *(_latex_row(row) for row in self.texts)]
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
 def frame_csv(frame: pd.DataFrame) -> str:
@@ -129,9 +128,6 @@ def _csv_value(value: object) -> object:
     return "" if value is None else csv_text(value)
 
 
-def _markdown_row(cells: list[str]) -> str:
+def markdown_row(cells: list[str]) -> str:
+    """Return a row of a GitHub table, escaped."""
     return "| " + " | ".join(escape_markdown(cell) for cell in cells) + " |"
-
-
-def _latex_row(cells: list[str]) -> str:
-    return " & ".join(escape_latex(cell) for cell in cells) + r" \\"

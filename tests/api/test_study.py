@@ -41,7 +41,7 @@ def test_tables_are_those_of_the_report(made, sweep, tmp_path, undrawn):
         shown = pd.read_csv(io.StringIO(made.table(name).to_csv(index=False)))
         pd.testing.assert_frame_equal(shown[list(written)], written, check_dtype=False, rtol=1e-9)
     assert {path.stem for path in (tmp_path / "tables").glob("*.csv")} == set(made.tables)
-    assert made.to_latex("arms") == (tmp_path / "tables/arms.tex").read_text(encoding="utf-8")
+    assert made.to_latex() == (tmp_path / "tables/paper.tex").read_text(encoding="utf-8")
 
 
 def test_cells_and_history_are_those_of_the_records(made, sweep):
@@ -49,7 +49,7 @@ def test_cells_and_history_are_those_of_the_records(made, sweep):
     for path in sweep.glob("*/*/record.json"):
         record, row = json.loads(path.read_text()), cells.loc[path.parent.relative_to(sweep).as_posix()]
         assert (row["arm"], row["seed"], row["status"]) == (record["arm"], record["seed"], record["status"])
-        assert row["final/test/accuracy"] == record["metrics"]["final"]["test/accuracy"]
+        assert row["final/test/accuracy_percent"] == 100 * record["metrics"]["final"]["test/accuracy"]
         rows = [json.loads(line)["val/loss"] for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
         of_cell = made.history[made.history["cell"] == row.name].sort_values("epoch")
         np.testing.assert_allclose(of_cell["val/loss"], rows)
@@ -66,14 +66,14 @@ def test_study_is_a_mapping_of_arms_to_seeds_to_cells(made):
     assert [(arm, list(cells)) for arm, cells in made.items()] == [(arm, [0, 1, 2]) for arm in ARMS]
     assert made.get("patch_size=16") is None
     cell = made["patch_size=8"][1]
-    assert (cell.arm, cell.seed, cell.metrics["final"]["test/accuracy"]) == ("patch_size=8", 1, 0.755)
+    assert (cell.arm, cell.seed, cell.metrics["final"]["test/accuracy_percent"]) == ("patch_size=8", 1, 75.5)
     assert len(cell.history) == 4
 
 
 def test_changing_a_frame_leaves_the_study_as_it_was(made):
     arms, claims = made.arms, made.claims
-    arms["mean"], claims["note"] = 0.0, ""
-    assert made.arms["mean"].min() > 70 and "note" not in made.claims
+    arms["mean_percent"], claims["note"] = 0.0, ""
+    assert made.arms["mean_percent"].min() > 70 and "note" not in made.claims
 
 
 def test_notebook_shows_the_comparison_table(made):

@@ -39,7 +39,7 @@ def test_unequal_seeds_are_compared_on_shared_ones_and_named(undrawn, tmp_path):
     text = page_of(directory).text
     assert "patch_size=8 is compared on seeds 0-1; seeds without a pair: 2." in text
     row = arms_csv(directory)[1]
-    assert (row["n"], row["pairs"]) == ("2", "2") and float(row["delta"]) == pytest.approx(-5.25)
+    assert (row["n"], row["pairs"]) == ("2", "2") and float(row["delta_points"]) == pytest.approx(-5.25)
 
 
 def test_null_metrics_are_not_counted_and_named(undrawn, tmp_path):

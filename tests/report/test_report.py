@@ -19,22 +19,22 @@ from tests.support.report_pages import ARMS, arms_csv, page_of
 
 def test_report_writes_every_file_of_the_contract(sweep):
     found = {p.relative_to(sweep / "report").as_posix() for p in (sweep / "report").rglob("*") if p.is_file()}
-    wanted = {"index.html", "report.md", "results.json", "tables/arms.csv", "tables/arms.tex", "figures/curves.svg"}
+    wanted = {"index.html", "report.md", "results.json", "tables/arms.csv", "tables/paper.tex", "figures/curves.svg"}
     assert wanted | {"figures/curves-dark.png", "figures/curves-apart.png", "figures/effects.csv"} <= found
 
 
 def test_arms_csv_has_one_row_an_arm_and_the_agreed_columns(sweep):
     rows = arms_csv(sweep)
     assert [row["arm"] for row in rows] == ["baseline", "patch_size=8"]
-    agreed = "arm,n,mean,sd,delta,ci_low,ci_high,p,p_holm,p_signflip,verdict,seeds_needed,params".split(",")
-    assert list(rows[0])[: len(agreed)] == agreed
-    assert rows[0]["verdict"] == "baseline" and rows[0]["delta"] == ""
+    agreed = "arm,n,mean_percent,sd_points,delta_points,ci_low_points,ci_high_points,p,p_holm,p_signflip,verdict"
+    assert ",".join(rows[0]).startswith(agreed)
+    assert rows[0]["verdict"] == "baseline" and rows[0]["delta_points"] == ""
 
 
-def test_arms_csv_is_in_percent_points(sweep):
+def test_arms_csv_is_in_percent(sweep):
     row = arms_csv(sweep)[1]
-    assert float(row["mean"]) == pytest.approx(75.2333333333)
-    assert float(row["delta"]) == pytest.approx(-5.1)
+    assert float(row["mean_percent"]) == pytest.approx(75.2333333333)
+    assert float(row["delta_points"]) == pytest.approx(-5.1)
 
 
 def test_report_gives_the_same_bytes_twice(sweep, tmp_path):

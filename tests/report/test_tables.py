@@ -1,6 +1,6 @@
-"""Tables: one object, four languages, nothing unescaped, nothing rounded that a program reads.
+"""Tables: one object, three languages, nothing unescaped, nothing rounded that a program reads.
 
-Kinds: properties (hidden columns, balance of LaTeX), escaping, number formats by eye.
+Kinds: properties (hidden columns), escaping, number formats by eye.
 """
 
 import csv
@@ -46,7 +46,7 @@ def test_single_row_hides_only_what_is_missing():
 
 def test_table_without_rows_can_be_written():
     empty = table(names=(), values=())
-    assert empty.markdown().count("|") > 0 and r"\bottomrule" in empty.latex() and empty.csv() == "arm,value,same\n"
+    assert empty.markdown().count("|") > 0 and empty.csv() == "arm,value,same\n"
 
 
 def test_csv_of_a_nasty_name_reads_back_as_it_was():
@@ -54,20 +54,20 @@ def test_csv_of_a_nasty_name_reads_back_as_it_was():
     assert [row["arm"] for row in csv.DictReader(io.StringIO(text))] == [NASTY, 'quote " and, comma']
 
 
-@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1+1"])
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1+1", "＝1+1", "-inf", "+1_0"])
 def test_csv_gives_a_spreadsheet_no_formula(name):
     (row,) = csv.DictReader(io.StringIO(frame_csv(pd.DataFrame({"class": [name], name: [-1.5]}))))
     assert row == {"class": f"'{name}", f"'{name}": "-1.5"}
 
 
-@pytest.mark.parametrize("name", ["-1.5", "-", "+3", "1e-3", "a=b", "", "-inf"])
+@pytest.mark.parametrize("name", ["-1.5", "-", "+3", "1e-3", "-.5E+3", "a=b", ""])
 def test_csv_leaves_numbers_and_other_names_alone(name):
     assert shown.csv_text(name) == name
 
 
 def test_control_characters_of_a_name_are_visible_in_every_language():
     made = table(names=("a\x1b[31m", "b\x9b\u202e"))
-    for text in (made.csv(), made.markdown(), made.latex()):
+    for text in (made.csv(), made.markdown()):
         assert not {"\x1b", "\x9b", "\u202e"} & set(text)
     assert made.csv().splitlines()[1:] == ["a\\x1b[31m,1,7", "b\\x9b\\u202e,2.5,7"]
 
@@ -80,24 +80,6 @@ def test_markdown_of_a_nasty_name_stays_one_cell():
     row = table(names=(NASTY, "b")).markdown().splitlines()[2]
     assert "<script" not in row
     assert row.replace("\\|", "").count("|") == 3
-
-
-def test_latex_of_a_nasty_name_has_no_bare_special_character():
-    row = table(names=(NASTY, "b")).latex().split(r"\midrule")[1].splitlines()[1]
-    cell = row.split(" & ")[0]
-    for token in (r"\textbackslash{}", r"\textasciicircum{}", r"\textasciitilde{}", r"\textless{}", r"\textgreater{}"):
-        cell = cell.replace(token, "")
-    cell = cell.replace(r"\textbar{}", "")
-    for character in "{}$&#_%":
-        cell = cell.replace("\\" + character, "")
-    assert not set(cell) & set("\\{}$&#_%^~<>|")
-
-
-def test_latex_environments_are_closed_and_columns_match():
-    text = table().latex()
-    assert text.count(r"\begin{") == text.count(r"\end{") == 2
-    assert r"\begin{tabular}{lr}" in text
-    assert all(line.count(" & ") == 1 for line in text.splitlines() if line.endswith(r"\\"))
 
 
 def test_sort_keys_are_numbers_and_empty_for_missing():
