@@ -42,7 +42,7 @@ def table_units(name: str, is_accuracy: bool, is_chosen_by_accuracy: bool = True
         is_chosen_by_accuracy: so is the metric by which a search chose its settings.
     """
     found = OF_EFFECTS if name in COMPARED and is_accuracy else OF_MEANS if name == "cost" and is_accuracy else {}
-    own: Mapping[str, str] = {
+    own: dict[str, str] = {
         "arms": OF_ARMS,
         "best-epoch": OF_BEST,
         "images": OF_IMAGES,
