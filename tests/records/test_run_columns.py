@@ -25,7 +25,7 @@ def rows(sweep):
 
 
 def test_levels_and_differing_settings_stand_first(rows):
-    assert list(rows)[6:10] == ["level/patch_size", "level/dropout", "config/model.patch_size", "config/model.dropout"]
+    assert list(rows)[6:10] == ["level/patch_size", "level/dropout", "config/model.dropout", "config/model.patch_size"]
     assert rows["config/model.patch_size"].tolist() == [4, 4, 8, 8, 4, 4] == rows["level/patch_size"].tolist()
 
 
