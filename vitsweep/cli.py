@@ -111,11 +111,13 @@ def single_cell(config: Config, directory: Path) -> tuple[Config, Record]:
         directory: of the run; results there of versions without data.fingerprint keep their hash.
 
     Raises:
-        ConfigError: a study is chosen, which a single run would ignore; or the images are missing or damaged.
+        ConfigError: a study or sweep.detach is chosen, which a single run would ignore; or the images are bad.
     """
     if config.study is not None and any(is_study_override(o) for o in HydraConfig.get().overrides.task):
         raise ConfigError(["study=...  is planned by -m and vitsweep's sweeper; leave hydra.mode out"])
     refuse_configured_study(config)
+    if config.sweep.detach:
+        raise ConfigError(["sweep.detach=true  submits the cells of a sweep; add -m, or use sweep.detach=false"])
     if missing := config.tracker.missing_libraries():
         raise ConfigError(missing)
     overrides = list(HydraConfig.get().overrides.task)

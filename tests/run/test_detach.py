@@ -4,10 +4,13 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from hydra.types import RunMode
 
 from tests.support.fake_slurm import FakeSlurm, value
 from tests.support.made_plans import made_plan, made_record
 from vitsweep.commands import cancel, status
+from vitsweep.config.hydra import make_loader
+from vitsweep.config.overrides import sweep_name
 from vitsweep.config.schema import SweepConfig
 from vitsweep.run.cluster import checks, last, scheduler
 from vitsweep.run.cluster.book import Book, Part, jobs_folder, output_path, read_book, write_book
@@ -261,6 +264,35 @@ def test_settings_that_do_not_go_together_are_refused(settings, words):
 def test_other_launchers_are_refused(vitsweep_main, small):
     code, _, err = vitsweep_main("-m", *small, "seed=0,1", "sweep.detach=true")
     assert code == 2 and "add hydra/launcher=submitit_slurm" in err and "Traceback" not in err
+
+
+def test_single_run_is_refused(vitsweep_main, small):
+    code, _, err = vitsweep_main(*small, "sweep.detach=true")
+    assert code == 2 and "sweep.detach=true  submits the cells of a sweep; add -m" in err
+
+
+SITE = """
+# @package _global_
+defaults:
+  - override /hydra/launcher: submitit_slurm
+sweep:
+  detach: true
+hydra:
+  launcher:
+    partition: gpu
+    timeout_min: 240
+"""
+
+
+def test_site_file_sets_the_jobs_and_the_command_line_beats_it(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster" / "mysite.yaml").write_text(SITE.lstrip())
+    overrides = ["cluster=mysite", "hydra.launcher.timeout_min=30"]
+    config = make_loader(str(tmp_path)).load_configuration("config", overrides, run_mode=RunMode.MULTIRUN)
+    found = (config.hydra.launcher.partition, config.hydra.launcher.timeout_min, config.sweep.detach)
+    assert found == ("gpu", 30, True)
+    assert sweep_name(["cluster=mysite", "seed=0,1"]) == sweep_name(["seed=0,1"])
 
 
 def test_fields_of_a_newer_version_are_kept(tmp_path):

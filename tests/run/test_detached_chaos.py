@@ -25,7 +25,6 @@ CLUSTER = (["MaxArraySize=50"], {"isolated": True})
 FAKE = Path(__file__).parents[1] / "support" / "fake_node"
 NODE = f"export PYTHONPATH={FAKE}:$PYTHONPATH NODE_CLOCK=n2=600 NODE_STALE=20"
 RUN = [sys.executable, str(ROOT / "run.py"), "-m", *SETTINGS, "hydra.launcher.cpus_per_task=1", "sweep.detach=true"]
-RUN += ["hydra.launcher.mem_gb=0.2"]
 NUM_DEATHS = 20
 
 

@@ -18,6 +18,7 @@ NO_RESULT_KEYS = (
     "checkpoint_every_epochs",
     "study",
     "sweep",
+    "cluster",
     "hydra",
 )
 NO_RESULT_DATA_KEYS = ("data.root", "data.download", "data.fingerprint")
