@@ -37,11 +37,13 @@ def parser(with_gallery: bool = False) -> argparse.ArgumentParser:
     """
     top = argparse.ArgumentParser(prog="vitsweep", description="Judge and report what sweeps have left on disk.")
     commands = top.add_subparsers(required=True, metavar="command")
-    _add_report(commands.add_parser("report", help="write report/ from the records of sweep or cell directories"))
+    _add_report(commands.add_parser("report", help="write the report of sweep or cell directories, or compare several"))
     verify = commands.add_parser("verify", help="recompute every number of a report; exit code 1 if one differs")
     verify.add_argument(
         "directory", nargs="+", help="a sweep directory or a published one, with its report; then others of the report"
     )
+    verify.add_argument("--baseline", metavar="ARM", default="", help="the report that was made with this option")
+    verify.add_argument("--out", help="folder of the report (default: as for the command report)")
     verify.set_defaults(run=_verify)
     publish = commands.add_parser("publish", help="write report and records, without checkpoints, for a repository")
     publish.add_argument("directory", help="a sweep directory with its report")
@@ -71,26 +73,27 @@ def _add_report(report: argparse.ArgumentParser) -> None:
         help="what arms are compared by: test/accuracy (default), average/test/accuracy, ..., rollout/entropy, ...",
     )
     report.add_argument("--sort", choices=("planned", "effect"), default="planned", help="order of the arms")
+    report.add_argument("--baseline", metavar="ARM", default="", help="compare with this arm instead: exploratory")
     report.set_defaults(run=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
     from .report.report import make_report
 
-    chosen = {name: getattr(options, name) for name in ("out", "gallery", "metric", "sort")}
+    chosen = {name: getattr(options, name) for name in ("out", "gallery", "metric", "sort", "baseline")}
     print(make_report(*options.directory, **chosen))
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from .verify import count_numbers, verify
+    from .verify import count_numbers, verified_folder, verify
 
-    differences = verify(*options.directory)
+    differences = verify(*options.directory, baseline=options.baseline, out=options.out)
     for difference in differences:
         print(printable(difference))
     if differences:
         return 1
-    numbers, runs = count_numbers(options.directory[0])
+    numbers, runs = count_numbers(verified_folder(options.directory, options.baseline, options.out))
     print(f"verified: {numbers} numbers from {runs} runs agree with the records")
     return 0
 

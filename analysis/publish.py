@@ -20,12 +20,12 @@ from vitsweep.errors import RecordError
 from vitsweep.files import finite, write_atomically, write_json
 from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, read_plan_values
 from vitsweep.study.provenance.environment import FOLDER as ENVIRONMENT
-from vitsweep.study.record import PLAN_NAME, RUNS_NAME, read_record, read_rows
+from vitsweep.study.record import PLAN_NAME, RUNS_NAME, cell_directories, read_record, read_rows
 from vitsweep.study.status import LOOKS_NAME
 from vitsweep.tracking.privacy import without_paths
 
 from .records.correct_images import examples_bytes
-from .records.load import cell_directories, read_plan
+from .records.load import read_plan
 from .records.report_files import EXAMPLES_NAME, REPORT_NAME
 from .report.report import make_report, read_gallery, write_gallery
 from .report.results import report_directories, report_options

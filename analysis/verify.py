@@ -12,6 +12,7 @@ import json
 import math
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from vitsweep.study.status import NOT_NEEDED
 
 from .records.correct_images import UNREADABLE, read_correct
 from .records.load import load
-from .records.report_files import FILES_NAME, GALLERY_NAME, REPORT_NAME, RESULTS_NAME, is_published
+from .records.report_files import FILES_NAME, GALLERY_NAME, RESULTS_NAME, is_published, report_name
+from .report.difference.studies import compare_judgements, comparison_folder, is_comparison, judge_each
 from .report.figures import save_svg
 from .report.report import read_gallery, report_judgement, saved_measures
 from .report.results import input_hashes, report_directories, report_options
@@ -36,24 +38,28 @@ MAX_LINES = 3
 """Differences listed per file; the others are counted."""
 
 
-def verify(directory: str | Path, *more: str | Path) -> list[str]:
+def verify(directory: str | Path, *more: str | Path, baseline: str = "", out: str | Path | None = None) -> list[str]:
     """Return a sentence for each difference between a directory's report and its records.
 
     Args:
-        more: the other directories, if the report was made of several.
+        more: the other directories, if the report was made of several, or compares them.
+        baseline: arm of a report against another baseline than the study's.
+        out: folder of the report; None: where make_report writes it.
 
     Raises:
         RecordError: there is no report, or it was made of other directories.
     """
-    directory = Path(directory)
-    report = directory / REPORT_NAME
+    directory, sources = Path(directory), [str(directory), *map(str, more)]
+    report = verified_folder(sources, baseline, out)
     if not (report / RESULTS_NAME).exists():
         raise RecordError(f"{report}  holds no report; make it with `python -m vitsweep.analysis report {directory}`")
-    options, gallery, loaded = report_options(report), read_gallery(report), load(directory, *more)
-    stated = report_directories(report)
+    options, stated = report_options(report), report_directories(report)
+    if is_comparison(report):
+        return verify_comparison(sources, report, options)
+    gallery, loaded = read_gallery(report), load(*sources)
     if stated != [prefix.rstrip("/") for prefix in loaded.prefixes if prefix]:
         raise RecordError(f"{report}  was made of {' '.join(stated) or 'this directory alone'}; give the same ones")
-    judgement = judge(loaded, options["metric"], saved_measures(gallery, loaded))
+    judgement = judge(loaded, options["metric"], saved_measures(gallery, loaded), options.get("baseline", ""))
     differences = [*judgement.problems, *missing_seeds(judgement), *missing_arms(judgement, report)]
     differences += [*changed_records(judgement, report), *wrong_predictions(judgement)]
     with tempfile.TemporaryDirectory() as fresh:
@@ -63,9 +69,26 @@ def verify(directory: str | Path, *more: str | Path) -> list[str]:
     return list(dict.fromkeys(differences))
 
 
-def count_numbers(directory: str | Path) -> tuple[int, int]:
-    """Return the number of numbers in the report's CSV files, and the number of runs it covers."""
-    report = Path(directory) / REPORT_NAME
+def verified_folder(sources: Sequence[str], baseline: str = "", out: str | Path | None = None) -> Path:
+    """Return the folder of the report that these directories have."""
+    if out:
+        return Path(out)
+    report = Path(sources[0]) / report_name(baseline)
+    compared = comparison_folder(list(sources)) if len(sources) > 1 else report
+    is_pooled = (report / RESULTS_NAME).exists() and len(report_directories(report)) == len(sources)
+    return report if is_pooled or not (compared / RESULTS_NAME).exists() else compared
+
+
+def verify_comparison(sources: list[str], report: Path, options: dict[str, str]) -> list[str]:
+    """Return the differences between a comparison of studies and one that is made anew."""
+    with tempfile.TemporaryDirectory() as fresh:
+        judgements = judge_each(sources, options["metric"], options.get("baseline", ""))
+        compare_judgements(sources, judgements, Path(fresh), options)
+        return [*(line for own in judgements.values() for line in own.problems), *changed_files(report, Path(fresh))]
+
+
+def count_numbers(report: Path) -> tuple[int, int]:
+    """Return the number of numbers in a report's CSV files, and the number of runs it covers."""
     values = [value for path in report.rglob("*.csv") for row in _read_csv(path) for value in row.values()]
     runs = json.loads((report / RESULTS_NAME).read_text())["runs"]
     return sum(not math.isnan(_number(value)) for value in values), len(runs)

@@ -9,7 +9,7 @@ import pytest
 from vitsweep.study.plan import read_plan
 from vitsweep.study.record import read_record
 
-SWEEP = Path("outputs/patch_size")
+SWEEP = Path("outputs/sweep")
 
 
 @pytest.fixture
@@ -20,7 +20,15 @@ def sweep(vitsweep_main, tiny) -> tuple[int, str, str]:
 
 def command(tiny: list[str]) -> list[str]:
     kept = [o for o in tiny if o != "tracker=none" and not o.startswith("model.patch_size")]
-    return ["-m", "model.patch_size=8,16", "seed=0,1", *kept, "tracker.mode=offline", "sweep.isolate=none"]
+    return [
+        "-m",
+        "model.patch_size=8,16",
+        "seed=0,1",
+        *kept,
+        "tracker.mode=offline",
+        "sweep.isolate=none",
+        f"hydra.sweep.dir={SWEEP}",
+    ]
 
 
 def test_sweep_leaves_cells_runs_tables_and_pictures(sweep, vitsweep_main, tiny):

@@ -23,7 +23,7 @@ from vitsweep.study.plan_builder import build_plan
 
 STUDIES = ["readme", "readme_small", "readme_small_augmented"]
 IMAGES_PER_SECOND = 67  # of the baseline's training on one core: what the small study's head assumes
-DEPTHS = ["num_hidden_layers=2", "num_hidden_layers=4"]
+DEPTHS = ["depth=2", "depth=4"]
 SMALL_ARMS = ["baseline", "patch_size=8", *DEPTHS, "dropout=none", "model=resnet_half", "placebo"]
 
 
@@ -61,9 +61,9 @@ def test_readme_study_states_five_claims_whose_arms_it_has(plans, name):
 
 
 def test_readme_study_has_the_arms_that_were_asked_for(plans):
-    depths = [f"num_hidden_layers={n}" for n in (2, 4, 6, 10)]
+    depths = [f"depth={n}" for n in (2, 4, 6, 10)]
     dropouts = [f"dropout={place}" for place in ("none", "embedding", "attention", "mlp", "head")]
-    others = ["patchify_method=linear", "model=resnet", "placebo"]
+    others = ["patchify=linear", "model=resnet", "placebo"]
     assert arms(plans["readme"]) == ["baseline", "patch_size=8", *depths, *dropouts, *others]
     assert "dropout=everywhere is the baseline's own level" in plans["readme"].notes
     assert plans["readme"].seeds == [0, 1, 2, 3, 4]

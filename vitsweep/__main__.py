@@ -4,14 +4,13 @@ A module is imported when its command runs, so `--help` and an unknown name cost
 Overrides without a command are those of `run`, as in version 0.1: `vitsweep -m model.patch_size=4,8`.
 """
 
-import difflib
 import signal
 import sys
 from dataclasses import dataclass
 from importlib import import_module
 
 import vitsweep
-from vitsweep.errors import UserError, printable
+from vitsweep.errors import UserError, did_you_mean, printable
 from vitsweep.files import protect_output
 
 HELP = ("-h", "--help")
@@ -42,6 +41,10 @@ TASKS = {
         "extend": Command(
             "vitsweep.commands.extend", "DIR seeds=10", "add seeds; epochs=200: train finished cells longer"
         ),
+        "drop": Command(
+            "vitsweep.commands.drop", "DIR ARM | seeds=3", "take arms or seeds out; keep their records aside"
+        ),
+        "rename": Command("vitsweep.commands.rename", "DIR [ARM] NAME", "give a study, or an arm, another name"),
         "reset": Command("vitsweep.commands.reset", "DIR --failed", "delete results of cells, to train them again"),
         "prune": Command("vitsweep.commands.prune", "DIR", "remove checkpoints of finished cells"),
     },
@@ -139,8 +142,8 @@ def split_name(words: list[str]) -> tuple[str, list[str]]:
     known = [name for group in TASKS.values() for name in group]
     below = [name for name in known if name.startswith(f"{words[0]} ")]
     given = " ".join(words[: 2 if below else 1])
-    near = [] if given == "wandb" else difflib.get_close_matches(given, below or [*known, "wandb"], n=1)
-    hint = f"did you mean {near[0]}? " if near else f"allowed: {', '.join(below)}; " if below else ""
+    near = "" if given == "wandb" else did_you_mean(given, below or [*known, "wandb"], most=1, cutoff=0.6)
+    hint = f"{near.removeprefix('; ')} " if near else f"allowed: {', '.join(below)}; " if below else ""
     raise UserError(
         f"{given}  is neither a command nor an override key=value; {hint}vitsweep --help lists the commands"
     )

@@ -1,8 +1,11 @@
-"""Errors that a user can correct, and printable text; the module imports nothing, so that every other can raise them.
+"""Errors that a user can correct, and printable text; the module imports no other of vitsweep.
 
 Each message has the form `key=value  rule  what is allowed  what to do`; the command line prints it without a
 traceback and exits with code 2.
 """
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 UNPRINTABLE = (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Code points that control a terminal or the direction of text."""
@@ -16,6 +19,12 @@ def printable(text: str) -> str:
     Names of folders and messages of other programs may hold codes that a terminal would obey.
     """
     return text.translate(VISIBLE)
+
+
+def did_you_mean(name: str, names: Iterable[str], most: int = 2, cutoff: float = 0.5) -> str:
+    """Return `; did you mean A or B?` with the nearest of the names; empty if none is near."""
+    near = get_close_matches(name, list(names), n=most, cutoff=cutoff)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 class UserError(ValueError):

@@ -5,6 +5,8 @@ from importlib import import_module
 from pathlib import Path
 
 PACKAGE_DIR = Path(__file__).resolve().parent
+PLAN_NAME = "plan.json"
+"""File of a sweep's directory with its frozen study."""
 
 
 def conf_dir() -> Path:

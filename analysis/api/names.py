@@ -1,13 +1,12 @@
 """Errors about names that a study has not, with the nearest ones, and messages of the command line for Python."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from vitsweep.errors import ConfigError, RecordError, UserError
+from vitsweep.errors import ConfigError, RecordError, UserError, did_you_mean
 
 MAX_LISTED = 12
 
@@ -28,8 +27,8 @@ def refuse_name(key: str, name: object, known: Iterable[object]) -> NoReturn:
     names = list(map(str, known))
     if str(name) in names:  # of another type
         name = repr(name)
-    nearest = difflib.get_close_matches(str(name), names, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(nearest)}? Allowed" if nearest else "allowed"
+    near = did_you_mean(str(name), names).removeprefix("; ")
+    hint = f"{near} Allowed" if near else "allowed"
     listed = ", ".join(names[:MAX_LISTED]) + (f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")
     raise UnknownNameError(f"{key}={name}  is not there; {hint}: {listed or 'none'}")
 

@@ -35,7 +35,7 @@ class StudyPlan:
     >>> planned.baseline, planned.seeds, len(planned.cells)
     ('baseline', [0, 1], 4)
     >>> print(planned)  # doctest: +ELLIPSIS
-    patch_size: 2 arms x 2 seeds = 4 cells...
+    patch_size-shapes-quick-d24647: 2 arms x 2 seeds = 4 cells...
     """
 
     def __init__(self, plan: Plan, directory: Path | None = None):
@@ -107,7 +107,7 @@ def plan(
 
     Args:
         overrides: as on the command line: `model.patch_size=4,8`, `study=readme_small`, ...
-        directory: of the sweep; None: outputs/<study>, else outputs/<swept keys>.
+        directory: of the sweep; None: by its name (docs/names.md).
         config_dir: folder with configurations of your own, such as `study/mine.yaml`.
         settings: settings by name; a list is swept, a mapping holds the keys of a group
             (`model={"patch_size": [4, 8]}`).

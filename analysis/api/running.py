@@ -44,9 +44,9 @@ def run(
     ...     "recipe": "quick", "recipe.epochs": 2,
     ... }
     >>> study = vs.run("model.patch_size=4,8", seed=[0, 1], data="shapes", tracker="none", report=False, **small)
-    patch_size: 4 cells, 4 done already, 0 to do, in ...
+    patch_size-shapes-quick-d24647: 4 cells, 4 done already, 0 to do, in ...
     >>> study
-    Study(patch_size: 2 arms, 4 of 4 runs finished)
+    Study(patch_size-shapes-quick-d24647: 2 arms, 4 of 4 runs finished)
 
     As `vitsweep -m ...` on the command line: the same directory, progress, resuming and report. Cells that fail are
     recorded (`study.cells["status"]`) and the others go on. The caller's working folder, logging, threads, random
@@ -54,7 +54,7 @@ def run(
 
     Args:
         overrides: as on the command line: `model.patch_size=4,8`, `seed=0,1,2`, `sweep.jobs=2`, ...
-        directory: of the sweep; None: outputs/<study>, else outputs/<swept keys>.
+        directory: of the sweep; None: by its name (docs/names.md).
         config_dir: folder with configurations of your own, such as `study/mine.yaml`.
         report: whether the report is written at the end; `Study.report` writes it later.
         settings: settings by name (`data="shapes"`, `study="readme_small"`, `seed=[0, 1, 2]`); a list is swept, a

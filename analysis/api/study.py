@@ -42,9 +42,9 @@ class Study(Mapping[str, Arm]):
     In a notebook it shows the comparison table. Frames are of the comparable cells, as in the report; `notes` names
     what is left out. A study that is still running is read as it is now: load it again for later results.
 
-    >>> study = vs.load("outputs/patch_size")
+    >>> study = vs.load("outputs/patch_size-shapes-quick-d24647")
     >>> study
-    Study(patch_size: 2 arms, 4 of 4 runs finished)
+    Study(patch_size-shapes-quick-d24647: 2 arms, 4 of 4 runs finished)
     >>> list(study), study.baseline, study.metric
     (['baseline', 'patch_size=8'], 'baseline', 'test/accuracy')
     >>> study["patch=8"]  # doctest: +ELLIPSIS
@@ -117,7 +117,7 @@ class Study(Mapping[str, Arm]):
         """Return the study's plan, with its cost and power; None for cells without one.
 
         >>> study.plan
-        StudyPlan(patch_size: 2 arms x 2 seeds = 4 cells)
+        StudyPlan(patch_size-shapes-quick-d24647: 2 arms x 2 seeds = 4 cells)
         """
         values = self._selection.plan
         if values is None:
@@ -269,11 +269,11 @@ class Study(Mapping[str, Arm]):
 def load(*sources: str | Path, metric: str = DEFAULT_METRIC) -> Study:
     """Load a study from the directories of its sweeps or cells, or from W&B.
 
-    >>> vs.load("outputs/patch_size", metric="val/accuracy").metric
+    >>> vs.load("outputs/patch_size-shapes-quick-d24647", metric="val/accuracy").metric
     'val/accuracy'
-    >>> vs.load("outputs/patchsize")
+    >>> vs.load("outputs/patch_size")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    vitsweep.errors.RecordError: outputs/patchsize  is not a directory; did you mean outputs/patch_size?
+    vitsweep.errors.RecordError: outputs/patch_size  is not a directory; ...
 
     Args:
         sources: directories, which are pooled where their baselines are equal, and

@@ -23,6 +23,7 @@ from vitsweep.study.record import (
     RECORD_NAME,
     RUNS_NAME,
     Record,
+    cell_directories,
     has_record,
     read_record,
     read_rows,
@@ -30,7 +31,6 @@ from vitsweep.study.record import (
 )
 
 from .consistency import cell_contradictions, plan_contradictions
-from .report_files import own_folders
 from .tuning import TuningRecords, read_tuning
 from .wandb_runs import WandbCells, fetch_cells, is_wandb_source, read_run_files
 
@@ -171,19 +171,6 @@ def _is_whole(plan: dict[str, Any]) -> bool:
     if not PLAN_KEYS <= set(plan) or not isinstance(cells, list):
         return False
     return all(isinstance(cell, dict) and {"id", *PLANNED_KEYS} <= set(cell) for cell in cells)
-
-
-def cell_directories(directory: Path) -> list[Path]:
-    """Return the directories below (or at) `directory` that hold a record, or did before publication, in order."""
-    found = set()
-    for folder, below, files in os.walk(directory):
-        if RUNS_NAME in files:
-            found |= {Path(folder, cell) for cell in read_runs(Path(folder))[0]}
-        if RECORD_NAME in files:
-            found.add(Path(folder))
-            below.clear()
-        below[:] = own_folders(below, files)
-    return sorted(found)
 
 
 def _read_cells(directory: Path, prefix: str, history: list[dict], problems: list[str]) -> list[dict]:

@@ -10,10 +10,10 @@ import json
 import os
 from pathlib import Path
 
+from vitsweep.config.overrides import slug
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
-from vitsweep.study.plan import TUNED_NAME, TUNING_NAME
-from vitsweep.study.record import METRICS_NAME, PLAN_NAME, PREDICTIONS_NAME, RECORD_NAME, RUNS_NAME
+from vitsweep.study.record import DROPPED_NAME, METRICS_NAME, PLAN_NAME, PREDICTIONS_NAME, RECORD_NAME, RUNS_NAME
 
 REPORT_NAME = "report"
 FILES_NAME = "files.json"
@@ -22,21 +22,17 @@ GALLERY_NAME = "gallery.json"
 RESULTS_NAME = "results.json"
 EXAMPLES_NAME = "examples.npz"
 INPUT_NAMES = (PLAN_NAME, RECORD_NAME, METRICS_NAME, PREDICTIONS_NAME, RUNS_NAME, EXAMPLES_NAME)
-SKIPPED_FOLDERS = {"report", "wandb", "__pycache__"}
+SKIPPED_FOLDERS = {"report", "wandb", "__pycache__", DROPPED_NAME}
+
+
+def report_name(baseline: str = "") -> str:
+    """Return the name of a report's folder; one against another baseline than the study's has its own."""
+    return f"{REPORT_NAME}-baseline={slug(baseline)}" if baseline else REPORT_NAME
 
 
 def is_published(directory: str | Path) -> bool:
     """Return whether a directory is a published study, whose report leaves out what can be made again."""
     return (Path(directory) / RUNS_NAME).is_file()
-
-
-def own_folders(names: list[str], files: list[str]) -> list[str]:
-    """Return the folders of a directory that hold its own cells, sorted.
-
-    A sweep's directory, one with a plan, may have its search and the study at the settings found below it.
-    """
-    skipped = SKIPPED_FOLDERS | ({TUNING_NAME, TUNED_NAME} if PLAN_NAME in files else set())
-    return sorted(name for name in names if name not in skipped)
 
 
 def digest_inputs(*directories: str | Path) -> str:

@@ -4,14 +4,18 @@ Whatever is left out is named in `notes`, so that no table mixes what does not b
 after this works on a Selection.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
 from vitsweep.config.schema import PAIRED
+from vitsweep.errors import RecordError, did_you_mean
 from vitsweep.study.arms import FINGERPRINT, IMAGE_FORM, differences, written_settings
+from vitsweep.study.changes.drop import is_asked as is_cell_asked
+from vitsweep.study.status import NOT_NEEDED
 
+from .changes import change_sentences, dropped_after_results
 from .comparable import (
     LEFT_OUT,
     Exclusions,
@@ -73,6 +77,8 @@ class Selection:
     """As Plan.scale; empty for a study at its full scale."""
     claims: list[dict[str, Any]] = field(default_factory=list)
     plan: dict[str, Any] | None = None
+    own_baseline: str = ""
+    """Baseline of the study, if another arm is the baseline here; else empty."""
     sequence: Any = None
     """The study at its looks, a statistics.sequential.Sequence; None without looks."""
 
@@ -91,11 +97,14 @@ class Selection:
     def family(self) -> list[str]:
         """Return the arms that are tested together: those of role `arm` in the plan; without one, those that started.
 
+        An arm that was dropped after a run of it had finished counts: what was seen may be why it was dropped.
+
         Arms that did not start yet, that have no cell or that are left out count too: the others would be judged as if
         there were no more.
         """
         if self.planned is not None:
-            return [arm for arm, row in self.planned.items() if row["role"] == "arm" and arm != self.baseline]
+            planned = [arm for arm, row in self.planned.items() if row["role"] == "arm" and arm != self.baseline]
+            return [*planned, *(arm for arm in dropped_after_results(self.plan) if arm not in self.planned)]
         begun = set(self.cells.loc[self.cells["status"] != "planned", "arm"])
         return [arm for arm in self.non_baseline() if self.roles[arm] == "arm" and arm in begun] + self.lost
 
@@ -104,15 +113,68 @@ class Selection:
         return [arm for arm in self.non_baseline() if self.planned is not None and arm not in self.planned]
 
 
-def select(loaded: StudyRecords) -> Selection:
-    """Select the comparable part of the loaded records."""
+def select(loaded: StudyRecords, baseline: str = "") -> Selection:
+    """Select the comparable part of the loaded records.
+
+    Args:
+        baseline: arm to compare with in place of the study's baseline, see against_arm; empty: the study's.
+
+    Raises:
+        RecordError: there is no such arm.
+    """
+    found = _select(loaded)
+    return against_arm(found, baseline) if baseline and baseline != found.baseline else found
+
+
+def against_arm(selection: Selection, arm: str) -> Selection:
+    """Return the same cells with another arm as the baseline, which is exploratory.
+
+    Claims, looks, published values and the design's main effects were stated against the study's own baseline, and are
+    left out.
+
+    Raises:
+        RecordError: there is no such arm, or it is a placebo.
+    """
+    allowed = [name for name in selection.arms if selection.roles[name] != "placebo"]
+    if arm not in allowed:
+        raise RecordError(
+            f"--baseline={arm}  is no arm here{did_you_mean(arm, allowed)}; allowed: {', '.join(allowed)}"
+        )
+    before, planned = selection.baseline, selection.planned
+    arms = [arm, *(name for name in selection.arms if name != arm)]
+    roles = selection.roles | {before: "arm", arm: "baseline"}
+    if planned is not None:
+        planned = {name: row | {"role": roles.get(name, row["role"])} for name, row in planned.items()}
+    sentence = f"Exploratory: every arm is compared with {arm}, in place of the study's baseline, {before}"
+    sentence += "; claims are judged in the study's own report." if selection.claims else "."
+    return replace(
+        selection,
+        cells=_in_order(selection.cells, arms),
+        arms=arms,
+        baseline=arm,
+        roles=roles,
+        levels={name: selection.levels[name] for name in arms},
+        changes=_changes(selection.cells, arms, arm),
+        alarms=[sentence, *selection.alarms],
+        planned=planned,
+        own_baseline=before,
+        design="",
+        interactions=[],
+        looks=[],
+        spending="",
+        published={},
+        claims=[],
+    )
+
+
+def _select(loaded: StudyRecords) -> Selection:
     out, plan = Exclusions(), merge_plans(loaded.plans)
     cells = comparable_cells(loaded.cells, loaded.plans, plan, out)
     plans = kept_plans(cells, plan, loaded.plans)
     baseline = _baseline(cells, plan, out.notes)
     cells = with_planned(one_data_set(cells, baseline, out), loaded.cells, plans)
     arms = _ordered_arms(cells, plan, baseline)
-    cells = _in_order(cells, arms)
+    cells = _without_need(_in_order(cells, arms), plan)
     known = cells.loc[cells["status"] != LEFT_OUT, "cell"]
     planned = {row["arm"]: row for one in reversed(plans) for row in one["arms"]} if plan else None
     stated, plan = _stated(cells, arms, planned or {}, out.notes), plan or {}
@@ -146,6 +208,16 @@ def select(loaded: StudyRecords) -> Selection:
     return selection
 
 
+def _without_need(cells: pd.DataFrame, plan: dict | None) -> pd.DataFrame:
+    """Return cells with status NOT_NEEDED for those that wait and that the study's last start did not ask for."""
+    asked = (plan or {}).get("asked") or {}
+    is_waiting = cells["status"].isin(("planned", "interrupted"))
+    is_asked = [is_cell_asked(asked, arm, seed) for arm, seed in zip(cells["arm"], cells["seed"], strict=True)]
+    return cells.assign(
+        status=cells["status"].mask(is_waiting & ~pd.Series(is_asked, cells.index, dtype=bool), NOT_NEEDED)
+    )
+
+
 def _in_order(cells: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
     rank = {arm: number for number, arm in enumerate(arms)}
     cells = cells.assign(_rank=cells["arm"].map(rank)).sort_values(["_rank", "seed", "cell"], kind="stable")
@@ -165,6 +237,7 @@ def _alarms(selection: Selection, planned_runs: set[tuple[str, int]], out: Exclu
     extra = [cell for cell, arm, seed in runs if arm in planned and (arm, seed) not in planned_runs]
     if extra:
         lines.append(f"{_runs(len(extra))} of planned arms not in the plan: {', '.join(extra)}.")
+    changes = change_sentences(selection.plan or {}, planned)
     if absent := [arm for arm in planned if arm not in selection.arms]:
         lines.append(f"Planned and without any cell, but counted in the family of arms: {', '.join(absent)}.")
     selection.notes += lines
@@ -172,7 +245,7 @@ def _alarms(selection: Selection, planned_runs: set[tuple[str, int]], out: Exclu
     if counts:
         rest = "; arms that lose runs by it still count in the family of arms" if planned else ""
         lines.append(f"Left out: {', '.join(counts)} (see Health){rest}.")
-    return lines
+    return lines + changes
 
 
 def _runs(number: int) -> str:
@@ -189,6 +262,8 @@ def _baseline(cells: pd.DataFrame, plan: dict | None, notes: list[str]) -> str:
     arms = list(dict.fromkeys(cells["arm"]))
     if plan and plan.get("baseline") in arms:
         return plan["baseline"]
+    if set(cells["study"]) == {"single"}:  # every one of them is a baseline in its own record
+        return "baseline" if "baseline" in marked else marked[0]
     if len(marked) > 1:
         notes.append(f"{len(marked)} arms are marked as the baseline ({', '.join(marked)}); the first one counts.")
     if marked or not arms:

@@ -22,6 +22,7 @@ from vitsweep.study.published import scale_sentence
 from vitsweep.study.record import METRIC_NAMES, METRICS_TEXT, ROW_METRICS
 
 from ..attention.measures import COLUMNS
+from ..records.comparable import LEFT_OUT
 from ..records.load import StudyRecords, load
 from ..records.report_files import (
     GALLERY_NAME,
@@ -31,6 +32,7 @@ from ..records.report_files import (
     digest_inputs,
     is_published,
     move_report,
+    report_name,
 )
 from ..records.selection import DEFAULT_METRIC, Selection, select
 from ..records.wandb_runs import is_wandb_source, report_folder
@@ -59,6 +61,7 @@ def make_report(
     gallery: str = "make",
     metric: str = DEFAULT_METRIC,
     sort: str = "planned",
+    baseline: str = "",
 ) -> Path:
     """Write the report of one or many sweep (or cell) directories and return the path of its index.html.
 
@@ -69,9 +72,13 @@ def make_report(
         gallery: make (needs torch and checkpoints), keep (the pictures of the report in the first directory) or none.
         metric: metric that arms are compared by, at the last epoch; or a rollout measure, of the best checkpoint.
         sort: order of the comparison table: planned, or effect.
+        baseline: arm to compare the others with in place of the study's baseline: an exploratory report in a folder of
+            its own, `report-baseline=<arm>`.
+
+    Several directories whose cells cannot be pooled are compared: write_comparison.
 
     Raises:
-        RecordError: a directory does not exist or cannot be pooled with the first, there is no such metric, gallery or
+        RecordError: a directory does not exist, there is no such metric, gallery or
             order, or `out` holds other files of that name.
     """
     check_metric(metric, gallery)
@@ -81,13 +88,18 @@ def make_report(
     source = str(directories[0])
     first = report_folder(source) if is_wandb_source(source) else Path(source) / REPORT_NAME
     saved = read_gallery(first) if gallery == "keep" else None
+    first = first.with_name(report_name(baseline)) if baseline and not is_wandb_source(source) else first
     inputs = digest_inputs(*(d for d in directories if not is_wandb_source(str(d))))
     loaded = load(*directories)
     if loaded.is_copy and saved is None:
         saved, gallery = {"panels": [], "notes": [NO_CHECKPOINTS]}, "keep"
     measures, notes = make_measures(loaded) if gallery == "make" else (saved_measures(saved, loaded), [])
-    judgement = judge(loaded, metric, measures)
-    check_pooled(list(map(str, directories)), loaded, judgement.selection)
+    judgement = judge(loaded, metric, measures, baseline)
+    sources = list(map(str, directories))
+    if len(sources) > 1 and not all(is_pooled(prefix, loaded, judgement.selection) for prefix in loaded.prefixes):
+        from .difference.studies import write_comparison
+
+        return write_comparison(sources, out, metric, sort, baseline)
     folder = Path(out) if out else first
     folder.mkdir(parents=True, exist_ok=True)
     # Beside the report, so that moving into place is renaming.
@@ -108,15 +120,25 @@ def check_metric(metric: str, gallery: str) -> None:
 
 
 def check_pooled(sources: list[str], loaded: StudyRecords, selection: Selection) -> None:
-    """Raise RecordError for a directory of which no run can stand in the report, since it is of another study."""
-    kept = set(selection.cells["study"])
+    """Raise RecordError for a directory of which no run stands in one table with those of the first."""
     for source, prefix in zip(sources, loaded.prefixes, strict=True):
-        studies = set(loaded.cells.loc[loaded.cells["cell"].str.startswith(prefix), "study"])
-        if studies and not studies & kept:
-            names = ", ".join(sorted(studies))
+        if len(sources) > 1 and not is_pooled(prefix, loaded, selection):
             raise RecordError(
-                f"{source}  is of {names}, with another baseline than {selection.study}; report each alone"
+                f"{source}  has another baseline, or other images, than {selection.study}, so they are not pooled; "
+                "load each alone, or compare them by `vitsweep report A B`"
             )
+
+
+def is_pooled(prefix: str, loaded: StudyRecords, selection: Selection) -> bool:
+    """Return whether a run of a directory stands in the selection, or the directory has none yet.
+
+    Args:
+        prefix: of the directory's cells.
+    """
+    cells = selection.cells
+    kept = cells.loc[~cells["status"].isin((LEFT_OUT, "planned")), "cell"]
+    started = loaded.cells.loc[loaded.cells["status"] != "planned", "cell"]
+    return bool(kept.str.startswith(prefix).any() or not started.str.startswith(prefix).any())
 
 
 def report_judgement(
@@ -286,7 +308,8 @@ def _gallery_items(gallery: dict, folder: Path) -> list:
 
 
 def _title(selection: Selection) -> str:
-    return f"Ablation study: {selection.study}" if selection.study else "Ablation study"
+    against = f" against {selection.baseline}" if selection.own_baseline else ""
+    return f"Ablation study: {selection.study}{against}" if selection.study else f"Ablation study{against}"
 
 
 def _lead(selection: Selection, metric: str) -> str:

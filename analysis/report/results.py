@@ -32,7 +32,8 @@ def results_json(judgement: Judgement, signature: str, sort: str) -> str:
     values: dict[str, Any] = {
         "schema": RESULTS_SCHEMA,
         "study": selection.study,
-        "options": {"metric": judgement.metric, "sort": sort},
+        "options": {"metric": judgement.metric, "sort": sort}
+        | ({"baseline": selection.baseline} if selection.own_baseline else {}),
         "baseline": selection.baseline,
         "signature": signature,
         "runs": {str(i): cell for i, cell in enumerate(selection.cells["cell"], start=1)},

@@ -176,7 +176,8 @@ def find_arm(name: str, selection: Selection) -> str | None:
         changed = {k: v for k, v in selection.levels[arm].items() if baseline_levels.get(k) != v}
         if changed == {factor: level} and selection.roles[arm] != "placebo" and arm not in unplanned:
             return arm
-    return None
+    named = rules.earlier_names((selection.planned or {}).values()).get(name)
+    return named if named in selection.arms else None
 
 
 def _judge_comparisons(words: str, claim: dict[str, Any], selection: Selection) -> ClaimResult:

@@ -81,13 +81,16 @@ class Judgement:
     """The arms at their own settings, and the search for them; None for a study without one."""
 
 
-def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataFrame | None = None) -> Judgement:
+def judge(
+    loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataFrame | None = None, baseline: str = ""
+) -> Judgement:
     """Compute all numbers about `metric` (at the last epoch) from the loaded records.
 
     Args:
         measures: rollout measures by `cell`, which need the models and are made elsewhere; None: there are none.
+        baseline: arm to compare with in place of the study's baseline.
     """
-    selection = follow_looks(select(loaded), metric)
+    selection = follow_looks(select(loaded, baseline), metric)
     selection.cells = add_measures(selection.cells, measures, metric)
     claims, claimed = judge_claims(selection, metric)
     own_family = "secondary" if is_factorial(selection) else "arms"
@@ -110,7 +113,7 @@ def judge(loaded: StudyRecords, metric: str = DEFAULT_METRIC, measures: pd.DataF
         classes=class_effects(examples, selection) if examples else empty,
         measures=measure_effects(selection),
     )
-    if loaded.tuning is not None:
+    if loaded.tuning is not None and not selection.own_baseline:
         own = loaded.tuning.directory
         judgement.tuning = judge_tuning(loaded.tuning, judgement, judge(load(own), metric) if own.exists() else None)
         judgement.problems += judgement.tuning.problems

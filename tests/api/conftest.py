@@ -17,9 +17,12 @@ SMALL = {
 }
 
 
+PLACE = "outputs/patch_size-shapes-quick-d24647"
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory) -> Path:
-    """Working folder with outputs/patch_size, two arms by two seeds, without its report."""
+    """Working folder with outputs/patch_size-shapes-quick-d24647, two arms by two seeds, without its report."""
     folder, before = tmp_path_factory.mktemp("home"), Path.cwd()
     os.chdir(folder)
     try:
@@ -32,4 +35,4 @@ def home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def study(home) -> vs.Study:
-    return vs.load(home / "outputs/patch_size")
+    return vs.load(home / PLACE)

@@ -18,7 +18,7 @@ from vitsweep.analysis.api.running import PREFIX
 from vitsweep.analysis.api.words import sweep_words
 
 import vitsweep as vs
-from tests.api.conftest import SMALL
+from tests.api.conftest import PLACE, SMALL
 from vitsweep.study.record import read_record
 
 
@@ -63,7 +63,7 @@ def test_plan_is_the_one_of_the_command_line(vitsweep_main, tiny):
     code, out, _ = vitsweep_main("-m", *arguments, "sweep.dry_run=true")
     shown = out.replace(f"{Path.cwd()}/", "")
     assert code == 0 and str(planned).splitlines() == [line.rstrip() for line in shown.splitlines()]
-    assert planned.directory == Path.cwd() / "outputs/patch_size" and not planned.directory.exists()
+    assert planned.directory.name.startswith("patch_size-shapes-quick-") and not planned.directory.exists()
     assert planned.cells["arm"].tolist() == ["baseline", "patch_size=8"] * 2
 
 
@@ -95,7 +95,7 @@ def test_running_leaves_the_process_as_it_was_and_trains_nothing_twice(home, stu
     again = vs.run("model.patch_size=4,8", seed=[0, 1], data="shapes", tracker="none", report=False, **SMALL)
     assert state() == before
     assert again.cells["started"].tolist() == started
-    assert "patch_size: 4 cells, 4 done already, 0 to do, in outputs/patch_size" in capfd.readouterr().out
+    assert f"4 cells, 4 done already, 0 to do, in {PLACE}" in capfd.readouterr().out
 
 
 @pytest.mark.slow  # a child that imports torch, as the default tests have one already

@@ -279,8 +279,9 @@ def test_a_finished_cell_is_logged_to_a_later_sweep_again(call, quick, server, m
     assert again.id == "laterrun" and again.rows() == first.rows()
     numbers = {key: value for key, value in first.summary.items() if not key.startswith("_")}
     assert {key: again.summary.get(key) for key in numbers} == numbers
-    (cell,) = (c for c in read_plan(Path("outputs/patch_size")).cells if c.arm != "baseline")
-    record = json.loads((Path("outputs/patch_size") / cell.id / "record.json").read_text())
+    (place,) = Path("outputs").iterdir()
+    (cell,) = (c for c in read_plan(place).cells if c.arm != "baseline")
+    record = json.loads((place / cell.id / "record.json").read_text())
     assert record["attempts"] == 1 and [run["id"] for run in record["wandb"]] == [first.id, "laterrun"]
 
 
@@ -334,7 +335,7 @@ def test_a_finished_run_that_is_not_tracked_is_not_logged_to_an_agents_run(vitsw
 def test_three_early_failures_do_not_end_the_agent(call, quick, server, tmp_path):
     content(call, *quick, "recipe.lr=1e30,2e30,3e30,4e30,1e-3", "sweep.check=false")
     run_sweep("sweep.yaml", tmp_path, server)
-    statuses = [read_record(path.parent).status for path in Path("outputs/lr").rglob("record.json")]
+    statuses = [read_record(path.parent).status for path in Path("outputs").rglob("lr-*/**/record.json")]
     assert sorted(statuses) == ["diverged"] * 4 + ["done"]
 
 
@@ -346,6 +347,6 @@ def test_an_agent_runs_a_study_and_a_random_search(call, quick, server, tmp_path
     for file in ("parts.yaml", "tune.yaml"):
         run_sweep(file, tmp_path, server)
     for name, count in (("parts", 5), ("lr", 2)):
-        statuses = [read_record(path.parent).status for path in Path("outputs", name).rglob("record.json")]
+        statuses = [read_record(path.parent).status for path in Path("outputs").glob(f"{name}-*/**/record.json")]
         assert statuses == ["done"] * count
     assert {cell.role for cell in read_plan(Path("outputs/lr")).cells} == {"baseline", "arm"}

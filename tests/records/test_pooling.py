@@ -103,14 +103,10 @@ def test_report_of_several_directories_verifies_with_all_of_them_only(copies, tm
         ("one/study/../study", "{second}  is given twice; give each directory once"),
         ("one", "{one}  lies in {second}, which is given too; give each cell once"),
         ("empty", "{second}  holds no record and no plan; leave it out"),
-        ("apart", "{second}  is of another, with another baseline than study; report each alone"),
     ],
 )
 def test_directory_that_cannot_be_pooled_is_refused(copies, tmp_path, capsys, second, words):
     (tmp_path / "empty").mkdir()
-    for seed in range(2):
-        record = make_record("baseline", seed, 0.5, study="another", config_hash="0" * 64)
-        make_cell(tmp_path / "apart", record, epochs=1)
     one, other = str(copies[0]), str(tmp_path / second)
     assert main(["report", one, other, "--gallery", "none"]) == 2
     assert words.format(one=one, second=other) in capsys.readouterr().err

@@ -11,11 +11,11 @@ from vitsweep.config.overrides import affects_result, is_swept, single_name, slu
 from vitsweep.config.schema import Config, DataConfig, StudyConfig
 from vitsweep.errors import ConfigError, RecordError
 from vitsweep.study.arms import named_arms, study_arms, sweep_arms
+from vitsweep.study.changes.extension import extend_plan
 from vitsweep.study.design import ArmSpec, arm_specs, parse_factors
 from vitsweep.study.plan import (
     CellId,
     claims_hash,
-    extend_plan,
     make_plan,
     new_record,
     plan_hash,
@@ -219,9 +219,12 @@ def test_plan_hash_is_not_of_how_cells_are_run():
     "overrides, name",
     [
         (["model.patch_size=4,8", "seed=0,1"], "patch_size"),
-        (["model/patch_size=p4,p8", "recipe.lr=choice(1e-3,2e-3)", "data=shapes"], "patch_size+lr"),
-        (["seed=0,1,2", "data=shapes"], "seed"),
-        (["data=image_folder", "data.root=/a/b,/c", "seed=0,1"], "root"),
+        (["model/patch_size=p4,p8", "recipe.lr=choice(1e-3,2e-3)", "data=shapes"], "patch_size+lr-shapes"),
+        (["seed=0,1,2", "recipe=quick", "data=shapes"], "seed-shapes-quick"),
+        (["data=image_folder", "data.root=/a/b,/c", "seed=0,1"], "root-image_folder"),
+        (["data=image_folder", "data.root=/a/cats", "seed=0,1"], "seed-image_folder-cats"),
+        (["model.patch_size=4,8", "data=cifar10", "data.root=/a/cifar", "recipe=readme", "seed=3"], "patch_size"),
+        (["model.patch_size=4,8", "recipe.lr=1e-3", "data.train_limit=50"], "patch_size-train_limit=50-lr=1e-3"),
     ],
 )
 def test_sweep_is_named_after_its_swept_keys(overrides, name):
@@ -269,7 +272,7 @@ OFAT = {"patch": ["model.patch_size=8", "model.patch_size=4"], "depth": ["model.
 
 def test_study_merges_levels_that_are_the_baselines_own():
     arms, notes = arms_of(StudyConfig(name="s", factors=OFAT))
-    assert [arm.name for arm in arms] == ["baseline", "patch_size=8", "num_hidden_layers=2"]
+    assert [arm.name for arm in arms] == ["baseline", "patch=8", "depth=2"]
     assert notes == ["patch=4 is the baseline's own level"]
 
 

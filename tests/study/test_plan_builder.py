@@ -34,8 +34,8 @@ seeds: [0, 1]
         "baseline": [],
         "bias=false": ["model.bias=false"],
         "places=none": ["model/dropout=none"],
-        "patch_size=8+lr=0.002": ["model.patch_size=8", "recipe.lr=2e-3"],
-        "bias=false+places=none+patch=8+2e-3": [
+        "patch=8": ["model.patch_size=8", "recipe.lr=2e-3"],
+        "bias=false+places=none+patch=8": [
             "model.bias=false",
             "model/dropout=none",
             "model.patch_size=8",
@@ -44,25 +44,25 @@ seeds: [0, 1]
     }
     assert made.seeds == [0, 1] and len(made.cells) == 10 and made.study == "parts"
     assert {c.model.num_hidden_layers for c in configs(made).values()} == {2}
-    empty = configs(made)["bias=false+places=none+patch=8+2e-3"]
+    empty = configs(made)["bias=false+places=none+patch=8"]
     assert not empty.model.bias and empty.model.dropout_rate("head") == 0 and empty.recipe.lr == 2e-3
 
 
 @pytest.mark.parametrize(
     "design, names",
     [
-        ("ofat", ["baseline", "bias=false", "num_hidden_layers=4", "patch_size=8"]),
-        ("loco", ["baseline", "bias=false", "num_hidden_layers=4", "patch_size=8", "bias=false+depth=4+patch=8"]),
-        ("path", ["baseline", "bias=false", "num_hidden_layers=4+bias=false", "bias=false+depth=4+patch=8"]),
+        ("ofat", ["baseline", "bias=false", "depth=4", "patch=8"]),
+        ("loco", ["baseline", "bias=false", "depth=4", "patch=8", "bias=false+depth=4+patch=8"]),
+        ("path", ["baseline", "bias=false", "bias=false+depth=4", "bias=false+depth=4+patch=8"]),
         (
             "pairs",
-            ["baseline", "bias=false", "num_hidden_layers=4", "patch_size=8"]
-            + ["num_hidden_layers=4+bias=false", "patch_size=8+bias=false", "patch_size=8+num_hidden_layers=4"],
+            ["baseline", "bias=false", "depth=4", "patch=8"]
+            + ["bias=false+depth=4", "bias=false+patch=8", "depth=4+patch=8"],
         ),
         (
             "grid",
-            ["baseline", "patch_size=8", "num_hidden_layers=4", "patch_size=8+num_hidden_layers=4", "bias=false"]
-            + ["patch_size=8+bias=false", "num_hidden_layers=4+bias=false", "bias=false+depth=4+patch=8"],
+            ["baseline", "patch=8", "depth=4", "depth=4+patch=8", "bias=false"]
+            + ["bias=false+patch=8", "bias=false+depth=4", "bias=false+depth=4+patch=8"],
         ),
     ],
 )
@@ -118,7 +118,7 @@ def test_excluded_arms_are_left_out_and_noted(plan):
 
 def test_level_that_is_the_baselines_own_is_merged_and_noted(plan):
     made = plan(factors={"patch": ["model/patch_size=p4", "model/patch_size=p8"]})
-    assert list(arms(made)) == ["baseline", "patch_size=8"]
+    assert list(arms(made)) == ["baseline", "patch=8"]
     assert made.notes == ["patch=p4 is the baseline's own level"]
 
 
@@ -156,4 +156,4 @@ def test_readme_names_the_cell_that_its_first_command_trains():
     readme = (conf_dir().parent / "README.md").read_text()
     words = re.search(r"run\.py -m (.*recipe=quick)", readme)[1].split()
     cells = [cell.id for cell in build_plan(words, Composer(make_loader(None), "config")).cells]
-    assert re.search(r'load_model\("outputs/patch_size/(.*?)"', readme)[1] in cells
+    assert re.search(r'load_model\("outputs/patch_size-shapes-quick/(.*?)"', readme)[1] in cells

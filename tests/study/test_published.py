@@ -41,7 +41,7 @@ REFUSED = {
     "larger": ({"scale": {"epochs": 400}}, "study.scale.epochs=400  is more than recipe.epochs=100; a scale makes"),
     "level": (
         {"scale": {"epochs": 2}, "factors": {"length": ["recipe.epochs=50"]}},
-        "study.scale  would undo recipe.epochs=50 of epochs=50; drop one of them",
+        "study.scale  would undo recipe.epochs=50 of length=50; drop one of them",
     ),
     "published text": ({"published": {"baseline": "high"}}, "study.published.baseline=high  must be a number"),
     "published key": (

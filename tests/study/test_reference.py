@@ -15,7 +15,8 @@ from vitsweep.config.composer import Composer
 from vitsweep.config.convert import config_hash, from_dict
 from vitsweep.config.hydra import make_loader
 from vitsweep.run.worker import train_cell
-from vitsweep.study.plan import CELLS_PATTERN, CellId, write_plan
+from vitsweep.study.changes.extension import with_known_names
+from vitsweep.study.plan import CELLS_PATTERN, CellId, read_plan, write_plan
 from vitsweep.study.plan_builder import build_plan
 from vitsweep.study.record import METRICS_NAME, PREDICTIONS_NAME, RECORD_NAME, read_record
 from vitsweep.tracking.run import run_id
@@ -31,9 +32,10 @@ TOLERANCE = 1e-3  # processors round differently
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep directory in which the reference study is planned anew."""
+    """A sweep directory in which the reference study is planned anew, with the names that its arms had."""
     folder = tmp_path_factory.mktemp("reference")
-    write_plan(folder, build_plan(OVERRIDES, Composer(make_loader(str(REFERENCE / "conf")), "config")))
+    plan = build_plan(OVERRIDES, Composer(make_loader(str(REFERENCE / "conf")), "config"))
+    write_plan(folder, with_known_names(plan, read_plan(SWEEP)))
     return folder
 
 

@@ -142,7 +142,7 @@ def test_wrong_search_is_refused_beside_other_errors_of_the_file(refusal):
 def test_tuned_parameter_that_is_a_factor_is_refused(refusal):
     factors = {"rate": ["recipe.lr=2e-3"], "bias": ["model.bias=false"]}
     assert refusal(factors=factors, tune={"parameters": LR}) == [
-        f"{KEY}  is also set by arm lr=0.002 (`recipe.lr=2e-3`); tune it or vary it, not both"
+        f"{KEY}  is also set by arm rate=0.002 (`recipe.lr=2e-3`); tune it or vary it, not both"
     ]
 
 

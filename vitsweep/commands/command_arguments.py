@@ -1,6 +1,7 @@
 """Arguments that several commands share: a sweep's directory, a study's overrides, and the limits of W&B's sweeps."""
 
 import argparse
+import re
 from pathlib import Path
 
 from vitsweep.config.command_line import replace_none, to_override, unknown_option
@@ -8,6 +9,7 @@ from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import ConfigError, UserError
+from vitsweep.study.design import study_seeds
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.plan import Plan
 from vitsweep.study.record import RUNS_NAME
@@ -107,3 +109,14 @@ def refuse_published(directory: Path) -> None:
     """
     if (directory / RUNS_NAME).exists():
         raise UserError(f"{directory}  is a published study, which is only read; name the sweep's own directory")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds of `10` (0 to 9) or `[5,6,7]`, as in a study file.
+
+    Raises:
+        ConfigError: the text is neither, or repeats a seed.
+    """
+    if not re.fullmatch(r"\d+|\[?\d+(,\d+)*\]?", text):
+        raise ConfigError([f"seeds={text}  must be a number of seeds, or a list such as [5,6,7]"])
+    return study_seeds(int(text) if text.isdigit() else [int(part) for part in text.strip("[]").split(",")])

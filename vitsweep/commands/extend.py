@@ -13,13 +13,15 @@ import re
 import shutil
 from pathlib import Path
 
-from vitsweep.commands.command_arguments import parse_directory, refuse_published
+from vitsweep.commands.command_arguments import parse_directory, parse_seeds, refuse_published
 from vitsweep.config.schema import SweepConfig
 from vitsweep.errors import ConfigError, RecordError, UserError
 from vitsweep.files import remove_temporaries
 from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.worker import LOG_FORMAT
+from vitsweep.study.changes.drop import is_asked
+from vitsweep.study.changes.extension import note_added_seeds
 from vitsweep.study.continuation.longer import (
     continued_record,
     done_record,
@@ -28,7 +30,6 @@ from vitsweep.study.continuation.longer import (
     longer_plan,
     with_earlier_plan,
 )
-from vitsweep.study.design import study_seeds
 from vitsweep.study.identity import refuse_other_images
 from vitsweep.study.locks import LivenessCheck, exclusive_access
 from vitsweep.study.plan import (
@@ -36,7 +37,6 @@ from vitsweep.study.plan import (
     Cell,
     CellId,
     Plan,
-    note_added_seeds,
     plan_hash,
     read_plan,
     require_plan,
@@ -117,12 +117,12 @@ def extend_epochs(directory: Path, epochs: int, plan_only: bool) -> int:
         remove_temporaries(longer)
         earlier = read_plan(longer)
         plan = with_earlier_plan(made, earlier, longer)
+        if plan != earlier:
+            write_plan(longer, plan)  # first: a start that is interrupted here goes on with the cells that are left
         for before, record in zip(old.cells, finished, strict=True):
             cell = next(c for c in plan.cells if (c.arm, c.seed) == (before.arm, before.seed))
             if record is not None:
                 prepare_cell(directory / before.id, longer / cell.id, continued_record(plan, cell, record, before.id))
-        if plan != earlier:
-            write_plan(longer, plan)
     fresh = finished.count(None)
     print(
         f"{plan.study}: {len(finished) - fresh} cells continue those of {directory}"
@@ -204,25 +204,17 @@ def refuse_more_looks(plan: Plan) -> None:
         raise ConfigError([f"seeds  of a study with looks at {plan.looks} seeds cannot be extended; {command}"])
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds of `10` (0 to 9) or `[5,6,7]`, as in a study file.
-
-    Raises:
-        ConfigError: the text is neither, or repeats a seed.
-    """
-    if not re.fullmatch(r"\d+|\[?\d+(,\d+)*\]?", text):
-        raise ConfigError([f"seeds={text}  must be a number of seeds, or a list such as [5,6,7]"])
-    return study_seeds(int(text) if text.isdigit() else [int(part) for part in text.strip("[]").split(",")])
-
-
 def add_seeds(plan: Plan, seeds: list[int]) -> Plan:
     """Return the plan with a cell of every arm for each of the seeds; the old cells come first."""
     known = {cell.id for cell in plan.cells}
     models = {cell.arm: cell for cell in reversed(plan.cells)}  # the first cell of each arm
-    added = [copy_with_seed(models[row["arm"]], seed) for seed in seeds for row in plan.arms if row["arm"] in models]
+    arms = [arm for arm in models if not plan.asked or arm in plan.asked["arms"]]
+    added = [copy_with_seed(models[row["arm"]], seed) for seed in seeds for row in plan.arms if row["arm"] in arms]
     extended = copy.copy(plan)
     extended.cells = plan.cells + [cell for cell in added if cell.id not in known]
     extended.seeds = plan.seeds + [seed for seed in seeds if seed not in plan.seeds]
+    if plan.asked:
+        extended.asked = plan.asked | {"seeds": list(dict.fromkeys([*plan.asked["seeds"], *seeds]))}
     extended.plan_hash = plan_hash(extended)
     return extended
 
@@ -246,12 +238,13 @@ def train_missing(directory: Path, plan: Plan) -> int:
     """Train the missing cells of a plan on this machine; return 0 if all cells are done, else 1."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     settings, liveness = SweepConfig(**plan.cells[0].config["sweep"]), LivenessCheck()
-    before = cell_statuses(directory, plan.cells, liveness)
+    asked = [cell for cell in plan.cells if is_asked(plan.asked, cell.arm, cell.seed)]
+    before = cell_statuses(directory, asked, liveness)
     todo = [now.cell for now in before if now.is_wanted(retry=False)]
     if todo:
         with StopSignals(), make_progress(before, directory) as progress:
             run_in_processes(directory, todo, settings, progress.update, liveness)
-    after = cell_statuses(directory, plan.cells, liveness)
+    after = cell_statuses(directory, asked, liveness)
     table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
     if any(now.status in FAILURES and now.cell not in todo for now in after):
         print(f"Cells that failed before are left; python -m vitsweep reset {directory} --failed, then extend again")

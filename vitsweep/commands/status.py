@@ -1,22 +1,24 @@
 """`python -m vitsweep status DIR`: print the status of every cell of a sweep, also while it runs on another machine.
 
-Reads plan.json, records and locks; writes nothing.
+Reads plan.json, records and locks; writes nothing. DIR may also be outputs/single, or the directory of one run.
 """
 
 import dataclasses
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from rich.table import Table
 
 from vitsweep.commands.command_arguments import parse_directory
-from vitsweep.errors import UserError, printable
+from vitsweep.errors import RecordError, UserError, printable
 from vitsweep.run.cluster.book import Book, describe_jobs, lost_reason, read_book
 from vitsweep.run.cluster.scheduler import QueuedJob, SlurmError, queued_jobs
 from vitsweep.run.progress_table import table_console
+from vitsweep.study.changes.drop import is_asked
 from vitsweep.study.locks import STALE_SECONDS, LivenessCheck, age_text, describe_owner, seconds_since_heartbeat
-from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, Plan, read_plan, require_plan
-from vitsweep.study.record import TRIAL
+from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, Cell, Plan, read_plan, require_plan
+from vitsweep.study.record import TRIAL, cell_directories, read_record
 from vitsweep.study.status import NOT_NEEDED, CellStatus, LooksVerdict, cell_statuses, read_looks
 from vitsweep.study.tuning.trials import DESIGN as TRIALS
 
@@ -35,7 +37,7 @@ def main(arguments: list[str]) -> int:
     directory, words = parse_directory(arguments, USAGE)
     if words:
         raise UserError(f"usage: vitsweep {USAGE}")
-    plan = require_plan(directory)
+    plan = read_plan(directory) or single_runs(directory)
     looks = read_looks(directory)
     found = [without_need(now, plan, looks) for now in cell_statuses(directory, plan.cells, LivenessCheck())]
     console, book = table_console(), read_book(directory)
@@ -57,8 +59,29 @@ def main(arguments: list[str]) -> int:
     return 0 if count["done"] + count[NOT_NEEDED] == len(found) and not missing else 1
 
 
+def single_runs(directory: Path) -> Plan:
+    """Return runs without a sweep as a plan: those of outputs/single, or the one run of a directory.
+
+    Raises:
+        RecordError: there is neither a plan nor a record.
+    """
+    cells = []
+    for folder in cell_directories(directory):
+        with suppress(RecordError):
+            record = read_record(folder)
+            known = {key: getattr(record, key) for key in ("arm", "role", "levels", "seed", "overrides", "config")}
+            place = folder.relative_to(directory).as_posix()
+            cells.append(Cell(id=place, config_hash=record.config_hash, **known))
+    if not cells:
+        require_plan(directory)
+    seeds = sorted({cell.seed for cell in cells})
+    return Plan(study="single runs", design="", baseline="", factors={}, seeds=seeds, arms=[], cells=cells)
+
+
 def without_need(now: CellStatus, plan: Plan, looks: LooksVerdict | None) -> CellStatus:
     """Return the status of a cell, NOT_NEEDED for a planned one of an arm that was stopped at a look."""
+    if now.status == "planned" and not is_asked(plan.asked, now.cell.arm, now.cell.seed):
+        return dataclasses.replace(now, status=NOT_NEEDED)
     if looks is None or now.status != "planned" or looks.is_needed(now.cell, plan.seeds):
         return now
     return dataclasses.replace(now, status=NOT_NEEDED)

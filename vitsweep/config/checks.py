@@ -1,9 +1,10 @@
 """Checks of the configuration's values. Each returns one message for each value that fails: `key=value  rule`."""
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from vitsweep.errors import did_you_mean
 
 
 def check(group: str, config: Any, names: Sequence[str], is_valid: Callable[[Any], bool], rule: str) -> list[str]:
@@ -41,9 +42,7 @@ def one_of(allowed: Sequence[str], group: str, config: Any, name: str) -> list[s
 
 def unknown_option(word: str, allowed: Sequence[str]) -> str:
     """Return the rule that an unknown word breaks: the allowed ones in order, and the nearest if one is similar."""
-    nearest = difflib.get_close_matches(word, allowed, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    return f"is unknown; allowed: {', '.join(sorted(allowed))}{hint}"
+    return f"is unknown; allowed: {', '.join(sorted(allowed))}{did_you_mean(word, allowed, most=1, cutoff=0.6)}"
 
 
 def in_unit_interval(value: float | None) -> bool:

@@ -1,5 +1,6 @@
 """Registration of the schema with Hydra, and Hydra's configuration loader."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,17 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from vitsweep.config.overrides import single_name, sweep_name
+from vitsweep.config.overrides import (
+    fixed_overrides,
+    is_swept,
+    override_key,
+    single_name,
+    sweep_name,
+    swept_keys_name,
+)
 from vitsweep.config.schema import Config
 from vitsweep.errors import ConfigError
-from vitsweep.paths import add_plugin_path, conf_dir
+from vitsweep.paths import PLAN_NAME, add_plugin_path, conf_dir
 
 SCHEMA = "vitsweep_schema"
 IS_HYDRA_13 = hydra.__version__.startswith("1.3.")
@@ -51,9 +59,31 @@ def register() -> None:
 
 
 def sweep_dir(name: str | None, overrides: Sequence[str], option: str | None = None) -> str:
-    """Return the directory of a sweep: named by its study, else by the study's file, else by the swept keys."""
-    file = str(option or "").rpartition("/")[2]
-    return str(Path("outputs", name or file or sweep_name(list(overrides))))
+    """Return the directory of a sweep: outputs/<its sweep_name>, or where an earlier version has begun it.
+
+    Args:
+        name: the study's, if there is one.
+        overrides: of the command line.
+        option: the study's file.
+    """
+    study, words = str(name or str(option or "").rpartition("/")[2]), list(overrides)
+    own, earlier = (Path("outputs", text) for text in (sweep_name(words, study), study or swept_keys_name(words)))
+    return str(earlier if own != earlier and not own.exists() and is_begun(earlier, words, bool(study)) else own)
+
+
+def is_begun(directory: Path, overrides: Sequence[str], is_study: bool) -> bool:
+    """Return whether a directory, named as earlier versions did, has the plan of the sweep with these overrides.
+
+    Plans have the overrides of each cell: of a plain sweep those of the command line, of a study its file's too.
+    """
+    try:
+        cell = json.loads((directory / PLAN_NAME).read_text(encoding="utf-8"))["cells"][0]
+        swept = {override_key(o) for o in overrides if is_swept(o)}
+        there = {o for o in fixed_overrides(cell["overrides"]) if override_key(o) not in swept}
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    now = {o for o in fixed_overrides(overrides) if override_key(o) not in swept}
+    return now <= there if is_study else now == there
 
 
 def make_loader(config_dir: str | None) -> ConfigLoader:

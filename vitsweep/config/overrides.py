@@ -4,9 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+from pathlib import PurePath
 from typing import Any
 
+import yaml
+
+from vitsweep.paths import conf_dir
+
 SLUG_LENGTH = 80
+MAX_PARTS = 2
+"""Overrides of single values that the name of a sweep has one by one."""
 NO_RESULT_KEYS = (
     "tracker",
     "device",
@@ -105,12 +113,60 @@ def single_name(overrides: list[str]) -> str:
     return slug("+".join(parts)) if parts else "baseline"
 
 
-def sweep_name(overrides: list[str]) -> str:
-    """Return the name of a sweep without a study file: its swept keys."""
+def sweep_name(overrides: list[str], study: str = "") -> str:
+    """Return the name of a sweep, of its directory and of its group in the trackers.
+
+    It is that of the study, else the swept keys, followed by what else separates sweeps: data set and recipe where
+    they are not the default, then the other overrides of all cells, by key.
+
+    >>> sweep_name(["model.patch_size=4,8", "data=shapes", "recipe=quick", "seed=0,1"])
+    'patch_size-shapes-quick'
+    """
+    first = study or swept_keys_name(overrides)
+    return slug("-".join([first, *fixed_parts(overrides)])) if first else single_name(overrides)
+
+
+def swept_keys_name(overrides: list[str]) -> str:
+    """Return the swept keys of a sweep, which were its whole name in earlier versions; empty without any."""
     swept = [o for o in overrides if is_swept(o) and (affects_result(o) or chooses_images(o))]
     keys = list(factor_names(map(override_key, swept)).values())
     factors = [key for key in keys if key != "seed"]
-    return slug("+".join(factors or keys)) if keys else single_name(overrides)
+    return slug("+".join(factors or keys)) if keys else ""
+
+
+def fixed_parts(overrides: list[str]) -> list[str]:
+    """Return the words for what all cells of a sweep share beside the defaults: `shapes`, `quick`, `epochs=5`.
+
+    More than MAX_PARTS of the last kind are one word, their hash.
+    """
+    fixed = {override_key(o): o for o in fixed_overrides(overrides)}
+    names = factor_names(fixed)
+    first = [key for key in ("data", "data.root", "recipe", "model") if key in fixed]
+    words = [PurePath(override_value(fixed[key]).strip("'\"")).name for key in first]
+    others = [f"{names[key]}={override_value(fixed[key])}" for key in sorted(fixed.keys() - set(first))]
+    if len(others) > MAX_PARTS:
+        others = [hashlib.sha256(" ".join(others).encode()).hexdigest()[:6]]
+    return words + others
+
+
+def fixed_overrides(overrides: Iterable[str]) -> list[str]:
+    """Return the overrides of all cells that decide what is learned, without options that are the default.
+
+    The seed is none of them. The folder of images counts where it decides them: of data=image_folder.
+    """
+    last = {override_key(o): o for o in overrides if override_key(o) != "seed"}
+    is_own_folder = override_value(last.get("data", "")) == "image_folder"
+    chosen = [o for o in last.values() if affects_result(o) or (is_own_folder and chooses_images(o))]
+    defaults = default_choices()
+    return [o for o in chosen if not is_swept(o) and defaults.get(override_key(o)) != override_value(o)]
+
+
+@cache
+def default_choices() -> dict[str, str]:
+    """Return group -> the option that conf/config.yaml chooses."""
+    text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
+    entries = [entry for entry in yaml.safe_load(text)["defaults"] if isinstance(entry, dict)]
+    return {group: option for entry in entries for group, option in entry.items() if option is not None}
 
 
 def is_swept(override: str) -> bool:

@@ -17,6 +17,7 @@ from vitsweep.run.packs import packing_note
 from vitsweep.run.progress_table import table_console
 from vitsweep.run.tuning.price import describe_search
 from vitsweep.significance.sequential import DRAWS, FUTILE
+from vitsweep.study.changes.extension import extend_plan
 from vitsweep.study.estimate import (
     ArmCost,
     Power,
@@ -26,7 +27,7 @@ from vitsweep.study.estimate import (
     sequential_costs,
     study_power,
 )
-from vitsweep.study.plan import Plan, extend_plan, read_plan
+from vitsweep.study.plan import Plan, read_plan
 from vitsweep.study.questions.advice import spread_advice
 from vitsweep.study.questions.power import EqualityChance, QuestionPower, equality_chances, question_power
 

@@ -23,6 +23,8 @@ from vitsweep.run.packs import packing_note
 from vitsweep.run.pool import run_in_processes
 from vitsweep.run.progress_table import final_table, make_progress, table_console
 from vitsweep.run.workers import worker_environment
+from vitsweep.study.changes.drop import beyond_lines, bring_back
+from vitsweep.study.changes.extension import with_known_names
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
@@ -70,6 +72,7 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
     refuse(launch_errors(config))
     plan = build_plan(overrides, composer)
     refuse_unstated_rules(plan, directory)
+    plan = with_known_names(plan, read_plan(directory))
     settings = SweepConfig(**plan.cells[0].config["sweep"])
     if settings.dry_run or settings.probe:
         from vitsweep.run.plan_table import print_plan
@@ -86,11 +89,14 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         refuse(detach_errors(config, plan))
         refuse(site_errors(config, directory))
     training = SweepTraining(config, context, directory, settings)
+    bring_back(directory, plan)
     before = training.statuses(directory, plan.cells)
     todo = [status.cell for status in before if status.is_wanted(training.retry)]
     if settings.check:
         check_arms(directory, plan, todo)
     merged = freeze_plan(directory, plan)
+    for line in beyond_lines(merged, directory):
+        log.warning("%s", line)
     if settings.detach:
         on_end = task.end.command or config.sweep.get("on_end", "")
         return submit_study(config, settings, directory, merged, before, on_end)

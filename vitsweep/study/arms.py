@@ -6,14 +6,23 @@ The caller passes a `compose` function that turns overrides into a Config; so th
 
 import itertools
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vitsweep.added_fields import neutral_values
 from vitsweep.config.convert import config_hash
 from vitsweep.config.model_schema import ModelConfig
-from vitsweep.config.overrides import factor_names, level_names, slug, yaml_text
+from vitsweep.config.overrides import (
+    factor_names,
+    level_names,
+    override_key,
+    override_value,
+    short_key,
+    slug,
+    yaml_text,
+)
 from vitsweep.config.schema import Config, DataConfig, RecipeConfig, StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.study.design import ArmSpec, Factors
@@ -21,7 +30,15 @@ from vitsweep.study.design import ArmSpec, Factors
 PLACEBO = "placebo"
 PATH_TO_LAST = r"(?<![\w.])(?:~|[A-Za-z]:)?[/\\](?:[^/\\+]+[/\\])*"  # absolute: /data/cars -> cars
 FINGERPRINT = "data.fingerprint"
+NAMELESS = {FINGERPRINT, "model.name", "data.name"}
+"""Fields whose last word does not say what they are."""
 IMAGE_FORM = {"model.image_size", "model.num_channels", "data.val"}  # the same images have another fingerprint
+FIELDS = frozenset(
+    f"{group}.{own.name}"
+    for group, kind in (("model", ModelConfig), ("data", DataConfig), ("recipe", RecipeConfig))
+    for own in fields(kind)
+) - {"data.root", "data.download"}
+"""Dotted keys of the settings that written_settings compares."""
 PLACEBO_SEED_OFFSET = 1_000_003  # a prime far from the seeds that people choose
 
 Compose = Callable[[list[str]], Config]
@@ -41,6 +58,8 @@ class Arm:
     """Overrides put on top of the baseline's own."""
     config: Config
     """Resolved configuration, with the seed of the baseline."""
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """As ArmSpec.parts."""
 
 
 def sweep_arms(base: list[str], factors: dict[str, list[str]], compose: Compose) -> list[Arm]:
@@ -58,7 +77,12 @@ def sweep_arms(base: list[str], factors: dict[str, list[str]], compose: Compose)
     """
     names = factor_names(factors)
     specs = [
-        ArmSpec(levels=level_names(combination, names), overrides=combination)
+        ArmSpec(
+            levels=level_names(combination, names),
+            overrides=combination,
+            parts={names[override_key(override)]: (override,) for override in combination},
+            swept=frozenset(names.values()),
+        )
         for combination in itertools.product(*factors.values())
     ]
     configs = compose_all([[*base, *spec.overrides] for spec in specs], compose)
@@ -90,33 +114,44 @@ def study_arms(
     """
     baseline_hash = config_hash(compose_all([base], compose)[0])
     notes: list[str] = []
+    alone: dict[tuple[str, str], Config] = {}
     if study.design != "list":
-        merged = baseline_levels(factors, base, baseline_hash, compose)
+        alone = level_configs(factors, base, compose)
+        merged = baseline_levels(alone, baseline_hash)
         specs = [spec for spec in specs if set(merged).isdisjoint(spec.levels.items())]
         notes += [f"{name}={label} is the baseline's own level" for name, label in merged]
     specs = without_excluded(specs, study.exclude, notes)
     configs = compose_all([[*base, *spec.overrides] for spec in specs], compose)
     refuse_equal_arms(specs, configs)
-    arms = named_arms(specs, configs)
+    arms = named_arms(specs, configs, alone)
     if study.placebo:
         arms.append(Arm(name=PLACEBO, role=PLACEBO, levels={}, overrides=[], config=arms[0].config))
     return arms, notes
 
 
-def baseline_levels(factors: Factors, base: list[str], baseline_hash: str, compose: Compose) -> list[tuple[str, str]]:
-    """Return the levels, as (factor, label), that resolve to the baseline, which every factor has anyway.
+def level_configs(factors: Factors, base: list[str], compose: Compose) -> dict[tuple[str, str], Config]:
+    """Return (factor, label) -> configuration of the baseline with that level alone.
 
     Raises:
-        ConfigError: a level cannot be composed, or a factor has no other level.
+        ConfigError: a level cannot be composed.
     """
     levels = [(name, level) for name, found in factors.items() for level in found]
     configs = compose_all([[*base, *level.overrides] for _, level in levels], compose)
-    equal = [
-        (name, level.label)
-        for (name, level), config in zip(levels, configs, strict=True)
-        if config_hash(config) == baseline_hash
-    ]
-    empty = [name for name, found in factors.items() if all((name, level.label) in equal for level in found)]
+    return {(name, level.label): config for (name, level), config in zip(levels, configs, strict=True)}
+
+
+def baseline_levels(alone: dict[tuple[str, str], Config], baseline_hash: str) -> list[tuple[str, str]]:
+    """Return the levels, as (factor, label), that resolve to the baseline, which every factor has anyway.
+
+    Args:
+        alone: level_configs of the study.
+        baseline_hash: config_hash of the baseline.
+
+    Raises:
+        ConfigError: a factor has no other level.
+    """
+    equal = [level for level, config in alone.items() if config_hash(config) == baseline_hash]
+    empty = dict.fromkeys(name for name, _ in alone if all(level in equal for level in alone if level[0] == name))
     if empty:
         raise ConfigError(
             [f"study.factors.{name}  has only the baseline's level; add another or drop it" for name in empty]
@@ -151,17 +186,29 @@ def matches(spec: ArmSpec, entry: dict[str, Any]) -> bool:
     return all(spec.levels.get(str(factor)) == yaml_text(level) for factor, level in entry.items())
 
 
-def named_arms(specs: list[ArmSpec], configs: list[Config]) -> list[Arm]:
-    """Return arms with their names; the first is the baseline."""
+def named_arms(
+    specs: list[ArmSpec], configs: list[Config], alone: Mapping[tuple[str, str], Config] | None = None
+) -> list[Arm]:
+    """Return arms with their names; the first is the baseline.
+
+    Args:
+        specs: of all arms.
+        configs: theirs.
+        alone: (factor, label) -> configuration of the baseline with that level alone, of levels that no arm has alone.
+    """
+    changes = [arm_changes(configs[0], config) for config in configs]
+    known = {level: arm_changes(configs[0], config) for level, config in (alone or {}).items()}
+    names = LevelNames(specs, changes, known)
     arms = [
         Arm(
-            name=spec.name or arm_name(configs[0], config, spec.levels),
+            name=spec.name or names.arm_name(spec, changed),
             role="arm",
             levels=spec.levels,
             overrides=list(spec.overrides),
             config=config,
+            parts=spec.parts,
         )
-        for spec, config in zip(specs, configs, strict=True)
+        for spec, config, changed in zip(specs, configs, changes, strict=True)
     ]
     arms[0].name = arms[0].role = "baseline"
     names = [arm.name for arm in arms]
@@ -240,11 +287,76 @@ def arm_changes(baseline: Config, config: Config) -> dict[str, Any]:
     return changes
 
 
-def arm_name(baseline: Config, config: Config, levels: dict[str, str]) -> str:
-    """Return the arm's slug: the leaves that differ, or, when they are many (a group was chosen), its levels."""
-    changed = arm_changes(baseline, config)
-    names = factor_names(changed)
-    parts = {names[key]: yaml_text(value) for key, value in changed.items()}
-    if len(parts) > 2 or not parts or "model.name" in changed or FINGERPRINT in changed:
-        parts = {key: re.sub(PATH_TO_LAST, "", level) for key, level in levels.items()}  # private, and long
-    return slug("+".join(f"{key}={value}" for key, value in parts.items()))
+class LevelNames:
+    """Names of the levels of a study's factors, and of arms made from them.
+
+    Args:
+        specs: of all arms, the baseline first.
+        changes: arm_changes of each.
+        alone: (factor, label) -> arm_changes of the baseline with that level alone.
+    """
+
+    def __init__(
+        self, specs: list[ArmSpec], changes: list[dict[str, Any]], alone: dict[tuple[str, str], dict[str, Any]]
+    ):
+        self.baseline = specs[0].levels
+        single = [(spec.levels, self._changed(spec), changed) for spec, changed in zip(specs, changes, strict=True)]
+        self.alone = alone | {(f[0], levels[f[0]]): changed for levels, f, changed in single if len(f) == 1}
+        self.first_values = Counter(
+            (factor, override_value(own[0]))
+            for factor, own in {(factor, own) for spec in specs for factor, own in spec.parts.items() if own}
+        )
+        self.fields = self._swept_fields({factor for spec in specs for factor in spec.swept})
+
+    def arm_name(self, spec: ArmSpec, changes: dict[str, Any]) -> str:
+        """Return an arm's slug: `factor=level` in the order of the factors, without those at the baseline's level."""
+        parts = [
+            f"{self.fields.get(factor, factor)}={self.level_text(factor, spec)}"
+            for factor in self._changed(spec)
+            if not is_unchanged(spec.parts.get(factor, ()), changes)
+        ]
+        return slug("+".join(parts)) if parts else changes_name(changes)
+
+    def level_text(self, factor: str, spec: ArmSpec) -> str:
+        """Return an arm's level of a factor as its name has it.
+
+        That is the value of the field that it changes, if it changes one (`8` of `model/patch_size=p8`), else the
+        level's label. Of several overrides the first has its value, which is enough if no other level has it.
+        """
+        own = spec.parts.get(factor, ())
+        if len(own) > 1:
+            rest = own[1:] if self.first_values[factor, override_value(own[0])] > 1 else ()
+            return "-".join([override_value(own[0]), *(f"{short_key(o)}={override_value(o)}" for o in rest)])
+        changed = self.alone.get((factor, spec.levels[factor]), {})
+        if len(changed) == 1 and not NAMELESS.intersection(changed):
+            return yaml_text(next(iter(changed.values())))
+        return re.sub(PATH_TO_LAST, "", spec.levels[factor])  # a path is private, and long
+
+    def _changed(self, spec: ArmSpec) -> list[str]:
+        return [factor for factor, level in spec.levels.items() if self.baseline.get(factor) != level]
+
+    def _swept_fields(self, swept: set[str]) -> dict[str, str]:
+        """Return swept factor -> last word of the one field that all its levels change, if there is one.
+
+        So a level has one name whether a group or a value was swept: `model/depth=l2`, `model.num_hidden_layers=2`.
+        """
+        varied: dict[str, set[tuple[str, ...]]] = {}
+        for (factor, _), changed in self.alone.items():
+            if factor in swept:
+                varied.setdefault(factor, set()).add(tuple(changed))
+        single = {factor: next(iter(own))[0] for factor, own in varied.items() if [len(keys) for keys in own] == [1]}
+        last = {factor: key.rpartition(".")[2] for factor, key in single.items() if key not in NAMELESS}
+        taken = [*last.values(), *(factor for factor in self.baseline if factor not in last)]
+        return {factor: name for factor, name in last.items() if taken.count(name) == 1}
+
+
+def is_unchanged(overrides: Sequence[str], changes: dict[str, Any]) -> bool:
+    """Return whether overrides set nothing but fields, all of them to the baseline's values."""
+    keys = [override_key(override) for override in overrides]
+    return bool(keys) and all(key in FIELDS and key not in changes for key in keys)
+
+
+def changes_name(changes: dict[str, Any]) -> str:
+    """Return the slug of the fields that an arm changes, as earlier versions named arms of one or two of them."""
+    names = factor_names(changes)
+    return slug("+".join(f"{names[key]}={yaml_text(value)}" for key, value in changes.items()))

@@ -12,7 +12,7 @@ from vitsweep.config.overrides import yaml_text
 from vitsweep.config.schema import FACTORIAL
 from vitsweep.significance.contrasts import Contrast, Effects, Level, format_levels, make_design, make_effects
 from vitsweep.significance.saturation import FITTED, LOWEST, RULES
-from vitsweep.study.arms import written_settings
+from vitsweep.study.arms import changes_name, written_settings
 from vitsweep.study.record import METRIC_NAMES, METRICS_TEXT, ROW_METRICS
 
 KEYS = tuple("claim arm than main_effect interaction metric direction rope kind epoch within rule testable why".split())
@@ -20,6 +20,8 @@ KINDS = ("effect", "better", "equivalent", "not_worse", "saturation")
 OF_EQUALITY = ("equivalent", "not_worse")
 CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 DIRECTIONS = ("higher", "lower", "either")
+CALLED = "called"
+"""Key of a plan's arm: the names that it had before."""
 SUBJECTS = ("arm", "main_effect", "interaction")
 UNREAD = {
     "effect": ("epoch", "within", "rule"),
@@ -51,11 +53,12 @@ def claims_errors(
     if not testable and not interactions:
         return []
     levels = plan_levels(arms, written_settings(baseline))
-    placebos = {row["arm"] for row in arms} - set(levels)
+    names = dict.fromkeys(row["arm"] for row in arms if row["arm"] not in levels)
+    names = {name: name for name in names} | earlier_names(arms)
     effects = plan_effects(levels, design)
     found = []
     for number, claim in testable:
-        own = arm_errors(claim, levels, placebos) or effect_contrasts(claim, effects, design)[1]
+        own = arm_errors(claim, levels, names) or effect_contrasts(claim, effects, design)[1]
         found += [f"study.claims[{number}].{error}" for error in own]
     for number, pair in enumerate(interactions):
         own = interaction_contrasts(pair, effects, design)[1]
@@ -205,18 +208,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def arm_errors(claim: dict[str, Any], levels: Mapping[str, Mapping[str, str]], placebos: set[str]) -> list[str]:
+def arm_errors(claim: dict[str, Any], levels: Mapping[str, Mapping[str, str]], others: Mapping[str, str]) -> list[str]:
     """Return a message for each arm of a claim that a plan does not have, and for one compared with itself.
 
     Args:
         claim: of a valid form.
         levels: arm -> factor -> level, the baseline first.
-        placebos: names of further arms.
+        others: name -> arm, of placebos and of earlier_names.
     """
     found, named = [], {}
     for key in ("arm", "than"):
         names = _names(claim.get(key))
-        named[key] = [name if name in placebos else find_arm(name, levels) for name in names]
+        named[key] = [find_arm(name, levels, others) for name in names]
         absent = [name for name, arm in zip(names, named[key], strict=True) if arm is None]
         found += [f"{key}={name}  is no arm of this study; allowed: {', '.join(levels)}" for name in absent]
     if found or claim.get("kind") == "saturation" or not named["arm"]:
@@ -227,12 +230,24 @@ def arm_errors(claim: dict[str, Any], levels: Mapping[str, Mapping[str, str]], p
     return []
 
 
-def find_arm(name: str, levels: Mapping[str, Mapping[str, str]]) -> str | None:
+def earlier_names(arms: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return name -> arm, of the names that arms had before a rename, and in versions that named them by one field.
+
+    Args:
+        arms: the plan's rows.
+    """
+    rows = [row for row in arms if row["role"] == "arm"]
+    found = {name: row["arm"] for row in rows for name in row.get(CALLED, [])}
+    return {changes_name(row["changes"]): row["arm"] for row in rows if 1 <= len(row.get("changes") or {}) <= 2} | found
+
+
+def find_arm(name: str, levels: Mapping[str, Mapping[str, str]], others: Mapping[str, str] | None = None) -> str | None:
     """Return the arm of that name, else the one that differs from the baseline by that `factor=level` alone.
 
     Args:
         name: an arm, or `factor=level`.
         levels: arm -> factor -> level, the baseline first.
+        others: further name -> arm.
     """
     if name in levels:
         return name
@@ -244,7 +259,7 @@ def find_arm(name: str, levels: Mapping[str, Mapping[str, str]]) -> str | None:
         changed = {key: value for key, value in own.items() if levels[baseline].get(key) != value}
         if changed == {factor: level}:
             return arm
-    return None
+    return (others or {}).get(name)
 
 
 def claim_contrasts(

@@ -7,7 +7,7 @@ list of them; every factor also has the level that the baseline gives it, which 
 import itertools
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vitsweep.config.overrides import yaml_text
@@ -35,7 +35,11 @@ class ArmSpec:
     """Factor -> label, of the factors that are not at the baseline's level."""
     overrides: tuple[str, ...]
     name: str = ""
-    """Name that the study gives (design=list); empty: made from the differences."""
+    """Name that the study gives (design=list); empty: made from the levels."""
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Factor -> overrides of its level."""
+    swept: frozenset[str] = frozenset()
+    """Factors that are named after a swept key, not by a study file."""
 
 
 Factors = dict[str, list[Level]]
@@ -105,6 +109,7 @@ def arm_specs(study: StudyConfig, factors: Factors) -> list[ArmSpec]:
     specs = [
         ArmSpec(
             levels={factor: level.label for factor, level in combination},
+            parts={factor: level.overrides for factor, level in combination},
             overrides=tuple(override for _, level in combination for override in level.overrides),
         )
         for combination in dict.fromkeys(combinations)

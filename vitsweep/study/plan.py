@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from vitsweep.added_fields import added_field, from_values, to_values, without_neutral
-from vitsweep.config.convert import config_hash, flatten, from_dict, hashed_settings, to_dict
-from vitsweep.config.overrides import yaml_text
+from vitsweep.config.convert import config_hash, to_dict
 from vitsweep.config.schema import DEFAULT_ROPE, PAIRED
 from vitsweep.errors import RecordError
 from vitsweep.files import write_json
-from vitsweep.study.arms import FINGERPRINT, PLACEBO, PLACEBO_SEED_OFFSET, Arm, arm_changes, differences
-from vitsweep.study.record import KEPT, PLAN_NAME, Record, read_record
+from vitsweep.study.arms import PLACEBO, PLACEBO_SEED_OFFSET, Arm, arm_changes
+from vitsweep.study.record import KEPT, PLAN_NAME, Record
+from vitsweep.study.record import TUNED_NAME as TUNED_NAME
+from vitsweep.study.record import TUNING_NAME as TUNING_NAME
 
 PLAN_SCHEMA = 1
-TUNING_NAME = "tuning"
-"""Directory, below a sweep's, of the search that its arms get: the trials' plan and cells, and Optuna's journal."""
-TUNED_NAME = "tuned"
-"""Directory, below a sweep's, of the same study at each arm's own setting: a sweep directory of its own."""
 CELLS_PATTERN = "*/seed=*"  # matches the directories of a sweep's cells
 
 
@@ -109,13 +106,20 @@ class Plan:
     """Division of the error over the looks, one of schema.SPENDINGS; empty without looks."""
     continued_from: dict[str, Any] = added_field({})
     """Study whose cells these continue: study, directory, sweep_id, and the `epochs` that they had; {}: none."""
+    renamed: list[dict[str, str]] = added_field([])
+    """Names that study or arms had: `kind` (study or arm), `before`, `name`, `when`; oldest first."""
+    dropped: list[dict[str, Any]] = added_field([])
+    """What `vitsweep drop` took out, oldest first: `arms` or `seeds`, `when`, `runs`, number of these that were
+    `finished`, and of all the study's runs that were (`seen`)."""
+    asked: dict[str, list[Any]] = added_field({})
+    """`arms` and `seeds` that the last start asked for, if the plan has more; {}: all of them."""
     newer: dict[str, Any] = added_field({})
     """Fields that a newer version has written, as they were."""
 
 
 DECLARED = ("rope", "error", "interactions", "looks", "spending")
 """Fields that decide verdicts beside the claims: hashed with them, fixed once a cell has begun."""
-NOT_HASHED = ("claims_before", "seeds_before", "sweep_id", "continued_from", "newer")
+NOT_HASHED = ("claims_before", "seeds_before", "sweep_id", "continued_from", "asked", "newer")
 
 
 def make_plan(
@@ -225,122 +229,6 @@ def read_plan_values(directory: Path) -> Any:
     if schema != PLAN_SCHEMA:
         raise RecordError(f"{path}  has schema={schema}, this version reads {PLAN_SCHEMA}")
     return values
-
-
-def extend_plan(old: Plan, new: Plan, directory: Path) -> Plan:
-    """Return the old plan with the new one's arms, seeds and cells added.
-
-    Raises:
-        RecordError: the baselines differ, so the results could not be compared; or what DECLARED names does, and a cell
-            has begun.
-    """
-    if differing := differences(baseline_values(new), baseline_values(old)):
-        keys = [_difference_text(key, before, after) for key, (after, before) in differing.items()]
-        raise RecordError(
-            f"hydra.sweep.dir={directory}  holds a study with another baseline ({'; '.join(keys)}); "
-            f"choose another hydra.sweep.dir=... or move that folder away"
-        )
-    refuse_restated(old, new, directory)
-    refuse_other_search(old, new, directory)
-    known_arms, known_cells = {a["arm"] for a in new.arms}, {c.id for c in new.cells}
-    rows = {(a["arm"], a["config_hash"]): a for a in old.arms}
-    newer = {cell.id: cell.newer for cell in old.cells}
-    new = dataclasses.replace(
-        new,
-        arms=[rows.get((a["arm"], a["config_hash"]), {}) | a for a in new.arms],
-        cells=[dataclasses.replace(cell, newer=newer.get(cell.id, {})) for cell in new.cells],
-    )
-    merged = dataclasses.replace(
-        new,
-        arms=new.arms + [a for a in old.arms if a["arm"] not in known_arms],
-        cells=new.cells + [c for c in old.cells if c.id not in known_cells],
-        seeds=new.seeds if new.looks else sorted(set(old.seeds) | set(new.seeds)),
-        factors={
-            key: list(dict.fromkeys(old.factors.get(key, []) + new.factors.get(key, [])))
-            for key in new.factors | old.factors
-        },
-        claims_before=old.claims_before,
-        seeds_before=old.seeds_before,
-        sweep_id=old.sweep_id,
-        continued_from=old.continued_from,
-        newer=old.newer,
-    )
-    if all(getattr(old, name) == getattr(new, name) for name in ("claims", *DECLARED)):
-        merged.claims_hash = old.claims_hash  # perhaps made by an earlier rule; nothing has changed
-    else:
-        merged.claims_before = old.claims_before | {old.claims_hash: old.claims}
-    note_added_seeds(merged, old, directory)
-    merged.plan_hash = plan_hash(merged)
-    return merged
-
-
-def refuse_restated(old: Plan, new: Plan, directory: Path) -> None:
-    """Refuse to change what DECLARED names once a cell of the old plan has begun: verdicts would follow the data.
-
-    Raises:
-        RecordError: one of them differs.
-    """
-    names = (*DECLARED, "seeds") if old.looks and new.looks else DECLARED
-    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
-    if changed and any(has_begun(directory / cell.id) for cell in old.cells):
-        wrong, right = (
-            " ".join(f"study.{name}={yaml_text(getattr(plan, name))}" for name in changed) for plan in (new, old)
-        )
-        raise RecordError(
-            f"{wrong}  cannot be changed once a run has begun; allowed: {right}; state it again, or choose another "
-            f"hydra.sweep.dir=... than {directory} for fresh runs"
-        )
-
-
-def refuse_other_search(old: Plan, new: Plan, directory: Path) -> None:
-    """Refuse another search once the old plan's has begun: arms would be tuned unequally.
-
-    Raises:
-        RecordError: it differs.
-    """
-    if old.tune != new.tune and (directory / TUNING_NAME / PLAN_NAME).exists():
-        changed = [key for key in old.tune | new.tune if old.tune.get(key) != new.tune.get(key)]
-        raise RecordError(
-            f"study.tune  differs in {', '.join(changed)} from the search that has begun in {directory / TUNING_NAME}; "
-            "state it as it was, or choose another hydra.sweep.dir=... for a fresh search"
-        )
-
-
-def _difference_text(key: str, before: Any, after: Any) -> str:
-    if key == FINGERPRINT:
-        there, now = (value[:8] if value else "not stated" for value in (before, after))
-        return f"other images: {there} there, {now} now"
-    return f"{key}: {before} there, {after} now"
-
-
-def note_added_seeds(plan: Plan, before: Plan, directory: Path) -> None:
-    """Note in a plan's history that seeds were added, if `directory` already had a result."""
-    if len(plan.seeds) > len(before.seeds) and any(has_result(directory / cell.id) for cell in before.cells):
-        plan.seeds_before = [*before.seeds_before, len(before.seeds)]
-
-
-def has_result(cell: Path) -> bool:
-    """Return whether a cell's directory has a finished, readable record."""
-    try:
-        return read_record(cell).status == "done"
-    except (OSError, RecordError):
-        return False
-
-
-def has_begun(cell: Path) -> bool:
-    """Return whether a cell's directory has a record that is no longer `planned`; an unreadable one counts."""
-    try:
-        return read_record(cell).status != "planned"
-    except FileNotFoundError:
-        return False
-    except (OSError, RecordError):
-        return True
-
-
-def baseline_values(plan: Plan) -> dict[str, Any]:
-    """Return dotted key -> value of the baseline's model, data and recipe, without paths."""
-    cell = next(cell for cell in plan.cells if cell.role == "baseline")
-    return flatten(hashed_settings(from_dict(cell.config)))
 
 
 def require_plan(directory: Path) -> Plan:

@@ -28,8 +28,18 @@ from vitsweep.config.overrides import (
 from vitsweep.config.schema import Config, StudyConfig
 from vitsweep.errors import ConfigError
 from vitsweep.files import remove_temporaries
-from vitsweep.study.arms import Arm, compose_all, named_arms, refuse_equal_arms, study_arms, sweep_arms
-from vitsweep.study.claims import claims_errors, unstated_rule_errors
+from vitsweep.study.arms import (
+    Arm,
+    compose_all,
+    named_arms,
+    refuse_equal_arms,
+    study_arms,
+    sweep_arms,
+    written_settings,
+)
+from vitsweep.study.changes.drop import bring_back
+from vitsweep.study.changes.extension import extend_plan, with_known_names
+from vitsweep.study.claims import claims_errors, earlier_names, find_arm, plan_levels, unstated_rule_errors
 from vitsweep.study.design import (
     NUM_SEEDS,
     ArmSpec,
@@ -46,7 +56,6 @@ from vitsweep.study.plan import (
     DECLARED,
     Plan,
     claims_hash,
-    extend_plan,
     make_plan,
     plan_hash,
     read_plan,
@@ -88,6 +97,8 @@ def build_plan(overrides: list[str], composer: Composer) -> Plan:
         plan = plain_plan(overrides, fixed, factors, seeds, composer)
     else:
         plan = study_plan(study, fixed, factors, seeds, composer)
+        plan.study = sweep_name(fixed, study.name)
+        plan.plan_hash = plan_hash(plan)
     refuse(until_errors(plan))
     return plan
 
@@ -182,7 +193,7 @@ def study_plan(
         notes += [note for note in remarks if note not in notes]
     names = swept_names(factors, study, arms)
     if len(versions) > 1:
-        arms = multiplied(arms, names)
+        arms = multiplied(arms, {key: names[key] for key in factors})
     labels = {name: [arm.levels[name] for arm in arms if name in arm.levels] for name in study.factors}
     labels = {name: list(dict.fromkeys(found)) for name, found in labels.items()}
     labels |= {names[key]: [override_value(level) for level in swept] for key, swept in factors.items()}
@@ -190,7 +201,7 @@ def study_plan(
     plan.notes = notes + study_notes(study, plan)
     plan.rope, plan.error, plan.interactions = study.rope, study.error, plain(study.interactions)
     plan.looks, plan.spending = schedule.looks, schedule.spending
-    plan.published, plan.claims = plain(study.published), plain(study.claims)
+    plan.published, plan.claims = named_values(plain(study.published), plan), plain(study.claims)
     full_seeds = study_schedule(dataclasses.replace(study, scale={}), None).seeds
     plan.scale = scale_notes(study, full, len(full_seeds), len(seeds)) if full else {}
     plan.notes += [scale_sentence(plan.scale)] if plan.scale else []
@@ -252,7 +263,15 @@ def study_notes(study: StudyConfig, plan: Plan) -> list[str]:
         names = list(study.factors)
         notes += [f"cannot be told apart: {row}" for row in aliases(len(names), study.resolution, names)]
     known = {row["arm"] for row in plan.arms}
-    return notes + [f"study.published names {arm}, which is not an arm" for arm in study.published if arm not in known]
+    absent = [arm for arm in named_values(study.published, plan) if arm not in known]
+    return notes + [f"study.published names {arm}, which is not an arm" for arm in absent]
+
+
+def named_values(values: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """Return values by arm as a study file names arms, by the plan's names; others keep theirs."""
+    levels = plan_levels(plan.arms, written_settings(plan.cells[0].config))
+    names = earlier_names(plan.arms)
+    return {find_arm(str(arm), levels, names) or arm: value for arm, value in values.items()}
 
 
 def freeze_plan(directory: Path, plan: Plan) -> Plan:
@@ -269,6 +288,8 @@ def freeze_plan(directory: Path, plan: Plan) -> Plan:
         merged = first if earlier is None else extend_plan(earlier, plan, directory)
         if merged != earlier:
             write_plan(directory, merged)
+        if earlier is not None and earlier.dropped:
+            bring_back(directory, merged)
     return merged
 
 
@@ -299,11 +320,22 @@ def refuse(errors: list[str]) -> None:
 
 
 def multiplied(arms: list[Arm], names: dict[str, str]) -> list[Arm]:
-    """Merge the arms of all versions of a study, named against the first version's baseline."""
+    """Merge the arms of all versions of a study, named against the first version's baseline.
+
+    Args:
+        names: swept key -> name of its factor.
+    """
     placebos = [arm for arm in arms if arm.role == "placebo"][:1]
     others = [arm for arm in arms if arm.role != "placebo"]
+    swept = [{names[override_key(o)]: o for o in arm.overrides if override_key(o) in names} for arm in others]
     specs = [
-        ArmSpec(levels=arm.levels | level_names(arm.overrides, names), overrides=tuple(arm.overrides)) for arm in others
+        ArmSpec(
+            levels=arm.levels | level_names(own.values(), names),
+            overrides=tuple(arm.overrides),
+            parts=arm.parts | {factor: (override,) for factor, override in own.items()},
+            swept=frozenset(own),
+        )
+        for arm, own in zip(others, swept, strict=True)
     ]
     refuse_equal_arms(specs, [arm.config for arm in others])
     return named_arms(specs, [arm.config for arm in others]) + placebos
@@ -355,4 +387,4 @@ def plan_and_directory(overrides: list[str], loader: ConfigLoader, config_name: 
     composer.parse_all(overrides)
     plan = build_plan([o for o in overrides if o not in hydras], composer)
     refuse_unstated_rules(plan, directory())
-    return plan, directory()
+    return with_known_names(plan, read_plan(directory())), directory()

@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -24,6 +23,8 @@ from vitsweep.added_fields import added_field, from_values, missing_fields, to_v
 from vitsweep.errors import RecordError
 from vitsweep.files import check_writable, finite, json_bytes, write_atomically, write_json
 from vitsweep.paths import PACKAGE_DIR
+from vitsweep.paths import PLAN_NAME as PLAN_NAME
+from vitsweep.study.provenance.git import run_git
 
 SCHEMA = 1
 RECORD_NAME = "record.json"
@@ -35,8 +36,12 @@ MAX_DEPTH = 4
 PREDICTIONS_NAME = "predictions.npz"
 FINAL_NAME = "final.pt"
 """State after the last epoch of a cell that can be trained longer, without the weights: those are in safetensors."""
-PLAN_NAME = "plan.json"
 EPOCHS_FOLDER = "checkpoints"
+TUNING_NAME, TUNED_NAME, DROPPED_NAME = "tuning", "tuned", "dropped"
+"""Directories beside a plan that hold no cells of it: the trials of its search, the study at the settings found, and
+cells that were dropped."""
+WITHOUT_CELLS = frozenset({"report", "wandb", "environment", EPOCHS_FOLDER, "__pycache__"})
+"""Directories that hold no cell wherever they are."""
 TRIAL = "trial"
 """Role of a cell of a search: it is scored on validation images alone, and belongs to no arm's results."""
 STATUSES = ("planned", "running", "interrupted", "done", "failed", "diverged")
@@ -305,6 +310,20 @@ def drop_rows_after(directory: Path, last_epoch: int) -> list[dict[str, Any]]:
     return rows
 
 
+def cell_directories(directory: Path) -> list[Path]:
+    """Return the directories below (or at) `directory` that hold a record, or did before publication, in order."""
+    found = set()
+    for folder, below, files in os.walk(directory):
+        if RUNS_NAME in files:
+            found |= {Path(folder, cell) for cell in read_runs(Path(folder))[0]}
+        if RECORD_NAME in files:
+            found.add(Path(folder))
+            below.clear()
+        skipped = WITHOUT_CELLS | ({TUNING_NAME, TUNED_NAME, DROPPED_NAME} if PLAN_NAME in files else set())
+        below[:] = [name for name in below if name not in skipped and not name.startswith("report-")]
+    return sorted(found)
+
+
 def epoch_checkpoints(directory: Path) -> dict[int, Path]:
     """Return epoch -> weights file of the checkpoints kept, in order; see checkpoint_every_epochs."""
     kept = (directory / EPOCHS_FOLDER).glob("epoch-*.safetensors")
@@ -327,13 +346,8 @@ def _git(*arguments: str) -> str | None:
     # Only a checkout of ours counts: a wheel installed inside another repository must not report its commit.
     if not (PACKAGE_DIR.parent / "run.py").exists():
         return None
-    command = ["git", "-C", str(PACKAGE_DIR.parent), *arguments]
-    try:
-        environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # else `status` may write the index
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=environment)
-        return done.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+    found = run_git(PACKAGE_DIR.parent, *arguments)
+    return None if found is None else found.decode(errors="replace").strip()
 
 
 @cache

@@ -154,7 +154,8 @@ def point_plan(name: str, fixed: list[str], point: list[str], seed: int, compose
     """
     names = factor_names(map(override_key, point))
     levels = level_names(point, names)
-    specs = [ArmSpec(levels={}, overrides=()), ArmSpec(levels=levels, overrides=tuple(point))]
+    parts = {names[override_key(override)]: (override,) for override in point}
+    specs = [ArmSpec(levels={}, overrides=()), ArmSpec(levels=levels, overrides=tuple(point), parts=parts)]
     configs = compose_all([[*fixed, *spec.overrides] for spec in specs], composer)
     if config_hash(configs[0]) == config_hash(configs[1]):
         specs, configs = specs[:1], configs[:1]

@@ -4,17 +4,14 @@ A path is a sweep's directory, a cell's, an arm's folder, or `SWEEP/ARM` and `SW
 Planned cells that have not started are included; the published form of a sweep reads as the sweep does.
 """
 
-import difflib
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vitsweep.errors import RecordError
+from vitsweep.errors import RecordError, did_you_mean
 from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, Cell, Plan, new_record, read_plan
-from vitsweep.study.record import PLAN_NAME, RECORD_NAME, RUNS_NAME, Record, has_record, read_record, read_runs
+from vitsweep.study.record import PLAN_NAME, Record, cell_directories, has_record, read_record
 
-NO_CELLS = {"report", "wandb", "environment", "checkpoints", "__pycache__"}
 REMEDY = "give the directory of a sweep or a cell, SWEEP/ARM or SWEEP/ARM/seed=N"
 
 
@@ -146,18 +143,11 @@ def folder_side(text: str, directory: Path) -> Side:
         RecordError: there is no record below it.
     """
     side = Side(name=text, cells=[])
-    for folder, below, files in os.walk(directory):
-        cells = [Path(folder, cell) for cell in read_runs(Path(folder))[0]] if RUNS_NAME in files else []
-        if RECORD_NAME in files:
-            below.clear()
-            cells = [Path(folder)]
-        for cell in cells:
-            try:
-                side.cells.append(SideCell(directory=cell, record=read_record(cell)))
-            except RecordError as error:
-                side.problems.append(str(error))
-        skipped = NO_CELLS | ({TUNING_NAME, TUNED_NAME} if PLAN_NAME in files else set())
-        below[:] = sorted(name for name in below if name not in skipped)
+    for cell in cell_directories(directory):
+        try:
+            side.cells.append(SideCell(directory=cell, record=read_record(cell)))
+        except RecordError as error:
+            side.problems.append(str(error))
     if not side.cells:
         reason = side.problems[0] if side.problems else f"{text}  holds no record and no plan"
         raise RecordError(reason if side.problems else f"{reason}; {REMEDY}")
@@ -172,8 +162,7 @@ def siblings(path: Path) -> list[str]:
 
 def nearest(name: str, names: list[str]) -> str:
     """Return `; did you mean A or B?`, or nothing."""
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    return did_you_mean(name, names)
 
 
 def listed(names: list[str], most: int = 12) -> str:

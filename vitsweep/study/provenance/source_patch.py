@@ -8,7 +8,6 @@ that look like secrets by name or content, files above FILE_LIMIT, and what exce
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,7 @@ from functools import cache, partial
 from pathlib import Path, PurePosixPath
 
 from vitsweep.paths import PACKAGE_DIR
+from vitsweep.study.provenance.git import run_git
 
 PATCH_LIMIT = 1 << 20
 """Largest size of a patch, bytes."""
@@ -24,8 +24,6 @@ FILE_LIMIT = 1 << 18
 """Largest size of a changed file, and of its part of the patch, bytes."""
 MAX_FILES = 500
 """Largest number of changed files that are read."""
-GIT_SECONDS = 5.0
-"""Time after which git is given up, for each call."""
 SOURCE_SUFFIXES = frozenset(".py .pyi .yaml .yml .toml .cfg .ini .sh .c .cc .cpp .cu .h .hpp .pyx".split())
 SECRET_NAME = re.compile(
     r"(?i)(^|/)(\.env|\.netrc|\.?secrets?\b|credentials?\b|id_(rsa|ed25519|ecdsa))|passw|api_?key|\.token"
@@ -35,8 +33,6 @@ SECRET_CONTENT = re.compile(
     rb"|AKIA[0-9A-Z]{16}|BEGIN [A-Z ]*PRIVATE KEY"
     rb"|(?i:api.?key|token|passw(?:or)?d|secret)(?:\W{1,4}[0-9a-f]{32}|[\"']?\s*[:=]\s*[\"'][\w/+-]{12,}[\"'])"
 )
-READ_ONLY = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-PLAIN = ("-c", "core.quotePath=false", "-c", "core.fsmonitor=false")
 DIFF = (
     "diff HEAD --relative --no-renames --no-ext-diff --no-textconv --no-color --full-index --unified=3 "
     "--src-prefix=a/ --dst-prefix=b/ --ignore-submodules"
@@ -91,22 +87,6 @@ def patch_of_index(checkout: Path, index: Path) -> SourcePatch:
         found.patch += parts[name]
         size += len(parts[name])
     return found
-
-
-def run_git(checkout: Path, *arguments: str, **environment: str) -> bytes | None:
-    """Return the output of a git command that reads only; None for any failure.
-
-    Args:
-        environment: further variables.
-    """
-    command = ["git", "-C", str(checkout), *PLAIN, *arguments]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, check=True, timeout=GIT_SECONDS, env=os.environ | READ_ONLY | environment
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
 
 
 def is_source(name: str) -> bool:

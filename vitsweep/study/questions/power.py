@@ -70,6 +70,7 @@ class PlannedClaims:
 def planned_claims(plan: Plan) -> PlannedClaims:
     """Return the testable claims of a plan."""
     effects, levels, placebos = _effects(plan)
+    names = {name: name for name in placebos} | rules.earlier_names(plan.arms)
     found, asked = [], set()
     for number, claim in enumerate(plan.claims):
         if not isinstance(claim, dict) or claim.get("testable", True) is False:
@@ -77,7 +78,7 @@ def planned_claims(plan: Plan) -> PlannedClaims:
         contrasts: dict[str, Contrast] = {}
         if claim.get("kind") != "saturation":
             contrasts, _ = rules.claim_contrasts(
-                claim, lambda n: n if n in placebos else rules.find_arm(n, levels), plan.baseline, effects, plan.design
+                claim, lambda n: rules.find_arm(n, levels, names), plan.baseline, effects, plan.design
             )
         found.append((number, claim, list(contrasts.values())))
         asked.add(rules.claim_identity(claim, contrasts))
