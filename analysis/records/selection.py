@@ -15,7 +15,6 @@ from vitsweep.study.arms import FINGERPRINT, IMAGE_FORM, differences, written_se
 from vitsweep.study.changes.drop import is_asked as is_cell_asked
 from vitsweep.study.status import NOT_NEEDED
 
-from .changes import change_sentences, dropped_after_results
 from .comparable import (
     LEFT_OUT,
     Exclusions,
@@ -28,6 +27,7 @@ from .comparable import (
 )
 from .consistency import NOT_STARTED
 from .load import StudyRecords
+from .plan_changes import change_sentences, dropped_after_results
 
 DEFAULT_ROPE = 0.5
 DEFAULT_METRIC = "test/accuracy"
