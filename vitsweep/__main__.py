@@ -42,9 +42,9 @@ TASKS = {
             "vitsweep.commands.extend", "DIR seeds=10", "add seeds; epochs=200: train finished cells longer"
         ),
         "drop": Command(
-            "vitsweep.commands.drop", "DIR ARM | seeds=3", "take arms or seeds out; keep their records aside"
+            "vitsweep.commands.change.drop", "DIR ARM | seeds=3", "take arms or seeds out; keep their records aside"
         ),
-        "rename": Command("vitsweep.commands.rename", "DIR [ARM] NAME", "give a study, or an arm, another name"),
+        "rename": Command("vitsweep.commands.change.rename", "DIR [ARM] NAME", "give a study, or an arm, another name"),
         "reset": Command("vitsweep.commands.reset", "DIR --failed", "delete results of cells, to train them again"),
         "prune": Command("vitsweep.commands.prune", "DIR", "remove checkpoints of finished cells"),
     },

@@ -130,15 +130,17 @@ def check_pooled(sources: list[str], loaded: StudyRecords, selection: Selection)
 
 
 def is_pooled(prefix: str, loaded: StudyRecords, selection: Selection) -> bool:
-    """Return whether a run of a directory stands in the selection, or the directory has none yet.
+    """Return whether a directory has runs of the arms, configurations and images compared, or none at all yet.
 
     Args:
         prefix: of the directory's cells.
     """
-    cells = selection.cells
-    kept = cells.loc[~cells["status"].isin((LEFT_OUT, "planned")), "cell"]
-    started = loaded.cells.loc[loaded.cells["status"] != "planned", "cell"]
-    return bool(kept.str.startswith(prefix).any() or not started.str.startswith(prefix).any())
+    own = loaded.cells[loaded.cells["cell"].str.startswith(prefix) & (loaded.cells["status"] != "planned")]
+    kept = selection.cells[~selection.cells["status"].isin((LEFT_OUT, "planned"))]
+    keys = ["arm", "config_hash", "data_fingerprint"]
+    return own.empty or bool(
+        own[keys].apply(tuple, axis=1).isin(set(kept[keys].itertuples(index=False, name=None))).any()
+    )
 
 
 def report_judgement(

@@ -22,7 +22,7 @@ from .figures import Figure
 from .findings import findings, placebo_sentences
 from .health import health_items, methods_items
 from .page import Bullets, FigureItem, Section, TableItem, Text
-from .tables import Column, Table
+from .tables import Column, Table, use_short_names
 from .tuning.section import tuning_items
 
 EXPLORATORY = (
@@ -73,6 +73,7 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
     tables = [item.table for item in items if item.kind == "table"]
     for table in tables:
         table.units = table.units or table_units(table.name, display_scale(judgement.metric) == 100.0)
+        use_short_names(table, judgement.selection.arms)
     return Parts(
         sections=[section for section in sections if section.items],
         tables=tables,

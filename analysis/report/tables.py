@@ -7,15 +7,18 @@ note, except in the CSV.
 import csv
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
 
 from ..text import DASH, csv_text, escape_markdown
 from ..units import Units, with_units
+
+LONGEST_NAME = 40
+"""Letters of the longest name of an arm that tables show; a longer one has an alias."""
 
 
 @dataclass
@@ -104,6 +107,28 @@ class Table:
         lines.append("|" + "|".join(" ---: " if c.numeric else " :--- " for c in self.shown_columns) + "|")
         lines += [markdown_row(row) for row in self.texts]
         return "\n".join([*lines, "", *(escape_markdown(note) for note in self.all_notes)]).rstrip() + "\n"
+
+
+def short_names(arms: Sequence[str], longest: int = LONGEST_NAME) -> dict[str, str]:
+    """Return long arm name -> its alias, `A` and the arm's place: `A7`; the others are left out."""
+    found = {arm: f"A{place}" for place, arm in enumerate(arms) if len(arm) > longest}
+    return {arm: alias for arm, alias in found.items() if alias not in arms}
+
+
+def use_short_names(table: Table, arms: Sequence[str]) -> None:
+    """Show long names in a table's column of arms by their aliases, with a legend below; its CSV keeps the names."""
+    names = short_names(arms)
+    for column in table.columns:
+        if column.key == "arm":
+            column.show = partial(_short_name, column.show, names)
+    if "arm" in table.frame and any(column.key == "arm" for column in table.columns):
+        shown = dict.fromkeys(arm for arm in table.frame["arm"] if arm in names)
+        table.notes += [f"{names[arm]}: {arm}." for arm in shown]
+
+
+def _short_name(show: Callable[[dict], str], names: dict[str, str], row: dict) -> str:
+    text = show(row)
+    return names.get(text, text)
 
 
 def frame_csv(frame: pd.DataFrame) -> str:

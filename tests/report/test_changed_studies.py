@@ -8,10 +8,11 @@ from vitsweep.analysis.__main__ import main
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.records.selection import select
 from vitsweep.analysis.report.findings import findings
+from vitsweep.analysis.report.sections import make_parts
 from vitsweep.analysis.statistics.judgement import judge
 
 from tests.support.make_records import make_sweep
-from vitsweep.commands import drop, rename
+from vitsweep.commands.change import drop, rename
 from vitsweep.errors import RecordError
 from vitsweep.study.plan import read_plan, write_plan
 
@@ -129,3 +130,11 @@ def test_comparison_is_verified_and_a_changed_number_is_found(sweep, another, ca
     path.write_text(path.read_text().replace("80.3333", "81.3333"))
     assert main(["verify", str(sweep), str(another)]) == 1
     assert "81.3333" in capsys.readouterr().out
+
+
+def test_long_name_of_an_arm_has_an_alias_with_a_legend_in_tables_and_its_name_in_the_csv(tmp_path):
+    long = "dropout=none+" + "num_hidden_layers=2+" * 3 + "bias=false"
+    judged = judge(load(make_sweep(tmp_path / "one", {"baseline": [0.5, 0.6], long: [0.6, 0.8]}, epochs=2)))
+    (table,) = (table for table in make_parts(judged, "planned", []).tables if table.name == "arms")
+    assert [row[0] for row in table.texts] == ["baseline", "A1"]
+    assert f"A1: {long}." in table.all_notes and long in table.csv()

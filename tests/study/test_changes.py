@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.make_records import make_sweep
-from vitsweep.commands import drop, rename, status
+from vitsweep.commands import status
+from vitsweep.commands.change import drop, rename
 from vitsweep.errors import UserError
 from vitsweep.study.changes.drop import beyond_lines, bring_back
 from vitsweep.study.changes.extension import extend_plan

@@ -95,8 +95,7 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
     if settings.check:
         check_arms(directory, plan, todo)
     merged = freeze_plan(directory, plan)
-    for line in beyond_lines(merged, directory):
-        log.warning("%s", line)
+    log_beyond(merged, directory)
     if settings.detach:
         on_end = task.end.command or config.sweep.get("on_end", "")
         return submit_study(config, settings, directory, merged, before, on_end)
@@ -254,6 +253,12 @@ def check_arms(directory: Path, plan: Plan, todo: list[Cell]) -> None:
         from vitsweep.train.trial.noop import refuse_noops  # late: it imports torch
 
         refuse_noops(plan, new)
+
+
+def log_beyond(plan: Plan, directory: Path) -> None:
+    """Log the arms and seeds that the plan has beyond what this start asks for."""
+    for line in beyond_lines(plan, directory):
+        log.warning("%s", line)
 
 
 def log_packing(config: DictConfig, todo: list[Cell]) -> None:
