@@ -94,8 +94,7 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
     todo = [status.cell for status in before if status.is_wanted(training.retry)]
     if settings.check:
         check_arms(directory, plan, todo)
-    merged = freeze_plan(directory, plan)
-    log_beyond(merged, directory)
+    merged = freeze_and_compare(directory, plan)
     if settings.detach:
         on_end = task.end.command or config.sweep.get("on_end", "")
         return submit_study(config, settings, directory, merged, before, on_end)
@@ -255,10 +254,12 @@ def check_arms(directory: Path, plan: Plan, todo: list[Cell]) -> None:
         refuse_noops(plan, new)
 
 
-def log_beyond(plan: Plan, directory: Path) -> None:
-    """Log the arms and seeds that the plan has beyond what this start asks for."""
-    for line in beyond_lines(plan, directory):
+def freeze_and_compare(directory: Path, plan: Plan) -> Plan:
+    """Freeze the plan, log the arms and seeds that it has beyond what this start asks for, and return it."""
+    merged = freeze_plan(directory, plan)
+    for line in beyond_lines(merged, directory):
         log.warning("%s", line)
+    return merged
 
 
 def log_packing(config: DictConfig, todo: list[Cell]) -> None:
