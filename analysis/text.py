@@ -132,6 +132,23 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def wrap_name(name: str, width: int) -> list[str]:
+    """Return an arm's name in lines of at most `width` characters, broken after a +, else after a part of a word."""
+    lines = [""]
+    for part in re.split(r"(?<=\+)", name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        pieces = [part] if len(part) <= width else re.findall(r"[^=_\-,:/ ]*[=_\-,:/ ]|[^=_\-,:/ ]+", part)
+        for piece in pieces:
+            if lines[-1] and len(lines[-1]) + len(piece) > width:
+                lines.append("")
+            while len(piece) > width:
+                lines[-1], piece = piece[:width], piece[width:]
+                lines.append("")
+            lines[-1] += piece
+    return lines
+
+
 def text_or_dash(value: object) -> str:
     """Return a non-empty string, else a dash."""
     return value if isinstance(value, str) and value else DASH

@@ -45,7 +45,7 @@ class Plots:
         """Draw each arm's difference to the baseline with its intervals.
 
         >>> study.plot.effects().get_xlabel()
-        'difference to the baseline, percent points'
+        'difference to the baseline in test accuracy, percent points'
 
         Raises:
             RecordError: no arm shares a finished seed with the baseline, or the metric is no accuracy.

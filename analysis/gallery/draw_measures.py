@@ -11,9 +11,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..attention.faithful import NULL_MAPS
+from ..labels import label_rows, row_inches
+from ..marks import mark
 from ..style import theme
+from ..text import wrap_name
 
 COLUMNS = 4
+LETTERS = 30
+"""Letters in a line of an arm's name."""
 TITLES = {
     "entropy": "entropy (1: uniform)",
     "effective_patches": "effective patches",
@@ -34,7 +39,7 @@ def measures_figure(frame: pd.DataFrame, baseline: str, path: Path) -> Path:
     """Write the figure of all measures of a gallery."""
     arms = list(dict.fromkeys(frame["arm"]))
     with theme("light") as color:
-        size = figure_inches(len(measured_names(frame)), len(arms))
+        size = figure_inches(len(measured_names(frame)), arms)
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(*measure_grid(frame), squeeze=False, sharey=True)
@@ -48,10 +53,10 @@ def measured_names(frame: pd.DataFrame) -> list[str]:
     return [name for name in frame.columns if name.startswith("rollout/") and frame[name].notna().any()]
 
 
-def figure_inches(num_measures: int, num_arms: int) -> tuple[float, float]:
+def figure_inches(num_measures: int, arms: Sequence[str]) -> tuple[float, float]:
     """Return width and height, inches, at which every arm is readable."""
     rows = -(-num_measures // COLUMNS)
-    return 2.1 + 2.2 * COLUMNS, rows * (0.75 + 0.2 * num_arms) + 0.3
+    return 2.1 + 2.2 * COLUMNS, rows * (0.75 + row_inches(arms, 0.2, LETTERS, 0.125) * len(arms)) + 0.3
 
 
 def measure_grid(frame: pd.DataFrame) -> tuple[int, int]:
@@ -75,16 +80,22 @@ def draw_measure(
     frame: pd.DataFrame, name: str, arms: list[str], baseline: str, *, ax: Any, color: dict[str, str]
 ) -> Any:
     """Draw one measure of all arms, and a line at the baseline's mean."""
+    title = TITLES.get(name.removeprefix("rollout/"), name)
     for y, arm in enumerate(arms):
         values = frame.loc[frame["arm"] == arm, name].dropna().to_numpy()
         if not len(values):
             continue
         own = color["s0"] if arm == baseline else color["s1"]
-        ax.plot(values, np.full(len(values), y), "o", markersize=3.5, color=own, alpha=0.6, markeredgewidth=0)
-        ax.plot([values.mean()] * 2, [y - 0.3, y + 0.3], color=own, linewidth=1.8, solid_capstyle="butt")
+        tip = f"{title}: {', '.join(f'{value:.4g}' for value in values)}; mean {values.mean():.4g}"
+        mark(ax.axhspan(y - 0.48, y + 0.48, facecolor="none", edgecolor="none", zorder=0.5), arm, tip)
+        flat = np.full(len(values), y)
+        points = ax.plot(values, flat, "o", markersize=3.5, color=own, alpha=0.6, markeredgewidth=0)
+        mean = ax.plot([values.mean()] * 2, [y - 0.3, y + 0.3], color=own, linewidth=1.8, solid_capstyle="butt")
+        for artist in (*points, *mean):
+            mark(artist, arm).set_clip_on(False)
     ax.axvline(frame.loc[frame["arm"] == baseline, name].mean(), color=color["soft"], linewidth=0.8, zorder=0)
-    ax.set_yticks(range(len(arms)), [arm if len(arm) <= 26 else f"{arm[:24]}.." for arm in arms])
-    ax.set_title(TITLES.get(name.removeprefix("rollout/"), name), fontsize=8.5)
+    label_rows(ax, range(len(arms)), arms, LETTERS)
+    ax.set_title(title, fontsize=8.5)
     ax.tick_params(labelsize=7.5)
     ax.locator_params(axis="x", nbins=3)
     ax.ticklabel_format(axis="x", useOffset=False, style="plain")
@@ -97,14 +108,15 @@ def faithful_figure(frame: pd.DataFrame, path: Path) -> Path:
     shown = [kind for kind in kinds if len(_rows(frame, kind))]
     cells = list(dict.fromkeys(zip(frame["arm"], frame["seed"], strict=True)))
     with theme("light") as color:
-        size = (2.2 + 2.9 * len(shown), 1.2 + 0.34 * len(cells))
+        names = [f"{arm}, seed {seed}" for arm, seed in cells]
+        size = (2.2 + 2.9 * len(shown), 1.2 + row_inches(names, 0.34, LETTERS) * len(cells))
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
         for kind, ax in zip(shown, axes, strict=True):
             draw_faithful(_rows(frame, kind), cells, ax=ax, color=color)
             ax.set_title(_metric_title(kind), fontsize=8.5)
-        axes[0].set_yticks(range(len(cells)), [f"{arm}, seed {seed}" for arm, seed in cells])
+        axes[0].set_yticks(range(len(cells)), ["\n".join(wrap_name(name, LETTERS)) for name in names])
         axes[0].set_ylim(len(cells) - 0.5, -0.5)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)

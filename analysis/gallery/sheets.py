@@ -31,13 +31,14 @@ from .tiles import (
     AxesCanvas,
     TileCanvas,
     shorten,
-    wrap_name,
 )
 
 ROWS_PER_INPUT = 6
 """Rows of overlays below one row of images, at most: an image is never far from its maps."""
 PAIRS_PER_ROW = 4
 BLOCK_NAME_WIDTH = 66
+LETTER_WIDTH = 0.68
+"""Mean width of a bold letter over its size, rounded up."""
 LIFT_TITLE = "patch's share / uniform"
 SCALE_TEXT = "Yellow: more than a uniform share, blue: less; one scale for all."
 FOOT_TEXT = f"{SCALE_TEXT} Bold red: wrong prediction."
@@ -71,7 +72,8 @@ class Sheet:
         return ax
 
     def _paint(self, canvas: TileCanvas) -> None:
-        canvas.text(MARGIN, 13, self.title, size=9.5, weight="bold")
+        fitting = (self.size[0] - 2 * MARGIN) / (LETTER_WIDTH * len(self.title))
+        canvas.text(MARGIN, 13, self.title, size=min(9.5, fitting), weight="bold")
         self.draw(canvas)
         canvas.color_bar(self.size[0] - BAR_COLUMN + GAP, self.bar_y, self.scale, self.bar_title)
         canvas.text(MARGIN, self.size[1] - 9, self.foot, size=6.8, role="soft")
@@ -155,7 +157,7 @@ def difference_sheet(views: Views, differences: Sequence[Difference], baseline: 
         _draw_inputs(canvas, views, HEAD_HEIGHT)
         for number, difference in enumerate(differences):
             y = top + number * COLUMN
-            canvas.name(y, wrap_name(difference.arm), _difference_details(difference))
+            canvas.name(y, difference.arm, _difference_details(difference))
             for column, image_HWC in enumerate(views.image_NHWC):
                 rgb = overlay(image_HWC, difference.mean_NP[column], difference.grid, scale)
                 framed = frame_patches(rgb, difference.exceeds_NP[column].reshape(difference.grid))
@@ -259,17 +261,17 @@ def _draw_overlay(
     predicted, confidence = view.maps.logit_NK[number].argmax(), view.maps.probabilities[number].max()
     right = predicted == views.label_N[number]
     look = {"role": "soft"} if right else {"role": "bad", "weight": "bold"}
-    text = f"{shorten(views.classes[predicted])} {100 * confidence:.0f} %"
+    text = f"{shorten(views.classes[predicted], 11)} {100 * confidence:.0f} %"
     canvas.text(x + TILE / 2, y + TILE + 7, text, size=7.2, ha="center", **look)
 
 
-def _row_name(view: ModelView, score: str) -> tuple[list[str], list[str]]:
+def _row_name(view: ModelView, score: str) -> tuple[str, list[str]]:
     """Return the name and the details of a model's row."""
     scores = [score] if score else []
     if view.epoch is not None:  # the title names arm and seed
-        return [f"epoch {view.epoch}" if view.epoch else "untrained"], scores
+        return f"epoch {view.epoch}" if view.epoch else "untrained", scores
     rows, columns = view.maps.grid
-    return wrap_name(view.arm), [f"seed {view.seed}", f"{rows} x {columns} patches", *scores]
+    return view.arm, [f"seed {view.seed}", f"{rows} x {columns} patches", *scores]
 
 
 def _difference_details(difference: Difference) -> list[str]:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
+from ..text import wrap_name
 from .overlay import MAP_WEIGHT, Scale, enlarge
 
 # Lengths in points.
@@ -20,6 +21,8 @@ GAP = 6
 COLUMN = TILE + GAP
 MARGIN = 10
 NAMES_WIDTH = 104
+LONG_NAME = 48
+"""Letters of the longest name that is written in full size."""
 HEAD_HEIGHT = 36
 """Height of title and class names."""
 CAPTION_HEIGHT = 17
@@ -61,13 +64,18 @@ class TileCanvas:
         settings: dict[str, Any] = {"ha": "left", "va": "center", "color": self.color[role], "fontsize": size} | more
         self.axes.text(x, y, text, **settings)
 
-    def name(self, y: float, lines: list[str], details: list[str]) -> None:
-        """Write a row's name in bold at the left margin with small lines below it, centered on a tile's height."""
-        top = y + TILE / 2 - (10.5 * (len(lines) - 1) + 9.5 * len(details)) / 2
+    def name(self, y: float, name: str, details: list[str]) -> None:
+        """Write a row's name in bold at the left margin with small lines below it, centered on a tile's height.
+
+        A long name has smaller letters.
+        """
+        size, step, letters = (8.2, 10.5, 17) if len(name) <= LONG_NAME else (6, 7.5, 23)
+        lines = wrap_name(name, letters)
+        top = y + TILE / 2 - (step * (len(lines) - 1) + 9.5 * len(details)) / 2
         for number, line in enumerate(lines):
-            self.text(MARGIN, top + 10.5 * number, line, size=8.2, weight="bold")
+            self.text(MARGIN, top + step * number, line, size=size, weight="bold")
         for number, line in enumerate(details, start=1):
-            self.text(MARGIN, top + 10.5 * (len(lines) - 1) + 9.5 * number, line, size=7.2, role="soft")
+            self.text(MARGIN, top + step * (len(lines) - 1) + 9.5 * number, line, size=7.2, role="soft")
 
     def color_bar(self, x: float, y: float, scale: Scale, title: str, height: float = TILE) -> None:
         """Draw a bar in the colors of an overlay on mid grey, with ticks and title."""
@@ -121,19 +129,6 @@ class AxesCanvas(TileCanvas):
         height, width = (length / PIXELS_PER_POINT for length in rgb.shape[:2])
         pixels = np.round(255 * rgb).astype(np.uint8)
         self.axes.imshow(pixels, extent=(x, x + width, y + height, y), interpolation="nearest")
-
-
-def wrap_name(text: str, width: int = 17) -> list[str]:
-    """Return an arm's name in lines of at most `width` characters, broken after a + where that is possible."""
-    lines = [""]
-    for part in text.replace("+", "+\n").split("\n"):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append("")
-        while len(part) > width:
-            lines[-1], part = part[:width], part[width:]
-            lines.append("")
-        lines[-1] += part
-    return lines
 
 
 def shorten(name: str, width: int = 14) -> str:

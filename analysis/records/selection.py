@@ -11,10 +11,11 @@ import pandas as pd
 
 from vitsweep.config.schema import PAIRED
 from vitsweep.errors import RecordError, did_you_mean
-from vitsweep.study.arms import FINGERPRINT, IMAGE_FORM, differences, written_settings
+from vitsweep.study.arms import written_settings
 from vitsweep.study.changes.drop import is_asked as is_cell_asked
 from vitsweep.study.status import NOT_NEEDED
 
+from .changes import option_changes, setting_changes
 from .comparable import (
     LEFT_OUT,
     Exclusions,
@@ -53,6 +54,8 @@ class Selection:
     """Arm -> differences of its configuration to the baseline's."""
     notes: list[str]
     """A sentence for everything left out or unexpected."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Arm -> its changes in short: the options of config groups in place of the fields that they set."""
     alarms: list[str] = field(default_factory=list)
     """Sentences for Findings: what the plan and the records do not share, and what is left out."""
     planned: dict[str, dict[str, Any]] | None = None
@@ -185,7 +188,8 @@ def _select(loaded: StudyRecords) -> Selection:
         baseline=baseline,
         roles=_roles(stated, baseline),
         levels=_levels(cells, {arm: levels for arm, (_, levels) in stated.items()}, baseline),
-        changes=_changes(cells, arms, baseline),
+        changes=setting_changes(arm_records(cells), arms, baseline),
+        options=option_changes(arm_records(cells), arms, baseline),
         notes=out.notes,
         planned=planned,
         prefixes=loaded.prefixes,
@@ -320,28 +324,3 @@ def _baseline_level(factor: str, stated: dict[str, dict], configs: dict[str, dic
         if all(str(configs[arm].get(key)) == levels[factor] for arm, levels in stated.items() if factor in levels):
             return str(configs[baseline][key])
     return "baseline"
-
-
-def _changes(cells: pd.DataFrame, arms: list[str], baseline: str) -> dict[str, str]:
-    records = arm_records(cells)
-    configs = {arm: written_settings(records[arm].config) for arm in arms}
-    return {arm: _difference(configs[arm], configs[baseline]) if arm != baseline else "" for arm in arms}
-
-
-def _difference(config: dict[str, Any], baseline: dict[str, Any]) -> str:
-    keys = differences(baseline, config)
-    if IMAGE_FORM.intersection(keys):
-        keys.pop(FINGERPRINT, None)  # it follows
-    return ", ".join(
-        f"{key.split('.')[-1]} {_effective_value(baseline, key)} -> {_effective_value(config, key)}" for key in keys
-    )
-
-
-def _effective_value(config: dict[str, Any], key: str) -> Any:
-    """Return a field's value; for a dropout place without one (null) the common rate."""
-    value = config.get(key)
-    if key == FINGERPRINT:
-        return str(value or "")[:8] or "not stated"
-    if value is None and key.endswith("_dropout_prob"):
-        value = config.get("model.hidden_dropout_prob")
-    return "null" if value is None else value

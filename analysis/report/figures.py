@@ -1,12 +1,10 @@
-"""A Figure of the report, and `save_figure`, which writes it as an SVG of both themes and as a PNG of each.
+"""A Figure of the report, and `save_figure`, which writes it as an SVG of both themes and as a PNG.
 
 What is drawn lies in draw_curves, draw_effects and gallery/draw_measures. Ids are fixed and dates left out, so equal
 inputs give equal bytes.
 """
 
-import html
 import io
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +13,17 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import Collection
-from matplotlib.colors import is_color_like, to_rgba
 from matplotlib.figure import Figure as Canvas
 
-from ..style import DARK, LIGHT, theme, with_both_themes, with_css_variables
+from ..labels import legend_columns, separate_ticks
+from ..marks import mark, without_marks
+from ..style import theme, with_both_themes
+from .svg import clean_svg, inline_svg
 
-COLOR_PROPERTIES = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 MAX_ARMS = 12
-"""Largest number of arms in one figure; the figure's table has all of them."""
+"""Largest number of arms with a color and a name in one figure; the others are grey, or left out."""
+MAX_ROWS = 60
+"""Largest number of arms in a figure with a row for each; the figure's table has all of them."""
 
 
 def grid(rows: int = 1, columns: int = 1, **shared: Any) -> Callable[[Canvas], list[Axes]]:
@@ -65,20 +65,22 @@ class Figure:
 
 
 def add_legend(canvas: Canvas, ax: Axes) -> None:
-    """Put the legend of `ax` below all axes, in four columns or as many as the canvas is wide enough for."""
+    """Put the legend of `ax` below all axes, in four columns or as many as the canvas is wide enough for.
+
+    Its entries are marked with their arms.
+    """
     handles, labels = ax.get_legend_handles_labels()
-    for columns in range(min(4, len(labels)), 0, -1):
-        legend = canvas.legend(handles, labels, loc="outside lower left", ncols=columns)
-        if columns == 1 or legend.get_window_extent().width <= canvas.bbox.width:
-            return
-        legend.remove()
+    columns = legend_columns(labels, canvas.get_figwidth())
+    legend = canvas.legend(handles, labels, loc="outside lower left", ncols=columns)
+    for artists in (legend.get_texts(), legend.legend_handles):
+        for artist, name in zip(artists, labels, strict=True):
+            mark(artist, name)
 
 
 def save_figure(figure: Figure, directory: Path) -> str:
-    """Write `<name>.svg`, `<name>.png` and `<name>-dark.png`; return the SVG for the page, colored by CSS variables."""
+    """Write `<name>.svg` and `<name>.png`; return the SVG for the page, colored by CSS variables."""
     files = render(figure)
     (directory / f"{figure.name}.png").write_bytes(files["png"])
-    (directory / f"{figure.name}-dark.png").write_bytes(files["dark png"])
     return _write_svg(figure, files["svg"], directory)
 
 
@@ -89,43 +91,30 @@ def save_svg(figure: Figure, directory: Path) -> str:
 
 def _write_svg(figure: Figure, content: bytes, directory: Path) -> str:
     svg = clean_svg(content.decode())
-    (directory / f"{figure.name}.svg").write_text(with_both_themes(svg), encoding="utf-8", newline="\n")
-    return inline_svg(svg, figure)
+    text = with_both_themes(without_marks(svg))
+    (directory / f"{figure.name}.svg").write_text(text, encoding="utf-8", newline="\n")
+    return inline_svg(svg, figure.name, figure.alt, figure.size[0])
 
 
 def render(figure: Figure, png: bool = True) -> dict[str, bytes]:
-    """Draw the figure and return its files: `svg` and, if wanted, `png` in the light theme, `dark png` in the dark."""
+    """Draw the figure in the light theme and return its files: `svg` and, if wanted, `png`."""
     with theme("light") as color:
         # Not pyplot: it loads the backend that the environment names, which may need a screen or a notebook.
         canvas = Canvas(figsize=figure.size, layout="constrained")
         FigureCanvasAgg(canvas)
         figure.draw(canvas, color)
-        # The layout is computed once: computing it again for each file takes longer than drawing.
-        engine = canvas.get_layout_engine()
-        assert engine is not None  # the constrained layout from above
+        lay_out(canvas)
+        return {kind: _file_bytes(canvas, kind) for kind in ("svg", "png")[: 1 + png]}
+
+
+def lay_out(canvas: Canvas) -> None:
+    """Place axes and labels for good: computing it again for each file takes longer than drawing."""
+    engine = canvas.get_layout_engine()
+    assert engine is not None  # the constrained layout
+    engine.execute(canvas)
+    if separate_ticks(canvas):
         engine.execute(canvas)
-        canvas.set_layout_engine(None)
-        files = {kind: _file_bytes(canvas, kind) for kind in ("svg", "png")[: 1 + png]}
-        if not png:
-            return files
-        darken(canvas)
-        return files | {"dark png": _file_bytes(canvas, "png")}
-
-
-def darken(canvas: Canvas) -> None:
-    """Replace the light theme's colors by the dark theme's in every artist of a drawn figure."""
-    dark = {to_rgba(LIGHT[role])[:3]: to_rgba(DARK[role])[:3] for role in LIGHT}
-    for artist in canvas.findobj():
-        # All are read before any is set: a marker's color may follow its line's.
-        old = {n: getattr(artist, f"get_{n}")() for n in COLOR_PROPERTIES if hasattr(artist, f"get_{n}")}
-        if isinstance(artist, Collection):
-            new: dict[str, Any] = {
-                n: [(*dark.get(tuple(c[:3]), c[:3]), c[3]) for c in colors] for n, colors in old.items()
-            }
-        else:
-            known = {n: to_rgba(color) for n, color in old.items() if is_color_like(color)}
-            new = {n: (*dark.get(c[:3], c[:3]), c[3]) for n, c in known.items()}
-        artist.set(**{n: color for n, color in new.items() if len(color)})
+    canvas.set_layout_engine(None)
 
 
 def _file_bytes(canvas: Canvas, kind: str) -> bytes:
@@ -136,46 +125,35 @@ def _file_bytes(canvas: Canvas, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def clean_svg(svg: str) -> str:
-    """Remove document type, metadata and unused ids from matplotlib's SVG; cut coordinates to 0.01 points."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s*<!--.*?-->", "", svg, flags=re.DOTALL)
-    # Inside tags only: text between them may hold numbers, such as those of an axis.
-    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d{2})\d+", r"\1", tag.group()), svg)
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda match: match.group() if match.group(1) in used else "", svg)
-    return re.sub(r"\n\s*", "\n", svg).rstrip() + "\n"
-
-
-def inline_svg(svg: str, figure: Figure) -> str:
-    """Return the SVG as part of a page: with a title for screen readers, ids of its own, colors of the theme."""
-    svg = with_css_variables(svg)
-    for prefix in ('id="', 'href="#', "url(#"):
-        svg = svg.replace(prefix, f"{prefix}{figure.name}-")
-    start, body = svg.split(">", 1)
-    start = re.sub(r' (width|height)="[^"]*"', "", start)
-    # Narrower than drawn it would be unreadable, so it scrolls; much wider its letters would outgrow the page's.
-    size = f"min-width: {figure.size[0] * 66:.0f}px; max-width: {figure.size[0] * 104:.0f}px"
-    start += f' role="img" aria-labelledby="{figure.name}-name" style="{size}"'
-    return f'{start}><title id="{figure.name}-name">{html.escape(figure.alt, quote=False)}</title>{body}'
-
-
-def selection_note(number: int) -> str:
-    """Return the sentence of a caption about the arms that arms_to_draw left out; empty if there are none."""
+def rows_note(number: int) -> str:
+    """Return the sentence of a caption about the arms without a row; empty if there are none."""
     if not number:
         return ""
-    chosen = f" Shown are the {MAX_ARMS - 1} arms with the largest effects"
+    chosen = f" Shown are the {MAX_ROWS - 1} arms with the largest effects"
     return f"{chosen}; {number} more {'is' if number == 1 else 'are'} in the table only."
 
 
-def arms_to_draw(arms: list[str], baseline: str, effects: pd.DataFrame | None = None) -> list[str]:
-    """Return at most MAX_ARMS arms in the study's order: the baseline and those with the largest effects."""
-    if len(arms) <= MAX_ARMS:
+def colors_note(number: int, others: str = "thin grey lines") -> str:
+    """Return the sentence of a caption about the arms that have no color; empty if there are none.
+
+    Args:
+        others: what these arms are drawn as.
+    """
+    if not number:
+        return ""
+    chosen = f" Named are the {MAX_ARMS - 1} arms with the largest effects"
+    return f"{chosen}; {others}: {number} more, see the table."
+
+
+def arms_to_draw(
+    arms: list[str], baseline: str, effects: pd.DataFrame | None = None, most: int = MAX_ARMS
+) -> list[str]:
+    """Return at most `most` arms in the study's order: the baseline and those with the largest effects."""
+    if len(arms) <= most:
         return arms
     size = pd.Series(0.0, index=arms)
     if effects is not None:
         size = effects.set_index("arm")["delta"].abs().reindex(arms).fillna(0.0)
     ranked = size.drop(baseline, errors="ignore").sort_values(ascending=False, kind="stable").index
-    chosen = {baseline, *ranked[: MAX_ARMS - 1]}
+    chosen = {baseline, *ranked[: most - 1]}
     return [arm for arm in arms if arm in chosen]

@@ -82,8 +82,9 @@ def _interim(judgement: Judgement) -> list[str]:
     return [f"Interim: {finished}{so if len(selection.arms) > 1 else ''}."]
 
 
-def _alarms(judgement: Judgement) -> list[str]:
-    return judgement.selection.alarms
+def alarms(judgement: Judgement) -> list[str]:
+    """Return what must be read before any verdict: excluded runs, a placebo that differs, runs still to come."""
+    return [*judgement.selection.alarms, *_placebo_alarm(judgement), *_interim(judgement)]
 
 
 def _extension(judgement: Judgement) -> list[str]:
@@ -134,7 +135,7 @@ def _decided_arms(judgement: Judgement) -> list[str]:
     metric, sentences = judgement.metric, []
     rope = judgement.selection.rope if display_scale(metric) == 100.0 else math.nan
     for verdict, words in (DECIDED_EFFECTS if is_main_first(judgement) else DECIDED).items():
-        rows = _arms(judgement, verdict)
+        rows = rows_of_verdict(judgement, verdict)
         parts = []
         for _, row in _largest(rows).iterrows():
             notes = [f"{p_name(row)} p {_p_text(row['p_holm'])}"]
@@ -145,7 +146,7 @@ def _decided_arms(judgement: Judgement) -> list[str]:
 
 
 def _equivalent_arms(judgement: Judgement) -> list[str]:
-    rows = _arms(judgement, "equivalent")
+    rows = rows_of_verdict(judgement, "equivalent")
     if rows.empty:
         return []
     remarks = [", ".join(_remarks(row, judgement)) for _, row in rows.iterrows()]
@@ -156,7 +157,7 @@ def _equivalent_arms(judgement: Judgement) -> list[str]:
 
 
 def _undecided_arms(judgement: Judgement) -> list[str]:
-    rows = _arms(judgement, "undecided")
+    rows = rows_of_verdict(judgement, "undecided")
     if rows.empty:
         return []
     parts = "; ".join(_undecided(row, judgement) for _, row in _largest(rows).iterrows())
@@ -176,7 +177,7 @@ def _undecided(row: pd.Series, judgement: Judgement) -> str:
 
 
 def _one_seed_arms(judgement: Judgement) -> list[str]:
-    rows = _arms(judgement, "single")
+    rows = rows_of_verdict(judgement, "single")
     if rows.empty:
         return []
     parts = "; ".join(f"{row['arm']} {_size(row, judgement.metric)}" for _, row in _largest(rows).iterrows())
@@ -184,7 +185,7 @@ def _one_seed_arms(judgement: Judgement) -> list[str]:
 
 
 def _missing_arms(judgement: Judgement) -> list[str]:
-    rows = _arms(judgement, "missing")
+    rows = rows_of_verdict(judgement, "missing")
     if rows.empty:
         return []
     if is_main_first(judgement):
@@ -290,7 +291,7 @@ def _placebo(judgement: Judgement) -> list[str]:
 
 
 FINDING_RULES = (
-    (0, _alarms),
+    (0, lambda judgement: judgement.selection.alarms),
     (0, _placebo_alarm),
     (1, _interim),
     (1, _extension),
@@ -335,7 +336,7 @@ def placebo_sentences(judgement: Judgement) -> list[str]:
     ]
 
 
-def _arms(judgement: Judgement, verdict: str) -> pd.DataFrame:
+def rows_of_verdict(judgement: Judgement, verdict: str) -> pd.DataFrame:
     """Return the main effects of a factorial design, else the effects of arms but baseline and placebos, so judged."""
     if judgement.factorial is not None and is_main_first(judgement):
         return named_effects(judgement.factorial, verdict)

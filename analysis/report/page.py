@@ -6,20 +6,25 @@ and pictures are data URIs. Only a published page shows PNG files of its own fol
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
 from vitsweep.errors import printable
 
+from ..marks import arm_key
 from ..text import escape_markdown
 from .figures import Figure
 from .tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
+LONGEST_TABLE = 15
+"""Largest number of rows of a table that is not folded."""
 SHOWN_ROWS = 120
 """Largest number of rows of a figure's data table on the page; the CSV has all."""
 
@@ -76,6 +81,46 @@ class FigureItem:
 
 
 @dataclass(kw_only=True)
+class Pair:
+    """Table with a figure of the same arms beside it."""
+
+    table: TableItem
+    figure: FigureItem
+    kind: str = "pair"
+
+
+@dataclass(kw_only=True)
+class Chip:
+    """Name with a few numbers."""
+
+    name: str
+    text: str
+    key: str
+    """marks.arm_key of the arm; empty: of none."""
+
+
+@dataclass(kw_only=True)
+class VerdictRow:
+    """Verdict with the arms that have it."""
+
+    name: str
+    verdict: str
+    count: int
+    chips: list[Chip]
+    more: int = 0
+    """Number of arms that are not named."""
+
+
+@dataclass(kw_only=True)
+class Verdicts:
+    """Verdicts in short, below the sentences that must be read first."""
+
+    notices: list[str]
+    rows: list[VerdictRow]
+    kind: str = "verdicts"
+
+
+@dataclass(kw_only=True)
 class PictureItem:
     """PNG such as a rollout sheet, at `path` under the report's directory."""
 
@@ -94,6 +139,14 @@ class Section:
     id: str
     title: str
     items: list = field(default_factory=list)
+    hint: str = ""
+    """Contents in a few words, for a section that the reader unfolds; empty: it is open."""
+
+    @property
+    def parts(self) -> list:
+        """Return the items, of pairs their table and figure."""
+        pairs = ([item.table, item.figure] if item.kind == "pair" else [item] for item in self.items)
+        return [part for parts in pairs for part in parts]
 
 
 @dataclass(kw_only=True)
@@ -120,7 +173,7 @@ def to_markdown(page: Page, directory: Path) -> str:
     parts = [f"# {escape_markdown(page.title)}", escape_markdown(page.lead)]
     for section in page.sections:
         parts.append(f"## {escape_markdown(section.title)}")
-        parts += [_markdown_item(item, directory) for item in section.items]
+        parts += [_markdown_item(item, directory) for item in section.parts]
     return printable("\n\n".join([*parts, f"`{page.signature}`"]) + "\n")
 
 
@@ -138,7 +191,24 @@ def _template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"data_uri": _data_uri, "frame_rows": frame_rows, "shown_width": _shown_width}
+    environment.filters |= {"arm_key": arm_key, "split_interval": _split_interval, "breakable": _breakable}
+    environment.globals["longest"] = LONGEST_TABLE
     return environment.get_template("report.html.j2")
+
+
+def _split_interval(text: str) -> Markup:
+    """Return a cell as HTML in which a line may break before an interval or a standard deviation, nowhere within."""
+    parts = re.split(r" (?=[\[\u00b1])", text, maxsplit=1)
+    return (
+        Markup(" ").join(Markup('<span class="whole">{}</span>').format(part) for part in parts)
+        if parts[1:]
+        else escape(text)
+    )
+
+
+def _breakable(text: str) -> Markup:
+    """Return a text as HTML whose long words may break after an underscore, an equals sign or a plus."""
+    return Markup("<wbr>").join(re.split(r"(?<=[=+_])", text)) if " " not in text else escape(text)
 
 
 def _short(value: object) -> str:
@@ -167,12 +237,19 @@ def _markdown_item(item, directory: Path) -> str:
         return "\n".join(f"- {escape_markdown(line)}" for line in item.lines)
     if item.kind == "key_values":
         return "\n".join(f"- {escape_markdown(name)}: {escape_markdown(value)}" for name, value in item.pairs)
+    if item.kind == "verdicts":
+        return "\n".join([*(f"- **{escape_markdown(line)}**" for line in item.notices), *map(_verdict_line, item.rows)])
     if item.kind == "details":
         quoted = "\n".join(f"    {line}" for line in item.text.splitlines())
         return f"{escape_markdown(item.title)}\n\n{quoted}"
     if item.kind == "table":
         return f"{escape_markdown(item.table.caption)}\n\n{item.table.markdown().rstrip()}"
     return _markdown_picture(item, directory)
+
+
+def _verdict_line(row: VerdictRow) -> str:
+    named = "; ".join(escape_markdown(f"{chip.name} {chip.text}".strip()) for chip in row.chips)
+    return f"- {row.name}: {named}{f' and {row.more} more' if row.more else ''}"
 
 
 def _markdown_picture(item, directory: Path) -> str:

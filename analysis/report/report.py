@@ -183,7 +183,7 @@ def write_report(
 ) -> None:
     """Draw the figures and write every file but the gallery's."""
     inlined = {figure.name: save(figure, folder / "figures") for figure in parts.figures}
-    for item in (item for section in parts.sections for item in section.items if item.kind == "figure"):
+    for item in (item for section in parts.sections for item in section.parts if item.kind == "figure"):
         item.svg = inlined[item.figure.name]
     selection, signature = judgement.selection, make_signature(judgement)
     page = Page(

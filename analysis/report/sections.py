@@ -17,11 +17,14 @@ from ..statistics.sequential import look_lines
 from ..text import DASH, decimals, integer, signed, text_or_dash
 from ..units import table_units
 from . import study_figures, study_tables
+from .factors.figures import factor_figures
 from .factors.tables import interaction_table, main_table
 from .figures import Figure
 from .findings import findings, placebo_sentences
 from .health import health_items, methods_items
-from .page import Bullets, FigureItem, Section, TableItem, Text
+from .measures.table import measure_table, measure_text
+from .overview.verdicts import verdicts
+from .page import Bullets, FigureItem, Pair, Section, TableItem, Text
 from .tables import Column, Table, use_short_names
 from .tuning.section import tuning_items
 
@@ -33,6 +36,20 @@ EXPLORATORY_EFFECTS = (
     "Everything else is exploratory. So is the verdict on a main effect, an interaction or an arm, unless a claim is "
     "about just that, in {} at the last epoch."
 )
+
+
+HINTS = {
+    "comparison": "every run, accuracy against cost, published values",
+    "factors": "main effects and interactions",
+    "tuning": "arms at their own settings",
+    "training": "curves, generalisation gap, saturation, best epoch",
+    "images": "other test images, images that change, effect by class",
+    "gallery": "attention rollout and its measures",
+    "health": "what could make the numbers wrong",
+    "methods": "how the numbers were made",
+    "runs": "every run with its numbers",
+}
+"""Id of a section that the reader unfolds -> its contents."""
 
 
 @dataclass(kw_only=True)
@@ -52,15 +69,19 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
         gallery: items of the rollout gallery.
     """
     runs = study_tables.run_numbers(judgement.selection)
-    compared = [
-        Section(id="comparison", title="Comparison", items=_comparison(judgement, runs, sort)),
-        Section(id="factors", title="Factors", items=_factors(judgement, runs)),
+    compared, factors = _comparison(judgement, runs, sort), _factors(judgement, runs)
+    # The study's questions stand first, beside their figure.
+    first = (factors if is_main_first(judgement) and factors else compared).pop(0)
+    sections_of_arms = [
+        Section(id="comparison", title="Comparison", items=compared + _effects(judgement, runs)),
+        Section(id="factors", title="Factors", items=factors),
     ]
     sections = [
+        Section(id="verdicts", title="Verdicts", items=[*_present(verdicts(judgement)), first]),
         Section(id="findings", title="Findings", items=[Bullets(lines=findings(judgement))]),
         Section(id="claims", title="Claims", items=_claims(judgement, runs)),
         Section(id="looks", title="Looks", items=_looks(judgement)),
-        *(compared[::-1] if is_main_first(judgement) else compared),
+        *(sections_of_arms[::-1] if is_main_first(judgement) else sections_of_arms),
         Section(id="tuning", title="Tuning", items=tuning_items(judgement)),
         Section(id="training", title="Training", items=_training(judgement, runs)),
         Section(id="images", title="Test images and classes", items=_images(judgement, runs)),
@@ -69,7 +90,9 @@ def make_parts(judgement: Judgement, sort: str, gallery: list) -> Parts:
         Section(id="methods", title="Methods", items=methods_items(judgement)),
         Section(id="runs", title="Runs", items=[TableItem(table=study_tables.run_table(judgement.selection))]),
     ]
-    items = [item for section in sections for item in section.items]
+    for section in sections:
+        section.hint = HINTS.get(section.id, "")
+    items = [item for section in sections for item in section.parts]
     tables = [item.table for item in items if item.kind == "table"]
     for table in tables:
         table.units = table.units or table_units(table.name, display_scale(judgement.metric) == 100.0)
@@ -119,10 +142,18 @@ def look_table(judgement: Judgement) -> Table:
 
 
 def _comparison(judgement: Judgement, runs: dict[str, str], sort: str) -> list:
+    """Return the comparison table beside the forest plot, and what the placebo says of chance."""
     table = TableItem(table=study_tables.arm_table(judgement, runs, sort))
     lines = placebo_sentences(judgement)
-    text = [Bullets(lines=lines)] if lines else []
-    return [table, *text, *_figures(study_figures.effect_figures(judgement)), *_published(judgement, runs)]
+    return [_beside(table, study_figures.forest(judgement)), *([Bullets(lines=lines)] if lines else [])]
+
+
+def _beside(table: TableItem, figure: Figure | None) -> TableItem | Pair:
+    return Pair(table=table, figure=FigureItem(figure=figure)) if figure else table
+
+
+def _effects(judgement: Judgement, runs: dict[str, str]) -> list:
+    return [*_figures(study_figures.run_figures(judgement)), *_published(judgement, runs)]
 
 
 def _published(judgement: Judgement, runs: dict[str, str]) -> list:
@@ -162,7 +193,12 @@ def _factors(judgement: Judgement, runs: dict[str, str]) -> list:
     used = _joined(runs, [arm for arm in selection.arms if selection.roles[arm] != "placebo"])
     for table in tables:
         table.notes.append(f"From runs {used}.")
-    items = _figures(study_figures.factor_figures(judgement)) + [TableItem(table=table) for table in tables]
+    main, *figures = factor_figures(judgement)
+    items: list = [TableItem(table=table) for table in tables]
+    if len(found.main):
+        items[0] = _beside(items[0], main)
+        main = None
+    items += _figures([main, *figures])
     return items + ([Bullets(lines=found.notes)] if found.notes else [])
 
 
@@ -187,9 +223,13 @@ def _measures(judgement: Judgement, runs: dict[str, str]) -> list:
     if judgement.measures.empty:
         return []
     shown = [name for name in COLUMNS if name in set(judgement.measures["measure"])]
-    lines = [f"{study_tables.measure_text(name)}: {DESCRIPTIONS[name.removeprefix('rollout/')]}." for name in shown]
-    table = TableItem(table=study_tables.measure_table(judgement, runs))
+    lines = [f"{measure_text(name)}: {DESCRIPTIONS[name.removeprefix('rollout/')]}." for name in shown]
+    table = TableItem(table=measure_table(judgement, runs))
     return [*_figures([study_figures.measure_figure(judgement)]), table, Bullets(lines=lines)]
+
+
+def _present(item: object) -> list:
+    return [item] if item is not None else []
 
 
 def _figures(figures: Sequence[Figure | None]) -> list:

@@ -12,7 +12,6 @@ from ..records.selection import DEFAULT_METRIC, Selection
 from ..statistics.curves import rule_text
 from ..statistics.effects import decimal_places, display_scale, image_text, metric_text
 from ..statistics.judgement import Judgement, is_main_first
-from ..statistics.measure_effects import UNTESTED, attention_arms
 from ..text import (
     DASH,
     PLUS_MINUS,
@@ -35,8 +34,8 @@ from .tables import Column, Table
 
 AVERAGE = "ema/test/accuracy_percent"
 """Column of the cells that average their weights (recipe.ema_decay)."""
-MEASURE_DIGITS = 4
-"""Significant digits of the largest mean of a rollout measure; its other numbers have as many decimals."""
+MAIN_COLUMNS = ("arm", "n", "mean", "delta", "verdict")
+"""Keys of the comparison table's columns that a page shows at first."""
 ONE_PAIR = (
     "Of an arm with one shared seed two trained models are compared: the interval is for other test images and these "
     "models only, and McNemar's p compares the models, not the arms. Another seed may turn the sign."
@@ -47,13 +46,6 @@ SECONDARY = (
     "Verdicts on single arms are secondary, with a family of their own: the study's questions are its main effects, "
     "each of which uses many arms. "
 )
-MEASURE_NOTES = {
-    "patch_size": "Arms have patches of different size: centre and spread can be compared; all other measures, "
-    "distance included, also depend on how many patches there are.",
-    "num_hidden_layers": "Arms have different numbers of blocks: a rollout through fewer of them leaves more on the "
-    "class token and less mixed, whatever the attention, so prefix mass and mixing also measure the depth.",
-}
-"""Field of the model -> limits of conclusions about rollout measures where arms differ in it."""
 
 
 def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned") -> Table:
@@ -64,12 +56,14 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         sort: planned (the plan's order) or effect (largest first); the baseline stays on top.
     """
     frame, metric = judgement.effects, judgement.metric
-    frame = frame.assign(train_accuracy=[train_accuracy(judgement.selection, arm) for arm in frame["arm"]])
+    selection = judgement.selection
+    frame = frame.assign(train_accuracy=[train_accuracy(selection, arm) for arm in frame["arm"]])
+    frame = frame.assign(options=[selection.options.get(arm, "") for arm in frame["arm"]])
     if sort == "effect":
         order = frame["delta"].sort_values(ascending=False, kind="stable", na_position="last").index
         frame = frame.loc[[*frame.index[:1], *(i for i in order if i not in frame.index[:1])]]
     compared = len(frame) > 1
-    base = judgement.selection.baseline or "the baseline"
+    base = selection.baseline or "the baseline"
     moment = "with the lowest validation loss" if metric in COLUMNS else "at the last epoch"
     secondary = SECONDARY if is_main_first(judgement) else ""
     against = f", every arm against {base}. Intervals are for {image_text(metric)}; effects also use the runs of {base}"
@@ -79,8 +73,10 @@ def arm_table(judgement: Judgement, runs: dict[str, str], sort: str = "planned")
         caption=f"{metric_text(metric).capitalize()} {moment}{against if compared else ''}. {secondary}Training images "
         "were scored like test images: last weights, no dropout, no augmentation.",
         frame=frame,
-        columns=_effect_columns(metric, compared, error_columns(frame) + lost_columns(frame), judgement.selection.error)
-        + _cost_columns(metric),
+        columns=_effect_columns(metric, compared, error_columns(frame) + lost_columns(frame), selection.error)
+        + _cost_columns(metric)
+        + _settings_columns(frame),
+        main=MAIN_COLUMNS if compared else (),
         runs=[runs.get(arm, "") for arm in frame["arm"]],
     )
 
@@ -121,7 +117,7 @@ def _effect_columns(metric: str, compared: bool, second: list[Column], error: st
     effect = f"effect{', points' if in_percent else ''} [95 % interval]"
     return [
         arm_column(),
-        Column("what changed", lambda r: unicode_arrows(r["changes"]) or DASH, "changes", numeric=False, wrap=True),
+        Column("what changed", lambda r: unicode_arrows(r["options"]) or DASH, "options", numeric=False, wrap=True),
         seeds_column(keep=True),
         Column(name, lambda r: mean_and_sd(r, places), "mean", keep=True),
         estimate_column(effect, "delta", places=places, keep=compared),
@@ -133,6 +129,14 @@ def _effect_columns(metric: str, compared: bool, second: list[Column], error: st
         Column("effect / sd", lambda r: decimals(r["effect_size"]), "effect_size"),
         Column("seeds better", lambda r: percent(r["better"]), "better"),
     ]
+
+
+def _settings_columns(frame: pd.DataFrame) -> list[Column]:
+    """Return the column of every setting that differs, if the options of config groups stand in place of some."""
+    if (frame["options"] == frame["changes"]).all():
+        return []
+    show = lambda r: unicode_arrows(r["changes"]) or DASH  # noqa: E731
+    return [Column("all settings that differ", show, "changes", numeric=False, wrap=True)]
 
 
 def _cost_columns(metric: str) -> list[Column]:
@@ -214,8 +218,8 @@ def image_table(judgement: Judgement) -> Table:
         Column("images that change", lambda r: f"{r['changed']:.1f} %", "changed", keep=True),
         Column("gained", lambda r: integer(r["gained"]), "gained", keep=True),
         Column("lost", lambda r: integer(r["lost"]), "lost", keep=True),
-        Column("clearest gains, image ids", lambda r: r["gained_ids"] or DASH, "gained_ids", numeric=False),
-        Column("clearest losses, image ids", lambda r: r["lost_ids"] or DASH, "lost_ids", numeric=False),
+        Column("clearest gains, image ids", lambda r: r["gained_ids"] or DASH, "gained_ids", numeric=False, wrap=True),
+        Column("clearest losses, image ids", lambda r: r["lost_ids"] or DASH, "lost_ids", numeric=False, wrap=True),
     ]
     drawn = "seed x image bootstrap" if several else "bootstrap of the test images"
     caption = (
@@ -233,37 +237,6 @@ def missing_predictions(judgement: Judgement) -> list[str]:
     if not parts:
         return []
     return [f"Predictions are missing, so these numbers are of fewer seeds than the comparison: {', '.join(parts)}."]
-
-
-def measure_table(judgement: Judgement, runs: dict[str, str]) -> Table:
-    """Return a row per rollout measure and arm: mean over seeds and paired difference to the baseline.
-
-    Args:
-        runs: arm -> its runs' numbers.
-    """
-    frame = judgement.measures
-    places = {name: _measure_places(rows["mean"]) for name, rows in frame.groupby("measure")}
-    columns = [
-        Column("measure", lambda r: measure_text(r["measure"]), "measure", numeric=False, keep=True),
-        arm_column(),
-        seeds_column(),
-        Column("mean", lambda r: _measure_mean(r, places[r["measure"]]), "mean", keep=True),
-        Column("difference [95 % interval]", lambda r: _difference(r, places[r["measure"]]), "delta", keep=True),
-        Column("p", lambda r: p_value(r["p"]), "p"),
-        holm_column(),
-    ]
-    tests = len(attention_arms(judgement.selection)) * len(set(frame["measure"]) - {UNTESTED})
-    return Table(
-        name="measures",
-        title="Rollout measures",
-        caption="Rollout measures, mean over test images, then over seeds; differences to "
-        f"{judgement.selection.baseline or 'the baseline'} on shared seeds. Exploratory: no hypothesis about them was "
-        f"declared, so there is no verdict; Holm p is adjusted over these {tests} differences.",
-        frame=frame,
-        columns=columns,
-        notes=[note for name, note in MEASURE_NOTES.items() if len(_model_values(judgement.selection, name)) > 1],
-        runs=[runs.get(arm, "") for arm in frame["arm"]],
-    )
 
 
 def run_table(selection: Selection) -> Table:
@@ -316,14 +289,14 @@ def about_accuracy(metric: str) -> str:
     return "" if metric == DEFAULT_METRIC else " This is about the test accuracy at the last epoch."
 
 
+def accuracy_name(metric: str) -> str:
+    """Return `accuracy` for the default metric, else the metric's name."""
+    return "accuracy" if metric == DEFAULT_METRIC else metric_text(metric)
+
+
 def on_metric(metric: str) -> str:
     """Return ` on the validation accuracy`; nothing for the default metric."""
     return "" if metric == DEFAULT_METRIC else f" on the {metric_text(metric)}"
-
-
-def measure_text(name: str) -> str:
-    """Return a rollout measure's name as it is shown: `rollout/spread_px` -> `spread, px`."""
-    return name.removeprefix("rollout/").replace("_px", ", px").replace("_", " ")
 
 
 def arm_column() -> Column:
@@ -376,23 +349,3 @@ def mean_and_sd(row: dict, places: int) -> str:
 
 def _epoch_text(row: dict) -> str:
     return epochs(row["epoch"], row["ci_low"], row["ci_high"], row["late"])
-
-
-def _measure_mean(row: dict, places: int) -> str:
-    return decimals(row["mean"], places) if row["measure"] == UNTESTED else mean_and_sd(row, places)
-
-
-def _difference(row: dict, places: int) -> str:
-    return estimate(row["delta"], row["ci_low"], row["ci_high"], places)
-
-
-def _measure_places(means: pd.Series) -> int:
-    largest = means.abs().max()
-    return max(0, MEASURE_DIGITS - 1 - math.floor(math.log10(largest))) if largest > 0 else MEASURE_DIGITS
-
-
-def _model_values(selection: Selection, name: str) -> set[int | None]:
-    """Return the values of this field of the model in the measured runs."""
-    done = selection.done()
-    measured = done[[column for column in COLUMNS if column in done]].notna().any(axis=1)
-    return {(record.config.get("model") or {}).get(name) for record in done.loc[measured, "record"]}

@@ -47,6 +47,8 @@ class Table:
     frame: pd.DataFrame
     columns: list[Column]
     notes: list[str] = field(default_factory=list)
+    main: tuple[str, ...] = ()
+    """Keys of the columns that a page shows at first; the reader's switch shows the others. Empty: all."""
     runs: list[str] = field(default_factory=list)
     """For each row, the numbers in the table of runs that its values come from, as `1-5, 9`."""
     units: Units = field(default_factory=dict)
@@ -73,6 +75,15 @@ class Table:
     def shown_columns(self) -> list[Column]:
         """Return the columns that are not hidden."""
         return [self.columns[i] for i in self._shown_indices]
+
+    @property
+    def tips(self) -> list[str]:
+        """Return for each row its shown numbers as a text; without `main` empty, as everything is seen."""
+        if not self.main:
+            return [""] * len(self.rows)
+        titles = [column.title for column in self.shown_columns][1:]
+        rows = [zip(titles, row[1:], strict=True) for row in self.texts]
+        return ["; ".join(f"{title}: {text}" for title, text in row if text != DASH) for row in rows]
 
     @property
     def all_notes(self) -> list[str]:
@@ -102,11 +113,21 @@ class Table:
         return frame_csv(self.named_frame)
 
     def markdown(self) -> str:
-        """Return a GitHub table with its notes."""
-        lines = [markdown_row([c.title for c in self.shown_columns])]
-        lines.append("|" + "|".join(" ---: " if c.numeric else " :--- " for c in self.shown_columns) + "|")
-        lines += [markdown_row(row) for row in self.texts]
-        return "\n".join([*lines, "", *(escape_markdown(note) for note in self.all_notes)]).rstrip() + "\n"
+        """Return a GitHub table with its notes; if it has main columns, all of them folded below these."""
+        places = [i for i, column in enumerate(self.shown_columns) if not self.main or column.key in self.main]
+        every = list(range(len(self.shown_columns)))
+        notes = "\n".join(escape_markdown(note) for note in self.all_notes)
+        text = f"{self._markdown_columns(places)}\n\n{notes}".rstrip() + "\n"
+        if places == every:
+            return text
+        folded = self._markdown_columns(every)
+        return f"{text}\n<details>\n<summary>All columns</summary>\n\n{folded}\n\n</details>\n"
+
+    def _markdown_columns(self, places: list[int]) -> str:
+        columns = [self.shown_columns[i] for i in places]
+        lines = [markdown_row([column.title for column in columns])]
+        lines.append("|" + "|".join(" ---: " if column.numeric else " :--- " for column in columns) + "|")
+        return "\n".join([*lines, *(markdown_row([row[i] for i in places]) for row in self.texts)])
 
 
 def short_names(arms: Sequence[str], longest: int = LONGEST_NAME) -> dict[str, str]:

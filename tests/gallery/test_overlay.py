@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from vitsweep.analysis.attention.measures import log2_lift
 from vitsweep.analysis.gallery.overlay import MAP_WEIGHT, Scale, enlarge, luminance, overlay, shared_scale
-from vitsweep.analysis.gallery.tiles import SIDE, TileCanvas, wrap_name
+from vitsweep.analysis.gallery.tiles import SIDE, TileCanvas
 from vitsweep.analysis.style import theme
+from vitsweep.analysis.text import wrap_name
 
 
 def test_enlarged_repeats_pixels_and_invents_none():

@@ -12,12 +12,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axis import Tick
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Text
 from vitsweep.analysis import style
 from vitsweep.analysis.attention.measures import COLUMNS
+from vitsweep.analysis.marks import arm_key
 from vitsweep.analysis.records.load import load
 from vitsweep.analysis.report import draw_effects, figures, study_figures
 from vitsweep.analysis.report.draw_curves import band_over_seeds
+from vitsweep.analysis.report.factors.figures import factor_figures
+from vitsweep.analysis.report.svg.write import short_path
 from vitsweep.analysis.statistics.judgement import judge, pareto_front
+from vitsweep.analysis.text import interval, signed
 
 from tests.support.make_records import make_cell, make_record, make_sweep
 
@@ -45,9 +53,9 @@ def ax():
 
 
 def all_figures(judgement):
-    made = [*study_figures.effect_figures(judgement), *study_figures.training_figures(judgement)]
-    made += [*study_figures.factor_figures(judgement), study_figures.class_figure(judgement)]
-    return {figure.name: figure for figure in made}
+    made = [study_figures.forest(judgement), *study_figures.run_figures(judgement)]
+    made += [*study_figures.training_figures(judgement), study_figures.class_figure(judgement)]
+    return {figure.name: figure for figure in [*made, *factor_figures(judgement)] if figure}
 
 
 def test_study_has_every_figure_that_its_data_allow(judgement):
@@ -94,10 +102,10 @@ def test_theme_leaves_matplotlib_as_it_was():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_figure_is_written_in_both_themes_and_kinds(judgement, tmp_path):
+def test_figure_is_written_as_svg_and_png(judgement, tmp_path):
     figures.save_figure(all_figures(judgement)["effects"], tmp_path)
     names = {p.name for p in tmp_path.iterdir()}
-    assert names == {"effects.svg", "effects.png", "effects-dark.png"}
+    assert names == {"effects.svg", "effects.png"}
 
 
 def test_svg_file_has_a_dark_color_for_every_light_one(judgement, tmp_path):
@@ -142,23 +150,6 @@ def test_svg_alone_is_that_of_the_whole_figure(judgement, tmp_path):
     written = {path.name: path.read_bytes() for path in (tmp_path / "svg").iterdir()}
     assert sorted(written) == ["effects.svg"]
     assert all((tmp_path / "all" / name).read_bytes() == content for name, content in written.items())
-
-
-@pytest.mark.parametrize("name", ["effects", "seeds", "gap", "cost", "main-effects", "classes"])
-def test_darkened_figure_is_the_figure_drawn_in_the_dark_theme(judgement, name):
-    figure = all_figures(judgement)[name]
-    images = []
-    for theme in ("light", "dark"):
-        with style.theme(theme) as color:
-            canvas = plt.figure(figsize=figure.size, dpi=40)
-            figure.draw(canvas, color)
-            canvas.canvas.draw()
-            if theme == "light":
-                figures.darken(canvas)
-                canvas.canvas.draw()
-            images.append(np.asarray(canvas.canvas.buffer_rgba()).copy())
-            plt.close(canvas)
-    assert np.array_equal(*images)
 
 
 def test_dollar_signs_in_arm_names_are_text(judgement):
@@ -213,7 +204,7 @@ def test_forest_fills_only_significant_effects(judgement, ax):
 def test_strip_has_a_mark_for_each_run(ax):
     values = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
     styles = style.arm_styles(["a", "b"], "a", style.LIGHT)
-    draw_effects.draw_strip(values, ax=ax, styles=styles, color=style.LIGHT, label="test accuracy, %")
+    draw_effects.draw_strip(values, ax=ax, styles=styles, color=style.LIGHT)
     marks = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() not in ("None", "")]
     assert marks == [[1.0, 2.0], [3.0]]
 
@@ -255,13 +246,94 @@ def crowded(tmp_path_factory):
     return judge(loaded, measures=measures)
 
 
+NOTES = {
+    "curves": "Named are the 11 arms with the largest effects; thin grey lines: 8 more, see the table.",
+    "gap": "Named are the 11 arms with the largest effects; thin grey lines: 8 more, see the table.",
+    "cost": "Named are the 11 arms with the largest effects; grey points: 8 more, see the table.",
+    "curves-apart": "8 more arms are in the figure above only.",
+}
+"""Figure of twenty arms -> what its caption says of those without a color; the others have a row for each."""
+
+
 def test_figure_of_many_arms_says_what_it_shows_and_its_table_has_all(crowded):
     made = all_figures(crowded) | {"measures": study_figures.measure_figure(crowded)}
-    assert {"effects", "seeds", "cost", "curves", "curves-apart", "gap", "classes", "measures"} <= set(made)
+    assert {"effects", "seeds", "classes", "measures", *NOTES} <= set(made)
     for name, figure in made.items():
-        assert "Shown are the 11 arms with the largest effects; 8 more are in the table only." in figure.caption, name
+        assert NOTES.get(name, "") in figure.caption and ("8 more" in figure.caption) == (name in NOTES), name
         compared = set(crowded.selection.arms) - ({"baseline"} if name in ("effects", "classes") else set())
         assert set(figure.table["arm"]) == compared, name
+
+
+@pytest.mark.parametrize("name", ["effects", "cost", "gap"])
+def test_every_arm_is_drawn_and_marked(crowded, name, tmp_path):
+    figure = all_figures(crowded)[name]
+    keys = set(re.findall(r'data-arm="(\w+)"', figures.save_svg(figure, tmp_path)))
+    assert keys == {arm_key(arm) for arm in set(figure.table["arm"])}
+    assert "mark|" not in (tmp_path / f"{name}.svg").read_text()
+
+
+def test_marks_carry_the_numbers_that_a_reader_sees(judgement, tmp_path):
+    row = judgement.effects.set_index("arm").loc["patch_size=8"]
+    svg = figures.save_svg(all_figures(judgement)["effects"], tmp_path)
+    ends = interval(row["ci_low"], row["ci_high"])
+    tip = f"{signed(row['delta'])} points {ends}, 3 seeds, {row['verdict']}"
+    assert f'data-arm="{arm_key("patch_size=8")}" data-tip="{tip}"' in svg
+
+
+def test_path_of_lines_keeps_its_points():
+    path = "M 1 2 \nL 3.04 -4 \nL 3 5.5 \nz\nM 0 0 \nL -1 1 \n"
+    assert short_path(path) == "M1 2l2-6 0 9.5z" + "M0 0l-1 1"
+
+
+def labels(canvas) -> dict:
+    """Text of a drawn figure -> its box, pixels."""
+    shown = [t for t in canvas.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    shown = [t for t in shown if t.axes is None or t.axes.axison]
+    return {(t.get_text(), id(t)): t.get_window_extent() for t in shown}
+
+
+@pytest.mark.parametrize("name", ["effects", "seeds", "cost", "gap", "classes"])
+def test_no_label_is_cut_or_collides(long_names, name):
+    figure = all_figures(long_names)[name]
+    with style.theme("light") as color:
+        canvas = Canvas(figsize=figure.size, layout="constrained")
+        FigureCanvasAgg(canvas)
+        figure.draw(canvas, color)
+        figures.lay_out(canvas)
+        canvas.canvas.draw()
+    ticks = [t for ax in canvas.axes for axis in (ax.xaxis, ax.yaxis) for t in seen_ticks(ax, axis)]
+    of_ticks = canvas.findobj(lambda artist: isinstance(artist, Tick))
+    hidden = {id(t) for tick in of_ticks for t in (tick.label1, tick.label2)} - set(map(id, ticks))
+    boxes = {key: box for key, box in labels(canvas).items() if key[1] not in hidden}
+    width, height = canvas.bbox.width, canvas.bbox.height
+    cut = [key[0] for key, b in boxes.items() if b.x0 < -1 or b.y0 < -1 or b.x1 > width + 1 or b.y1 > height + 1]
+    slanted = {id(t) for t in ticks if t.get_rotation()}  # their boxes are larger than they are
+    upright = {key: box for key, box in boxes.items() if key[1] not in slanted}
+    collide = [
+        (a[0], b[0]) for (a, one), (b, other) in itertools.combinations(upright.items(), 2) if one.overlaps(other)
+    ]
+    assert cut == [] and collide == []
+
+
+def seen_ticks(ax, axis) -> list:
+    """Labels of the ticks within the axes' limits."""
+    low, high = sorted(ax.get_xlim() if axis is ax.xaxis else ax.get_ylim())
+    return [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory):
+    """Four arms, two of them with names of 80 letters, of parameters whose ticks would collide."""
+    names = [
+        "baseline",
+        "num_hidden_layers=2",
+        "x" * 80,
+        "dropout=none+hidden_size=384+patchify_method=convolutional_stem_3x3",
+    ]
+    arms = {name: [0.80 - n / 100, 0.81 - n / 100] for n, name in enumerate(names)}
+    loaded = load(make_sweep(tmp_path_factory.mktemp("long"), arms, epochs=2, images=100, plan=None))
+    loaded.cells["params"] = [1.2e6 * (1 + 0.35 * (n // 2) ** 2) for n in range(8)]
+    return judge(loaded)
 
 
 def test_figure_of_few_arms_needs_no_such_sentence(judgement):
@@ -283,5 +355,5 @@ def test_ten_levels_of_a_factor_look_different():
 
 
 def test_tidy_cuts_coordinates_and_leaves_words_alone():
-    svg = '<svg><g id="a"><path d="M 1.23456 7"/><text x="0.98765">0.9912</text></g></svg>'
-    assert figures.clean_svg(svg) == '<svg><g><path d="M 1.23 7"/><text x="0.98">0.9912</text></g></svg>\n'
+    svg = '<svg><g id="a"><path d="M 1 1 Q 1.23456 7 8 9"/><text x="0.98765">0.9912</text></g></svg>'
+    assert figures.clean_svg(svg) == '<svg><g><path d="M 1 1 Q 1.23 7 8 9"/><text x="0.98">0.9912</text></g></svg>\n'

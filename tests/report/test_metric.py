@@ -23,7 +23,7 @@ ARMS = {
     "placebo": [0.80, 0.805, 0.803],
 }
 NAMES = {"val/accuracy": "validation accuracy", "train/accuracy": "training accuracy", "test/loss": "test loss"}
-COMPARISON = ("findings", "comparison", "factors", "methods")
+COMPARISON = ("verdicts", "findings", "comparison", "factors", "methods")
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,13 @@ def words(item) -> str:
         return " ".join([item.figure.title, item.figure.caption, item.figure.alt, *item.figure.table.columns, *axes])
     if item.kind == "key_values":
         return " ".join(value for name, value in item.pairs if name == "Metric")
+    if item.kind == "verdicts":
+        return " ".join([*item.notices, *(f"{chip.name} {chip.text}" for row in item.rows for chip in row.chips)])
     return " ".join(item.lines) if item.kind == "bullets" else item.text
 
 
 def section(parts, name: str) -> str:
-    return " ".join(words(item) for one in parts.sections if one.id == name for item in one.items)
+    return " ".join(words(item) for one in parts.sections if one.id == name for item in one.parts)
 
 
 @pytest.mark.parametrize("metric", NAMES)
@@ -65,7 +67,7 @@ def test_comparison_by_another_metric_speaks_of_that_metric(parts, metric, name)
     text = section(parts[metric], name)
     own = text.replace("This is about the test accuracy at the last epoch.", "")
     assert "test accuracy" not in own and NAMES[metric] in own.lower()
-    assert ("this test set" in own) == (metric.startswith("test/") and name in ("comparison", "methods"))
+    assert ("this test set" in own) == (metric.startswith("test/") and name in ("verdicts", "methods"))
 
 
 @pytest.mark.parametrize("name", COMPARISON)
@@ -77,7 +79,7 @@ def test_comparison_by_the_test_accuracy_says_so(parts, name):
 def test_interval_for_new_test_images_is_drawn_for_the_test_accuracy_only(parts, metric):
     columns = {m: next(f for f in parts[m].figures if f.name == "effects").table.columns for m in parts if "acc" in m}
     assert "image_low" in columns["test/accuracy"] and "image_low" not in columns[metric]
-    assert "grey line" not in section(parts[metric], "comparison")
+    assert "grey line" not in section(parts[metric], "verdicts")
     assert "On other test images" not in section(parts[metric], "findings")
 
 
@@ -88,7 +90,7 @@ def test_what_is_always_about_the_test_accuracy_says_so(parts, metric):
 
 
 def test_loss_has_no_points_and_no_equivalence(parts):
-    text = " ".join(section(parts["test/loss"], name) for name in ("findings", "comparison", "factors"))
+    text = " ".join(section(parts["test/loss"], name) for name in ("verdicts", "findings", "comparison", "factors"))
     assert not re.search(r"\d points", text)
     methods = section(parts["test/loss"], "methods")
     assert "never equivalent, since the ROPE is one of accuracies" in methods and "0.5 points" not in methods

@@ -20,7 +20,7 @@ from tests.support.report_pages import ARMS, arms_csv, page_of
 def test_report_writes_every_file_of_the_contract(sweep):
     found = {p.relative_to(sweep / "report").as_posix() for p in (sweep / "report").rglob("*") if p.is_file()}
     wanted = {"index.html", "report.md", "results.json", "tables/arms.csv", "tables/paper.tex", "figures/curves.svg"}
-    assert wanted | {"figures/curves-dark.png", "figures/curves-apart.png", "figures/effects.csv"} <= found
+    assert wanted | {"figures/curves.png", "figures/curves-apart.png", "figures/effects.csv"} <= found
 
 
 def test_arms_csv_has_one_row_an_arm_and_the_agreed_columns(sweep):

@@ -28,7 +28,9 @@ def main_table(judgement: Judgement) -> Table:
         columns.append(Column("seeds to decide", seeds_text, "seeds_needed"))
         columns.append(Column("family", lambda r: r["family"], "family", numeric=False))
         caption += f"settings of the other factors that the design has. {family_sentence(factorial)}"
-    return Table(name="main-effects", title="Main effects", caption=caption, frame=factorial.main, columns=columns)
+    table = Table(name="main-effects", title="Main effects", caption=caption, frame=factorial.main, columns=columns)
+    table.main = ("factor", "level", "n", "effect", "verdict") if is_main_first(judgement) else ()
+    return table
 
 
 def family_sentence(factorial: Factorial) -> str:

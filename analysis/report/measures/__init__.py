@@ -1,0 +1,1 @@
+"""Rollout measures in the report."""

@@ -1,0 +1,1 @@
+"""First screen of a report: verdicts in short."""
