@@ -83,6 +83,8 @@ def theme(name: str = "light") -> Iterator[dict[str, str]]:
         "xtick.labelcolor": color["ink"],
         "ytick.labelcolor": color["ink"],
         "font.family": "DejaVu Sans",
+        # Hinted letters are narrower than a browser's, which would cut labels at the edge of a figure.
+        "text.hinting": "none",
         "font.size": 9,
         "legend.frameon": False,
         "legend.labelcolor": color["ink"],

@@ -1,5 +1,7 @@
 """The verdicts in short: what would make them doubtful, the baseline's value, and for each verdict its arms."""
 
+from itertools import accumulate
+
 import pandas as pd
 
 from ...marks import arm_key
@@ -10,8 +12,8 @@ from ..findings import CLAIM_TEXT, alarms, rows_of_verdict
 from ..page import Chip, VerdictRow, Verdicts
 
 ORDER = ("helps", "hurts", "differs", "equivalent", "undecided", "single", "missing")
-MAX_CHIPS = 6
-"""Largest number of arms that are named for one verdict."""
+MAX_CHIPS, MAX_LETTERS = 6, 160
+"""Largest number of arms that are named for one verdict, and of their letters if there are several."""
 
 
 def verdicts(judgement: Judgement) -> Verdicts | None:
@@ -30,8 +32,10 @@ def _row(judgement: Judgement, verdict: str) -> VerdictRow | None:
         return None
     order = rows["delta"].abs().sort_values(ascending=False, kind="stable", na_position="last").index
     shown = [_chip(row, judgement.metric) for _, row in rows.loc[order].head(MAX_CHIPS).iterrows()]
+    letters = accumulate(len(chip.name) for chip in shown)
+    shown = [chip for chip, total in zip(shown, letters, strict=True) if total <= MAX_LETTERS or chip is shown[0]]
     name = f"main effect {verdict}" if is_main_first(judgement) else verdict
-    return VerdictRow(name=name, verdict=verdict, count=len(rows), chips=shown, more=max(0, len(rows) - MAX_CHIPS))
+    return VerdictRow(name=name, verdict=verdict, count=len(rows), chips=shown, more=len(rows) - len(shown))
 
 
 def _chip(row: pd.Series, metric: str) -> Chip:
