@@ -31,7 +31,7 @@ class Plots:
     """Figures of a study: `study.plot.effects()`. Each takes axes and returns them; an arm has one color in all.
 
     Without `ax` a figure as in the report is made with pyplot. `arms` are those to show, in the study's order; by
-    default all, of more than twelve those with the largest effects.
+    default all; of many, those with the largest effects have a color or a row, as in the report.
 
     >>> _, (left, right) = plt.subplots(1, 2)
     >>> study.plot.effects(left) is left, study.plot.curves(right, metric="val/loss") is right

@@ -1,4 +1,4 @@
-"""What an arm changes against the baseline: every setting that differs, or in short the options that were chosen."""
+"""Changes of an arm against the baseline: every setting that differs, or in short the options that were chosen."""
 
 from typing import Any
 

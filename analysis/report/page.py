@@ -159,6 +159,8 @@ class Page:
     sections: list[Section]
     signature: str
     """Line of key:value pairs that says how the numbers were made."""
+    thumbnails: dict[str, str] = field(default_factory=dict)
+    """Id of a test image -> URL-safe base64 of a WebP."""
 
 
 def to_html(page: Page, published: bool = False) -> str:

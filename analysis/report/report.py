@@ -51,6 +51,8 @@ from .tables import frame_csv
 
 GALLERIES = ("make", "keep", "none")
 ORDERS = ("planned", "effect")
+MAX_THUMBNAILS, MAX_ALL_THUMBNAILS = 4, 200
+"""Largest number of pictures of test images in a cell of a table, and in a report."""
 NO_CHECKPOINTS = "W&B has no checkpoints, so there is no rollout gallery."
 NOT_ASKED = "The rollout gallery was not asked for."
 
@@ -165,11 +167,14 @@ def report_judgement(
     for name in ("figures", "tables"):
         (folder / name).mkdir()
     gallery = saved or _make_gallery(judgement.selection, folder, draw_gallery)
+    if draw_gallery and saved is None:
+        gallery["thumbnails"] = _make_thumbnails(judgement)
     gallery["notes"] = list(dict.fromkeys([*gallery["notes"], *notes]))
     gallery["measures"] = _measure_rows(judgement.selection.cells)
     write_gallery(gallery, folder, published)
     parts = make_parts(judgement, sort, _gallery_items(gallery, folder))
-    write_report(judgement, parts, folder, sort, save or (save_svg if published else save_figure), published)
+    save = save or (save_svg if published else save_figure)
+    write_report(judgement, parts, folder, sort, save, published, gallery.get("thumbnails"))
     return folder / PAGE_NAME
 
 
@@ -180,14 +185,23 @@ def write_report(
     sort: str,
     save: Callable[[Figure, Path], str],
     published: bool = False,
+    thumbnails: dict[str, str] | None = None,
 ) -> None:
-    """Draw the figures and write every file but the gallery's."""
+    """Draw the figures and write every file but the gallery's.
+
+    Args:
+        thumbnails: image id -> URL-safe base64 of a WebP, for the page's table of test images.
+    """
     inlined = {figure.name: save(figure, folder / "figures") for figure in parts.figures}
     for item in (item for section in parts.sections for item in section.parts if item.kind == "figure"):
         item.svg = inlined[item.figure.name]
     selection, signature = judgement.selection, make_signature(judgement)
     page = Page(
-        title=_title(selection), lead=_lead(selection, judgement.metric), sections=parts.sections, signature=signature
+        title=_title(selection),
+        lead=_lead(selection, judgement.metric),
+        sections=parts.sections,
+        signature=signature,
+        thumbnails=thumbnails or {},
     )
     texts = {f"tables/{table.name}.csv": table.csv() for table in parts.tables}
     if not published:
@@ -237,6 +251,7 @@ def write_gallery(gallery: dict, folder: Path, published: bool = False) -> None:
     keys = ("name", "caption", "alt", *(["csv"] if published else []))
     panels = [{key: panel[key] for key in keys} for panel in gallery["panels"]]
     values = {"panels": panels, "notes": gallery["notes"], "measures": gallery.get("measures", [])}
+    values |= {"thumbnails": gallery["thumbnails"]} if gallery.get("thumbnails") else {}
     text = json.dumps(values, indent=1) + "\n"
     (folder / GALLERY_NAME).write_text(text, encoding="utf-8", newline="\n")
 
@@ -288,6 +303,20 @@ def _make_gallery(selection: Selection, folder: Path, wanted: bool) -> dict:
         for panel in made.panels
     ]
     return {"panels": panels, "notes": list(made.notes) or ([] if panels else ["There is nothing to show."])}
+
+
+def _make_thumbnails(judgement: Judgement) -> dict[str, str]:
+    """Return pictures of the images that the table of test images names; none if the images are not there."""
+    if judgement.images.empty:
+        return {}
+    try:
+        from ..gallery.thumbnails import thumbnails
+
+        lists = judgement.images[["gained_ids", "lost_ids"]].to_numpy().ravel()
+        named = [int(image_id) for text in lists for image_id in text.split()[:MAX_THUMBNAILS]]
+        return thumbnails(judgement.selection.cells.drop(columns="record"), named[:MAX_ALL_THUMBNAILS])
+    except Exception:  # ids say which images are meant; the gallery's note says why there are no pictures
+        return {}
 
 
 def _failure_note(error: Exception) -> str:

@@ -6,6 +6,9 @@ Kinds: properties, refusals of what a name might smuggle in.
 import json
 import re
 
+import pandas as pd
+from vitsweep.analysis.report.report import make_report
+
 from tests.support.make_records import make_sweep
 from tests.support.report_pages import ARMS, Tags, arms_csv, page_of
 
@@ -70,6 +73,17 @@ def test_kept_gallery_shows_the_last_reports_pictures(undrawn, tmp_path):
     assert "The caption" in page.text and "One note." in page.text
     assert any(a.get("alt") == "A picture" for t, a in page.tags if t == "img")
     assert (figures / "rollout.png").read_bytes() == b"pixels"
+
+
+def test_table_of_test_images_shows_those_that_it_names(undrawn, tmp_path):
+    directory = make_sweep(tmp_path, ARMS, images=200)
+    make_report(directory, gallery="none")
+    shown = pd.read_csv(directory / "report/tables/images.csv")["lost_ids"][0].split()[0]
+    gallery = {"panels": [], "notes": [], "thumbnails": {shown: "a-b_"}}
+    (directory / "report/gallery.json").write_text(json.dumps(gallery))
+    sources = [a["src"] for t, a in page_of(directory, gallery="keep").tags if t == "img"]
+    assert sources == ["data:image/webp;base64,a+b/"]
+    assert json.loads((directory / "report/gallery.json").read_text())["thumbnails"] == {shown: "a-b_"}
 
 
 def test_pictures_are_shown_at_half_their_pixels(undrawn, tmp_path):
