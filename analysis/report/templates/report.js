@@ -108,6 +108,8 @@
   }
 
   function nameOf(key) {
+    var named = document.querySelector('tr[data-name][data-arm="' + key + '"]');
+    if (named) { return named.getAttribute("data-name"); }
     var row = document.querySelector('table.main tr[data-arm="' + key + '"] th, tr[data-arm="' + key + '"] th');
     return row ? row.textContent : "";
   }
