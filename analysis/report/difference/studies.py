@@ -22,9 +22,10 @@ from ...records.load import load
 from ...records.report_files import PAGE_NAME, RESULTS_NAME, digest_inputs, move_report
 from ...records.wandb_runs import is_wandb_source
 from ...statistics.claims import find_arm
-from ...statistics.effects import decimal_places, metric_text
+from ...statistics.effects import decimal_places, display_scale, metric_text
 from ...statistics.judgement import Judgement, judge
 from ...text import DASH, interval, p_value, signed, text_or_dash
+from ...units import OF_EFFECTS
 from ..page import Bullets, KeyValues, Page, Section, TableItem, Text, to_html, to_markdown
 from ..results import input_hashes
 from ..study_tables import mean_and_sd
@@ -122,7 +123,6 @@ def compare_judgements(
         signature=f"vitsweep:{package_version('vitsweep')}|schema:{SCHEMA}|metric:{options['metric']}|command:report",
     )
     texts = {f"tables/{table.name}.csv": table.csv() for table in [*tables, *differing]}
-    texts |= {f"tables/{table.name}.tex": table.latex() for table in tables}
     texts |= {"report.md": to_markdown(page, folder), RESULTS_NAME: comparison_json(judgements, arms, claims, options)}
     (folder / "tables").mkdir(exist_ok=True)
     for name, text in (texts | {PAGE_NAME: to_html(page)}).items():
@@ -188,7 +188,11 @@ def arm_table(frame: pd.DataFrame, judgements: dict[str, Judgement], metric: str
         ]
     caption = f"{metric_text(metric).capitalize()} of each arm in each study; effects and verdicts are against the "
     caption += "study's own baseline, corrected in the study's own family."
-    return Table(name="arms", title="Arms", caption=caption, frame=frame, columns=columns)
+    is_percent = display_scale(metric) == 100.0
+    units = {f"{name}/{key}": unit for name in judgements for key, unit in OF_EFFECTS.items() if key in ARM_KEYS}
+    return Table(
+        name="arms", title="Arms", caption=caption, frame=frame, columns=columns, units=units if is_percent else {}
+    )
 
 
 def claim_table(frame: pd.DataFrame, judgements: dict[str, Judgement]) -> Table:
