@@ -104,4 +104,5 @@ def test_nasty_arm_names_are_text_everywhere(undrawn, tmp_path):
     assert NASTY in [row["arm"] for row in arms_csv(directory)]
     rows = [r for r in (directory / "report/report.md").read_text().splitlines() if r.startswith("| &lt;script")]
     assert rows and all(r"\|50%" in row for row in rows)
-    assert r"\textless{}script\textgreater{}alert(1)" in (directory / "report/tables/paper.tex").read_text()
+    paper = (directory / "report/tables/paper.tex").read_text().replace(r"\allowbreak{}", "")
+    assert r"\textless{}script\textgreater{}alert(1)" in paper
