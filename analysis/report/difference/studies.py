@@ -178,18 +178,19 @@ def claim_frame(judgements: dict[str, Judgement]) -> pd.DataFrame:
 
 def arm_table(frame: pd.DataFrame, judgements: dict[str, Judgement], metric: str) -> Table:
     """Return the arms of all studies side by side."""
-    places = decimal_places(metric)
+    places, sign = decimal_places(metric), ", %" if display_scale(metric) == 100.0 else ""
     columns = [Column("arm", lambda r: r["arm"], "arm", numeric=False, keep=True, wrap=True)]
     for name in judgements:
         columns += [
-            _column(f"{name}: {metric_text(metric)}", name, "mean", lambda r: mean_and_sd(r, places)),
+            _column(f"{name}: {metric_text(metric)}{sign}", name, "mean", lambda r: mean_and_sd(r, places)),
             _column("effect [95 % interval]", name, "delta", lambda r: _effect(r, places)),
             _column("verdict", name, "verdict", lambda r: text_or_dash(r["verdict"]), numeric=False),
         ]
     caption = f"{metric_text(metric).capitalize()} of each arm in each study; effects and verdicts are against the "
     caption += "study's own baseline, corrected in the study's own family."
     is_percent = display_scale(metric) == 100.0
-    units = {f"{name}/{key}": unit for name in judgements for key, unit in OF_EFFECTS.items() if key in ARM_KEYS}
+    known = {key: unit for key, unit in OF_EFFECTS.items() if key in ARM_KEYS}
+    units = {f"{name}/{key}": (unit, 1.0) for name in judgements for key, unit in known.items()}
     return Table(
         name="arms", title="Arms", caption=caption, frame=frame, columns=columns, units=units if is_percent else {}
     )
