@@ -211,9 +211,9 @@ def named_arms(
         for spec, config, changed in zip(specs, configs, changes, strict=True)
     ]
     arms[0].name = arms[0].role = "baseline"
-    names = [arm.name for arm in arms]
+    taken = [arm.name for arm in arms]
     for arm in arms:
-        if names.count(arm.name) > 1 and arm.role != "baseline":
+        if taken.count(arm.name) > 1 and arm.role != "baseline":
             arm.name = slug(f"{arm.name}+{config_hash(arm.config)[:8]}")
     return arms
 

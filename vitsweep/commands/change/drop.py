@@ -78,11 +78,11 @@ def shrunk(plan: Plan, words: list[str], directory: Path) -> Plan:
             raise ConfigError([f"seeds={','.join(map(str, absent))}  are no seeds of this study; allowed: {allowed}"])
         return without_seeds(plan, seeds, directory)
     names = [row["arm"] for row in plan.arms]
-    if absent := [word for word in words if word not in names]:
+    if unknown := [word for word in words if word not in names]:
         raise ConfigError(
             [
                 f"{word}  is no arm of {plan.study}{did_you_mean(word, names)}; allowed: {', '.join(names)}"
-                for word in absent
+                for word in unknown
             ]
         )
     return without_arms(plan, list(dict.fromkeys(words)), directory)
