@@ -78,10 +78,15 @@ def _add_report(report: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from .report.report import make_report
+    from .progress import shown, stage
 
     chosen = {name: getattr(options, name) for name in ("out", "gallery", "metric", "sort", "baseline")}
-    print(make_report(*options.directory, **chosen))
+    with shown("report"):
+        stage("loading pandas and matplotlib")
+        from .report.report import make_report
+
+        page = make_report(*options.directory, **chosen)
+    print(page)
     return 0
 
 

@@ -15,6 +15,7 @@ from vitsweep.study.plan import TUNED_NAME
 from vitsweep.study.record import PLAN_NAME
 from vitsweep.study.status import LooksVerdict
 
+from .progress import shown, stage
 from .records.report_files import PAGE_NAME, REPORT_NAME, is_current
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,8 @@ class ReportAtTheEnd(Callback):
         return LooksVerdict(needed=sequence.needed, lines=look_lines(sequence), is_over=sequence.is_over)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the report unless it is current, there is no plan (a dry run), or jobs train (sweep.detach)."""
-        if OmegaConf.select(config, "sweep.detach"):
+        """Write the report unless it is current, this was a dry run, there is no plan, or jobs train (sweep.detach)."""
+        if OmegaConf.select(config, "sweep.detach") or OmegaConf.select(config, "sweep.dry_run"):
             return
         directory = Path(str(config.hydra.sweep.dir))
         for place in (directory / TUNED_NAME, directory):
@@ -48,9 +49,12 @@ class ReportAtTheEnd(Callback):
             return
         try:
             # Imported here: pandas and matplotlib take seconds, which a job's process must not pay for.
-            from .report.report import make_report
+            with shown("report"):
+                stage("loading pandas and matplotlib")
+                from .report.report import make_report
 
-            log.info("Report: %s", make_report(directory))
+                page = make_report(directory)
+            log.info("Report: %s", page)
         except Exception as error:  # noqa: BLE001 - see the top of this file
             command = f"python -m vitsweep.analysis report {directory}"
             log.warning("No report (%s: %s). Try: %s", type(error).__name__, error, command)

@@ -47,6 +47,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def untimed_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No estimate of a sweep's duration: it would time training steps, for some in a process that imports torch."""
+    from vitsweep.run.timing import estimate  # not by its path: `vitsweep.run` is callable
+
+    monkeypatch.setattr(estimate, "measure_shapes", lambda *_: {})
+
+
 @pytest.fixture
 def vitsweep_main(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

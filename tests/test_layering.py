@@ -12,7 +12,7 @@ GROUND = {"added_fields", "errors", "files", "old_imports", "paths", "public", "
 ROOMS = ["config", "data", "model", "significance", "study", "tracking", "train", "run", "commands"]
 STRANGERS = {("data", "model"), ("model", "data"), ("tracking", "model"), ("tracking", "data")}
 """Rooms that come one after the other and do not know each other all the same."""
-ANALYSIS_GROUND = {"text", "style", "marks", "labels", "units"}
+ANALYSIS_GROUND = {"labels", "marks", "progress", "style", "text", "units"}
 ANALYSIS_ROOMS = ["records", "attention", "statistics", "gallery", "report", "api"]
 ANALYSIS_MAY_IMPORT = {"config", "significance", "study", "tracking", *GROUND}
 TORCH_ROOMS = {"model", "data", "train"}

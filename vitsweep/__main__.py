@@ -13,7 +13,9 @@ import vitsweep
 from vitsweep.errors import UserError, did_you_mean, printable
 from vitsweep.files import protect_output
 
-HELP = ("-h", "--help")
+HELP = ("-h", "--help", "help")
+SYNONYMS = {"train": "run", "fit": "run", "sweep": "run", "start": "run", "list": "status", "compare": "diff"}
+"""Word for a command elsewhere -> our name."""
 NOT_ONE_WORD = set("=-+~")
 """Characters of an override or an option; a word without them names a command."""
 
@@ -142,7 +144,10 @@ def split_name(words: list[str]) -> tuple[str, list[str]]:
     known = [name for group in TASKS.values() for name in group]
     below = [name for name in known if name.startswith(f"{words[0]} ")]
     given = " ".join(words[: 2 if below else 1])
-    near = "" if given == "wandb" else did_you_mean(given, below or [*known, "wandb"], most=1, cutoff=0.6)
+    if given in SYNONYMS:
+        near = f"; did you mean {SYNONYMS[given]}?"
+    else:
+        near = "" if given == "wandb" else did_you_mean(given, below or [*known, "wandb"], most=1, cutoff=0.6)
     hint = f"{near.removeprefix('; ')} " if near else f"allowed: {', '.join(below)}; " if below else ""
     raise UserError(
         f"{given}  is neither a command nor an override key=value; {hint}vitsweep --help lists the commands"

@@ -6,6 +6,7 @@ torch is imported inside the task, so that `--help`, `--cfg job` and every error
 import logging
 import os
 import secrets
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+import vitsweep
+from vitsweep.commands.dry_run import dry_run, is_dry_run, print_cell
 from vitsweep.config.command_line import check_words, order_words
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import config_hash, from_omegaconf, refuse_configured_study, to_dict
@@ -28,11 +31,11 @@ from vitsweep.errors import ConfigError, RecordError, UserError, printable
 from vitsweep.files import protect_output
 from vitsweep.paths import conf_dir
 from vitsweep.run.end.on_end import EndCommand
+from vitsweep.run.end.single import announce_time, print_result
 from vitsweep.run.worker import train_cell
-from vitsweep.study.arms import Arm, differences, written_settings
+from vitsweep.study.arms import differences, written_settings
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import CellLock
-from vitsweep.study.plan import make_plan
 from vitsweep.study.record import KEPT, Record, code_identity, read_record
 from vitsweep.train.stop import Interrupted
 
@@ -62,9 +65,10 @@ class Task:
                 retry = composed.sweep.retry == "failed"
                 return train_cell(Path(HydraConfig.get().sweep.dir), composed.cell, retry=retry)
             whole: Any = HydraConfig.instance().cfg  # annotated as HydraConf, holds the whole composition
-            config, record = single_cell(from_omegaconf(composed, whole), directory)
-            if config.sweep.dry_run or config.sweep.probe:
-                print_cell(config, record)
+            overrides = list(HydraConfig.get().overrides.task)
+            config, record = single_cell(from_omegaconf(composed, whole), directory, overrides)
+            if config.sweep.dry_run or config.sweep.probe:  # of a configuration file; one of the words never gets here
+                print_cell(config, record, directory)
                 remove_empty_output(directory)
                 return "planned"
             self.end.start(record.study, directory, partial(single_status, directory, record), config.sweep.on_end)
@@ -94,34 +98,25 @@ def remove_empty_output(directory: Path) -> None:
         directory.rmdir()
 
 
-def print_cell(config: Config, record: Record) -> None:
-    """Print the plan of a run without a sweep, which sweep.dry_run and sweep.probe ask for; nothing is trained."""
-    from vitsweep.run.plan_table import print_plan
-
-    arm = Arm(name=record.arm, role="baseline", levels={}, overrides=[], config=config)
-    print_plan(make_plan("single", "one cell", record.overrides, [arm], [config.seed], {}), probe=config.sweep.probe)
-    print("nothing was trained; leave sweep.dry_run and sweep.probe out to train this cell")
-
-
-def single_cell(config: Config, directory: Path) -> tuple[Config, Record]:
+def single_cell(config: Config, directory: Path, overrides: list[str]) -> tuple[Config, Record]:
     """Fill in the images' fingerprint and make the record of a run without a sweep.
 
     Args:
         config: as composed.
         directory: of the run; results there of versions without data.fingerprint keep their hash.
+        overrides: those of the command line, without Hydra's own.
 
     Raises:
         ConfigError: a study or sweep.detach is chosen, which a single run would ignore; or the images are bad.
     """
-    if config.study is not None and any(is_study_override(o) for o in HydraConfig.get().overrides.task):
+    if config.study is not None and any(map(is_study_override, overrides)):
         raise ConfigError(["study=...  is planned by -m and vitsweep's sweeper; leave hydra.mode out"])
     refuse_configured_study(config)
     if config.sweep.detach:
         raise ConfigError(["sweep.detach=true  submits the cells of a sweep; add -m, or use sweep.detach=false"])
     if missing := config.tracker.missing_libraries():
         raise ConfigError(missing)
-    overrides = list(HydraConfig.get().overrides.task)
-    config = FingerprintFiller(lambda: directory)(config)
+    config = FingerprintFiller(lambda: directory, keep=not config.sweep.dry_run)(config)
     record = Record(
         study="single",
         role="baseline",
@@ -164,6 +159,7 @@ def train_alone(config: Config, record: Record, directory: Path) -> str:
         from vitsweep.tracking.pieces import replay_for_agent  # late: it imports numpy
 
         replay_for_agent(earlier, directory, config.tracker)
+        print_result(earlier, directory)
         return "done"
     if earlier is not None:
         for name in KEPT:
@@ -171,7 +167,10 @@ def train_alone(config: Config, record: Record, directory: Path) -> str:
     code_identity()  # of the code as it is imported now, not when the images have been read
     from vitsweep.train.fit import run_cell
 
-    return run_cell(config, record, directory).status
+    announce_time(config, record)
+    record = run_cell(config, record, directory)
+    print_result(record, directory)
+    return record.status
 
 
 def earlier_record(directory: Path, record: Record) -> Record | None:
@@ -217,7 +216,11 @@ def start(words: list[str]) -> tuple[int, list[str]]:
     protect_output()
     set_wait_policy()
     register()
+    if "--version" in words:
+        print(f"vitsweep {vitsweep.__version__}")
+        return ALL_DONE, []
     try:
+        refuse_command(words)
         words, on_end = split_on_end(words)
         words = with_run_mode(order_words(words))
         check_words(words)
@@ -227,9 +230,45 @@ def start(words: list[str]) -> tuple[int, list[str]]:
     try:
         if errors := single_run_errors(words):
             return REFUSED, errors
+        if is_dry_run(words):
+            return print_dry_run(words)
         return run_hydra(words, on_end)
     finally:
         sys.argv = before
+
+
+def refuse_command(words: list[str]) -> None:
+    """Raise for the name of a command, or a word like one, in place of an override: `run.py status DIR`.
+
+    Raises:
+        UserError: with the command line to write.
+    """
+    from vitsweep.__main__ import NOT_ONE_WORD, split_name
+
+    if not words or NOT_ONE_WORD & set(words[0]) or "/" in words[0]:
+        return
+    name, _ = split_name(words)  # raises for an unknown one
+    raise UserError(f"{name}  is a command, not an override; python -m vitsweep {shlex.join(words)}")
+
+
+def print_dry_run(words: list[str]) -> tuple[int, list[str]]:
+    """Print what the words would train; return the exit code and error messages."""
+    try:
+        dry_run(words, planned_cell)
+    except UserError as error:
+        return REFUSED, named_choices([str(error)], words)
+    return ALL_DONE, []
+
+
+def planned_cell(config: Config, directory: Path, overrides: list[str]) -> tuple[Config, Record]:
+    """Return single_cell with the record of an earlier attempt, if there is one.
+
+    Raises:
+        RecordError: the directory holds another cell.
+        ConfigError: see single_cell.
+    """
+    config, record = single_cell(config, directory, overrides)
+    return config, earlier_record(directory, record) or record
 
 
 def split_on_end(words: list[str]) -> tuple[list[str], str]:

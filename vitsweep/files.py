@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from vitsweep.errors import printable
 
@@ -128,3 +128,8 @@ def protect_output() -> None:
             setattr(sys, name, open(handle, "w" if handle else "r", closefd=False))  # noqa: SIM115
     if sys.stdout is sys.__stdout__ or sys.__stdout__ is None:
         sys.stdout = PipeOutput(sys.stdout)
+
+
+def is_screen(stream: IO[str]) -> bool:
+    """Return whether a stream is a terminal that can move its cursor; one with TERM=dumb cannot."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")

@@ -1,7 +1,10 @@
 """Locations of the project's own files, in a checkout, an editable install or a wheel."""
 
+import shlex
+import shutil
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE_DIR = Path(__file__).resolve().parent
@@ -33,3 +36,22 @@ def add_plugin_path() -> None:
     plugins = import_module("hydra_plugins")
     if str(PACKAGE_DIR / "_plugins/hydra_plugins") not in plugins.__path__:
         plugins.__path__.append(str(PACKAGE_DIR / "_plugins/hydra_plugins"))
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra of vitsweep here, from a checkout or beside an installed wheel."""
+    if not (PACKAGE_DIR.parent / "pyproject.toml").is_file():
+        return f"{pip_command()} install {shlex.quote(f'vitsweep[{extra}]')}"
+    checkout = "." if Path.cwd() == PACKAGE_DIR.parent else str(PACKAGE_DIR.parent)
+    return f"{pip_command()} install -e {shlex.quote(f'{checkout}[{extra}]')}"
+
+
+def pip_command() -> str:
+    """Return `pip` where that is this environment's, else the command that calls its pip, or uv for one without pip."""
+    beside = Path(sys.executable).parent
+    found = shutil.which("pip")
+    if found and Path(found).parent == beside:
+        return "pip"
+    if find_spec("pip") is None and shutil.which("uv"):
+        return "uv pip"
+    return f"{shlex.quote(sys.executable)} -m pip"

@@ -79,7 +79,7 @@ class StudyPlan:
         # In a notebook rich would display what is to be a text here.
         stream = io.StringIO()
         console = Console(file=stream, width=PIPED_WIDTH, markup=False, emoji=False, force_jupyter=False)
-        console.print(render_plan(self._plan, self.directory, probe=False))
+        console.print(render_plan(self._plan, self.directory, probe=False), soft_wrap=True)
         return "\n".join(relative(line.rstrip()) for line in stream.getvalue().splitlines())
 
     def __str__(self) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 from vitsweep.errors import UserError
 from vitsweep.study.record import Record
 
+from ..progress import steps
 from . import cache, faithful
 from .images import ImageChoice, spread_over_classes
 from .looks import ViewSettings, cell_name, finished_cells, first_line, load_cell_data, try_or_note, with_same_data
@@ -68,12 +69,13 @@ def _measure_missing(
         return found
     chosen = spread_over_classes(data.test.label_N.cpu().numpy(), min(count, len(data.test)))
     made = list(found)
-    for place, ((row, record), key) in enumerate(zip(kept, keys, strict=True)):
-        if found[place] is None:
-            compute = partial(_measure_cell, row, record, data, chosen, settings)
-            made[place] = try_or_note(compute, cell_name(row), notes)
-            if made[place] is not None:
-                cache.save(Path(row["directory"]), key, *made[place])
+    missing = [place for place, measures in enumerate(found) if measures is None]
+    for place in steps(missing, "rollout measures"):
+        (row, record), key = kept[place], keys[place]
+        compute = partial(_measure_cell, row, record, data, chosen, settings)
+        made[place] = try_or_note(compute, cell_name(row), notes)
+        if made[place] is not None:
+            cache.save(Path(row["directory"]), key, *made[place])
     return made
 
 

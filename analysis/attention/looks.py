@@ -17,6 +17,7 @@ import pandas as pd
 from vitsweep.errors import UserError, printable
 from vitsweep.study.record import Record, epoch_checkpoints, read_record
 
+from ..progress import steps
 from ..text import format_ranges
 from .images import ImageChoice, choose_images
 from .measures import density, lift, log2_lift
@@ -116,7 +117,7 @@ def collect_views(cells: pd.DataFrame, settings: ViewSettings) -> Views:
     chosen = choose_images(settings.images, data.test.label_N.cpu().numpy(), data.classes, directories, settings.which)
     views = select_images(data, chosen)
     views.notes = notes
-    for row, record in rows:
+    for row, record in steps(rows, "attention of"):
         found = try_or_note(partial(cell_view, row, record, views, settings), cell_name(row), notes)
         views.model_views += [found] if found else []
     if not views.model_views:

@@ -22,6 +22,7 @@ from vitsweep.study.published import scale_sentence
 from vitsweep.study.record import METRIC_NAMES, METRICS_TEXT, ROW_METRICS
 
 from ..attention.measures import COLUMNS
+from ..progress import stage, steps
 from ..records.comparable import LEFT_OUT
 from ..records.load import StudyRecords, load
 from ..records.report_files import (
@@ -92,10 +93,12 @@ def make_report(
     saved = read_gallery(first) if gallery == "keep" else None
     first = first.with_name(report_name(baseline)) if baseline and not is_wandb_source(source) else first
     inputs = digest_inputs(*(d for d in directories if not is_wandb_source(str(d))))
+    stage("records")
     loaded = load(*directories)
     if loaded.is_copy and saved is None:
         saved, gallery = {"panels": [], "notes": [NO_CHECKPOINTS]}, "keep"
     measures, notes = make_measures(loaded) if gallery == "make" else (saved_measures(saved, loaded), [])
+    stage("statistics")
     judgement = judge(loaded, metric, measures, baseline)
     sources = list(map(str, directories))
     if len(sources) > 1 and not all(is_pooled(prefix, loaded, judgement.selection) for prefix in loaded.prefixes):
@@ -172,6 +175,7 @@ def report_judgement(
     gallery["notes"] = list(dict.fromkeys([*gallery["notes"], *notes]))
     gallery["measures"] = _measure_rows(judgement.selection.cells)
     write_gallery(gallery, folder, published)
+    stage("tables")
     parts = make_parts(judgement, sort, _gallery_items(gallery, folder))
     save = save or (save_svg if published else save_figure)
     write_report(judgement, parts, folder, sort, save, published, gallery.get("thumbnails"))
@@ -192,7 +196,7 @@ def write_report(
     Args:
         thumbnails: image id -> URL-safe base64 of a WebP, for the page's table of test images.
     """
-    inlined = {figure.name: save(figure, folder / "figures") for figure in parts.figures}
+    inlined = {figure.name: save(figure, folder / "figures") for figure in steps(parts.figures, "figures")}
     for item in (item for section in parts.sections for item in section.parts if item.kind == "figure"):
         item.svg = inlined[item.figure.name]
     selection, signature = judgement.selection, make_signature(judgement)

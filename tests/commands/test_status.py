@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import time
 
 import pytest
@@ -11,23 +12,24 @@ from tests.support.made_plans import made_plan, made_record
 from vitsweep.commands import extend, prune, reset, status
 from vitsweep.errors import RecordError, UserError
 from vitsweep.study.locks import LOCK_NAME, CellLock
+from vitsweep.study.plan import Cell
 
 
-def row(text: str, cell_id: str) -> list[str]:
-    """The words of a cell's row in a printed table."""
-    (line,) = [line for line in text.splitlines() if cell_id in line]
-    return [part.strip() for part in line.strip("│ ").split("│")]
+def row(text: str, cell: Cell) -> list[str]:
+    """The columns of a cell's row in a printed table after its name and seed: status first."""
+    (line,) = [line for line in text.splitlines() if line.split()[:2] == [cell.arm, str(cell.seed)]]
+    return re.split(r"\s{2,}", line.strip())[2:]
 
 
 def test_status_lists_every_cell(study, capsys):
     directory, plan = study
     assert status.main([str(directory)]) == 1
     text = capsys.readouterr().out
-    assert row(text, plan.cells[0].id)[1:6] == ["done", "1/1", "50.00", "7", "1"]
-    assert row(text, plan.cells[1].id)[1] == "failed"
-    assert row(text, plan.cells[1].id)[-1] == "RuntimeError: out of"
-    assert row(text, plan.cells[2].id)[1] == "interrupted"
-    assert row(text, plan.cells[3].id)[1] == "planned"
+    assert row(text, plan.cells[0])[:5] == ["done", "50.00", "1/1", "7", "1"]
+    assert row(text, plan.cells[1])[0] == "failed"
+    assert row(text, plan.cells[1])[-1] == "RuntimeError: out of"
+    assert row(text, plan.cells[2])[0] == "interrupted"
+    assert row(text, plan.cells[3])[0] == "planned"
     assert "1 done, 1 failed, 1 interrupted, 1 planned of 4 cells" in text
 
 
@@ -37,7 +39,7 @@ def test_status_shows_an_error_as_it_is(study, capsys, message):
     error = {"type": "RuntimeError", "message": message, "traceback": ""}
     made_record(directory, plan, plan.cells[1], "failed", error=error)
     status.main([str(directory)])
-    assert row(capsys.readouterr().out, plan.cells[1].id)[-1] == f"RuntimeError: {message}"
+    assert row(capsys.readouterr().out, plan.cells[1])[-1] == f"RuntimeError: {message}"
 
 
 def test_status_shows_a_terminal_code_of_an_error_as_text(study, capsys):
@@ -45,7 +47,7 @@ def test_status_shows_a_terminal_code_of_an_error_as_text(study, capsys):
     error = {"type": "RuntimeError", "message": "a\x1b[2Jb", "traceback": ""}
     made_record(directory, plan, plan.cells[1], "failed", error=error)
     status.main([str(directory)])
-    assert row(capsys.readouterr().out, plan.cells[1].id)[-1] == r"RuntimeError: a\x1b[2Jb"
+    assert row(capsys.readouterr().out, plan.cells[1])[-1] == r"RuntimeError: a\x1b[2Jb"
 
 
 def test_status_of_a_finished_sweep_is_success(tmp_path, capsys, metrics):
@@ -59,8 +61,8 @@ def test_status_names_the_process_of_a_cell(study, capsys):
     with CellLock(directory / plan.cells[3].id) as lock:
         lock.acquire()
         status.main([str(directory)])
-    found = row(capsys.readouterr().out, plan.cells[3].id)
-    assert (found[1], found[-1].split(" on ")[0]) == ("running", f"process {os.getpid()}")
+    found = row(capsys.readouterr().out, plan.cells[3])
+    assert (found[0], found[-1].split(" on ")[0]) == ("running", f"process {os.getpid()}")
 
 
 def test_status_from_another_machine_says_that_a_heartbeat_is_missing(study, capsys):
@@ -71,8 +73,8 @@ def test_status_from_another_machine_says_that_a_heartbeat_is_missing(study, cap
         path.write_text(json.dumps(dataclasses.asdict(lock.owner) | {"host": "elsewhere x y"}))
         os.utime(path, (time.time() - 500, time.time() - 500))
         status.main([str(directory)])
-    found = row(capsys.readouterr().out, plan.cells[3].id)
-    assert found[1] == "no heartbeat"
+    found = row(capsys.readouterr().out, plan.cells[3])
+    assert found[0] == "no heartbeat"
     assert "on elsewhere, no heartbeat for 8 min; if it is dead: python -m vitsweep reset" in found[-1]
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
 from vitsweep.commands.wandb.dashboard import report_sections
+from vitsweep.paths import install_command
 
 STUDY = ["study=parts", "data=shapes", "recipe=quick"]
 REPORT = """\
@@ -186,4 +187,4 @@ def test_without_the_extra_a_sentence_says_what_to_install(dashboard, monkeypatc
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = dashboard("--dry-run")
-    assert code == 2 and "pip install 'vitsweep[dashboards]'" in err
+    assert code == 2 and install_command("dashboards") in err

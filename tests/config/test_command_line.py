@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import vitsweep
 from vitsweep import cli
 from vitsweep.config.command_line import check_words, order_words
 from vitsweep.config.suggestions import NOT_HERE, OTHER_NAMES, did_you_mean, known_keys
@@ -64,7 +65,7 @@ REFUSED = {
     "hydra.sweep.dir=null": "hydra.sweep.dir=null  must be a folder",
     "hydra.run.dir=???": "hydra.run.dir=???  gives no value",
     "hydra.sweep.subdir=run_${hydra.job.num}": "hydra.sweep.subdir=run_${hydra.job.num}  is not read: a cell's folder",
-    "+hydra.sweeper.params.seed=1": "+hydra.sweeper.params.seed=1  is not read: write the sweep on the command line",
+    "+hydra.sweeper.params.seed=1": "+hydra.sweeper.params.seed=1  is not read; a sweep stands on the command line: -m",
     "hydra/sweeper=basic": "hydra/sweeper=basic  would train without a plan; vitsweep has its own sweeper",
     "+hydra.foo=1": "+hydra.foo=1  is no setting of Hydra",
     "hydra.run.folder=a": "hydra.run.folder=a  is no setting of Hydra",
@@ -137,7 +138,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list:
 @pytest.mark.parametrize("words", [["sweep.dry_run=true"], ["sweep.dry_run=true", "seed=3", "model.bias=false"]])
 def test_dry_run_of_one_cell_prints_its_plan_and_trains_nothing(trained, vitsweep_main, words):
     code, out, _ = vitsweep_main(*words)
-    assert code == 0 and not trained and "single: 1 arms x 1 seed = 1 cells" in out and "nothing was trained" in out
+    assert code == 0 and not trained and "not started yet" in out and "nothing was trained" in out
     assert not list(Path("outputs").rglob("*.*"))
 
 
@@ -153,7 +154,7 @@ def test_probe_of_one_cell_times_steps_and_trains_nothing(trained, vitsweep_main
         (["hydra.mode=RUN", "study=parts"], "study=...  is planned by -m and vitsweep's sweeper; leave hydra.mode out"),
         (["model.hidden_size=10000000019"], "model.hidden_size=10000000019  must be at most 1000000"),
         (["hydra/launcher=joblib_", "-m"], "hydra/launcher=joblib_  is unknown; allowed: basic"),
-        (["hydra/job_logging=colorlog"], "hydra/job_logging=colorlog  needs a plugin that is not installed; pip"),
+        (["hydra/job_logging=colorlog"], "hydra/job_logging=colorlog  needs a plugin that is not installed; "),
         (["+hydra.job.env_set.A=1", "-m", "seed=0,1"], "+hydra.job.env_set.A=1  is not read by the cells of a sweep"),
         (
             ["model.patch_size=big", "recipe.lr=fast", "foo=1"],
@@ -183,3 +184,38 @@ def test_slurm_without_sbatch_is_refused(monkeypatch):
     ]
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/sbatch")
     assert launch_errors(config) == []
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["status", "DIR"], "status  is a command, not an override; python -m vitsweep status DIR\n"),
+        (["stauts"], "stauts  is neither a command nor an override key=value; did you mean status?"),
+        (["train", "seed=1"], "train  is neither a command nor an override key=value; did you mean run?"),
+        (["-m", "hydra.sweeper.params.seed=0,1"], "hydra.sweeper.params.seed=0,1  is not read; a sweep stands on the"),
+        (["+experiment=mine"], "experiment  is unknown; a study file does this here: study=NAME"),
+    ],
+)
+def test_other_programs_ways_are_answered_with_ours(trained, vitsweep_main, words, sentence):
+    code, _, err = vitsweep_main(*words)
+    assert code == 2 and err.startswith(sentence) and not trained
+
+
+def test_sweep_of_a_configuration_file_is_answered_with_its_command_line(trained, vitsweep_main, tmp_path):
+    lines = ["defaults: [config, _self_]", "hydra:", "  sweeper:", "    params: {model.bias: 'true,false', seed: 3}"]
+    (tmp_path / "mine.yaml").write_text("\n".join(lines))
+    code, _, err = vitsweep_main("--config-dir", str(tmp_path), "--config-name", "mine", "-m", "data=shapes")
+    assert code == 2 and "a sweep stands on the command line: -m model.bias=true,false seed=3 (or" in err
+
+
+def test_group_of_the_users_own_needs_a_plus(trained, vitsweep_main, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nseed: 5\n")
+    code, _, err = vitsweep_main("--config-dir", str(tmp_path), "experiment=mine")
+    assert (code, err) == (2, "experiment  is a group without a default; write +experiment=mine\n")
+    assert vitsweep_main("--config-dir", str(tmp_path), "+experiment=mine")[0] == 0
+    assert trained[0][0].seed == 5
+
+
+def test_version_is_ours(vitsweep_main):
+    assert vitsweep_main("--version") == (0, f"vitsweep {vitsweep.__version__}\n", "")

@@ -14,7 +14,7 @@ import pytest
 from tests.support.make_records import make_record, make_sweep
 from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
-from vitsweep.run.plan_table import describe_power, describe_powers
+from vitsweep.run.plan_text.power import describe_power, describe_powers
 from vitsweep.significance.declared import Comparison
 from vitsweep.significance.power import spread_interval
 from vitsweep.study.estimate import (

@@ -85,7 +85,7 @@ def test_live_board_shows_running_cells_and_leaves_lines_of_ended_ones(plan, tmp
         live.update(CellStatus(cell=plan.cells[1], status="running"))
         live.update(ended(plan, 0))
         live.update(None)
-        assert live.rows() == [f"  {plan.cells[1].id}  epoch 0/2  0 s"]
+        assert live.rows() == ["  b seed 0  epoch 0/2  0 s"]
     assert "a seed 0: done, test accuracy 25.00%, 90 s" in screen.export_text()
 
 
@@ -100,7 +100,7 @@ def test_final_table_has_every_arm_and_every_cell_that_is_missing(plan, tmp_path
     screen.print(final_table(plan, [(now.cell, now.record) for now in found], tmp_path))
     text = screen.export_text()
     (row,) = [line for line in text.splitlines() if "2/2" in line]
-    assert [part.strip() for part in row.strip("│").split("│")] == ["a", "2/2", "25.00 +- 0.00", "1,234", "90", "-"]
+    assert row.split() == ["a", "2/2", "25.00", "+-", "0.00", "0.250", "1,234", "90", "-"]
     assert f"{plan.cells[1].id}: diverged" in text and f"{plan.cells[3].id}: not started" in text
 
 

@@ -15,6 +15,7 @@ from vitsweep.commands import extend, status
 from vitsweep.config.composer import Composer
 from vitsweep.config.hydra import make_loader
 from vitsweep.errors import ConfigError
+from vitsweep.paths import install_command
 from vitsweep.run.tuning.price import describe_search
 from vitsweep.run.tuning.stages import run_tuning
 from vitsweep.study.estimate import arm_costs
@@ -207,7 +208,7 @@ def test_status_counts_trials_and_cells_at_own_settings(undisturbed, capsys):
 def test_status_of_the_search_lists_its_trials_by_validation_accuracy(undisturbed, capsys):
     assert status.main([str(undisturbed / TUNING_NAME)]) == 0
     out = capsys.readouterr().out
-    assert "validation accuracy %" in out and "50.40" in out
+    assert "accuracy in % on the validation images" in out and "50.40" in out
 
 
 def test_extension_adds_seeds_at_both_settings(tmp_path):
@@ -252,4 +253,4 @@ def test_trial_is_scored_on_validation_images_alone(tiny, tmp_path):
 
 def test_missing_optuna_is_answered_with_the_extra(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert optuna_errors() == ["study.tune  needs Optuna, which is not installed; pip install 'vitsweep[tune]'"]
+    assert optuna_errors() == [f"study.tune  needs Optuna, which is not installed; {install_command('tune')}"]

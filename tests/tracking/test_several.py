@@ -11,6 +11,7 @@ from vitsweep.config.convert import config_hash, from_dict, to_dict
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.schema import TrackerConfig
 from vitsweep.errors import ConfigError
+from vitsweep.paths import install_command
 from vitsweep.study.record import append_row
 from vitsweep.tracking.backends.background import BackgroundTracker
 from vitsweep.tracking.several import Trackers, make_tracker
@@ -171,9 +172,7 @@ def test_tracker_without_its_library_is_refused_before_anything_starts(
 ):
     monkeypatch.setattr("vitsweep.config.schema.find_spec", lambda name: None)
     code, _, err = vitsweep_main(*mode, *tiny, "tracker=trackio")
-    sentence = (
-        "tracker=trackio  needs trackio, which is not installed; install it with: pip install 'vitsweep[trackio]'"
-    )
+    sentence = "tracker=trackio  needs trackio, which is not installed; install it with: " + install_command("trackio")
     assert (code, err.strip()) == (2, sentence)
     assert not list(tmp_path.rglob("record.json"))
 

@@ -9,7 +9,7 @@ from vitsweep.commands import plan as price
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import to_dict
 from vitsweep.model.vit import ViT
-from vitsweep.run.plan_table import cell_hours, epoch_seconds
+from vitsweep.run.timing.estimate import START_OF_CELL, cell_seconds, epoch_seconds
 from vitsweep.study.estimate import arm_costs
 from vitsweep.study.plan_builder import build_plan
 from vitsweep.train.step import train_step
@@ -76,14 +76,14 @@ def test_shapes_are_distinguished_by_what_takes_time(tiny):
     assert len({shape_key(cell.config) for cell in cells}) == 4
 
 
-def test_hours_are_steps_and_scoring(tiny):
+def test_time_of_a_cell_is_steps_and_scoring(tiny):
     made = plan(tiny, "seed=0")
     (found,) = arm_costs(made)
     probed = ProbeResult(device="cpu", step_seconds=2.0, eval_seconds=0.5)
     train_images, val_images, test_images = 180, 20, 50
     assert found.images == (train_images, val_images, test_images) and found.steps == 22
     assert epoch_seconds(found, probed) == 22 * 2.0 + val_images * 0.5
-    assert cell_hours(found, probed) * 3600 == pytest.approx(2 * (22 * 2.0 + 10.0) + 2 * 250 * 0.5)
+    assert cell_seconds(found, probed) == START_OF_CELL + 2 * (22 * 2.0 + 10.0) + 2 * 250 * 0.5
 
 
 def test_plan_with_a_probe_prints_times_and_what_does_not_fit(tiny, capsys, monkeypatch):

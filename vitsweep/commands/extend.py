@@ -18,7 +18,7 @@ from vitsweep.config.schema import SweepConfig
 from vitsweep.errors import ConfigError, RecordError, UserError
 from vitsweep.files import remove_temporaries
 from vitsweep.run.pool import run_in_processes
-from vitsweep.run.progress_table import final_table, make_progress, table_console
+from vitsweep.run.progress_table import final_table, make_progress, print_tables
 from vitsweep.run.worker import LOG_FORMAT
 from vitsweep.study.changes.drop import is_asked
 from vitsweep.study.changes.extension import note_added_seeds
@@ -245,7 +245,7 @@ def train_missing(directory: Path, plan: Plan) -> int:
         with StopSignals(), make_progress(before, directory) as progress:
             run_in_processes(directory, todo, settings, progress.update, liveness)
     after = cell_statuses(directory, asked, liveness)
-    table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
+    print_tables(final_table(plan, [(now.cell, now.record) for now in after], directory))
     if any(now.status in FAILURES and now.cell not in todo for now in after):
         print(f"Cells that failed before are left; python -m vitsweep reset {directory} --failed, then extend again")
     return 0 if all(now.status == "done" for now in after) else 1

@@ -14,7 +14,7 @@ from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.errors import RecordError, UserError, printable
 from vitsweep.run.cluster.book import Book, describe_jobs, lost_reason, read_book
 from vitsweep.run.cluster.scheduler import QueuedJob, SlurmError, queued_jobs
-from vitsweep.run.progress_table import table_console
+from vitsweep.run.progress_table import new_table, print_tables
 from vitsweep.study.changes.drop import is_asked
 from vitsweep.study.locks import STALE_SECONDS, LivenessCheck, age_text, describe_owner, seconds_since_heartbeat
 from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, Cell, Plan, read_plan, require_plan
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     plan = read_plan(directory) or single_runs(directory)
     looks = read_looks(directory)
     found = [without_need(now, plan, looks) for now in cell_statuses(directory, plan.cells, LivenessCheck())]
-    console, book = table_console(), read_book(directory)
+    book = read_book(directory)
     queued = jobs_in_queue(book)
     notes = {}
     if book is not None:
@@ -48,13 +48,13 @@ def main(arguments: list[str]) -> int:
         with_job = book.cells_of(queued or [])
         found = [dataclasses.replace(now, status=QUEUED) if is_queued(now, with_job) else now for now in found]
     title, images = plan.study, "validation" if plan.design == TRIALS else "test"
-    console.print(make_table(found, directory, title, images, notes))
+    print_tables(make_table(found, directory, title, images, notes))
     count = Counter(shown_status(now, directory) for now in found)
-    console.print(", ".join(f"{count[status]} {status}" for status in sorted(count)) + f" of {len(found)} cells")
+    print_tables(", ".join(f"{count[status]} {status}" for status in sorted(count)) + f" of {len(found)} cells")
     if book is not None:
-        console.print(describe_jobs(book, queued) if queued is not None else "Slurm does not answer here")
+        print_tables(describe_jobs(book, queued) if queued is not None else "Slurm does not answer here")
     for line in looks.lines if looks else []:
-        console.print(line)
+        print_tables(line)
     missing = sum(num_missing(directory / name, words) for name, words in BELOW.items())
     return 0 if count["done"] + count[NOT_NEEDED] == len(found) and not missing else 1
 
@@ -138,30 +138,28 @@ def num_missing(directory: Path, words: str) -> int:
         return 0
     count = Counter(shown_status(now, directory) for now in cell_statuses(directory, plan.cells, LivenessCheck()))
     parts = ", ".join(f"{count[status]} {status}" for status in sorted(count))
-    table_console().print(f"{words}: {parts} of {len(plan.cells)}; python -m vitsweep status {directory} lists them")
+    print_tables(f"{words}: {parts} of {len(plan.cells)}; python -m vitsweep status {directory} lists them")
     return len(plan.cells) - count["done"] - (count["diverged"] if plan.design == TRIALS else 0)
 
 
 def make_table(
     found: list[CellStatus], directory: Path, title: str, images: str = "test", notes: dict[str, str] | None = None
 ) -> Table:
-    """Return a table with a row per cell: status, progress, and remarks.
+    """Return a table with a row per cell: arm, seed, status and accuracy first, then progress and remarks.
 
     Args:
         images: those that the accuracy is about; of trials validation.
         notes: cell id -> a remark on its job.
     """
-    table = Table(title=title, title_justify="left")
-    for heading in ("cell", "status", "epoch", f"{images} accuracy %", "time s", "attempts", "remarks"):
-        table.add_column(heading, justify="left" if heading in ("cell", "status", "remarks") else "right")
+    table = new_table(f"{title}: accuracy in % on the {images} images", "arm")
+    for heading in ("seed", "status", "accuracy", "epoch", "time s", "attempts", "remarks"):
+        side = "left" if heading in ("status", "remarks") else "right"
+        table.add_column(heading, justify=side, overflow="fold" if heading == "remarks" else "ellipsis")
     for now in found:
-        table.add_row(
-            now.cell.id,
-            shown := shown_status(now, directory),
-            *progress_columns(now),
-            "; ".join(filter(None, [remarks(now, directory), (notes or {}).get(now.cell.id)])),
-            style=COLORS.get(shown),
-        )
+        epoch, accuracy, *rest = progress_columns(now)
+        shown = shown_status(now, directory)
+        remark = "; ".join(filter(None, [remarks(now, directory), (notes or {}).get(now.cell.id)]))
+        table.add_row(now.cell.arm, str(now.cell.seed), shown, accuracy, epoch, *rest, remark, style=COLORS.get(shown))
     return table
 
 

@@ -137,12 +137,13 @@ def describe_type(key: str) -> str:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Convert to plain values, ready for JSON, without sweep.on_end and without added fields at their neutral value."""
+    """Convert to plain values for JSON, without sweep.on_end, soft_train_limit and added fields at neutral values."""
     values = dataclasses.asdict(config)
     for name, group in vars(config).items():
         if dataclasses.is_dataclass(group):
             values[name] = without_neutral(type(group), values[name])
     values["sweep"].pop("on_end", None)  # may hold a secret, and no cell reads it
+    values["data"].pop("soft_train_limit", None)  # decided by then: train_limit or null
     return without_neutral(type(config), values)
 
 
@@ -163,7 +164,7 @@ def hashed_settings(config: Config) -> dict[str, Any]:
             model[f"{place}_dropout_prob"] = config.model.dropout_rate(place)
         model |= {name: None for name, value in config.model.implied_values().items() if model[name] == value}
     data = dict(vars(config.data))
-    for name in ("root", "download"):
+    for name in ("root", "download", "soft_train_limit"):
         del data[name]
     if config.data.name != "shapes":
         del data["shapes_train"], data["shapes_test"]

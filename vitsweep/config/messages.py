@@ -14,9 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from vitsweep.config.checks import unknown_option
 from vitsweep.config.convert import describe_type
 from vitsweep.config.file_rules import study_file_errors
+from vitsweep.config.override_rules import OWN_SWEEPER
 from vitsweep.config.suggestions import ALL_KEYS, did_you_mean, unknown_key
 from vitsweep.errors import ConfigError, UserError
-from vitsweep.paths import conf_dir
+from vitsweep.paths import conf_dir, install_command, pip_command
 
 UNWRITABLE = (28, 30)  # errno: no space left on device, read-only file system
 UNUSABLE = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
@@ -134,6 +135,7 @@ def _refused_value(text: str) -> str | None:
 
 
 HYDRA_MESSAGES = {
+    r"Could not override '([^']+)'[\s\S]*default list use (\+\S+)": "{0}  is a group without a default; write {1}",
     r"Could not override '([^']+)'": f"{{0}}  is unknown{{did_you_mean}}; {ALL_KEYS}",
     r"Could not append to config\. An item is already at '([^']+)'": "+{0}  exists already; drop the + to change it",
     r"Could not delete from config\. '([^']+)'": "~{0}  is unknown{did_you_mean}; there is nothing to delete",
@@ -186,17 +188,20 @@ def _interpolated_option_message(context: str) -> str:
     return f"{where}  cannot choose from a config group here; write the option's name"
 
 
-PLUGINS = {
-    "hydra/launcher=joblib": "pip install 'vitsweep[joblib]'",
-    "hydra/launcher=submitit_local": "pip install 'vitsweep[slurm]'",
-    "hydra/launcher=submitit_slurm": "pip install 'vitsweep[slurm]'",
-    "hydra/launcher=ray": "pip install hydra-ray-launcher",
-    "hydra/launcher=ray_aws": "pip install hydra-ray-launcher",
-    "hydra/launcher=rq": "pip install hydra-rq-launcher",
-    "hydra/hydra_logging=colorlog": "pip install hydra-colorlog",
-    "hydra/job_logging=colorlog": "pip install hydra-colorlog",
+EXTRAS = {
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
 }
-"""Option of Hydra -> command that installs the plugin that brings it."""
+"""Option of Hydra -> extra of vitsweep that brings its plugin."""
+PLUGINS = {
+    "hydra/launcher=ray": "hydra-ray-launcher",
+    "hydra/launcher=ray_aws": "hydra-ray-launcher",
+    "hydra/launcher=rq": "hydra-rq-launcher",
+    "hydra/hydra_logging=colorlog": "hydra-colorlog",
+    "hydra/job_logging=colorlog": "hydra-colorlog",
+}
+"""Option of Hydra -> package of its plugin, of which vitsweep has no extra."""
 
 
 def _missing_file_message(error: MissingConfigException, text: str) -> str:
@@ -204,9 +209,11 @@ def _missing_file_message(error: MissingConfigException, text: str) -> str:
     if "primary config" in text or not group:
         return f"--config-name={error.missing_cfg_file}  does not exist; leave it out for config.yaml"
     if group == "hydra/sweeper":
-        return f"{group}={option}  would train without a plan; vitsweep has its own sweeper: leave hydra/sweeper out"
-    if f"{group}={option}" in PLUGINS:
-        return f"{group}={option}  needs a plugin that is not installed; {PLUGINS[f'{group}={option}']}"
+        return f"{group}={option}  would train without a plan; {OWN_SWEEPER}"
+    chosen = f"{group}={option}"
+    if chosen in EXTRAS or chosen in PLUGINS:
+        install = install_command(EXTRAS[chosen]) if chosen in EXTRAS else f"{pip_command()} install {PLUGINS[chosen]}"
+        return f"{chosen}  needs a plugin that is not installed; {install}"
     options = error.options or sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))  # none of a list
     if not options:
         return f"{group}={option}  is unknown; no such config group has options"

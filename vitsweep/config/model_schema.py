@@ -224,7 +224,8 @@ class ModelConfig:
     def errors(self) -> list[str]:
         """Return one message for each broken rule."""
         found = within(1, MAX_SIZE, "model", self, SIZES + COUNTS)
-        found += within(2, MAX_SIZE, "model", self, ["num_classes"])
+        class_rule = f"must lie in 2 .. {MAX_SIZE}, or be 0 for as many as data=image_folder has"
+        found += check("model", self, ["num_classes"], lambda v: v == 0 or 2 <= v <= MAX_SIZE, class_rule)
         found += one_of(NETWORKS, "model", self, "name")
         if found:  # the rules below divide by these
             return found

@@ -6,6 +6,7 @@ vitsweep's sweeper does not read. Each of these is refused with one message.
 
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from hydra.core.override_parser.types import Glob, Override
 from omegaconf import OmegaConf
 
 from vitsweep.config.convert import describe_type, flatten, to_dict
-from vitsweep.config.overrides import yaml_text
+from vitsweep.config.overrides import override_value, yaml_text
 from vitsweep.config.schema import Config
 from vitsweep.config.suggestions import known_keys
 
@@ -29,6 +30,9 @@ NOT_READ = {
     "hydra.overrides": "is made by Hydra; leave it out",
     "hydra.runtime": "is made by Hydra; leave it out",
 }
+
+
+OWN_SWEEPER = "vitsweep has its own sweeper: leave hydra/sweeper out; a search is `tune:` in a study file"
 
 
 def override_errors(override: Override) -> list[str]:
@@ -108,13 +112,16 @@ def _deletion_errors(key: str) -> list[str]:
 
 def _hydra_errors(override: Override) -> list[str]:
     key, line, value = override.key_or_group, override.input_line, override.value()
+    if key.startswith("hydra.sweeper.params"):
+        values = flatten({key: value}) if isinstance(value, dict) else {key: override_value(str(line))}
+        return [sweeper_params_error(str(line), values)]
     for prefix, rule in NOT_READ.items():
         if key == prefix or key.startswith(f"{prefix}."):
             return [f"{line}  {rule}"]
     if override.is_sweep_override():
         return [f"{line}  names several values where one belongs; give one"]
     if key == "hydra/sweeper" and value != "vitsweep":
-        return [f"{line}  would train without a plan; vitsweep has its own sweeper: leave hydra/sweeper out"]
+        return [f"{line}  would train without a plan; {OWN_SWEEPER}"]
     if value == "???":
         return [f"{line}  gives no value: ??? marks a missing one; write a value"]
     if key in ("hydra.run.dir", "hydra.sweep.dir") and not (isinstance(value, str | int | float) and str(value)):
@@ -124,6 +131,18 @@ def _hydra_errors(override: Override) -> list[str]:
     if "." in key and not _is_hydra_key(key):
         return [f"{line}  is no setting of Hydra; see --cfg hydra for all of them"]
     return []
+
+
+def sweeper_params_error(line: str, values: dict[str, Any]) -> str:
+    """Return the message about Hydra's own way of writing a sweep, with the words to write in its place.
+
+    Args:
+        line: the override as written, or the file and key.
+        values: dotted key below `hydra.sweeper.params.` -> its values as one text.
+    """
+    parts = {key.removeprefix("hydra.sweeper.params").removeprefix("."): value for key, value in values.items()}
+    words = shlex.join(f"{key}={yaml_text(value)}" for key, value in parts.items() if key)
+    return f"{line}  is not read; a sweep stands on the command line: -m {words} (or in a study file, as factors)"
 
 
 def _is_hydra_key(key: str) -> bool:

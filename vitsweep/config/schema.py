@@ -20,6 +20,7 @@ from vitsweep.config.checks import (
 )
 from vitsweep.config.model_schema import ModelConfig
 from vitsweep.config.recipe.schema import RecipeConfig
+from vitsweep.paths import install_command
 
 DATA_SETS = ("cifar10", "image_folder", "shapes")
 VALIDATION_SOURCES = ("folder", "split", "test")
@@ -60,6 +61,8 @@ class DataConfig:
     cell."""
     train_limit: int | None = None
     """Number of training images, the same fraction of every class; validation shrinks in proportion. null: all."""
+    soft_train_limit: int | None = added_field(None)
+    """Value of train_limit that is no error with fewer images: all of them are used then. null: every limit is one."""
     test_limit: int | None = added_field(None)
     """Number of test images, the same fraction of every class: a small study saves the time of scoring 10,000. null:
     all."""
@@ -76,7 +79,9 @@ class DataConfig:
         found = one_of(DATA_SETS, "data", self, "name") + one_of(VALIDATION_SOURCES, "data", self, "val")
         found += check("data", self, ["val_fraction"], lambda v: 0 < v < 1, "must lie in (0, 1)")
         limit_rule = "must be at least 1, or null for all images"
-        found += check("data", self, ["train_limit", "test_limit"], lambda v: v is None or v >= 1, limit_rule)
+        found += check(
+            "data", self, ["train_limit", "soft_train_limit", "test_limit"], lambda v: v is None or v >= 1, limit_rule
+        )
         if self.val == "folder" and self.name != "image_folder":
             found.append(f"data.val=folder  needs a folder val/, which data={self.name} has not; use data=image_folder")
         if self.name == "image_folder" and not self.root:
@@ -129,7 +134,7 @@ class TrackerConfig:
     def missing_libraries(self) -> list[str]:
         """Return a message for each tracker whose library is not installed here; its extra has the tracker's name."""
         return [
-            f"tracker={name}  needs {name}, which is not installed; install it with: pip install 'vitsweep[{name}]'"
+            f"tracker={name}  needs {name}, which is not installed; install it with: {install_command(name)}"
             for name in self.names
             if name != "wandb" and find_spec(name) is None
         ]
@@ -334,7 +339,7 @@ class Config:
             found.append(
                 "recipe.optimizer=muon  needs matrices in blocks, which model=resnet has not; use sgd or adamw"
             )
-        if self.recipe.is_mixing and model.num_classes < 2:
+        if self.recipe.is_mixing and model.num_classes == 1:
             found.append(f"model.num_classes={model.num_classes}  leaves nothing to mix; use recipe/augment=none")
         if self.data.name in ("cifar10", "shapes"):
             if model.image_size != 32 or model.num_channels != 3:

@@ -105,12 +105,20 @@ NOT_HERE = {
 }
 """What this version has no setting of -> words for it elsewhere."""
 
+EXPERIMENT = (
+    "; a study file does this here: study=NAME, of conf/study or of FOLDER/study with --config-dir=FOLDER; a file "
+    "FOLDER/experiment/NAME.yaml of your own is chosen by --config-dir=FOLDER +experiment=NAME"
+)
+"""Answer to the pattern of Hydra's documentation, a group `experiment` of whole configurations."""
+
 _OURS = {word: key for key, words in OTHER_NAMES.items() for word in words.split()}
 _ABSENT = {word: what for what, words in NOT_HERE.items() for word in words.split()}
 
 
 def did_you_mean(key: str) -> str:
     """Return `; did you mean ...?` for an unknown key or group, or that there is no such setting; else nothing."""
+    if key in ("experiment", "experiments"):
+        return EXPERIMENT
     last = re.split(r"[./]", key)[-1]
     word = last.lower().replace("-", "_")
     if similar := _similar_key(key, last, cutoff=0.9):

@@ -11,12 +11,15 @@ from safetensors import SafetensorError, safe_open
 from vitsweep.config.schema import Config
 from vitsweep.data.cache import CACHE_VERSION, cache_paths
 from vitsweep.data.cifar10 import find_cifar10
-from vitsweep.data.images import KNOWN_FINGERPRINTS
+from vitsweep.data.images import KNOWN_FINGERPRINTS, to_canonical_order
 from vitsweep.data.sources import cache_name, find_source, read_images
 
 
-def image_fingerprint(config: Config) -> str:
+def image_fingerprint(config: Config, keep: bool = True) -> str:
     """Return the fingerprint of the images under `data.root`; empty if the other settings determine them.
+
+    Args:
+        keep: whether images that must be read for it are cached.
 
     Raises:
         DataError: the images are missing, damaged or of another size.
@@ -32,7 +35,9 @@ def image_fingerprint(config: Config) -> str:
         return ""
     name = cache_name(data, model.image_size, model.num_channels)
     found = _cached_fingerprint(root, name, source.signature)
-    found = found or read_images(data, model.image_size, model.num_channels).fingerprint
+    if not found and keep:
+        found = read_images(data, model.image_size, model.num_channels).fingerprint
+    found = found or to_canonical_order(source.read()).fingerprint
     return "" if data.name == "cifar10" and found in KNOWN_FINGERPRINTS else found
 
 

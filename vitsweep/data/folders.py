@@ -23,6 +23,7 @@ EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", "
 OTHER_EXTENSIONS = (".avif", ".dng", ".exr", ".heic", ".heif", ".hdr", ".jfif", ".jp2", ".jpe", ".jxl", ".svg", ".tga")
 VAL_NAMES = ("val", "valid", "validation")
 DARK = 15  # of 255: the largest value of 12-bit pixels in 16-bit files
+MAX_ERRORS = 20  # in one message
 FILES_PER_TASK = 64  # reading one small image takes less time than submitting a task
 
 
@@ -41,7 +42,10 @@ def find_folders(root: Path, *, image_size: int, num_channels: int, resize: bool
     """
     if not any((root / split).is_dir() for split in SPLITS):
         return None
-    files = list_images(root, val)
+    listed = ImageList(root, val)
+    if listed.errors:  # unreadable files are named too, so that all can be mended at once
+        refuse_files([*listed.errors, *_read_errors(listed.paths(), image_size, num_channels, resize)])
+    files = listed.files
     classes = sorted(files["train"])
     listing = [(split, name, *file) for split in files for name in classes for file in files[split][name]]
     size = image_size if resize else None
@@ -59,13 +63,117 @@ def find_folders(root: Path, *, image_size: int, num_channels: int, resize: bool
     return Source(description=f"the class folders in {root}", signature=hash_facts([size, listing]), read=read)
 
 
+class ImageList:
+    """Images under a folder, and what is wrong with their places, names and classes.
+
+    Args:
+        root: folder of train/ and test/.
+        val: `data.val`; see find_folders.
+    """
+
+    def __init__(self, root: Path, val: str):
+        self.root = root
+        self.errors: list[str] = []
+        self.files: dict[str, dict[str, list[tuple[str, int, int]]]] = {}
+        """Split -> class -> name, size in bytes and modification time (ns) of its images."""
+        for split in ("train", "val", "test") if val == "folder" else SPLITS:
+            if (root / split).is_dir():
+                self.files[split] = self._classes(split)
+            else:
+                where = f"class folders are {root}/train/<class>/ and {root}/test/<class>/"
+                self.errors.append(f"{root}  has no {split}/; {where}")
+        self._check_val(val)
+        self._check_classes()
+
+    def paths(self) -> list[Path]:
+        """Return the paths of all images."""
+        return [
+            self.root / split / name / file[0]
+            for split, classes in self.files.items()
+            for name, files in classes.items()
+            for file in files
+        ]
+
+    def _classes(self, split: str) -> dict[str, list[tuple[str, int, int]]]:
+        """Return the images of each class of a split, sorted."""
+        entries = [entry for entry in self._scan(self.root / split) if not _is_hidden(entry.name)]
+        folders = [entry for entry in entries if entry.is_dir()]
+        for entry in entries if folders else ():
+            if not entry.is_dir() and entry.name.lower().endswith(EXTENSIONS + OTHER_EXTENSIONS):
+                place = f"{self.root / split}/<class>/"
+                self.errors.append(f"{entry.path}  lies in no class folder; move it to {place} or remove it")
+        return {entry.name: sorted(self._images(entry.path)) for entry in folders}
+
+    def _scan(self, folder: str | Path) -> list[os.DirEntry]:
+        """Return the entries of a folder without links to missing files, which are errors; sorted by name."""
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            self.errors.append(f"{folder}  cannot be read ({error.strerror}); make it readable or remove it")
+            return []
+        broken = [entry for entry in entries if entry.is_symlink() and not os.path.exists(entry.path)]
+        self.errors += [
+            f"{entry.path}  is a link to {os.readlink(entry.path)}, which does not exist; mend or remove the link"
+            for entry in broken
+        ]
+        return [entry for entry in entries if entry not in broken]
+
+    def _images(self, folder: str, below: str = "") -> Iterator[tuple[str, int, int]]:
+        for entry in self._scan(folder):
+            if _is_hidden(entry.name):
+                continue
+            if entry.is_dir():
+                yield from self._images(entry.path, f"{below}{entry.name}/")
+            elif entry.name.lower().endswith(EXTENSIONS):
+                stat = entry.stat()
+                yield f"{below}{entry.name}", stat.st_size, stat.st_mtime_ns
+            elif entry.name.lower().endswith(OTHER_EXTENSIONS):
+                rule = f"is of a format that is not read; allowed: {' '.join(EXTENSIONS)}; convert or remove it"
+                self.errors.append(f"{entry.path}  {rule}")
+
+    def _check_val(self, val: str) -> None:
+        """Refuse validation images that are not used; with data.val=test, which was asked for, log a warning."""
+        root = self.root
+        found = next((name for name in VAL_NAMES if (root / name).is_dir()), None)
+        if found is None or (found == "val" and val == "folder"):
+            return
+        if val == "test":
+            log.warning("%s/ is not used: data.val=test", root / found)
+            return
+        rename = "" if found == "val" else f"rename it to {root}/val/ and "
+        self.errors.append(
+            f"data.val={val}  does not use the images in {root}/{found}/; {rename}use data=image_folder "
+            "data.val=folder to validate on them, or move them (into train/, of which data.val_fraction is then held "
+            "out)"
+        )
+
+    def _check_classes(self) -> None:
+        found, root = self.files, self.root
+        if found.get("train") == {}:
+            self.errors.append(f"{root}/train  has no class folders; images belong into {root}/train/<class>/")
+            return
+        for split, other in itertools.permutations(found, 2):
+            if alone := sorted(set(found[split]) - set(found[other])):
+                rule = f"has classes in {split}/ that {other}/ lacks: {', '.join(alone)}"
+                self.errors.append(f"{root}  {rule}; the folders must be the same")
+        empty = [f"{split}/{name}" for split in found for name in sorted(found[split]) if not found[split][name]]
+        shared = set.intersection(*map(set, found.values())) if found else set()
+        if empty := [name for name in empty if name.partition("/")[2] in shared]:
+            self.errors.append(f"{root}  has no images in {', '.join(empty)}; known endings: {' '.join(EXTENSIONS)}")
+
+
 def list_images(root: Path, val: str) -> dict[str, dict[str, list[tuple[str, int, int]]]]:
     """Return split -> class -> name, size in bytes and modification time (ns) of its images; see find_folders."""
-    splits = ("train", "val", "test") if val == "folder" else SPLITS
-    files = {split: _list_classes(root, split) for split in splits}
-    _check_val(root, val)
-    _check_classes(root, files)
-    return files
+    listed = ImageList(root, val)
+    refuse_files(listed.errors)
+    return listed.files
+
+
+def refuse_files(errors: list[str]) -> None:
+    """Raise DataError with the errors, each on a line; of many the first MAX_ERRORS."""
+    if errors:
+        more = len(errors) - MAX_ERRORS
+        raise DataError("\n".join([*errors[:MAX_ERRORS], *([f"and {more} more"] if more > 0 else [])]))
 
 
 def count_images(root: Path, val: str) -> dict[str, int] | None:
@@ -77,21 +185,6 @@ def count_images(root: Path, val: str) -> dict[str, int] | None:
     if not any((root / split).is_dir() for split in SPLITS):
         return None
     return {name: len(files) for name, files in sorted(list_images(root, val)["train"].items())}
-
-
-def _check_val(root: Path, val: str) -> None:
-    """Refuse validation images that are not used; with data.val=test, which was asked for, log a warning."""
-    found = next((name for name in VAL_NAMES if (root / name).is_dir()), None)
-    if found is None or (found == "val" and val == "folder"):
-        return
-    if val == "test":
-        log.warning("%s/ is not used: data.val=test", root / found)
-        return
-    rename = "" if found == "val" else f"rename it to {root}/val/ and "
-    raise DataError(
-        f"data.val={val}  does not use the images in {root}/{found}/; {rename}use data=image_folder data.val=folder to "
-        "validate on them, or move them (into train/, of which data.val_fraction is then held out)"
-    )
 
 
 def read_image(path: Path, image_size: int, num_channels: int, resize: bool) -> np.ndarray:
@@ -145,13 +238,16 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
 def _read_all(paths: list[Path], image_size: int, num_channels: int, resize: bool) -> np.ndarray:
     """Read all images into one array in threads (Pillow decodes outside the GIL), with a progress bar on terminals."""
     image_NCHW = np.empty((len(paths), num_channels, image_size, image_size), dtype=np.uint8)
-
     wide_N = np.zeros(len(paths), dtype=bool)
+    errors: dict[int, str] = {}
 
     def fill(start: int) -> int:
         part = paths[start : start + FILES_PER_TASK]
         for index, path in enumerate(part, start):
-            image_NCHW[index], wide_N[index] = _read(path, image_size, num_channels, resize)
+            try:
+                image_NCHW[index], wide_N[index] = _read(path, image_size, num_channels, resize)
+            except DataError as error:
+                errors[index] = str(error)
         return len(part)
 
     bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
@@ -159,8 +255,18 @@ def _read_all(paths: list[Path], image_size: int, num_channels: int, resize: boo
         task = bar.add_task(f"reading {len(paths)} images", total=len(paths))
         for count in pool.map(fill, range(0, len(paths), FILES_PER_TASK)):
             bar.advance(task, count)
+    refuse_files([errors[index] for index in sorted(errors)])
     _check_dark(paths, image_NCHW, np.flatnonzero(wide_N))
     return image_NCHW
+
+
+def _read_errors(paths: list[Path], image_size: int, num_channels: int, resize: bool) -> list[str]:
+    """Return a message for each file that cannot be read."""
+    try:
+        _read_all(paths, image_size, num_channels, resize)
+    except DataError as error:
+        return str(error).split("\n")
+    return []
 
 
 def _check_dark(paths: list[Path], image_NCHW: np.ndarray, wide: np.ndarray) -> None:
@@ -172,62 +278,5 @@ def _check_dark(paths: list[Path], image_NCHW: np.ndarray, wide: np.ndarray) -> 
         )
 
 
-def _list_classes(root: Path, split: str) -> dict[str, list[tuple[str, int, int]]]:
-    """Return for each class the name, size in bytes and modification time (ns) of its images, sorted."""
-    if not (root / split).is_dir():
-        raise DataError(f"{root}  has no {split}/; class folders are {root}/train/<class>/ and {root}/test/<class>/")
-    entries = [entry for entry in _scan(root / split) if not _is_hidden(entry.name)]
-    folders = [entry for entry in entries if entry.is_dir()]
-    for entry in entries if folders else ():
-        if not entry.is_dir() and entry.name.lower().endswith(EXTENSIONS + OTHER_EXTENSIONS):
-            raise DataError(f"{entry.path}  lies in no class folder; move it to {root / split}/<class>/ or remove it")
-    return {entry.name: sorted(_list_files(entry.path)) for entry in folders}
-
-
-def _scan(folder: str | Path) -> list[os.DirEntry]:
-    """Return the entries of a folder.
-
-    Raises:
-        DataError: it cannot be read, or an entry is a link to a missing file.
-    """
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise DataError(f"{folder}  cannot be read ({error.strerror}); make it readable or remove it") from error
-    for entry in entries:
-        if entry.is_symlink() and not os.path.exists(entry.path):
-            target = os.readlink(entry.path)
-            raise DataError(f"{entry.path}  is a link to {target}, which does not exist; mend or remove the link")
-    return entries
-
-
-def _list_files(folder: str, below: str = "") -> Iterator[tuple[str, int, int]]:
-    for entry in _scan(folder):
-        if _is_hidden(entry.name):
-            continue
-        if entry.is_dir():
-            yield from _list_files(entry.path, f"{below}{entry.name}/")
-        elif entry.name.lower().endswith(EXTENSIONS):
-            stat = entry.stat()
-            yield f"{below}{entry.name}", stat.st_size, stat.st_mtime_ns
-        elif entry.name.lower().endswith(OTHER_EXTENSIONS):
-            known = " ".join(EXTENSIONS)
-            raise DataError(f"{entry.path}  is of a format that is not read; allowed: {known}; convert or remove it")
-
-
 def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
-
-
-def _check_classes(root: Path, found: dict[str, dict[str, list]]) -> None:
-    for split, other in itertools.permutations(found, 2):
-        alone = sorted(set(found[split]) - set(found[other]))
-        if alone:
-            raise DataError(
-                f"{root}  has classes in {split}/ that {other}/ lacks: {', '.join(alone)}; the folders must be the same"
-            )
-    if not found["train"]:
-        raise DataError(f"{root}/train  has no class folders; images belong into {root}/train/<class>/")
-    empty = [f"{split}/{name}" for split in found for name in sorted(found[split]) if not found[split][name]]
-    if empty:
-        raise DataError(f"{root}  has no images in {', '.join(empty)}; known endings: {' '.join(EXTENSIONS)}")

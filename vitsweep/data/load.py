@@ -15,6 +15,7 @@ import torch
 
 from vitsweep.config.schema import Config, DataConfig
 from vitsweep.data.images import KNOWN_FINGERPRINTS, Images, to_canonical_order
+from vitsweep.data.own_images import class_error
 from vitsweep.data.shapes import make_shapes
 from vitsweep.data.sources import read_images
 from vitsweep.errors import DataError
@@ -222,16 +223,8 @@ def _check_fingerprint(images: Images, data: DataConfig) -> None:
 
 
 def _check_classes(images: Images, config: Config) -> None:
-    if len(images.classes) == config.model.num_classes:
-        return
-    named = ", ".join(images.classes[:12]) + (", ..." if len(images.classes) > 12 else "")
-    remedy = f"set model.num_classes={len(images.classes)}"
-    if config.data.name == "cifar10":
-        remedy = f"for images of your own use data=image_folder model.num_classes={len(images.classes)}"
-    raise DataError(
-        f"model.num_classes={config.model.num_classes}  does not fit data.root={config.data.root}, "
-        f"which has {len(images.classes)} classes ({named}); {remedy}"
-    )
+    if error := class_error(config, images.classes):
+        raise DataError(error)
 
 
 def _take(images: Images, position_N: np.ndarray, first: int = 0) -> ImageSet:

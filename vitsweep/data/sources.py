@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from vitsweep.config.schema import DataConfig
-from vitsweep.data.cache import load_cache, save_cache, user_cache_dir
+from vitsweep.data.cache import cache_paths, load_cache, save_cache, user_cache_dir
 from vitsweep.data.cifar10 import ARCHIVE, FOLDER, download_archive, find_cifar10
 from vitsweep.data.folders import find_folders
 from vitsweep.data.images import Images, Source, to_canonical_order
@@ -44,6 +44,19 @@ def read_images(config: DataConfig, image_size: int, num_channels: int) -> Image
     log.info("read %d images in %.0f s", len(images.label_N), time.monotonic() - start)
     save_cache(root, name, source.signature, images)
     return images
+
+
+def must_download(config: DataConfig, image_size: int, num_channels: int) -> bool:
+    """Return whether a cell would download CIFAR-10: neither its files nor a cache of them are here."""
+    if config.name != "cifar10" or not config.download or not config.root:
+        return False
+    root, name = Path(config.root), cache_name(config, image_size, num_channels)
+    if any(path.is_file() for path in cache_paths(root, name)):
+        return False
+    try:
+        return find_source(config.name, root, image_size, num_channels, config.val) is None
+    except DataError:
+        return False
 
 
 def cache_name(config: DataConfig, image_size: int, num_channels: int) -> str:

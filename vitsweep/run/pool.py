@@ -103,8 +103,11 @@ class Pool:
                     self.on_status(None)
                 if self.poll(LOOK_SECONDS / 5):
                     self.fill()
-        except BaseException:
-            self.stop()
+        except BaseException as error:
+            # A worker has a session of its own: it sees no Ctrl-C, and its record is to say what stopped it.
+            self.stop(
+                getattr(error, "signum", signal.SIGINT) if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+            )
             raise
         if self.disk_full:
             raise NoSpace(self.disk_full)
@@ -246,12 +249,12 @@ class Pool:
         self.waiting.appendleft(cell)
         return status
 
-    def stop(self) -> None:
+    def stop(self, signum: int = signal.SIGTERM) -> None:
         """Ask all workers to save their state and exit; kill them after GRACE_SECONDS or a second Ctrl-C."""
         if self.server is None:
             return
         try:
-            self.signal_all(signal.SIGTERM)
+            self.signal_all(signum)
             deadline = time.monotonic() + GRACE_SECONDS
             while self.running and time.monotonic() < deadline:
                 if found := self.server.poll(LOOK_SECONDS):

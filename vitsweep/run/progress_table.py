@@ -4,16 +4,20 @@ import logging
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from types import TracebackType
+from typing import Any
 
-from rich.console import Console, Group
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from vitsweep.errors import printable
+from vitsweep.files import is_screen
 from vitsweep.study.plan import Cell, Plan
 from vitsweep.study.record import TRIAL, Record, read_rows
 from vitsweep.study.status import FAILURES, CellStatus
@@ -22,6 +26,7 @@ log = logging.getLogger(__name__)
 
 ENDED = ("done", *FAILURES)
 MAX_ROWS = 16  # running cells on the display
+STATUS_ORDER = ("done", "running", "interrupted", "failed", "diverged", "planned")
 PIPED_WIDTH = 200
 """Columns of a table that is written to a file or a pipe, where rich would assume 80; arms have long names."""
 
@@ -31,7 +36,34 @@ def table_console() -> Console:
 
     Texts are shown as they are: brackets and colons of names and errors are no markup.
     """
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False)
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False, highlight=False)
+
+
+def print_tables(*content: RenderableType) -> None:
+    """Print tables and lines; in a file or a pipe a line is not wrapped, so that it can be searched for."""
+    console = table_console()
+    for item in content:
+        console.print(item, soft_wrap=not sys.stdout.isatty())
+
+
+def new_table(title: str, first: str) -> Table:
+    """Return a table that is read with and without a terminal: no frame, the name in the first column whole.
+
+    Args:
+        title: above it.
+        first: heading of the first column.
+    """
+    lined = box.SIMPLE_HEAD if is_screen(sys.stdout) else None
+    table = Table(title=title, title_justify="left", box=lined, pad_edge=False, show_edge=False)
+    table.add_column(first, overflow="fold", min_width=12)
+    return table
+
+
+def describe_counts(statuses: Sequence[CellStatus]) -> str:
+    """Return `2 done, 1 failed, 3 planned of 6`."""
+    number = Counter(now.status for now in statuses)
+    parts = [f"{number[status]} {status}" for status in STATUS_ORDER if number[status]]
+    return f"{', '.join(parts)} of {len(statuses)}"
 
 
 class LogProgress:
@@ -45,6 +77,7 @@ class LogProgress:
     def __init__(self, statuses: list[CellStatus], directory: Path):
         self.directory = directory
         self.statuses = {status.cell.id: status.status for status in statuses}
+        self.names = {status.cell.id: (status.cell.arm, f"seed {status.cell.seed}") for status in statuses}
         self.num_epochs = {status.cell.id: status.cell.config["recipe"]["epochs"] for status in statuses}
         self.max_running = 1
         self.started: dict[str, tuple[float, int]] = {}  # running cell's id -> when, and the epochs finished then
@@ -101,8 +134,12 @@ class LogProgress:
 
     def epoch(self, cell_id: str) -> int:
         """Return the number of epochs that a cell has finished."""
+        return self.last_row(cell_id).get("epoch", 0)
+
+    def last_row(self, cell_id: str) -> dict[str, Any]:
+        """Return the metrics of a cell's last finished epoch; {} before the first."""
         rows = read_rows(self.directory / cell_id)
-        return rows[-1]["epoch"] if rows else 0
+        return rows[-1] if rows else {}
 
 
 class LiveProgress(LogProgress):
@@ -126,17 +163,39 @@ class LiveProgress(LogProgress):
         self.live.console.print(Text(describe_outcome(status), style="" if status.status == "done" else "red"))
 
     def rows(self) -> list[str]:
-        """Return a line for each running cell, at most MAX_ROWS."""
-        running = [cell_id for cell_id, status in self.statuses.items() if status == "running"][:MAX_ROWS]
-        return [
-            f"  {i}  epoch {self.epoch(i)}/{self.num_epochs[i]}  {duration(time.monotonic() - self.started[i][0])}"
-            for i in running
-        ]
+        """Return a line for each running cell, at most MAX_ROWS, then how many more there are."""
+        running = [cell_id for cell_id, status in self.statuses.items() if status == "running"]
+        lines = [self.row(cell_id) for cell_id in running[:MAX_ROWS]]
+        return lines + ([f"  and {len(running) - MAX_ROWS} more"] if len(running) > MAX_ROWS else [])
+
+    def row(self, cell_id: str) -> str:
+        """Return a running cell's line: its name, as long as there is room, and epoch, loss, accuracy and time."""
+        row, spent = self.last_row(cell_id), duration(time.monotonic() - self.started[cell_id][0])
+        figures = f"epoch {row.get('epoch', 0)}/{self.num_epochs[cell_id]}{describe_epoch(row)}  {spent}"
+        arm, seed = self.names[cell_id]
+        room = max(8, self.live.console.width - len(figures) - len(seed) - 5)
+        return f"  {shortened(arm, room)} {seed}  {figures}"
 
 
 def make_progress(statuses: list[CellStatus], directory: Path) -> LogProgress:
     """Return a live display on a terminal, else log lines."""
-    return (LiveProgress if sys.stderr.isatty() else LogProgress)(statuses, directory)
+    return (LiveProgress if is_screen(sys.stderr) else LogProgress)(statuses, directory)
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most `length` characters, its middle replaced by `...` if it is longer."""
+    if len(text) <= length:
+        return text
+    start = (length - 3) // 2
+    return f"{text[:start]}...{text[len(text) - (length - 3 - start) :]}"
+
+
+def describe_epoch(row: dict[str, Any]) -> str:
+    """Return `  loss 1.234  val 45.0 %` of an epoch's metrics; empty before the first."""
+    if "val/accuracy" not in row:
+        return ""
+    loss = f"  loss {row['train/loss']:.3f}" if row.get("train/loss") is not None else ""
+    return f"{loss}  val {row['val/accuracy']:.1%}"
 
 
 def describe_outcome(status: CellStatus) -> str:
@@ -159,9 +218,9 @@ def duration(seconds: float) -> str:
 
 def final_table(plan: Plan, records: list[tuple[Cell, Record | None]], directory: Path) -> Group:
     """Return a table of the arms in planned order, a line for each cell that is not done, and the path."""
-    table = Table(title=f"{plan.study}: test accuracy after the last epoch", title_justify="left")
-    for heading in ("arm", "cells", "accuracy %", "parameters", "time s", "images/s"):
-        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    table = new_table(f"{plan.study}: test set after the last epoch, mean of the seeds", "arm")
+    for heading in ("cells", "accuracy %", "loss", "parameters", "time s", "images/s"):
+        table.add_column(heading, justify="right")
     for arm in dict.fromkeys(cell.arm for cell, _ in records):
         of_arm = [record for cell, record in records if cell.arm == arm]
         table.add_row(arm, *arm_columns([r for r in of_arm if r and r.status == "done"], len(of_arm)))
@@ -176,13 +235,15 @@ def final_table(plan: Plan, records: list[tuple[Cell, Record | None]], directory
 def arm_columns(done: list[Record], num_cells: int) -> list[str]:
     """Return the columns of an arm after its name, from its `done` records."""
     if not done:
-        return [f"0/{num_cells}", "-", "-", "-", "-"]
+        return [f"0/{num_cells}", "-", "-", "-", "-", "-"]
     accuracy = [100 * record.metrics["final"]["test/accuracy"] for record in done]
     spread = f" +- {stdev(accuracy):.2f}" if len(accuracy) > 1 else ""
+    losses = [record.metrics["final"].get("test/loss") for record in done]
     speeds = [record.images_per_second for record in done if record.images_per_second]
     return [
         f"{len(done)}/{num_cells}",
         f"{mean(accuracy):.2f}{spread}",
+        "-" if None in losses else f"{mean(losses):.3f}",
         f"{done[0].params:,}",
         f"{mean(record.time_seconds for record in done):.0f}",
         f"{mean(speeds):.0f}" if speeds else "-",

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,16 @@ def visible_gpus() -> list[str]:
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
     return answer.stdout.split() if answer.returncode == 0 else []
+
+
+@cache
+def gpu_names() -> tuple[str, ...]:
+    """Return the models of this machine's GPUs as torch names them; () without any."""
+    if not visible_gpus() or shutil.which("nvidia-smi") is None:
+        return ()
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return tuple(answer.stdout.splitlines()) if answer.returncode == 0 else ()
 
 
 def num_cores() -> int:

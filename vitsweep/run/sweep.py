@@ -20,15 +20,18 @@ from vitsweep.paths import PACKAGE_DIR
 from vitsweep.run.end.on_end import EndCommand
 from vitsweep.run.launchers import BASIC, Sweep, launch_errors, run_through_hydra
 from vitsweep.run.packs import packing_note
+from vitsweep.run.plan_table import cells_left, is_on_cpu, print_plan
 from vitsweep.run.pool import run_in_processes
-from vitsweep.run.progress_table import final_table, make_progress, table_console
+from vitsweep.run.progress_table import final_table, make_progress, print_tables
+from vitsweep.run.slots import make_slots
+from vitsweep.run.timing.estimate import START_SECONDS, describe_report, describe_time, estimate_time
 from vitsweep.run.workers import worker_environment
 from vitsweep.study.changes.drop import beyond_lines, bring_back
 from vitsweep.study.changes.extension import with_known_names
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
-from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse, refuse_unstated_rules
+from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse, refuse_params, refuse_unstated_rules
 from vitsweep.study.record import Record
 from vitsweep.study.status import FAILURES, LOOKS_NAME, CellStatus, LooksVerdict, cell_statuses
 from vitsweep.study.tuning.search import optuna_errors
@@ -70,13 +73,12 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         FingerprintFiller(lambda: directory),
     )
     refuse(launch_errors(config))
+    refuse_params(config)
     plan = build_plan(overrides, composer)
     refuse_unstated_rules(plan, directory)
     plan = with_known_names(plan, read_plan(directory))
     settings = SweepConfig(**plan.cells[0].config["sweep"])
     if settings.dry_run or settings.probe:
-        from vitsweep.run.plan_table import print_plan
-
         print_plan(plan, directory, settings.probe)
     if settings.dry_run:
         return []
@@ -99,6 +101,7 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         on_end = task.end.command or config.sweep.get("on_end", "")
         return submit_study(config, settings, directory, merged, before, on_end)
     task.end.start(plan.study, directory, partial(cells_now, training, plan), config.sweep.get("on_end", ""))
+    announce_time(training, plan, before)
     (directory / LOOKS_NAME).unlink(missing_ok=True)
     after = training(directory, plan, before) if judge is None else run_looks(training, directory, plan, judge)
     print_summary(after, merged, directory)
@@ -175,6 +178,23 @@ class SweepTraining:
             raise
         finally:
             remove_stale_folders()
+
+
+def announce_time(training: SweepTraining, plan: Plan, before: list[CellStatus]) -> None:
+    """Log how long the cells that are left will take on this machine, if that is known or can be timed in seconds.
+
+    Cells of another launcher may run on other machines, so nothing is timed for them.
+    """
+    todo = cells_left(before, training.settings)
+    is_basic = training.config.hydra.launcher._target_ == BASIC
+    if not todo or not is_basic:
+        return
+    jobs = training.settings.jobs if training.settings.isolate == "process" else "1"
+    slots = make_slots(jobs, len(todo), is_on_cpu(plan))
+    estimate = estimate_time(plan, todo, slots, training.directory, START_SECONDS)
+    if estimate is not None:
+        most = "at most " if training.settings.until == "decided" else ""
+        log.info("expected: %s%s; then %s", most, describe_time(estimate), describe_report(len(plan.cells)))
 
 
 def cells_now(training: SweepTraining, plan: Plan) -> list[tuple[str, str, Record | None]]:
@@ -290,4 +310,4 @@ def make_absolute(config: DictConfig, directory: Path) -> None:
 
 def print_summary(statuses: list[CellStatus], plan: Plan, directory: Path) -> None:
     """Print the table of this command's cells."""
-    table_console().print(final_table(plan, [(status.cell, status.record) for status in statuses], directory))
+    print_tables(final_table(plan, [(status.cell, status.record) for status in statuses], directory))

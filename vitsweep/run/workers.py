@@ -184,6 +184,7 @@ def set_up_worker(server: int, log: Path, slot: Slot) -> None:
         signal.signal(signum, signal.SIG_DFL)
     worker.watch_parent(server)
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
     with suppress(OSError):  # out of memory, the kernel shall choose the worker, not the sweep
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     if slot.gpu is not None:

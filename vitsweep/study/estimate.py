@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vitsweep.config.schema import DEFAULT_ROPE, PAIRED, DataConfig, ModelConfig, RecipeConfig
-from vitsweep.data.counts import batch_and_steps, split_sizes
+from vitsweep.data.counts import batch_and_steps, folder_sizes, split_sizes
 from vitsweep.errors import RecordError
 from vitsweep.model.cost import checkpoint_bytes, count_parameters, flops_per_image, num_tokens, training_bytes
 from vitsweep.significance.declared import Comparison
@@ -49,7 +49,7 @@ class ArmCost:
     tokens: int
     """Class token included; 0 for a resnet."""
     images: tuple[int, int, int] | None
-    """Images of train, val and test; None for a folder, which is not read."""
+    """Images of train, val and test; None for a folder that is not there."""
     batch_size: int
     steps: int | None
     """Steps in an epoch; None likewise."""
@@ -155,7 +155,8 @@ def arm_cost(arm: str, changes: dict[str, Any], config: dict[str, Any], num_cell
         config: resolved, as a plan keeps it.
     """
     model, recipe = ModelConfig(**config["model"]), RecipeConfig(**config["recipe"])
-    images = split_sizes(DataConfig(**config["data"]))
+    data = DataConfig(**config["data"])
+    images = folder_sizes(data) if data.name == "image_folder" else split_sizes(data)
     batch_size, steps = batch_and_steps(images[0], recipe.batch_size) if images else (recipe.batch_size, None)
     disk_bytes, state_bytes = checkpoint_bytes(model, recipe, config.get("checkpoint_every_epochs", 0))
     return ArmCost(

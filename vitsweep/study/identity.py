@@ -27,6 +27,8 @@ class EarlierImages:
     """Fingerprints that cells were trained on whose configuration states none."""
     has_unstated: bool = False
     """True if some configuration states none."""
+    num_classes: int = 0
+    """Number of classes of the configurations; 0 without any."""
 
     def are_unstated(self, fingerprint: str) -> bool:
         """Return True if configurations state none and no cell contradicts this one."""
@@ -34,37 +36,67 @@ class EarlierImages:
 
 
 class FingerprintFiller:
-    """Callable that fills data.fingerprint into a configuration, unless it is set already.
+    """Callable that fills in what the images decide: data.fingerprint unless it is set already, the number of classes.
 
     Args:
         directory: returns the directory of the sweep or of the single run; called for folders of images only.
+        keep: whether images that must be read are cached; a dry run writes nothing.
     """
 
-    def __init__(self, directory: Callable[[], Path] | None = None):
-        self.directory = directory
+    def __init__(self, directory: Callable[[], Path] | None = None, keep: bool = True):
+        self.directory, self.keep = directory, keep
         self.fingerprints: dict[str, str] = {}
+        self.counts: dict[str, dict[str, int] | None] = {}
         self.earlier: dict[str, EarlierImages] | None = None
 
     def __call__(self, config: Config) -> Config:
-        """Fill it in and return the configuration.
+        """Fill them in and return the configuration.
 
         Raises:
-            ConfigError: the images are missing or damaged, and no plan states their fingerprint.
+            ConfigError: the images are missing or damaged, and no plan states their fingerprint; or they are of
+                another number of classes.
         """
         data, model = config.data, config.model
-        if data.name == "shapes" or data.fingerprint:
-            return config
+        if data.name != "shapes" and not data.fingerprint:
+            self._fill_fingerprint(config)
+        if model.num_classes == 0 or data.soft_train_limit is not None or data.name == "image_folder":
+            self._adapt(config)
+        return config
+
+    def _adapt(self, config: Config) -> None:
+        from vitsweep.data.own_images import adapt_to_images, class_error, training_counts  # late: numpy, Pillow
+
+        data = config.data
+        key = json.dumps([data.name, data.root, data.val, data.shapes_train])
+        if key not in self.counts:
+            try:
+                self.counts[key] = training_counts(data)
+            except DataError:  # the fingerprint is known without them, and the cells that are left raise it
+                self.counts[key] = None
+        counts = self.counts[key]
+        if counts is None:
+            config.model.num_classes = config.model.num_classes or self._earlier(config).num_classes
+            data.soft_train_limit = None
+            if config.model.num_classes == 0:
+                rule = "cannot be counted, for want of the images"
+                raise ConfigError([f"model.num_classes=0  {rule} of data.root={data.root}; give the number"])
+            return
+        adapt_to_images(config, list(counts), sum(counts.values()))
+        if error := class_error(config, list(counts)):
+            raise ConfigError([error])
+
+    def _fill_fingerprint(self, config: Config) -> None:
+        data, model = config.data, config.model
         key = json.dumps([data.name, data.root, data.val, model.image_size, model.num_channels])
         if key not in self.fingerprints:
             self.fingerprints[key] = self._fingerprint(config)
         data.fingerprint = self.fingerprints[key]
-        return config
 
     def _fingerprint(self, config: Config) -> str:
         from vitsweep.data.fingerprint import image_fingerprint  # late: numpy, Pillow
 
         try:
-            found = image_fingerprint(config)
+            found = image_fingerprint(config, self.keep)
         except DataError as error:
             stated = self._earlier(config).stated
             if len(stated) != 1:
@@ -101,6 +133,7 @@ def earlier_images(directory: Path) -> dict[str, EarlierImages]:
         if config is None:
             continue
         images = earlier.setdefault(image_key(config["data"], config["model"]), EarlierImages())
+        images.num_classes = config["model"]["num_classes"]
         if fingerprint := config["data"].get("fingerprint"):
             images.stated.add(fingerprint)
         else:

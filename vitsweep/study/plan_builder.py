@@ -11,11 +11,11 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from vitsweep.config.composer import Composer
-from vitsweep.config.convert import refuse_configured_study
-from vitsweep.config.override_rules import contradiction_errors
+from vitsweep.config.convert import flatten, refuse_configured_study
+from vitsweep.config.override_rules import contradiction_errors, sweeper_params_error
 from vitsweep.config.overrides import (
     factor_names,
     is_study_override,
@@ -374,17 +374,38 @@ def plain(values: Any) -> Any:
     return OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
 
 
-def plan_and_directory(overrides: list[str], loader: ConfigLoader, config_name: str) -> tuple[Plan, Path]:
-    """Build the plan of these overrides; return it with the sweep's directory."""
+def refuse_params(composed: DictConfig) -> None:
+    """Raise if a configuration file writes the sweep as `hydra.sweeper.params`, which vitsweep's sweeper does not read.
+
+    Raises:
+        ConfigError: with the command line to write.
+    """
+    params = OmegaConf.select(composed, "hydra.sweeper.params")
+    if params:
+        values = flatten({str(key): value for key, value in plain(params).items()})
+        refuse([sweeper_params_error("hydra.sweeper.params of a configuration file", values)])
+
+
+def plan_and_directory(
+    overrides: list[str], loader: ConfigLoader, config_name: str, keep: bool = True
+) -> tuple[Plan, Path]:
+    """Build the plan of these overrides; return it with the sweep's directory.
+
+    Args:
+        keep: whether images that must be read are cached.
+    """
     hydras = [override for override in overrides if re.split(r"[./]", override_key(override))[0] == "hydra"]
 
     @cache
-    def directory() -> Path:
-        composed = loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
-        return Path(OmegaConf.select(composed, "hydra.sweep.dir")).absolute()
+    def composed() -> DictConfig:
+        return loader.load_configuration(config_name, overrides, run_mode=RunMode.MULTIRUN)
 
-    composer = Composer(loader, config_name, hydras, FingerprintFiller(directory))
+    def directory() -> Path:
+        return Path(OmegaConf.select(composed(), "hydra.sweep.dir")).absolute()
+
+    composer = Composer(loader, config_name, hydras, FingerprintFiller(directory, keep))
     composer.parse_all(overrides)
+    refuse_params(composed())
     plan = build_plan([o for o in overrides if o not in hydras], composer)
     refuse_unstated_rules(plan, directory())
     return with_known_names(plan, read_plan(directory())), directory()

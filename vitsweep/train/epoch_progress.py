@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vitsweep.files import is_screen
+
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +39,7 @@ class BarProgress(LineProgress):
 
     def __init__(self, title: str, epochs: int, steps_per_epoch: int, first_epoch: int):
         super().__init__(title, epochs, steps_per_epoch, first_epoch)
-        columns = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn()]
+        columns = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=10), MofNCompleteColumn()]
         columns += [TextColumn("{task.fields[figures]}"), TimeRemainingColumn()]
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
         completed = first_epoch * steps_per_epoch
@@ -70,5 +72,5 @@ def make_progress(
     title: str, epochs: int, steps_per_epoch: int, first_epoch: int, as_lines: bool = False
 ) -> LineProgress:
     """Return a bar if standard error is a terminal, else lines; `as_lines` (in a pack) forces lines."""
-    kind = BarProgress if sys.stderr.isatty() and not as_lines else LineProgress
+    kind = BarProgress if is_screen(sys.stderr) and not as_lines else LineProgress
     return kind(title, epochs, steps_per_epoch, first_epoch)

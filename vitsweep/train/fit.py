@@ -228,7 +228,7 @@ def fit(
         if stop.requested:
             raise Interrupted(stop.requested)
 
-    arm = record.arm if len(record.arm) <= 40 else f"{record.arm[:37]}..."
+    arm = record.arm if len(record.arm) <= 24 else f"{record.arm[:21]}..."  # the figures need the rest of 80 columns
     title, epochs = f"{arm} seed {record.seed}", config.recipe.epochs
     display = make_progress(title, epochs, setup.steps_per_epoch, progress.epoch, as_lines="cells" in record.pack)
     with display, stop.deferring():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vitsweep.config.recipe.schema import RecipeConfig
 from vitsweep.errors import ConfigError
 from vitsweep.model.vit import UNDECAYED
+from vitsweep.paths import install_command
 
 SCHEDULE_FREE = "schedule_free_adamw"
 MUON_LR = "match_rms_adamw"  # scales Muon's update to the size of AdamW's, so that one learning rate suits both
@@ -110,7 +111,7 @@ def require_library(recipe: RecipeConfig) -> None:
     """
     if recipe.optimizer == SCHEDULE_FREE and importlib.util.find_spec("schedulefree") is None:
         what = "needs the library schedulefree, which is not installed"
-        raise ConfigError([f"recipe.optimizer={SCHEDULE_FREE}  {what}; pip install 'vitsweep[schedulefree]'"])
+        raise ConfigError([f"recipe.optimizer={SCHEDULE_FREE}  {what}; {install_command('schedulefree')}"])
 
 
 def make_schedule_free(groups: list[dict], recipe: RecipeConfig) -> torch.optim.Optimizer:

@@ -20,7 +20,8 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, signum: int = signal.SIGINT):
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        by_user = signum == signal.SIGINT
+        super().__init__("interrupted by the user (Ctrl-C)" if by_user else f"stopped by {signal.Signals(signum).name}")
         self.signum = int(signum)
 
 

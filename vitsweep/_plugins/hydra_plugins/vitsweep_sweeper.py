@@ -14,6 +14,8 @@ class VitsweepSweeperConf:
     """Hydra's configuration node of the sweeper."""
 
     _target_: str = "hydra_plugins.vitsweep_sweeper.VitsweepSweeper"
+    params: Any = None
+    """Hydra's sweep of a configuration file: read only to answer with the command line to write."""
 
 
 ConfigStore.instance().store(
@@ -24,7 +26,7 @@ ConfigStore.instance().store(
 class VitsweepSweeper(Sweeper):
     """Sweeper that plans and checks all cells, trains what is missing and continues after failures."""
 
-    def __init__(self) -> None:
+    def __init__(self, params: Any = None) -> None:
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None

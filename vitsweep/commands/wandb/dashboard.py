@@ -19,6 +19,7 @@ from vitsweep.commands.command_arguments import make_composer, make_study_parser
 from vitsweep.config.messages import user_errors
 from vitsweep.errors import UserError
 from vitsweep.files import write_json
+from vitsweep.paths import install_command
 from vitsweep.study.plan import Plan
 from vitsweep.study.plan_builder import plan_and_directory
 from vitsweep.tracking.client import describe_error
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the specification and send nothing")
     options = parse_study_arguments(parser, arguments)
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise UserError("wandb dashboard  needs wandb-workspaces; install it with: pip install 'vitsweep[dashboards]'")
+        raise UserError(f"wandb dashboard  needs wandb-workspaces; install it with: {install_command('dashboards')}")
     with user_errors(arguments):
         plan, directory = plan_and_directory(options.overrides, make_composer(options).loader, options.config_name)
     subject = make_subject(plan, directory)

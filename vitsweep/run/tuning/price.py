@@ -16,7 +16,7 @@ def describe_search(plan: Plan, costs: list[ArmCost], hours: Mapping[str, float 
     Args:
         plan: the study's.
         costs: of its arms, by which the computation of the trials is counted.
-        hours: arm -> time of one cell by timing real steps; empty if none were timed.
+        hours: arm -> expected time of one cell on this machine; empty if unknown.
     """
     if not plan.tune:
         return []
@@ -30,8 +30,8 @@ def describe_search(plan: Plan, costs: list[ArmCost], hours: Mapping[str, float 
     if None not in flops:
         price = f", {size * num_seeds * sum(flop or 0 for flop in flops) / 1e15:,.3g} PFLOP"
     known = [hours.get(arm) for arm in first]
-    if None not in known:  # a trial scores no test image, so a cell's time is a bound
-        price += f", up to {size * num_seeds * sum(hour or 0 for hour in known):,.3g} hours"
+    if known and None not in known:  # a trial scores no test image, so a cell's time is a bound
+        price = f", up to {size * num_seeds * sum(hour or 0 for hour in known):,.3g} hours"
     seeds = f" x {num_seeds} seeds" if num_seeds > 1 else ""
     lines = [
         f"tune: {len(first)} arms x {size} trials{seeds} = {runs} runs{price}, by {search.sampler} on {search.metric}; "

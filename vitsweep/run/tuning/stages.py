@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from vitsweep.run.progress_table import final_table, table_console
+from vitsweep.run.progress_table import final_table, print_tables
 from vitsweep.study.locks import CellLock
 from vitsweep.study.plan import TUNED_NAME, TUNING_NAME, Cell, Plan, read_plan, write_plan
 from vitsweep.study.plan_builder import freeze_plan
@@ -72,7 +72,7 @@ def run_tuning(
         after = training(place, tuned, training.statuses(place, own))
     else:
         after = looks(place, dataclasses.replace(tuned, cells=own))
-    table_console().print(final_table(tuned, [(status.cell, status.record) for status in after], place))
+    print_tables(final_table(tuned, [(status.cell, status.record) for status in after], place))
     return failed + after
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitsweep.paths import install_command
 from vitsweep.study.tuning.space import Parameter, Search, Setting, grid_shape
 
 JOURNAL_NAME = "optuna.journal"
@@ -33,7 +34,7 @@ def optuna_errors() -> list[str]:
     """Return a message if Optuna is not installed."""
     if importlib.util.find_spec("optuna"):
         return []
-    return [f"study.tune  needs Optuna, which is not installed; pip install 'vitsweep[{EXTRA}]'"]
+    return [f"study.tune  needs Optuna, which is not installed; {install_command(EXTRA)}"]
 
 
 def num_trials(search: Search, start: Setting) -> int:

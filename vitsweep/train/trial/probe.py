@@ -1,49 +1,39 @@
 """Probe: measured time and memory of a plan's arms, by real training steps of each shape on random images.
 
 A shape is everything that decides speed: network, batch, optimizer, device. Arms that differ only in learning rate or
-weight decay are timed once.
+weight decay are timed once. A quick probe takes a few steps of as many shapes as a number of seconds allows; it can
+run as a process of its own, which keeps torch, memory and the GPU out of the caller's:
+`python -m vitsweep.train.trial.probe SECONDS`, configurations as JSON on standard input, results on standard output.
 """
 
+import dataclasses
 import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 
-from vitsweep.config.convert import from_dict, hashed_settings
+from vitsweep.config.convert import from_dict
 from vitsweep.config.schema import Config
 from vitsweep.study.plan import Plan
 from vitsweep.train.device import device_name, peak_gib, pick_device
 from vitsweep.train.evaluate import evaluate
 from vitsweep.train.step import Step, train_step
+from vitsweep.train.trial.result import ProbeResult, shape_key
 from vitsweep.train.trial.steps import trial_step
 
 log = logging.getLogger(__name__)
 
 NUM_STEPS = 20
 WARMUP_STEPS = 3  # the first steps reserve memory, and compile where that pays
+QUICK_STEPS = 10  # at most, of each shape
 GIB = 2**30
-
-
-@dataclass(kw_only=True)
-class ProbeResult:
-    """Measured time and memory of one shape."""
-
-    device: str
-    """Device: cpu, mps or the GPU's name."""
-    step_seconds: float = 0.0
-    """Seconds of a training step, mean of NUM_STEPS."""
-    eval_seconds: float = 0.0
-    """Seconds of scoring one image."""
-    peak_bytes: int = 0
-    """Peak of the GPU's allocator, else of this process with Python and torch; without the data set."""
-    error: str = ""
-    """Message of the out-of-memory error, or empty."""
 
 
 def probe_plan(plan: Plan) -> dict[str, ProbeResult]:
@@ -58,26 +48,34 @@ def probe_plan(plan: Plan) -> dict[str, ProbeResult]:
     return {arm: found[shape] for arm, shape in shapes.items()}
 
 
-def shape_key(values: dict[str, Any]) -> str:
-    """Return a key that is equal for configurations whose steps take the same time and memory."""
-    config = from_dict(values)
-    recipe = config.recipe
-    steps: tuple[Any, ...] = (
-        recipe.batch_size,
-        recipe.optimizer,
-        recipe.momentum > 0,
-        recipe.clip_norm is None,
-        recipe.crop_padding,
-    )
-    steps += (recipe.auto_augment, recipe.randaugment_num_ops, recipe.resized_crop_min_area is None)
-    steps += (recipe.random_erasing_prob > 0, recipe.is_mixing, recipe.loss, recipe.ema_decay is None)
-    steps += (recipe.gradient_accumulation_steps, recipe.average_last > 0)
-    resources = (config.device, config.precision, config.compile, config.deterministic, recipe.epochs >= 5)
-    return json.dumps([hashed_settings(config)["model"], steps, resources], sort_keys=True)
+def quick_probe(configs: dict[str, dict[str, Any]], seconds: float) -> dict[str, ProbeResult]:
+    """Time a few steps of as many configurations as `seconds` allow, one at least; return key -> result.
+
+    torch.compile is left out, whose compilation alone would take longer.
+
+    Args:
+        configs: key -> resolved configuration, as a plan keeps it; the most important first.
+    """
+    began, longest = time.monotonic(), 0.0
+    found: dict[str, ProbeResult] = {}
+    for number, (key, values) in enumerate(configs.items()):
+        start = time.monotonic()
+        left = seconds - (start - began)
+        if found and left < longest:
+            break
+        share = left / (len(configs) - number)
+        config = dataclasses.replace(from_dict(values), compile="off")
+        found[key] = probe(config, lambda config, device, share=share: time_briefly(config, device, share))
+        longest = max(longest, time.monotonic() - start)
+        reset_peak(pick_device(config.device))  # the peak that a record states is that of its training
+    return found
 
 
-def probe(config: Config) -> ProbeResult:
+def probe(config: Config, time_steps: Callable[[Config, torch.device], ProbeResult] | None = None) -> ProbeResult:
     """Time training steps of a configuration on its device, on one batch of random images.
+
+    Args:
+        time_steps: times them; None: time_shape.
 
     Raises:
         ConfigError: the device is not available here.
@@ -86,7 +84,7 @@ def probe(config: Config) -> ProbeResult:
     try:
         reset_peak(device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return time_shape(config, device)
+            return (time_steps or time_shape)(config, device)
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if "memory" not in str(error):
             raise
@@ -104,9 +102,31 @@ def time_shape(config: Config, device: torch.device) -> ProbeResult:
     evaluate(setup.model, val, setup.data, setup.precision, setup.evaluation_batch)
     return ProbeResult(
         device=device_name(device),
+        num_steps=NUM_STEPS,
         step_seconds=step_seconds,
         eval_seconds=(time.perf_counter() - began) / len(val),
         peak_bytes=round(peak_gib(device) * GIB),
+    )
+
+
+def time_briefly(config: Config, device: torch.device, seconds: float) -> ProbeResult:
+    """Time up to QUICK_STEPS training steps, at least one, and scoring, in about `seconds`."""
+    wanted = trial_step(config, device)
+    setup = wanted.setup
+    began = time.monotonic()
+    seconds_of_steps(wanted, 1)  # reserves memory
+    steps = [seconds_of_steps(wanted, 1)]
+    while len(steps) < QUICK_STEPS and time.monotonic() - began + steps[-1] < seconds:
+        steps.append(seconds_of_steps(wanted, 1))
+    start = time.perf_counter()
+    evaluate(setup.model, setup.data.val, setup.data, setup.precision, setup.evaluation_batch)
+    return ProbeResult(
+        device=device_name(device),
+        step_seconds=median(steps),
+        eval_seconds=(time.perf_counter() - start) / len(setup.data.val),
+        num_steps=len(steps),
+        fastest=min(steps),
+        slowest=max(steps),
     )
 
 
@@ -127,3 +147,13 @@ def reset_peak(device: torch.device) -> None:
     elif sys.platform == "linux":
         with suppress(OSError):  # a container may forbid it: then the peak is that of the largest shape so far
             Path("/proc/self/clear_refs").write_text("5")
+
+
+def main(seconds: float) -> None:
+    """Probe the configurations on standard input and print the results, both as JSON."""
+    found = quick_probe(json.load(sys.stdin), seconds)
+    print(json.dumps({key: dataclasses.asdict(result) for key, result in found.items()}))
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

@@ -1,0 +1,3 @@
+"""Expected time of the cells that are left: from earlier cells of this machine, else from a few timed steps."""
+
+__all__: list[str] = []
