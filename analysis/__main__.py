@@ -81,7 +81,7 @@ def _report(options: argparse.Namespace) -> int:
     from .progress import shown, stage
 
     chosen = {name: getattr(options, name) for name in ("out", "gallery", "metric", "sort", "baseline")}
-    with shown("report"):
+    with shown("report", lambda line: print(line, file=sys.stderr, flush=True)):
         stage("loading pandas and matplotlib")
         from .report.report import make_report
 

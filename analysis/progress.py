@@ -1,4 +1,4 @@
-"""Progress of a report: a line that is updated in place on a terminal, log lines elsewhere; silent unless shown.
+"""Progress of a report: a line that is updated in place on a terminal, lines elsewhere; silent unless shown.
 
 A report of some dozen cells takes a minute, most of it for rollout measures and pictures.
 """
@@ -17,49 +17,45 @@ from vitsweep.files import is_screen
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-PAUSE_SECONDS = 5.0
-"""Shortest time between two log lines of one stage."""
+PAUSE_SECONDS = 4.0
+"""Shortest time before the first line and between two lines: a short report has none."""
 
-_listeners: list[Callable[[str, bool], None]] = []
+_listeners: list[Callable[[str], None]] = []
 
 
 @contextmanager
-def shown(title: str) -> Iterator[None]:
+def shown(title: str, write: Callable[[str], None] = log.info) -> Iterator[None]:
     """Show the stages that the block goes through.
 
     Args:
         title: in front of each stage.
+        write: takes a line, where there is no terminal.
     """
     if not is_screen(sys.stderr):
-        with _listening(_LogLines(title)):
+        with _listening(_Lines(title, write)):
             yield
         return
     console = Console(stderr=True, markup=False, highlight=False)
-    with console.status(title) as line, _listening(lambda text, _: line.update(f"{title}: {text}")):
+    with console.status(title) as line, _listening(lambda text: line.update(f"{title}: {text}")):
         yield
 
 
-def stage(text: str, is_new: bool = True) -> None:
-    """Say what is made now.
-
-    Args:
-        text: `figures`, `rollout measures 3/8`.
-        is_new: False for a further step of the same stage.
-    """
+def stage(text: str) -> None:
+    """Say what is made now: `figures`, `rollout measures 3/8`."""
     for listener in _listeners[-1:]:
-        listener(text, is_new)
+        listener(text)
 
 
 def steps(items: Iterable[Item], text: str) -> Iterator[Item]:
     """Yield the items and say before each how many are done: `rollout measures 3/8`."""
     total = f"/{len(items)}" if isinstance(items, Sized) else ""
     for number, item in enumerate(items, 1):
-        stage(f"{text} {number}{total}", number == 1)
+        stage(f"{text} {number}{total}")
         yield item
 
 
 @contextmanager
-def _listening(listener: Callable[[str, bool], None]) -> Iterator[None]:
+def _listening(listener: Callable[[str], None]) -> Iterator[None]:
     _listeners.append(listener)
     try:
         yield
@@ -67,14 +63,14 @@ def _listening(listener: Callable[[str, bool], None]) -> Iterator[None]:
         _listeners.remove(listener)
 
 
-class _LogLines:
-    """Listener that logs each new stage, and its steps at most every PAUSE_SECONDS."""
+class _Lines:
+    """Listener that writes a line for the stage that is reached after PAUSE_SECONDS, and so on."""
 
-    def __init__(self, title: str):
-        self.title, self.logged = title, 0.0
+    def __init__(self, title: str, write: Callable[[str], None]):
+        self.title, self.write, self.written = title, write, time.monotonic()
 
-    def __call__(self, text: str, is_new: bool) -> None:
+    def __call__(self, text: str) -> None:
         now = time.monotonic()
-        if is_new or now - self.logged >= PAUSE_SECONDS:
-            self.logged = now
-            log.info("%s: %s", self.title, text)
+        if now - self.written >= PAUSE_SECONDS:
+            self.written = now
+            self.write(f"{self.title}: {text}")

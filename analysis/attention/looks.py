@@ -117,7 +117,7 @@ def collect_views(cells: pd.DataFrame, settings: ViewSettings) -> Views:
     chosen = choose_images(settings.images, data.test.label_N.cpu().numpy(), data.classes, directories, settings.which)
     views = select_images(data, chosen)
     views.notes = notes
-    for row, record in steps(rows, "attention of"):
+    for row, record in steps(rows, "attention maps"):
         found = try_or_note(partial(cell_view, row, record, views, settings), cell_name(row), notes)
         views.model_views += [found] if found else []
     if not views.model_views:

@@ -128,7 +128,7 @@ def test_composer_agrees_with_hydra(composer, hydra, number):
     overrides = drawn(number)
     ours = result_or_first_error(lambda: to_dict(composer(overrides)))
     theirs = result_or_first_error(lambda: hydras(hydra, overrides))
-    assert ours == theirs or str(ours).startswith(f"{theirs}; model=")  # ours also names the preset
+    assert ours == theirs or str(ours).startswith(f"{theirs}; model")  # ours also names the preset or part
 
 
 @pytest.mark.parametrize(
