@@ -12,7 +12,7 @@ from vitsweep.commands.command_arguments import parse_directory
 from vitsweep.errors import UserError
 from vitsweep.run.cluster.book import describe_jobs, require_book
 from vitsweep.run.cluster.scheduler import queued_jobs
-from vitsweep.run.progress_table import final_table, make_progress, table_console
+from vitsweep.run.progress_table import final_table, make_progress, print_tables
 from vitsweep.run.worker import LOG_FORMAT
 from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import Plan, require_plan
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     print(describe_jobs(book, queued_jobs(book.names)))
     follow(directory, plan, liveness)
     after = cell_statuses(directory, plan.cells, liveness)
-    table_console().print(final_table(plan, [(now.cell, now.record) for now in after], directory))
+    print_tables(final_table(plan, [(now.cell, now.record) for now in after], directory))
     page = directory / "report" / "index.html"
     if page.exists():
         print(f"report: {page}")

@@ -13,12 +13,13 @@ from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.override_parser.types import Glob, Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from vitsweep.config.convert import describe_type, flatten, to_dict
 from vitsweep.config.overrides import override_value, yaml_text
 from vitsweep.config.schema import Config
 from vitsweep.config.suggestions import known_keys
+from vitsweep.errors import ConfigError
 
 GROUPS = ("model", "data", "recipe", "tracker")
 MAX_LEVELS = 10_000  # values of one sweep
@@ -143,6 +144,19 @@ def sweeper_params_error(line: str, values: dict[str, Any]) -> str:
     parts = {key.removeprefix("hydra.sweeper.params").removeprefix("."): value for key, value in values.items()}
     words = shlex.join(f"{key}={yaml_text(value)}" for key, value in parts.items() if key)
     return f"{line}  is not read; a sweep stands on the command line: -m {words} (or in a study file, as factors)"
+
+
+def refuse_params(composed: DictConfig) -> None:
+    """Raise if a configuration file writes the sweep as `hydra.sweeper.params`, which vitsweep's sweeper does not read.
+
+    Raises:
+        ConfigError: with the command line to write.
+    """
+    params = OmegaConf.select(composed, "hydra.sweeper.params")
+    if params:
+        plain: Any = OmegaConf.to_container(params, resolve=True) if OmegaConf.is_config(params) else params
+        values = flatten({str(key): value for key, value in plain.items()})
+        raise ConfigError([sweeper_params_error("hydra.sweeper.params of a configuration file", values)])
 
 
 def _is_hydra_key(key: str) -> bool:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, read_write
 
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import from_dict
+from vitsweep.config.override_rules import refuse_params
 from vitsweep.config.schema import SweepConfig
 from vitsweep.errors import ConfigError
 from vitsweep.files import write_json
@@ -31,7 +32,7 @@ from vitsweep.study.changes.extension import with_known_names
 from vitsweep.study.identity import FingerprintFiller
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
-from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse, refuse_params, refuse_unstated_rules
+from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse, refuse_unstated_rules
 from vitsweep.study.record import Record
 from vitsweep.study.status import FAILURES, LOOKS_NAME, CellStatus, LooksVerdict, cell_statuses
 from vitsweep.study.tuning.search import optuna_errors

@@ -14,8 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vitsweep.config.composer import Composer
-from vitsweep.config.convert import flatten, refuse_configured_study
-from vitsweep.config.override_rules import contradiction_errors, sweeper_params_error
+from vitsweep.config.convert import refuse_configured_study
+from vitsweep.config.override_rules import contradiction_errors, refuse_params
 from vitsweep.config.overrides import (
     factor_names,
     is_study_override,
@@ -372,18 +372,6 @@ def shadow_errors(base: list[str], levels: list[tuple[str, tuple[str, ...]]], co
 def plain(values: Any) -> Any:
     """Convert OmegaConf containers to lists and dictionaries."""
     return OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
-
-
-def refuse_params(composed: DictConfig) -> None:
-    """Raise if a configuration file writes the sweep as `hydra.sweeper.params`, which vitsweep's sweeper does not read.
-
-    Raises:
-        ConfigError: with the command line to write.
-    """
-    params = OmegaConf.select(composed, "hydra.sweeper.params")
-    if params:
-        values = flatten({str(key): value for key, value in plain(params).items()})
-        refuse([sweeper_params_error("hydra.sweeper.params of a configuration file", values)])
 
 
 def plan_and_directory(
