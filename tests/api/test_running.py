@@ -64,7 +64,7 @@ def test_plan_is_the_one_of_the_command_line(vitsweep_main, tiny):
     shown = out.replace(f"{Path.cwd()}/", "")
     *lines, last = [line.rstrip() for line in shown.splitlines()]
     assert code == 0 and str(planned).splitlines() == lines and last.startswith("nothing was trained")
-    assert planned.directory.name.startswith("patch_size-shapes-quick-") and not planned.directory.exists()
+    assert planned.directory.name.startswith("patch_size-shapes-") and not planned.directory.exists()
     assert planned.cells["arm"].tolist() == ["baseline", "patch_size=8"] * 2
 
 
