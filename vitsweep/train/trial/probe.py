@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -65,7 +66,7 @@ def quick_probe(configs: dict[str, dict[str, Any]], seconds: float) -> dict[str,
             break
         share = left / (len(configs) - number)
         config = dataclasses.replace(from_dict(values), compile="off")
-        found[key] = probe(config, lambda config, device, share=share: time_briefly(config, device, share))
+        found[key] = probe(config, partial(time_briefly, seconds=share))
         longest = max(longest, time.monotonic() - start)
         reset_peak(pick_device(config.device))  # the peak that a record states is that of its training
     return found
