@@ -348,9 +348,12 @@ def make_composer(words: list[str]) -> Composer:
 
 
 def other_errors(error: Exception, words: list[str]) -> list[str]:
-    """Return why each override cannot be composed by itself, if Hydra refused them all for its first error."""
-    overrides = overrides_of(words)
-    if isinstance(error, UserError) or not isinstance(error, HydraException) or len(overrides) < 2:
+    """Return why each override cannot be composed by itself, if Hydra refused them all for its first error.
+
+    Settings of Hydra's own parts are left out: without the launcher that another override chooses they are unknown.
+    """
+    overrides = [override for override in overrides_of(words) if not override.startswith("hydra.")]
+    if isinstance(error, UserError) or not isinstance(error, HydraException) or len(overrides_of(words)) < 2:
         return []
     try:
         composer = make_composer(words)

@@ -271,6 +271,13 @@ def test_single_run_is_refused(vitsweep_main, small):
     assert code == 2 and "sweep.detach=true  submits the cells of a sweep; add -m" in err
 
 
+def test_wrong_type_of_a_launchers_setting_is_one_message(vitsweep_main, small):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    words = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=main", "hydra.launcher.mem_gb=0.2"]
+    code, _, err = vitsweep_main("-m", *small, "seed=0,1", *words)
+    assert code == 2 and err.count("\n") == 1 and "hydra.launcher.mem_gb" in err
+
+
 SITE = """
 # @package _global_
 defaults:

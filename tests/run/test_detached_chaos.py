@@ -59,6 +59,22 @@ def check_all_once(tmp_path: Path, num_cells: int, epochs: int) -> None:
     assert list(tmp_path.rglob(LOCK_NAME)) == []
 
 
+def test_disk_that_the_nodes_do_not_see_is_refused(slurm, tmp_path):
+    disk = tmp_path / "disk"  # mounted after the nodes have started, which do not see it
+    disk.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "vitsweep-test", disk], check=True
+    )  # after the nodes' start
+    command = [*RUN, "seed=0,1", f"hydra.sweep.dir={disk / 'study'}"]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, env=worker_environment(), capture_output=True, text=True)
+        left = list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert done.returncode == 2 and "(tmpfs) that a node does not see" in done.stderr and not left
+    assert call("squeue", "-h") == ""
+
+
 def test_no_cell_is_trained_twice_under_node_deaths_and_a_wrong_clock(slurm, cluster, tmp_path):
     submit(tmp_path, 0.5, "recipe.epochs=60", "seed=range(0,20)")
     chance, finished, deaths = random.Random(0), {}, 0
