@@ -232,6 +232,12 @@ def test_what_sbatch_refuses_is_one_sentence(slurm):
     assert slurm.submitted == []
 
 
+def test_jobs_that_must_wait_for_drained_nodes_are_allowed(slurm):
+    slurm.warning = "Requested node configuration is not available"
+    assert submission_errors(sbatch_options(LAUNCHER)) == []
+    assert "--begin=now+30days" in slurm.submitted[0] and not slurm.queue  # the trial is cancelled
+
+
 @pytest.mark.parametrize(("kind", "sees", "count"), [("ext4", False, 1), ("ext4", True, 0), ("nfs4", False, 0)])
 def test_directory_that_nodes_do_not_see_is_refused(slurm, tmp_path, monkeypatch, kind, sees, count):
     slurm.sees_directory = sees

@@ -17,7 +17,9 @@ class FakeSlurm:
     stated_jobs: int | None = None
     """The limit that sacctmgr states; None: no accounting."""
     refusal: str = ""
-    """What sbatch --test-only answers; empty: fine."""
+    """Sbatch's refusal; empty: fine."""
+    warning: str = ""
+    """Refusal of --test-only alone, as for jobs that have to wait for drained nodes."""
     sees_directory: bool = True
     partitions: str = "PartitionName=main Default=YES MaxTime=1-00:00:00 State=UP\n"
     queue: dict[str, tuple[str, int, str]] = field(default_factory=dict)
@@ -35,7 +37,10 @@ class FakeSlurm:
 
     def sbatch(self, *words: str) -> Any:
         if "--test-only" in words:
-            return (1, "", f"allocation failure: {self.refusal}\n") if self.refusal else ""
+            refusal = self.refusal or self.warning
+            return (1, "", f"allocation failure: {refusal}\n") if refusal else ""
+        if self.refusal:
+            return 1, "", f"sbatch: error: Batch job submission failed: {self.refusal}\n"
         array = next((word for word in words if word.startswith("--array=")), "--array=0-0")
         last = int(re.findall(r"=0-(\d+)", array)[0])
         if last >= self.max_array:

@@ -21,7 +21,7 @@ def submission_errors(options: list[str]) -> list[str]:
     try:
         test_submission(options)
     except SlurmError as error:
-        words = re.sub(r"^sbatch {2}failed: (allocation failure: )?", "", str(error))
+        words = re.sub(r"^sbatch {2}failed: ((allocation failure|Batch job submission failed): )?", "", str(error))
         return [f"hydra.launcher  asks for what Slurm refuses: {words}; see sinfo, and sacctmgr show assoc user=$USER"]
     return []
 

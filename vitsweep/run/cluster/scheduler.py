@@ -89,12 +89,19 @@ def submit(script: Path, arguments: Sequence[str], options: Sequence[str]) -> st
 
 
 def test_submission(options: Sequence[str]) -> None:
-    """Let sbatch check the options without submitting a job.
+    """Let sbatch check the options without starting a job.
+
+    While nodes are drained, --test-only calls jobs impossible that Slurm would queue. So its refusal is checked by a
+    job that may not start for a month, and is cancelled at once; a held one would be checked less.
 
     Raises:
-        SlurmError: Slurm would refuse them.
+        SlurmError: Slurm refuses them.
     """
-    call("sbatch", "--test-only", *options, "--wrap", "true")
+    try:
+        call("sbatch", "--test-only", *options, "--wrap", "true")
+    except SlurmError:
+        job_id = call("sbatch", "--parsable", "--begin=now+30days", "--output=/dev/null", *options, "--wrap", "true")
+        call("scancel", job_id.strip().partition(";")[0])
 
 
 test_submission.__test__ = False  # type: ignore[attr-defined]  # for pytest: not a test
