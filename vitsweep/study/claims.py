@@ -224,8 +224,8 @@ def arm_errors(claim: dict[str, Any], levels: Mapping[str, Mapping[str, str]], o
         found += [f"{key}={name}  is no arm of this study; allowed: {', '.join(levels)}" for name in absent]
     if found or claim.get("kind") == "saturation" or not named["arm"]:
         return found
-    others = named["than"] or [next(iter(levels))]
-    if all(arm == other for arm in named["arm"] for other in others):
+    compared_with = named["than"] or [next(iter(levels))]
+    if all(arm == other for arm in named["arm"] for other in compared_with):
         return [f"arm={yaml_text(claim['arm'])}  would be compared with itself; name another arm, or than: ..."]
     return []
 

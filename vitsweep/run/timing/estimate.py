@@ -1,8 +1,8 @@
 """Expected time of a plan's cells on this machine: from its finished cells, else from a few timed training steps.
 
-Each time is a span. Of finished cells it covers what they differed by; of timed steps it was set after comparing
-estimates with the true times of whole cells (docs/results/speed/log.md). Other programs that run beside are not
-foreseen, nor are packs, which are trained only where they are faster.
+Each time is a span. By finished cells it covers what they differed by. By timed steps it is the estimate times factors
+that were chosen (TIMED_LOW, TIMED_HIGH, SCALED), not fitted to measured cells: it is no interval of a known coverage.
+Other programs that run at the same time are not foreseen, nor are packs, which are trained only where they are faster.
 """
 
 import heapq
@@ -38,9 +38,9 @@ START_OF_SWEEP = 5.0
 REPORT_SECONDS, REPORT_SECONDS_OF_CELL = 12.0, 2.5
 """Time of the report: in all, and for each cell beside; 22 s were measured with 4 cells and 83 s with 24."""
 TIMED_LOW, TIMED_HIGH = 0.7, 1.6
-"""Times of whole cells over estimates from timed steps."""
+"""Ends of the span of an estimate from timed steps, as multiples of it: chosen."""
 SCALED = 1.5
-"""Further factor, both ways, for an arm whose time follows from another's by its floating-point operations."""
+"""Further factor, both ways, of an arm whose time follows from another's by floating-point operations: chosen."""
 LEAST_SPREAD = 0.1
 """Smallest deviation of a cell's time from that of the same arm's finished cells."""
 
