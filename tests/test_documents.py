@@ -26,6 +26,8 @@ FLAGS = {"-m", "--multirun"}
 OTHERS = {"pip", "wandb", "jupyter"}
 MODULES = {"vitsweep", "pytest", "venv", "pip"}
 """Modules of others that a document may start with `python -m`, and ours without a command."""
+COPIES = {"cluster=mysite": "cluster=example"}
+"""Options of config groups in the reader's own directory, which a document makes by copying one of ours."""
 ELSEWHERE = ("$", "<", "~", "...", "DIR", "mine", "my_study")
 
 
@@ -80,6 +82,10 @@ def test_training_commands_compose(command, monkeypatch):
     for study in studies:
         assert (ROOT / f"conf/study/{study}.yaml").exists() or f"name: {study}" in written or study in ELSEWHERE
     overrides = [w for w in first_values(words) if not w.startswith(("study=", "hydra", "seed=range"))]
+    for copy, original in COPIES.items():
+        if copy in overrides:
+            assert f"cp conf/{original.replace('=', '/')}.yaml ~/vitsweep-conf/{copy.replace('=', '/')}.yaml" in written
+    overrides = [COPIES.get(word, word) for word in overrides]
     composer()(overrides)
 
 
