@@ -1,6 +1,6 @@
-"""The published studies are what their records say, and the README says what the published studies say.
+"""The published studies are what their records say, and docs/results/README.md says what they say.
 
-Kinds: agreement (verify recomputes every number of a report; the README's tables are lines of the report's own, its
+Kinds: agreement (verify recomputes every number of a report; the page's tables are lines of the report's own, its
 sentences are computed here from the report's CSV files), properties (whole, of one clean commit, no number unchecked).
 """
 
@@ -36,8 +36,8 @@ def records_of(study: str) -> list[dict[str, Any]]:
 
 
 def section(study: str) -> str:
-    """Return the README's text about a study, between the two comments that name it."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """Return the page's text about a study, between the two comments that name it."""
+    text = (RESULTS / "README.md").read_text(encoding="utf-8")
     return text.partition(f"<!-- {study} -->\n")[2].partition(f"<!-- end of {study} -->")[0]
 
 
@@ -64,7 +64,7 @@ def sizes(study: str) -> list[str]:
 
 
 def computed_readme_small() -> list[str]:
-    """Return the numbers that the README may state, from the plan, records and tables of this study."""
+    """Return the numbers that the page may state, from the plan, records and tables of this study."""
     plan = json.loads((RESULTS / "readme_small" / "plan.json").read_text())
     arms = tables("readme_small", "arms").set_index("arm")
     recipe, train_images = plan["cells"][0]["config"]["recipe"], plan["cells"][0]["config"]["data"]["train_limit"]
@@ -127,20 +127,20 @@ GIVEN = [
 
 
 def prose(study: str) -> str:
-    """A README section on one line, without its tables, commands and addresses."""
+    """A section on one line, without its tables, commands and addresses."""
     text = re.sub(r"```.*?```", "", section(study), flags=re.DOTALL)
     lines = [line for line in text.splitlines() if not line.startswith("|")]
     return re.sub(r"`[^`]*`|\]\([^)]*\)", "", " ".join(" ".join(lines).split()))
 
 
 @pytest.mark.parametrize("study", COMPUTED)
-def test_readme_says_of_a_study_what_its_report_says(study):
+def test_page_says_of_a_study_what_its_report_says(study):
     text = prose(study)
     assert [phrase for phrase in COMPUTED[study]() if phrase not in text] == []
 
 
 @pytest.mark.parametrize("study", COMPUTED)
-def test_no_number_in_the_readmes_sections_of_results_is_unchecked(study):
+def test_no_number_in_the_sections_is_unchecked(study):
     text, covered = prose(study), set()
     for phrase in [*COMPUTED[study](), *GIVEN]:  # some overlap, so they are taken away after all were found
         found = [match.span() for match in re.finditer(re.escape(phrase), text)]
@@ -150,7 +150,7 @@ def test_no_number_in_the_readmes_sections_of_results_is_unchecked(study):
 
 
 @pytest.mark.parametrize("study", COMPUTED)
-def test_tables_in_the_readme_are_the_reports_own(study):
+def test_tables_of_the_sections_are_the_reports_own(study):
     report_lines = (RESULTS / study / "report" / "report.md").read_text(encoding="utf-8").splitlines()
     lines = [line for line in section(study).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(tables(study, "claims"))
@@ -184,7 +184,7 @@ def test_note_beside_a_small_study_gives_the_reports_effects(study):
     assert undecided == len(arms) - 1 - len(EFFECTS[study])
 
 
-def test_note_and_readme_give_the_effect_of_recipe_a():
+def test_note_gives_the_effect_of_recipe_a():
     note = " ".join((RESULTS / "recipe_small" / "README.md").read_text(encoding="utf-8").split())
     arms = tables("recipe_small", "arms").set_index("arm")
     base, own = arms.loc["baseline"], arms.loc["recipe=vit_lite"]
@@ -192,7 +192,8 @@ def test_note_and_readme_give_the_effect_of_recipe_a():
     interval = f"(interval {own['ci_low']:.2f} to {own['ci_high']:.2f})"
     assert f"{cost} {interval}: {own['mean']:.2f} against {base['mean']:.2f} %" in note
     assert f"{own['train_accuracy']:.2f} %, the starting recipe {base['train_accuracy']:.2f} %" in note
-    assert f"recipe A loses {cost}" in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    page = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
+    assert f"recipe A loses {cost}" in " ".join(page.split())
 
 
 @pytest.mark.parametrize("study", COMPUTED)
@@ -226,7 +227,7 @@ def test_page_of_one_study_four_ways_is_what_its_program_writes():
     assert (RESULTS / "fixed_or_sequential.md").read_text() == program["page"](str(RESULTS / "small_fixed"))
 
 
-def test_readme_says_what_looks_saved_on_a_real_study():
+def test_page_on_study_files_says_what_looks_saved_on_a_real_study():
     rows = [line.split(" | ") for line in (RESULTS / "fixed_or_sequential.md").read_text().splitlines()]
     runs = {
         (row[0].strip("| "), row[1]): (row[2], row[3]) for row in rows if row[0].strip("| ") in ("paired", "pooled")
@@ -235,7 +236,7 @@ def test_readme_says_what_looks_saved_on_a_real_study():
         runs[key] for key in (("paired", "all 10"), ("paired", "looks 3, 5, 10"), ("pooled", "looks 3, 5, 10"))
     )
     sentence = f"the same verdicts with {paired} runs (paired) or {pooled} (pooled) instead of {fixed}"
-    assert sentence in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert sentence in " ".join((ROOT / "docs" / "study-files.md").read_text(encoding="utf-8").split())
 
 
 def test_example_of_the_page_on_publishing_reads_the_records(monkeypatch):
