@@ -133,7 +133,7 @@ class Study(Mapping[str, Arm]):
 
         >>> ax = study.plot.effects()
         >>> ax.get_xlabel()
-        'difference to the baseline, percent points'
+        'difference to the baseline in test accuracy, percent points'
         """
         return Plots(self)
 
