@@ -75,7 +75,7 @@ def sections_of(specification: dict) -> dict[str, list[dict]]:
 
 def test_arms_are_groups_of_the_studys_runs(specification):
     (runs,) = specification["workspace"]["section"]["runSets"]
-    assert [f["value"] for f in runs["filters"]["filters"]] == ["parts"]
+    assert [f["value"] for f in runs["filters"]["filters"]] == ["parts-shapes-quick"]
     assert runs["grouping"] == [{"section": "config", "name": "arm.value"}]
 
 
@@ -118,7 +118,7 @@ def test_report_has_the_same_panels_as_the_workspace(specification):
 
 
 def test_verdicts_are_the_text_of_our_report(dashboard):
-    folder = Path("outputs/parts/report")
+    folder = Path("outputs/parts-shapes-quick/report")
     folder.mkdir(parents=True)
     (folder / "report.md").write_text(REPORT)
     found = json.loads(dashboard("--dry-run")[1])

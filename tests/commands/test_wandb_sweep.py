@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.fake_training import SWEEP
 from tests.support.wandb_agents import agent_command, run_sweep
 from tests.support.wandb_fixtures import no_account, own_server  # noqa: F401
 from vitsweep.__main__ import main as vitsweep
@@ -64,7 +65,9 @@ def test_a_study_is_one_parameter_of_planned_cells(call):
     found = content(call, "study=parts", "data=shapes", "sweep.check=false")
     (cells,) = (parameter["values"] for parameter in found["parameters"].values())
     assert list(found["parameters"]) == ["+study_cell"]
-    assert [cell.replace(":", "=") for cell in cells] == [cell.id for cell in read_plan(Path("outputs/parts")).cells]
+    assert [cell.replace(":", "=") for cell in cells] == [
+        cell.id for cell in read_plan(Path("outputs/parts-shapes")).cells
+    ]
     assert not any("=" in cell for cell in cells)  # Hydra takes no = in a value
 
 
@@ -100,7 +103,7 @@ def test_a_placebo_needs_names_of_cells(call, tmp_path):
     found = content(call, "--config-dir", "mine", "study=small", "sweep.check=false")
     assert [cell.partition("-")[0] for cell in found["parameters"]["+study_cell"]["values"]] == [
         "baseline",
-        "patch_size:8",
+        "patch:8",
         "placebo",
     ]
 
@@ -181,7 +184,7 @@ def test_an_edited_study_file_changes_nothing_in_a_running_sweep(call, tmp_path,
     cells = content(call, *words)["parameters"]["+study_cell"]["values"]
     file.write_text("name: small\nfactors: {bias: [model.hidden_size=32]}\nseeds: [0]\n")
     assert call("cell", *words, "--", f"+study_cell={cells[1]}")[0] == 0
-    record = read_record(Path("outputs/small") / cells[1].replace(":", "="))
+    record = read_record(Path("outputs/small-shapes-ebe766") / cells[1].replace(":", "="))
     assert (record.status, record.config["model"]["bias"]) == ("done", False)
 
 
@@ -195,9 +198,9 @@ def test_a_tuned_point_joins_the_plan(call, quick, server):
     words = ["--tune", "recipe.lr=interval(1e-4,1e-2)", *quick]
     assert call("cell", *words, "--", "recipe.lr=0.005")[0] == 0
     assert call("cell", *words, "--", "recipe.lr=0.001")[0] == 0  # the baseline's own
-    plan = read_plan(Path("outputs/lr"))
+    plan = read_plan(SWEEP)
     assert [(cell.arm, cell.seed) for cell in plan.cells] == [("baseline", 0), ("lr=0.005", 0)]
-    assert {read_record(Path("outputs/lr") / cell.id).status for cell in plan.cells} == {"done"}
+    assert {read_record(SWEEP / cell.id).status for cell in plan.cells} == {"done"}
 
 
 @pytest.mark.parametrize(
@@ -243,8 +246,8 @@ def test_the_command_of_an_agent_trains_the_point_into_the_run_that_it_asked_for
     words = agent_command(found, {"recipe.lr": 1e30, "seed": 0}, "agentrun", monkeypatch)
     assert words[:5] == ["/usr/bin/env", "python", "-m", "vitsweep", "wandb"]
     assert call(*words[5:])[0] == 0  # an agent leaves for good after three other codes
-    (cell,) = (c for c in read_plan(Path("outputs/lr")).cells if c.arm == "lr=1e+30")
-    record, (run,) = read_record(Path("outputs/lr") / cell.id), server.runs.values()
+    (cell,) = (c for c in read_plan(SWEEP).cells if c.arm == "lr=1e+30")
+    record, (run,) = read_record(SWEEP / cell.id), server.runs.values()
     assert (record.status, run.state, [entry["id"] for entry in record.wandb]) == ("diverged", "failed", [run.id])
     assert (run.id, run.job_type, run.sweep) == ("agentrun", "lr=1e+30", "sweep001")
     assert run.config["recipe"] == record.config["recipe"]
@@ -254,7 +257,7 @@ def test_the_command_of_an_agent_trains_the_point_into_the_run_that_it_asked_for
 def test_the_agent_trains_every_cell_into_the_study(call, quick, server, tmp_path):
     content(call, *quick, "recipe.lr=1e30,1e-3", "sweep.check=false")
     run_sweep("sweep.yaml", tmp_path, server)
-    records = [read_record(Path("outputs/lr") / cell.id) for cell in read_plan(Path("outputs/lr")).cells]
+    records = [read_record(SWEEP / cell.id) for cell in read_plan(SWEEP).cells]
     assert {record.arm: record.status for record in records} == {"baseline": "done", "lr=1e+30": "diverged"}
     runs = {run.job_type: run for run in server.runs.values()}
     assert {arm: run.state for arm, run in runs.items()} == {"baseline": "finished", "lr=1e+30": "failed"}
@@ -349,4 +352,5 @@ def test_an_agent_runs_a_study_and_a_random_search(call, quick, server, tmp_path
     for name, count in (("parts", 5), ("lr", 2)):
         statuses = [read_record(path.parent).status for path in Path("outputs").glob(f"{name}-*/**/record.json")]
         assert statuses == ["done"] * count
-    assert {cell.role for cell in read_plan(Path("outputs/lr")).cells} == {"baseline", "arm"}
+    (place,) = Path("outputs").glob("lr-*")
+    assert {cell.role for cell in read_plan(place).cells} == {"baseline", "arm"}

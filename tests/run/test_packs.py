@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.fake_training import SWEEP
 from vitsweep.config.convert import config_hash, from_dict, to_dict
 from vitsweep.config.schema import Config
 from vitsweep.errors import RecordError
@@ -284,7 +285,7 @@ def test_speed_is_measured_by_real_steps(tiny):
 
 def test_job_trains_the_cells_that_are_not_locked(vitsweep_main, small):
     vitsweep_main(*small, "sweep.isolate=none", "pack=off")
-    directory = Path("outputs/lr").absolute()
+    directory = SWEEP.absolute()
     done, *others = [cell.id for cell in read_plan(directory).cells]
     for name in others:
         (directory / name / "record.json").unlink()
@@ -302,7 +303,7 @@ def test_ended_cell_is_not_running_while_its_pack_trains(vitsweep_main, small, m
         *small[:-1], "sweep.isolate=none", "pack=off", "recipe.optimizer=sgd", "recipe.lr=1e-3,1e30", "recipe.epochs=2"
     )
     assert code == 1, err
-    directory = Path("outputs/lr").absolute()
+    directory = next(Path("outputs").iterdir()).absolute()
     cells = read_plan(directory).cells
     for cell in cells:
         (directory / cell.id / "record.json").unlink()
@@ -320,7 +321,7 @@ def test_ended_cell_is_not_running_while_its_pack_trains(vitsweep_main, small, m
 
 @pytest.fixture
 def small(tiny: list[str]) -> list[str]:
-    """Three learning rates in outputs/lr."""
+    """Three learning rates in SWEEP."""
     return ["-m", *tiny, "recipe.epochs=1", "sweep.check=false", "~hydra.callbacks.report", "recipe.lr=1e-3,2e-3,3e-3"]
 
 
@@ -334,7 +335,7 @@ def packs_in(directory: Path) -> dict[str, tuple[str, int]]:
 def test_sweep_trains_cells_in_packs(vitsweep_main, small, isolate):
     code, out, err = vitsweep_main(*small, f"sweep.isolate={isolate}", "pack=2")
     assert code == 0, err
-    assert sorted(packs_in(Path("outputs/lr").absolute()).values()) == [("done", 1), ("done", 2), ("done", 2)]
+    assert sorted(packs_in(SWEEP.absolute()).values()) == [("done", 1), ("done", 2), ("done", 2)]
 
 
 def test_pack_whose_process_was_killed_comes_back_in_halves(tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def test_narrower_command_keeps_the_plan_and_trains_its_own_cells(sweep, trainin
 
 def test_other_baseline_in_the_directory_is_refused_and_nothing_lost(sweep, training):
     sweep()
-    code, _, err = sweep("model.bias=false", "hydra.sweep.dir=outputs/lr")
+    code, _, err = sweep("model.bias=false", f"hydra.sweep.dir={SWEEP}")
     assert code == 2 and "model.bias: True there, False now" in err
     assert statuses() == ["done"] * 4
 
@@ -237,7 +237,7 @@ def test_impossible_settings_are_refused(sweep, override, words):
 
 def test_read_only_directory_is_one_sentence(sweep, training, monkeypatch):
     def refuse(*_, **__):
-        raise OSError(30, "Read-only file system", "outputs/lr")
+        raise OSError(30, "Read-only file system", str(SWEEP))
 
     monkeypatch.setattr("vitsweep.study.plan_builder.write_plan", refuse)
     code, _, err = sweep()

@@ -10,7 +10,8 @@ from vitsweep.study.record import METRIC_NAMES, Record, write_record
 from vitsweep.study.status import cell_statuses
 from vitsweep.train.stop import Interrupted
 
-SWEEP = Path("outputs/lr")
+SWEEP = Path("outputs/lr-shapes-ebe766")
+"""Where a sweep of learning rates with the settings of the fixture `small` lies by default."""
 
 
 METRICS = {"final": dict.fromkeys(METRIC_NAMES, 0.5), "best": {"epoch": 1} | dict.fromkeys(METRIC_NAMES, 0.5)}
