@@ -260,8 +260,12 @@ def differences(baseline: dict[str, Any], settings: dict[str, Any]) -> dict[str,
     return {k: (baseline.get(k), settings.get(k)) for k in keys if baseline.get(k) != settings.get(k)}
 
 
+UNWRITTEN = ("data.root", "data.download", "data.soft_train_limit")
+"""Keys of paths, and of a limit that data.train_limit has taken over by the time a plan is written."""
+
+
 def written_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return dotted key -> value of model, data and recipe as written, without paths.
+    """Return dotted key -> value of model, data and recipe as written, without paths and data.soft_train_limit.
 
     Unlike in config.hashed_settings, a dropout place that is left open stays null. Added fields that are missing have
     their neutral value.
@@ -272,7 +276,7 @@ def written_settings(config: dict[str, Any]) -> dict[str, Any]:
     kinds = {"model": ModelConfig, "data": DataConfig, "recipe": RecipeConfig}
     written = {group: {**neutral_values(kind), **(config.get(group) or {})} for group, kind in kinds.items()}
     values = {f"{group}.{key}": value for group, settings in written.items() for key, value in settings.items()}
-    return {key: value for key, value in values.items() if key not in ("data.root", "data.download")}
+    return {key: value for key, value in values.items() if key not in UNWRITTEN}
 
 
 def arm_changes(baseline: Config, config: Config) -> dict[str, Any]:
