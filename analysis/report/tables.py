@@ -19,6 +19,8 @@ from ..units import Units, with_units
 
 LONGEST_NAME = 40
 """Letters of the longest name of an arm that tables show; a longer one has an alias."""
+LONGEST_MAIN_NAME = 80
+"""The same for a table with few columns, in which a long name takes several lines."""
 
 
 @dataclass
@@ -138,7 +140,7 @@ def short_names(arms: Sequence[str], longest: int = LONGEST_NAME) -> dict[str, s
 
 def use_short_names(table: Table, arms: Sequence[str]) -> None:
     """Show long names in a table's column of arms by their aliases, with a legend below; its CSV keeps the names."""
-    names = short_names(arms)
+    names = short_names(arms, LONGEST_MAIN_NAME if table.main else LONGEST_NAME)
     for column in table.columns:
         if column.key == "arm":
             column.show = partial(_short_name, column.show, names)

@@ -59,6 +59,14 @@ def page(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def wide(tmp_path_factory) -> Path:
+    """A report with effects of two digits, a verdict in a long word and names without a place to break."""
+    far = [0.30, 0.55, 0.80]
+    arms = {"baseline": [0.80, 0.81, 0.80], "num_hidden_layers=1": far, "depthwise-separable=convolution": far[::-1]}
+    return make_report(make_sweep(tmp_path_factory.mktemp("wide"), arms), gallery="none")
+
+
+@pytest.fixture(scope="module")
 def browser():
     with Browser() as running:
         yield running
@@ -120,6 +128,13 @@ def test_first_tab_stop_skips_to_the_findings(browser, page):
 def test_page_never_scrolls_sideways(browser, page, width):
     browser.open(page, width=width)
     assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [375, 768, 1280])
+def test_first_table_has_room_for_effects_of_two_digits(browser, wide, width):
+    browser.open(wide, width=width)
+    room = "(e => e.scrollWidth - e.clientWidth)(document.querySelector('#table-arms').closest('.scroll'))"
+    assert browser.run(room) <= 0
 
 
 @pytest.mark.parametrize("dark", [False, True])

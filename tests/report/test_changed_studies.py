@@ -132,9 +132,22 @@ def test_comparison_is_verified_and_a_changed_number_is_found(sweep, another, ca
     assert "81.3333" in capsys.readouterr().out
 
 
-def test_long_name_of_an_arm_has_an_alias_with_a_legend_in_tables_and_its_name_in_the_csv(tmp_path):
+def arm_tables(directory, long):
+    """Return the comparison table and another of a study with an arm of a long name."""
+    judged = judge(load(make_sweep(directory, {"baseline": [0.5, 0.6], long: [0.6, 0.8]}, epochs=2)))
+    tables = {table.name: table for table in make_parts(judged, "planned", []).tables}
+    return tables["arms"], tables["best-epoch"]
+
+
+def test_long_name_of_an_arm_is_shown_in_the_table_with_few_columns_and_has_an_alias_in_others(tmp_path):
+    long = "dropout=none+num_hidden_layers=2+num_attention_heads=2+bias=false"
+    main, other = arm_tables(tmp_path / "one", long)
+    assert [row[0] for row in main.texts] == ["baseline", long]
+    assert [row[0] for row in other.texts] == ["baseline", "A1"] and f"A1: {long}." in other.all_notes
+
+
+def test_very_long_name_of_an_arm_has_an_alias_with_a_legend_in_every_table_and_its_name_in_the_csv(tmp_path):
     long = "dropout=none+" + "num_hidden_layers=2+" * 3 + "bias=false"
-    judged = judge(load(make_sweep(tmp_path / "one", {"baseline": [0.5, 0.6], long: [0.6, 0.8]}, epochs=2)))
-    (table,) = (table for table in make_parts(judged, "planned", []).tables if table.name == "arms")
-    assert [row[0] for row in table.texts] == ["baseline", "A1"]
-    assert f"A1: {long}." in table.all_notes and long in table.csv()
+    for table in arm_tables(tmp_path / "one", long):
+        assert [row[0] for row in table.texts] == ["baseline", "A1"]
+        assert f"A1: {long}." in table.all_notes and long in table.csv()
