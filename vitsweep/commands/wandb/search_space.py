@@ -155,7 +155,7 @@ def point_plan(name: str, fixed: list[str], point: list[str], seed: int, compose
     deciding = [override for override in point if affects_result(override)]
     names = factor_names(map(override_key, deciding))
     levels = level_names(deciding, names)
-    parts = {names[override_key(override)]: (override,) for override in deciding}
+    parts: dict[str, tuple[str, ...]] = {names[override_key(override)]: (override,) for override in deciding}
     specs = [ArmSpec(levels={}, overrides=()), ArmSpec(levels=levels, overrides=tuple(point), parts=parts)]
     configs = compose_all([[*fixed, *spec.overrides] for spec in specs], composer)
     if config_hash(configs[0]) == config_hash(configs[1]):
