@@ -159,7 +159,9 @@ class SweepTraining:
         cells = [status.cell for status in before]
         todo = [status.cell for status in before if status.is_wanted(self.retry)]
         done = sum(status.status == "done" for status in before)
-        log.info("%s: %d cells, %d done already, %d to do, in %s", plan.study, len(before), done, len(todo), directory)
+        begun = sum(status.status == "interrupted" for status in before)
+        rest = f"{len(todo)} to do" + (f" ({begun} of them begun)" if begun else "")
+        log.info("%s: %d cells, %d done already, %s, in %s", plan.study, len(before), done, rest, directory)
         if todo:
             self._train(directory, before, todo)
         after = self.statuses(directory, cells) if todo else before

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vitsweep.errors import RecordError
 
-from .options import DEFAULT_COLUMNS, ORDERS, PaperOptions, parse_columns, parse_width
+from .options import DEFAULT_COLUMNS, PaperOptions, parse_columns, parse_width
 
 FORMATS = ("latex", "markdown")
 
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="vitsweep table", description=__doc__)
     found.add_argument("directory", nargs="+", help="a sweep's directory, a published one, or wandb:...; as for report")
     found.add_argument("--columns", help=f"names with commas between them (default: {','.join(DEFAULT_COLUMNS)})")
-    found.add_argument("--sort", default="planned", help=f"order of the arms: {', '.join(ORDERS)} (largest first)")
+    found.add_argument("--sort", default="planned", help="order of the arms: planned, effect (largest first) or name")
     found.add_argument("--digits", type=int, help="decimals of means and differences (default: 2 for percent, else 4)")
     found.add_argument("--width", help="text width, such as 234pt or 8.3cm (default: that of an A4 article)")
     found.add_argument("--format", choices=FORMATS, default="latex", help="default: latex")
