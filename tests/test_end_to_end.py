@@ -35,7 +35,7 @@ def test_sweep_leaves_cells_runs_tables_and_pictures(sweep, vitsweep_main, tiny)
     """One test, since the sweep itself is what takes the time."""
     code, out, err = sweep
     assert code == 0, err
-    assert "test accuracy after the last epoch" in out  # the final table
+    assert "test set after the last epoch" in out  # the final table
 
     plan = read_plan(SWEEP)
     records = [read_record(SWEEP / cell.id) for cell in plan.cells]
@@ -59,7 +59,7 @@ def test_sweep_leaves_cells_runs_tables_and_pictures(sweep, vitsweep_main, tiny)
         "http://www.w3.org/1999/xlink",
     }
     assert "data:image/png" in page and page.count("<svg") >= 2
-    assert (SWEEP / "report/report.md").exists() and (SWEEP / "report/tables/arms.tex").exists()
+    assert (SWEEP / "report/report.md").exists() and (SWEEP / "report/tables/paper.tex").exists()
 
     before = {cell.id: (SWEEP / cell.id / "record.json").read_bytes() for cell in plan.cells}
     assert vitsweep_main(*command(tiny))[0] == 0

@@ -120,7 +120,7 @@ def test_sweep_report_and_verify_run_beside_a_users_own_analysis_tests_and_conf(
     places = f"{path}/vitsweep/cli.py {path}/{'vitsweep/' if place == 'wheel' else ''}conf\n"
     assert run([sys.executable, "-c", code], crowded, path).stdout == places
     commands = [
-        ["-m", "vitsweep", "run", "-m", "seed=0,1", *tiny, "recipe.epochs=1"],
+        ["-m", "vitsweep", "run", "-m", "seed=0,1", *tiny, "recipe.epochs=1", "hydra.sweep.dir=outputs/seed"],
         ["-m", "vitsweep.analysis", "report", "outputs/seed", "--gallery", "none"],
         ["-m", "vitsweep.analysis", "verify", "outputs/seed"],
     ]

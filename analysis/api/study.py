@@ -161,7 +161,7 @@ class Study(Mapping[str, Arm]):
         """Return a table of the report as GitHub Markdown, rounded as it is shown, with its notes.
 
         >>> print(study.to_markdown().splitlines()[0])  # doctest: +ELLIPSIS
-        | arm | what changed | seeds | test accuracy, % | effect, points ...
+        | arm | seeds | test accuracy, % | effect, points \\[95 % interval\\] | verdict |
         """
         return self._table(table).markdown()
 

@@ -232,7 +232,7 @@ def test_arms_can_be_judged_by_a_measure(reported, undrawn, blind, tmp_path):
     make_report(reported, out=tmp_path, metric="rollout/entropy")
     rows = json.loads((tmp_path / "results.json").read_text())["arms"]
     assert rows[1]["verdict"] in ("differs", "undecided")  # neither more nor less of it is better
-    assert rows[1]["better"] is None
+    assert rows[1]["better_percent"] is None
     text = (tmp_path / "report.md").read_text()
     assert "The baseline has a rollout entropy of " in text
     assert "Rollout entropy with the lowest validation loss, every arm against baseline." in text

@@ -142,6 +142,8 @@ def accept(command: str, composer: Composer) -> int:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_command_in_the_head_of_a_config_file_is_accepted(path, composer):
+    if path.parent.name == "cluster":
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra slurm")
     found = commands(path)
     assert found and all(accept(command, composer) for command in found)
 

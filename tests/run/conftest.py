@@ -1,5 +1,6 @@
 """A sweep of two learning rates and two seeds, in this process."""
 
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -8,6 +9,16 @@ import pytest
 from tests.support.fake_training import Training
 from tests.support.slurm_cluster import call, slurm_cluster, wait_for
 from vitsweep.train import fit as train
+from vitsweep.train.stop import SIGNALS
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """Restore the handlers that a job of a cluster sets in this process; children would inherit an ignored signal."""
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 @pytest.fixture

@@ -17,9 +17,15 @@ from vitsweep.train.trial.effects import EFFECTS
 from vitsweep.train.trial.noop import refuse_noops
 
 
+def levels(arm: str) -> dict[str, str]:
+    """Return the last word of each key -> its value."""
+    pairs = [override.split("=") for override in arm.split()]
+    return {key.rpartition(".")[2]: value for key, value in pairs}
+
+
 def plan_of(*arms: str, design: str = "list"):
     """The plan of a baseline and of arms whose overrides are parted by blanks."""
-    specs = [ArmSpec(levels={"arm": arm}, overrides=tuple(arm.split())) for arm in ("", *arms)]
+    specs = [ArmSpec(levels=levels(arm), overrides=tuple(arm.split())) for arm in ("", *arms)]
     found = named_arms(specs, [make("", " ".join(spec.overrides)) for spec in specs])
     return make_plan("s", design, [], found, [0, 1], {})
 

@@ -22,6 +22,7 @@ import torch
 
 from vitsweep.config.convert import from_dict
 from vitsweep.config.schema import Config
+from vitsweep.errors import NonFiniteLoss
 from vitsweep.study.plan import Plan
 from vitsweep.train.device import device_name, peak_gib, pick_device
 from vitsweep.train.evaluate import evaluate
@@ -50,7 +51,7 @@ def probe_plan(plan: Plan) -> dict[str, ProbeResult]:
 
 
 def quick_probe(configs: dict[str, dict[str, Any]], seconds: float) -> dict[str, ProbeResult]:
-    """Time a few steps of as many configurations as `seconds` allow, one at least; return key -> result.
+    """Time a few steps of as many configurations as `seconds` allow; return key -> result, without those that diverge.
 
     torch.compile is left out, whose compilation alone would take longer.
 
@@ -66,7 +67,8 @@ def quick_probe(configs: dict[str, dict[str, Any]], seconds: float) -> dict[str,
             break
         share = left / (len(configs) - number)
         config = dataclasses.replace(from_dict(values), compile="off")
-        found[key] = probe(config, partial(time_briefly, seconds=share))
+        with suppress(NonFiniteLoss):  # a cell that diverges in its first steps has no time; its training records why
+            found[key] = probe(config, partial(time_briefly, seconds=share))
         longest = max(longest, time.monotonic() - start)
         reset_peak(pick_device(config.device))  # the peak that a record states is that of its training
     return found
