@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike
 
 from .marks import mark
 from .text import wrap_name
@@ -29,7 +30,7 @@ def row_inches(names: Sequence[str], least: float = 0.36, width: int = ROW_WIDTH
     return max(least, line * lines + 0.1)
 
 
-def label_rows(ax: Axes, place: Sequence[float], names: Sequence[str], width: int = ROW_WIDTH) -> None:
+def label_rows(ax: Axes, place: ArrayLike, names: Sequence[str], width: int = ROW_WIDTH) -> None:
     """Label the rows of an axes with arms, each marked and wrapped."""
     ax.set_yticks(place, ["\n".join(wrap_name(name, width)) for name in names])
     for tick, name in zip(ax.yaxis.get_major_ticks(), names, strict=True):

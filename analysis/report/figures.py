@@ -74,7 +74,8 @@ def add_legend(canvas: Canvas, ax: Axes) -> None:
     legend = canvas.legend(handles, labels, loc="outside lower left", ncols=columns)
     for artists in (legend.get_texts(), legend.legend_handles):
         for artist, name in zip(artists, labels, strict=True):
-            mark(artist, name)
+            if artist is not None:
+                mark(artist, name)
 
 
 def save_figure(figure: Figure, directory: Path) -> str:

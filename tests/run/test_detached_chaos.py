@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.slurm_cluster import HERE, ROOT, SETTINGS, call, folder, found, needs_slurm, wait_for
 from vitsweep.run.cluster.book import read_book
 from vitsweep.run.workers import worker_environment
@@ -95,6 +97,7 @@ def test_no_cell_is_trained_twice_under_node_deaths_and_a_wrong_clock(slurm, clu
     check_all_once(tmp_path, 20, 60)
 
 
+@pytest.mark.hour  # 15 minutes on two cores
 def test_400_cells_flow_through_a_small_queue_after_a_logout(slurm, tmp_path):
     start = time.monotonic()
     text = submit(tmp_path, 0.05, "recipe.epochs=2", "seed=range(0,200)", "recipe.lr=1e-3,2e-3", "sweep.max_queued=120")

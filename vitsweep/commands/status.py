@@ -153,8 +153,10 @@ def make_table(
     """
     table = new_table(f"{title}: accuracy in % on the {images} images", "arm")
     for heading in ("seed", "status", "accuracy", "epoch", "time s", "attempts", "remarks"):
-        side = "left" if heading in ("status", "remarks") else "right"
-        table.add_column(heading, justify=side, overflow="fold" if heading == "remarks" else "ellipsis")
+        is_text = heading in ("status", "remarks")
+        table.add_column(
+            heading, justify="left" if is_text else "right", overflow="fold" if heading == "remarks" else "ellipsis"
+        )
     for now in found:
         epoch, accuracy, *rest = progress_columns(now)
         shown = shown_status(now, directory)
