@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vitsweep.errors import RecordError
+from vitsweep.study.record import DROPPED_NAME
 from vitsweep.study.status import NOT_NEEDED
 
 from .records.correct_images import UNREADABLE, read_correct
@@ -60,7 +61,12 @@ def verify(directory: str | Path, *more: str | Path, baseline: str = "", out: st
     if stated != [prefix.rstrip("/") for prefix in loaded.prefixes if prefix]:
         raise RecordError(f"{report}  was made of {' '.join(stated) or 'this directory alone'}; give the same ones")
     judgement = judge(loaded, options["metric"], saved_measures(gallery, loaded), options.get("baseline", ""))
-    differences = [*judgement.problems, *missing_seeds(judgement), *missing_arms(judgement, report)]
+    differences = [
+        *dropped_since(directory, report),
+        *judgement.problems,
+        *missing_seeds(judgement),
+        *missing_arms(judgement, report),
+    ]
     differences += [*changed_records(judgement, report), *wrong_predictions(judgement)]
     with tempfile.TemporaryDirectory() as fresh:
         published = is_published(directory)
@@ -85,6 +91,16 @@ def verify_comparison(sources: list[str], report: Path, options: dict[str, str])
         judgements = judge_each(sources, options["metric"], options.get("baseline", ""))
         compare_judgements(sources, judgements, Path(fresh), options)
         return [*(line for own in judgements.values() for line in own.problems), *changed_files(report, Path(fresh))]
+
+
+def dropped_since(directory: Path, report: Path) -> list[str]:
+    """Return a sentence if runs of the report were dropped from the plan after it was made."""
+    runs = json.loads((report / RESULTS_NAME).read_text())["runs"].values()
+    gone = [run for run in runs if (directory / DROPPED_NAME / run).is_dir() and not (directory / run).is_dir()]
+    if not gone:
+        return []
+    names = ", ".join(gone[:MAX_LINES]) + (f" and {len(gone) - MAX_LINES} more" if len(gone) > MAX_LINES else "")
+    return [f"Dropped from the plan since the report was made: {names}. Make the report again, then verify it."]
 
 
 def count_numbers(report: Path) -> tuple[int, int]:

@@ -83,3 +83,16 @@ def test_data_that_is_nowhere_is_one_sentence(vitsweep_main):
     code, _, err = vitsweep_main("data=cifar10", "data.root=nowhere", "data.download=false", "tracker=none")
     assert code == 2 and "Traceback" not in err
     assert "data=image_folder" in err and "data=shapes" in err and len(err.strip().splitlines()) == 1
+
+
+def test_sweep_whose_data_is_nowhere_is_refused_before_a_plan_is_written(vitsweep_main):
+    missing = ("data=cifar10", "data.root=nowhere", "data.download=false", "tracker=none")
+    code, _, err = vitsweep_main("-m", "model.patch_size=4,8", "sweep.check=false", *missing)
+    assert code == 2 and not Path("outputs").exists()
+    assert len(err.strip().splitlines()) == 1 and "data.download=false forbids to fetch it" in err
+
+
+def test_dry_run_whose_data_is_nowhere_says_so(vitsweep_main):
+    missing = ("data=cifar10", "data.root=nowhere", "data.download=false", "tracker=none")
+    code, out, _ = vitsweep_main("-m", "model.patch_size=4,8", "sweep.dry_run=true", *missing)
+    assert code == 0 and "nowhere, and data.download=false forbids to fetch it" in " ".join(out.split())

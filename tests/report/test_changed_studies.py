@@ -77,6 +77,15 @@ def test_report_of_a_changed_study_verifies(sweep, undrawn, words, capsys):
     assert main(["verify", str(sweep)]) == 0, capsys.readouterr().out
 
 
+def test_verify_says_which_runs_were_dropped_after_the_report(sweep, undrawn, capsys):
+    assert main(["report", str(sweep), "--gallery", "none"]) == 0
+    drop.main([str(sweep), "b"])
+    capsys.readouterr()
+    assert main(["verify", str(sweep)]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "Dropped from the plan since" in line)
+    assert line.count("b-") == 3 and line.endswith("Make the report again, then verify it.")
+
+
 def test_effects_against_another_arm_are_the_differences_to_it_and_exploratory(sweep):
     own, other = judge(load(sweep)), judge(load(sweep), baseline="a")
     effect = {judged.selection.baseline: judged.effects.set_index("arm")["delta"] for judged in (own, other)}

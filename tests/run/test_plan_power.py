@@ -147,3 +147,14 @@ def test_seeds_named_for_the_exact_test_are_the_fewest():
     for arms in range(1, 40):
         needed = sight(5, arms).seeds_for_exact_test
         assert sight(needed, arms).smallest_p <= 0.05 < sight(needed - 1, arms).smallest_p
+
+
+def test_power_of_one_seed_is_said_to_be_none():
+    text = "power: no difference is found, however large: one seed shows no spread to compare it with"
+    assert describe_power(sight(1, 2)) == text
+
+
+def test_power_beyond_the_scale_of_an_accuracy_is_said_to_be_so():
+    assert describe_power(sight(2, 6, spread=60)).startswith(
+        "power: the smallest difference found with 80 % probability is more than 100 points after Holm over 6 arms; "
+    )

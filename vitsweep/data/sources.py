@@ -46,9 +46,9 @@ def read_images(config: DataConfig, image_size: int, num_channels: int) -> Image
     return images
 
 
-def must_download(config: DataConfig, image_size: int, num_channels: int) -> bool:
-    """Return whether a cell would download CIFAR-10: neither its files nor a cache of them are here."""
-    if config.name != "cifar10" or not config.download or not config.root:
+def are_missing(config: DataConfig, image_size: int, num_channels: int) -> bool:
+    """Return whether neither the files of CIFAR-10 nor a cache of them are here; False for any other data set."""
+    if config.name != "cifar10" or not config.root:
         return False
     root, name = Path(config.root), cache_name(config, image_size, num_channels)
     if any(path.is_file() for path in cache_paths(root, name)):
@@ -57,6 +57,16 @@ def must_download(config: DataConfig, image_size: int, num_channels: int) -> boo
         return find_source(config.name, root, image_size, num_channels, config.val) is None
     except DataError:
         return False
+
+
+def fetch_images(config: DataConfig, image_size: int, num_channels: int) -> None:
+    """Download and cache CIFAR-10 if it is missing.
+
+    Raises:
+        DataError: it is missing, and the download failed or is forbidden.
+    """
+    if are_missing(config, image_size, num_channels):
+        read_images(config, image_size, num_channels)
 
 
 def cache_name(config: DataConfig, image_size: int, num_channels: int) -> str:

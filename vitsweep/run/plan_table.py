@@ -256,13 +256,15 @@ def describe_state(state: PlanState, plan: Plan, launcher: str = "") -> list[str
 
 
 def describe_download(config: dict[str, Any]) -> list[str]:
-    """Return a line on the download of the images, if a cell would have to make one."""
-    from vitsweep.data.sources import must_download  # late: numpy, Pillow
+    """Return a line on images that are missing, and on their download."""
+    from vitsweep.data.sources import are_missing  # late: numpy, Pillow
 
     data, model = DataConfig(**config["data"]), config["model"]
-    if not must_download(data, model["image_size"], model["num_channels"]):
+    if not are_missing(data, model["image_size"], model["num_channels"]):
         return []
-    return [f"images: CIFAR-10 is not in {data.root}; the first cell downloads {DOWNLOAD_MB} MB there"]
+    if not data.download:
+        return [f"warning: CIFAR-10 is not in {data.root}, and data.download=false forbids to fetch it"]
+    return [f"images: CIFAR-10 is not in {data.root}; {DOWNLOAD_MB} MB are downloaded there before the first cell"]
 
 
 def describe_totals(costs: list[ArmCost], plan: Plan) -> list[str]:

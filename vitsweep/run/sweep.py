@@ -14,8 +14,8 @@ from omegaconf import DictConfig, read_write
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import from_dict
 from vitsweep.config.override_rules import refuse_params
-from vitsweep.config.schema import SweepConfig
-from vitsweep.errors import ConfigError
+from vitsweep.config.schema import DataConfig, SweepConfig
+from vitsweep.errors import ConfigError, DataError
 from vitsweep.files import write_json
 from vitsweep.paths import PACKAGE_DIR
 from vitsweep.run.end.on_end import EndCommand
@@ -29,7 +29,7 @@ from vitsweep.run.timing.estimate import START_SECONDS, describe_report, describ
 from vitsweep.run.workers import worker_environment
 from vitsweep.study.changes.drop import beyond_lines, bring_back
 from vitsweep.study.changes.extension import with_known_names
-from vitsweep.study.identity import FingerprintFiller
+from vitsweep.study.identity import FingerprintFiller, image_key
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell, Plan, read_plan
 from vitsweep.study.plan_builder import build_plan, freeze_plan, refuse, refuse_unstated_rules
@@ -84,19 +84,19 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
     if settings.dry_run:
         return []
     judge = find_judge(context) if settings.until == "decided" else None
-    refuse(optuna_errors() if plan.tune else [])
-    refuse(from_dict(plan.cells[0].config).tracker.missing_libraries())
+    refuse(library_errors(plan))
     if settings.detach:
         from vitsweep.run.cluster.detach import detach_errors, site_errors, submit_study
 
-        refuse(detach_errors(config, plan))
-        refuse(site_errors(config, directory))
+        refuse(detach_errors(config, plan) or site_errors(config, directory))
     training = SweepTraining(config, context, directory, settings)
-    bring_back(directory, plan)
+    if back := bring_back(directory, plan):
+        log.info("%d cell%s that had been dropped: brought back", len(back), "s" * (len(back) > 1))
     before = training.statuses(directory, plan.cells)
     todo = [status.cell for status in before if status.is_wanted(training.retry)]
     if settings.check:
         check_arms(directory, plan, todo)
+    fetch_missing(todo)
     merged = freeze_and_compare(directory, plan)
     if settings.detach:
         on_end = task.end.command or config.sweep.get("on_end", "")
@@ -181,6 +181,28 @@ class SweepTraining:
             raise
         finally:
             remove_stale_folders()
+
+
+def library_errors(plan: Plan) -> list[str]:
+    """Return a message for each library that the plan needs and that is not installed."""
+    return (optuna_errors() if plan.tune else []) + from_dict(plan.cells[0].config).tracker.missing_libraries()
+
+
+def fetch_missing(todo: list[Cell]) -> None:
+    """Download the images of these cells where they are missing, once for all and before a plan is written.
+
+    Raises:
+        ConfigError: they cannot be had.
+    """
+    from vitsweep.data.sources import fetch_images  # late: numpy, Pillow
+
+    errors = []
+    for config in {image_key(cell.config["data"], cell.config["model"]): cell.config for cell in todo}.values():
+        try:
+            fetch_images(DataConfig(**config["data"]), config["model"]["image_size"], config["model"]["num_channels"])
+        except DataError as error:
+            errors.append(str(error))
+    refuse(errors)
 
 
 def announce_time(training: SweepTraining, plan: Plan, before: list[CellStatus]) -> None:

@@ -17,6 +17,8 @@ SIMULATED_TEXT = (
     f"simulated, {DRAWS} studies each, all arms spread alike; an arm also stops when its chance to be decided is below "
     f"{100 * FUTILE:.0f} %"
 )
+WHOLE_SCALE = 100.0
+"""Largest difference of two accuracies, points."""
 LOW_CHANCE = 0.5  # below it a claim of equality is more likely undecided
 ERROR_TEXT = {
     "paired": "each arm's own differences by seed",
@@ -85,6 +87,8 @@ def describe_power(power: Power) -> str:
     """Return a sentence on the smallest effect that the study finds."""
     if not power.num_compared:
         return "power: nothing is compared with the baseline"
+    if power.num_seeds < 2:
+        return "power: no difference is found, however large: one seed shows no spread to compare it with"
     effect = describe_effects(power, power.error)
     return (
         f"power: the smallest difference found with 80 % probability is {effect}; what makes no difference at all is "
@@ -132,7 +136,9 @@ def describe_effect(effect: float, number: int, kind: str, method: str = "Holm",
         method: correction for more than one.
         power: whose spread's interval is added; None: without.
     """
-    size = "none" if math.isinf(effect) else f"{effect:.2f} points"
-    low, high = power.ends(effect) if power else (math.nan, math.nan)
-    size += "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+    if effect > WHOLE_SCALE:
+        size = "none" if math.isinf(effect) else f"more than {WHOLE_SCALE:.0f} points"
+    else:
+        low, high = power.ends(effect) if power else (math.nan, math.nan)
+        size = f"{effect:.2f} points" + ("" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]")
     return f"{size} after {method} over {number} {kind}s" if number > 1 else f"{size} for one {kind}"

@@ -118,7 +118,7 @@ def refuse_noops(plan: Plan, wanted: Collection[str] | None = None) -> list[str]
     cells = {cell.arm: cell for cell in reversed(plan.cells) if cell.role != "placebo"}
     overrides = {row["arm"]: row["overrides"] for row in plan.arms if row["arm"] in cells}
     names = [name for name in overrides if name != plan.baseline and (wanted is None or name in wanted)]
-    log.info("%s: comparing %d arms with the baseline (sweep.check)", plan.study, len(names))
+    log.info("%s: comparing %d arm%s with the baseline (sweep.check)", plan.study, len(names), "s" * (len(names) > 1))
     configs = {name: from_dict(cells[name].config) for name in [plan.baseline, *names]}
     findings = inspect_arms(configs.pop(plan.baseline), configs)
     errors = [noop_message(found, overrides[found.arm]) for found in findings if found.is_noop]
