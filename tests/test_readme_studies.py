@@ -17,9 +17,10 @@ from vitsweep.config.schema import Config, RecipeConfig
 from vitsweep.paths import conf_dir
 from vitsweep.significance.power import detectable_effect
 from vitsweep.study.claims import form_errors
-from vitsweep.study.estimate import arm_costs, study_power
+from vitsweep.study.estimate import arm_costs
 from vitsweep.study.plan import Plan
 from vitsweep.study.plan_builder import build_plan
+from vitsweep.study.questions.study_power import study_power
 
 STUDIES = ["readme", "readme_small", "readme_small_augmented"]
 IMAGES_PER_SECOND = 67  # of the baseline's training on one core: what the small study's head assumes

@@ -18,8 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 import vitsweep
-from vitsweep.commands.dry_run import dry_run, is_dry_run, print_cell
-from vitsweep.config.command_line import check_words, order_words
+from vitsweep.config.command_line import check_words, is_dry_run, order_words
 from vitsweep.config.composer import Composer
 from vitsweep.config.convert import config_hash, from_omegaconf, refuse_configured_study, to_dict
 from vitsweep.config.hydra import main_options, make_loader, register
@@ -68,6 +67,8 @@ class Task:
             overrides = list(HydraConfig.get().overrides.task)
             config, record = single_cell(from_omegaconf(composed, whole), directory, overrides)
             if config.sweep.dry_run or config.sweep.probe:  # of a configuration file; one of the words never gets here
+                from vitsweep.commands.dry_run import print_cell  # late: imports scipy
+
                 print_cell(config, record, directory)
                 remove_empty_output(directory)
                 return "planned"
@@ -253,6 +254,8 @@ def refuse_command(words: list[str]) -> None:
 
 def print_dry_run(words: list[str]) -> tuple[int, list[str]]:
     """Print what the words would train; return the exit code and error messages."""
+    from vitsweep.commands.dry_run import dry_run  # late: imports scipy
+
     try:
         dry_run(words, planned_cell)
     except UserError as error:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.make_images import make_pixels, write_folders
-from vitsweep.commands.dry_run import is_dry_run
-from vitsweep.config.command_line import order_words
+from vitsweep.config.command_line import is_dry_run, order_words
 from vitsweep.run.end.single import describe_result, next_commands
 from vitsweep.study.record import METRIC_NAMES, Record
 

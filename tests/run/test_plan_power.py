@@ -17,7 +17,8 @@ from vitsweep.config.hydra import make_loader
 from vitsweep.run.plan_text.power import describe_power, describe_powers
 from vitsweep.significance.declared import Comparison
 from vitsweep.significance.power import spread_interval
-from vitsweep.study.estimate import (
+from vitsweep.study.plan_builder import build_plan
+from vitsweep.study.questions.study_power import (
     PUBLISHED_RUNS,
     PUBLISHED_SPREAD,
     Power,
@@ -25,7 +26,6 @@ from vitsweep.study.estimate import (
     power_warnings,
     study_power,
 )
-from vitsweep.study.plan_builder import build_plan
 
 
 @cache

@@ -26,14 +26,10 @@ from vitsweep.model.cost import activation_bytes, checkpoint_bytes, training_byt
 from vitsweep.model.vit import ViT
 from vitsweep.significance.equivalence import rope_to_show
 from vitsweep.significance.power import detectable_effect, equivalence_power, seeds_for_equivalence
-from vitsweep.study.estimate import (
-    PUBLISHED_SPREAD,
-    arm_cost,
-    arm_costs,
-    study_power,
-)
+from vitsweep.study.estimate import arm_cost, arm_costs
 from vitsweep.study.plan import write_plan
 from vitsweep.study.plan_builder import build_plan
+from vitsweep.study.questions.study_power import PUBLISHED_SPREAD, study_power
 from vitsweep.train.average import averages_state, make_averages
 from vitsweep.train.checkpoint import save_final, save_model, save_state
 from vitsweep.train.optim import make_optimizer

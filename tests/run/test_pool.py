@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.made_plans import made_plan, made_record
-from vitsweep.run import slots, workers
-from vitsweep.run.pool import Pool
+from vitsweep.run import pool, slots, workers
+from vitsweep.run.pool import Pool, modules_to_preload
 from vitsweep.run.slots import Slot, make_slots, visible_gpus
 from vitsweep.run.worker import NoSpace
 from vitsweep.study.locks import LOCK_NAME, LivenessCheck, Owner, is_running
@@ -368,3 +368,24 @@ def test_fork_server_knows_its_code_before_it_forks(monkeypatch):
     code_identity.cache_clear()
     workers.main()
     assert found == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "gpus", "expected"),
+    [
+        ({}, [], []),
+        ({"model": {"name": "resnet"}}, [], ["torchvision.models.resnet"]),
+        ({"recipe": {"auto_augment": "randaugment"}}, [], ["vitsweep.data.augmentation.policies"]),
+        ({"compile": "auto"}, ["0"], ["torch._dynamo"]),
+        ({"compile": "on"}, [], ["torch._dynamo"]),
+    ],
+)
+def test_server_imports_for_all_workers_what_a_cell_uses_and_is_slow_to_import(
+    tmp_path, monkeypatch, changes, gpus, expected
+):
+    monkeypatch.setattr(pool, "visible_gpus", lambda: gpus)
+    cells = made_plan(tmp_path, ["baseline", "arm"], [0]).cells
+    config = cells[1].config
+    for name, value in changes.items():
+        config[name] = config[name] | value if isinstance(value, dict) else value
+    assert modules_to_preload(cells) == expected

@@ -20,7 +20,7 @@ from vitsweep.significance.power import (
     seeds_needed,
     spread_interval,
 )
-from vitsweep.study.estimate import measured_spread
+from vitsweep.study.questions.study_power import measured_spread
 
 
 @pytest.mark.parametrize(("n", "arms"), [(3, 1), (5, 1), (5, 6), (8, 6), (10, 12), (20, 3)])

@@ -1,7 +1,7 @@
 """Dry run: what a command line would train, what is done already, and how long the rest takes; nothing is written.
 
 Hydra would make the folder of a run before it calls any task, and a report after every sweep, so a dry run is found in
-the words of the command line and answered without starting Hydra's job.
+the words of the command line (config/command_line.py) and answered without starting Hydra's job.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.text import Text
 
+from vitsweep.config.command_line import is_multirun
 from vitsweep.config.convert import from_omegaconf
 from vitsweep.config.hydra import make_loader
 from vitsweep.config.messages import user_errors
@@ -30,43 +29,9 @@ from vitsweep.study.plan_builder import plan_and_directory
 from vitsweep.study.record import Record
 from vitsweep.study.status import CellStatus
 
-TRUE = ("true", "1", "yes", "y", "on")
 NOTHING = "nothing was trained, downloaded or written; leave sweep.dry_run=true out to train"
-ANOTHER_PURPOSE = ("help", "hydra_help", "version", "show", "cfg", "info", "run", "shell_completion", "config_path")
-"""Hydra's options that print something else or change where configurations lie."""
-
 MakeRecord = Callable[[Config, Path, list[str]], tuple[Config, Record]]
 """cli.single_cell: configuration, directory and overrides -> the cell's complete configuration and its record."""
-
-
-def is_dry_run(words: list[str]) -> bool:
-    """Return whether a command line asks for a dry run, in whichever form its last word on it is written.
-
-    Args:
-        words: as check_words has checked them.
-    """
-    options = get_args_parser().parse_args(words)
-    if any(getattr(options, name, None) for name in ANOTHER_PURPOSE):
-        return False
-    asked = {"dry_run": False, "probe": False}
-    for override in options.overrides:
-        try:
-            parsed = OverridesParser.create().parse_overrides([override])[0]
-        except HydraException:
-            return False
-        if parsed.is_delete() or parsed.is_sweep_override():
-            continue
-        key, value = parsed.key_or_group, parsed.value()
-        inner = {str(name): item for name, item in value.items()} if key == "sweep" and isinstance(value, dict) else {}
-        inner |= {key.removeprefix("sweep."): value} if key.startswith("sweep.") else {}
-        asked |= {name: str(item).lower() in TRUE for name, item in inner.items() if name in asked}
-    return asked["dry_run"] or asked["probe"] and not is_multirun(options.multirun, options.overrides)
-
-
-def is_multirun(option: bool, overrides: list[str]) -> bool:
-    """Return whether a command line is a sweep."""
-    modes = [override_value(o) for o in overrides if override_key(o) == "hydra.mode"]
-    return modes[-1] == "MULTIRUN" if modes else option
 
 
 def dry_run(words: list[str], make_record: MakeRecord) -> None:

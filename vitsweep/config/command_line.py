@@ -10,15 +10,20 @@ from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from vitsweep.config.convert import describe_type
 from vitsweep.config.file_rules import chosen_file_errors
 from vitsweep.config.messages import user_errors
 from vitsweep.config.override_rules import override_errors
+from vitsweep.config.overrides import override_key, override_value
 from vitsweep.config.suggestions import did_you_mean, known_keys
 from vitsweep.errors import ConfigError
 from vitsweep.paths import conf_dir
 
+TRUE = ("true", "1", "yes", "y", "on")
+ANOTHER_PURPOSE = ("help", "hydra_help", "version", "show", "cfg", "info", "run", "shell_completion", "config_path")
+"""Hydra's options that print something else or change where configurations lie."""
 NO_HYPHENS = "write ${args_no_hyphens} in the sweep file's command"
 
 
@@ -110,3 +115,33 @@ def config_name_errors(name: str | None, config_dir: str | None) -> list[str]:
     if group not in known_keys() or not any((folder / group / f"{option}.yaml").is_file() for folder in folders):
         return []
     return [f"--config-name={name}  is an option of the group {group}; write {group}={option} in its place"]
+
+
+def is_dry_run(words: list[str]) -> bool:
+    """Return whether a command line asks for a dry run, in whichever form its last word on it is written.
+
+    Args:
+        words: as check_words has checked them.
+    """
+    options = get_args_parser().parse_args(words)
+    if any(getattr(options, name, None) for name in ANOTHER_PURPOSE):
+        return False
+    asked = {"dry_run": False, "probe": False}
+    for override in options.overrides:
+        try:
+            parsed = OverridesParser.create().parse_overrides([override])[0]
+        except HydraException:
+            return False
+        if parsed.is_delete() or parsed.is_sweep_override():
+            continue
+        key, value = parsed.key_or_group, parsed.value()
+        inner = {str(name): item for name, item in value.items()} if key == "sweep" and isinstance(value, dict) else {}
+        inner |= {key.removeprefix("sweep."): value} if key.startswith("sweep.") else {}
+        asked |= {name: str(item).lower() in TRUE for name, item in inner.items() if name in asked}
+    return asked["dry_run"] or asked["probe"] and not is_multirun(options.multirun, options.overrides)
+
+
+def is_multirun(option: bool, overrides: list[str]) -> bool:
+    """Return whether a command line is a sweep."""
+    modes = [override_value(o) for o in overrides if override_key(o) == "hydra.mode"]
+    return modes[-1] == "MULTIRUN" if modes else option

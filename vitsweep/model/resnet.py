@@ -8,7 +8,6 @@ Shapes: B batch, C color channels, H W pixels, K classes.
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 from vitsweep.config.schema import ModelConfig
 from vitsweep.model.resnet_shapes import blocks_per_stage, stage_widths
@@ -59,6 +58,8 @@ class ResNet(nn.Module):
 
 def make_stage(inputs: int, width: int, num_blocks: int) -> nn.Sequential:
     """Return `num_blocks` basic blocks; if `width` differs from `inputs`, the first halves height and width."""
+    from torchvision.models.resnet import BasicBlock  # late: imports the compiler, sympy and triton, two seconds
+
     first = BasicBlock(inputs, width)
     if inputs != width:
         shortcut = nn.Sequential(nn.Conv2d(inputs, width, kernel_size=1, stride=2, bias=False), nn.BatchNorm2d(width))

@@ -37,11 +37,12 @@ from vitsweep.run.timing.estimate import (
 )
 from vitsweep.run.tuning.price import describe_search
 from vitsweep.study.changes.extension import extend_plan
-from vitsweep.study.estimate import ArmCost, Power, arm_costs, power_warnings, study_power
+from vitsweep.study.estimate import ArmCost, arm_costs
 from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import Plan, read_plan
 from vitsweep.study.questions.advice import spread_advice
 from vitsweep.study.questions.power import equality_chances, question_power
+from vitsweep.study.questions.study_power import Power, power_warnings, study_power
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 
 if TYPE_CHECKING:

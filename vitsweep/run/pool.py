@@ -20,7 +20,7 @@ from types import TracebackType
 
 from vitsweep.config.schema import SweepConfig
 from vitsweep.run.packs import Packs
-from vitsweep.run.slots import Slot, make_slots
+from vitsweep.run.slots import Slot, make_slots, visible_gpus
 from vitsweep.run.worker import BUSY, GRACE_SECONDS, NO_SPACE, NoSpace, disk_message, record_failure
 from vitsweep.run.workers import ForkServer, ServerDied
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
@@ -300,9 +300,23 @@ def run_in_processes(
     """
     slots = make_slots(settings.jobs, len(cells), all(cell.config["device"] == "cpu" for cell in cells))
     pack = cells[0].config.get("pack", "off")
-    preload = [module for name, (module, _) in BACKENDS.items() if cells[0].config["tracker"].get(name)]
+    preload = modules_to_preload(cells)
     with Pool(directory, slots, settings.retry == "failed", on_status, liveness, pack, preload) as pool:
         pool.run(cells)
+
+
+def modules_to_preload(cells: list[Cell]) -> list[str]:
+    """Return modules that take a second or more to import and that some of the cells use."""
+    found = [module for name, (module, _) in BACKENDS.items() if cells[0].config["tracker"].get(name)]
+    configs = [cell.config for cell in cells]
+    if any(config["model"].get("name") == "resnet" for config in configs):
+        found.append("torchvision.models.resnet")
+    if any(config["recipe"].get("auto_augment", "none") != "none" for config in configs):
+        found.append("vitsweep.data.augmentation.policies")
+    compiled = ("on", "auto") if visible_gpus() else ("on",)
+    if any(config.get("compile") in compiled for config in configs):
+        found.append("torch._dynamo")
+    return found
 
 
 def requirements(cell: Cell) -> str:

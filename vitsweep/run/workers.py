@@ -30,7 +30,7 @@ from vitsweep.run.slots import Slot
 from vitsweep.study.provenance.environment import warm
 from vitsweep.study.record import code_identity
 
-PRELOAD = ("vitsweep.train.fit", "torch._dynamo")  # any optimizer imports the second, which takes two seconds
+PRELOAD = ("vitsweep.train.fit",)
 COMMAND = (sys.executable, "-m", "vitsweep.run.workers")
 POLL_SECONDS = 0.05
 SCHEDULER_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))

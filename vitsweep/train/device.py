@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 
 from vitsweep.errors import ConfigError
 
@@ -118,6 +117,8 @@ def compile_network(network: Callable[[Tensor], Tensor], device: torch.device) -
     On cuda its kernels are replayed as one graph (mode "reduce-overhead"): at batch 128 the starting model's kernels
     are so short that launching them one by one would take as long as running them.
     """
+    from torch._dynamo.exc import TorchDynamoException  # late: takes two seconds to import
+
     fast = compile_static(network, "reduce-overhead" if device.type == "cuda" else None)
     use_fast = True
 
@@ -140,5 +141,7 @@ def compile_static(function: Callable, mode: str | None = None) -> Callable:
     Otherwise the second size in a process makes all later models slower ones of any size, and after eight kinds of
     model torch gives up compiling.
     """
+    import torch._dynamo.config
+
     torch._dynamo.config.recompile_limit = MAX_RECOMPILES
     return torch.compile(function, mode=mode, dynamic=False)

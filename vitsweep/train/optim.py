@@ -17,6 +17,7 @@ from vitsweep.train.optimizers import (
     MuonWithAdamW,
     betas,
     decay_groups,
+    eager,
     is_hidden_matrix,
     make_schedule_free,
 )
@@ -31,18 +32,18 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig) -> torch.optim.Optimi
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     groups, name = decay_groups(trained, recipe), recipe.optimizer
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas(recipe, (0.9, 0.999)), fused=True)
+        return eager(torch.optim.AdamW)(groups, lr=recipe.lr, betas=betas(recipe, (0.9, 0.999)), fused=True)
     if name == "sgd":
         nesterov = recipe.momentum > 0
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+        return eager(torch.optim.SGD)(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
     if name == "lion":
-        return Lion(groups, recipe.lr, betas(recipe, (0.9, 0.99)))
+        return eager(Lion)(groups, recipe.lr, betas(recipe, (0.9, 0.99)))
     if name == SCHEDULE_FREE:
         return make_schedule_free(groups, recipe)
     if name == "muon":
         hidden = {name: p for name, p in trained.items() if is_hidden_matrix(name, p)}
         others = {name: p for name, p in trained.items() if name not in hidden}
-        return MuonWithAdamW(decay_groups(hidden, recipe), decay_groups(others, recipe), recipe)
+        return eager(MuonWithAdamW)(decay_groups(hidden, recipe), decay_groups(others, recipe), recipe)
     raise ConfigError(one_of(OPTIMIZERS, "recipe", recipe, "optimizer"))
 
 

@@ -1,7 +1,9 @@
 """Optimizers beyond torch's AdamW and SGD, and the groups of weights that decay."""
 
 import importlib.util
-from typing import Any
+import inspect
+from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,9 @@ from vitsweep.model.vit import UNDECAYED
 from vitsweep.paths import install_command
 
 SCHEDULE_FREE = "schedule_free_adamw"
+UNCOMPILED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+"""Methods of torch's Optimizer whose decorator keeps the compiler out of them."""
+OptimizerClass = TypeVar("OptimizerClass", bound=type[torch.optim.Optimizer])
 MUON_LR = "match_rms_adamw"  # scales Muon's update to the size of AdamW's, so that one learning rate suits both
 
 
@@ -28,6 +33,17 @@ def decay_groups(named: dict[str, nn.Parameter], recipe: RecipeConfig) -> list[d
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+@cache
+def eager(optimizer_class: OptimizerClass) -> OptimizerClass:
+    """Return a subclass that never imports torch._dynamo, which takes as long as importing torch itself.
+
+    torch's decorators import it to keep the compiler out of the methods; optimizers are not compiled here.
+    """
+    methods = {name: inspect.unwrap(getattr(optimizer_class, name)) for name in UNCOMPILED}
+    methods["step"] = torch.no_grad()(inspect.unwrap(optimizer_class.step))
+    return type(optimizer_class.__name__, (optimizer_class,), methods)  # type: ignore[return-value]
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
@@ -77,8 +93,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """
 
     def __init__(self, hidden: list[dict], others: list[dict], recipe: RecipeConfig):
-        self.muon = torch.optim.Muon(hidden, lr=recipe.lr, momentum=recipe.momentum, adjust_lr_fn=MUON_LR)
-        self.adamw = torch.optim.AdamW(others, lr=recipe.lr, betas=betas(recipe, (0.9, 0.999)), fused=True)
+        self.muon = eager(torch.optim.Muon)(hidden, lr=recipe.lr, momentum=recipe.momentum, adjust_lr_fn=MUON_LR)
+        self.adamw = eager(torch.optim.AdamW)(others, lr=recipe.lr, betas=betas(recipe, (0.9, 0.999)), fused=True)
         super().__init__([*hidden, *others], {"lr": recipe.lr})
         self.link()
 
@@ -123,7 +139,7 @@ def make_schedule_free(groups: list[dict], recipe: RecipeConfig) -> torch.optim.
     require_library(recipe)
     from schedulefree import AdamWScheduleFree  # an extra
 
-    optimizer = AdamWScheduleFree(groups, lr=recipe.lr, betas=betas(recipe, (0.9, 0.999)))
+    optimizer = eager(AdamWScheduleFree)(groups, lr=recipe.lr, betas=betas(recipe, (0.9, 0.999)))
     optimizer.train()
     return optimizer
 

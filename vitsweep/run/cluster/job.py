@@ -20,14 +20,13 @@ from vitsweep.files import write_json
 from vitsweep.run.cluster.book import MARKER, Book, Part, book_lock, output_path, read_book, require_book
 from vitsweep.run.cluster.scheduler import call, own_state
 from vitsweep.run.cluster.submit import submit_waiting
-from vitsweep.run.pool import MAX_CRASHES, Pool
+from vitsweep.run.pool import MAX_CRASHES, Pool, modules_to_preload
 from vitsweep.run.progress_table import describe_outcome
 from vitsweep.run.slots import Slot, make_slots
 from vitsweep.run.worker import DONE, FAILED, LOG_FORMAT, NO_SPACE, NoSpace
 from vitsweep.study.locks import LivenessCheck
 from vitsweep.study.plan import Cell, require_plan
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
-from vitsweep.tracking.backends import BACKENDS
 from vitsweep.train.stop import SIGNALS, Interrupted
 
 log = logging.getLogger(__name__)
@@ -97,7 +96,7 @@ def train(directory: Path, book: Book, part: Part, cells: list[Cell]) -> None:
         Interrupted: all workers have saved their states and exited.
     """
     slots = job_slots(book.jobs, cells)
-    preload = [module for name, (module, _) in BACKENDS.items() if cells[0].config["tracker"].get(name)]
+    preload = modules_to_preload(cells)
     with Pool(directory, slots, part.retry, log_status, LivenessCheck(), book.pack, preload) as pool:
         pool.run(cells)
 

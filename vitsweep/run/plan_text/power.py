@@ -4,9 +4,10 @@ import math
 
 from vitsweep.run.progress_table import duration
 from vitsweep.significance.sequential import DRAWS, FUTILE
-from vitsweep.study.estimate import ArmCost, Power, SequentialCost, sequential_costs
+from vitsweep.study.estimate import ArmCost
 from vitsweep.study.plan import Plan
 from vitsweep.study.questions.power import EqualityChance, QuestionPower
+from vitsweep.study.questions.study_power import Power, SequentialCost, sequential_costs
 
 SPENDING_TEXT = {
     "constant": "one bound of p at every look",
