@@ -44,6 +44,8 @@ def argument_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        text = re.sub(r"(?<!\S)--(metric|images|gallery|out|sort|columns|digits|width)[ =]", r"\1=", str(error))
+        text = re.sub(
+            r"(?<!\S)--(metric|baseline|images|gallery|out|sort|columns|digits|width)[ =]", r"\1=", str(error)
+        )
         # The same error in other words, unless it has several.
         raise error if isinstance(error, ConfigError) else type(error)(text) from None

@@ -52,9 +52,9 @@ class Study(Mapping[str, Arm]):
     vitsweep...UnknownNameError: arm=patch=8  is not there; did you mean patch_size=8? Allowed: baseline, patch_size=8
     """
 
-    def __init__(self, loaded: StudyRecords, sources: list[str], metric: str = DEFAULT_METRIC):
+    def __init__(self, loaded: StudyRecords, sources: list[str], metric: str = DEFAULT_METRIC, baseline: str = ""):
         self._loaded, self.sources, self.metric = loaded, sources, metric
-        self._selection: Selection = follow_looks(select(loaded), metric)
+        self._selection: Selection = follow_looks(select(loaded, baseline), metric)
         self.name = self._selection.study
         self.baseline = self._selection.baseline
         self.notes = [*loaded.problems, *self._selection.notes]
@@ -200,7 +200,8 @@ class Study(Mapping[str, Arm]):
         PosixPath('paper/index.html')
 
         Args:
-            path: folder to write; None: `report` in the study's directory.
+            path: folder to write; None: `report` in the study's directory; against another arm than the study's own
+                baseline, `report-baseline=<arm>`.
             gallery: rollout gallery: make (needs torch and checkpoints), keep (of the last report) or none.
             sort: order of the comparison table: planned or effect.
 
@@ -208,7 +209,10 @@ class Study(Mapping[str, Arm]):
             RecordError: `path` holds other files of that name, or there is no such gallery or order.
         """
         with argument_errors():
-            return make_report(*self.sources, out=path, gallery=gallery, metric=self.metric, sort=sort)
+            baseline = self.baseline if self._selection.own_baseline else ""
+            return make_report(
+                *self.sources, out=path, gallery=gallery, metric=self.metric, sort=sort, baseline=baseline
+            )
 
     def __getitem__(self, arm: str) -> Arm:
         selection = self._selection
@@ -254,7 +258,7 @@ class Study(Mapping[str, Arm]):
     @cached_property
     def _judgement(self) -> Judgement:
         measures = make_measures(self._loaded)[0] if self.metric in COLUMNS else None
-        return judge(self._loaded, self.metric, measures)
+        return judge(self._loaded, self.metric, measures, self.baseline if self._selection.own_baseline else "")
 
     @cached_property
     def _tables(self) -> dict[str, Table]:
@@ -266,7 +270,7 @@ class Study(Mapping[str, Arm]):
         return self._tables[name]
 
 
-def load(*sources: str | Path, metric: str = DEFAULT_METRIC) -> Study:
+def load(*sources: str | Path, metric: str = DEFAULT_METRIC, baseline: str = "") -> Study:
     """Load a study from the directories of its sweeps or cells, or from W&B.
 
     >>> vs.load("outputs/patch_size-shapes-quick-d24647", metric="val/accuracy").metric
@@ -280,10 +284,11 @@ def load(*sources: str | Path, metric: str = DEFAULT_METRIC) -> Study:
             `wandb:ENTITY/PROJECT?group=STUDY`.
         metric: metric that arms are compared by, after the last epoch: test/accuracy, val/loss,
             average/test/accuracy, ..., or a measure of the best checkpoint's rollout: rollout/entropy, ...
+        baseline: arm that the others are compared with in place of the study's baseline; verdicts are exploratory then.
 
     Raises:
-        RecordError: a directory does not exist, holds no study or another one, the metric is unknown, or W&B cannot be
-            read.
+        RecordError: a directory does not exist, holds no study or another one, the metric or arm is unknown, or W&B
+            cannot be read.
     """
     if not sources:
         raise RecordError("vs.load()  has nothing to load; give a sweep's directory, such as outputs/<study>")
@@ -296,7 +301,8 @@ def load(*sources: str | Path, metric: str = DEFAULT_METRIC) -> Study:
     loaded = load_records(*names)
     if loaded.cells.empty and not loaded.plans:
         raise RecordError(f"{', '.join(names)}  holds no record and no plan; name a sweep, such as outputs/<study>")
-    study = Study(loaded, names, metric)
+    with argument_errors():
+        study = Study(loaded, names, metric, baseline)
     check_pooled(names, loaded, study._selection)
     return study
 

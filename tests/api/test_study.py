@@ -44,6 +44,14 @@ def test_tables_are_those_of_the_report(made, sweep, tmp_path, undrawn):
     assert made.to_latex() == (tmp_path / "tables/paper.tex").read_text(encoding="utf-8")
 
 
+def test_study_against_another_arm_is_that_report_and_exploratory(sweep, tmp_path, undrawn):
+    other = vs.load(sweep, baseline="dropout=none")
+    make_report(sweep, out=tmp_path, gallery="none", baseline="dropout=none")
+    written = pd.read_csv(tmp_path / "tables" / "arms.csv")
+    assert other.arms["delta_points"].tolist() == pytest.approx(written["delta_points"].tolist(), nan_ok=True)
+    assert other.baseline == "dropout=none" and other.findings[0].startswith("Exploratory: every arm is compared with")
+
+
 def test_cells_and_history_are_those_of_the_records(made, sweep):
     cells = made.cells.set_index("cell")
     for path in sweep.glob("*/*/record.json"):
@@ -117,6 +125,10 @@ BAD = {
     "nothing": (lambda s, p: vs.load(), r"vs\.load\(\)  has nothing to load"),
     "W&B": (lambda s, p: vs.load("wandb:me/vitsweep"), r"must be wandb:ENTITY/PROJECT\?group=STUDY"),
     "metric": (lambda s, p: vs.load(p, metric="test/acc"), r"^metric=test/acc  is unknown; allowed: .*test/accuracy"),
+    "baseline": (
+        lambda s, p: vs.load(p, baseline="patch_sise=8"),
+        r"^baseline=patch_sise=8  is no arm here; did you mean patch_size=8",
+    ),
     "arm": (
         lambda s, p: s["patch_sise=8"],
         r"^arm=patch_sise=8  is not there; did you mean patch_size=8\? Allowed: baseline, ",
