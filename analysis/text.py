@@ -58,7 +58,8 @@ def decimals(value: float, places: int = 2) -> str:
     """Format a number with a real minus sign; a dash for None or NaN."""
     if value is None or math.isnan(value):
         return DASH
-    rounded = f"{value:.{places}f}"
+    # Ties such as 2.975 are common among means of accuracies; the last bits of a machine must not decide them.
+    rounded = f"{float(f'{value:.12g}'):.{places}f}"
     if float(rounded) == 0:
         rounded = rounded.lstrip("-")
     return rounded.replace("-", MINUS)

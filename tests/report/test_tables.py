@@ -91,6 +91,8 @@ def test_sort_keys_are_numbers_and_empty_for_missing():
     [
         (lambda: shown.decimals(-0.001), "0.00"),
         (lambda: shown.decimals(-1.005, 1), "\u22121.0"),
+        (lambda: shown.decimals(2.9749999999999996), "2.98"),  # 2.975 and what rounding in another order makes of it
+        (lambda: shown.decimals(2.9750000000000001), "2.98"),
         (lambda: shown.decimals(math.nan), "\u2013"),
         (lambda: shown.signed(0.3), "+0.30"),
         (lambda: shown.signed(0.0), "0.00"),

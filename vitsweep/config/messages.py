@@ -84,12 +84,19 @@ def _is_raised_in_hydra(error: BaseException) -> bool:
 
 def _unforeseen_message(error: Exception, overrides: Sequence[str]) -> str:
     """Return the message for an error that Hydra did not mean to raise, such as an AssertionError."""
+    text = " ".join(str(error).split())[:200]
+    return _unchosen_study_message(overrides) or (
+        f"Hydra cannot read this ({type(error).__name__}: {text}); HYDRA_FULL_ERROR=1 shows where"
+    )
+
+
+def _unchosen_study_message(overrides: Sequence[str]) -> str:
+    """Return the message for the first override that changes a study although none is chosen; empty without one."""
     keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
     for key, override in zip(keys, overrides, strict=True):
         if re.split("[./]", key)[0] == "study" and ("study" not in keys or key == "study"):
             return f"{override}  changes a study, but none is chosen; add study=NAME, a file in conf/study"
-    text = " ".join(str(error).split())[:200]
-    return f"Hydra cannot read this ({type(error).__name__}: {text}); HYDRA_FULL_ERROR=1 shows where"
+    return ""
 
 
 def _yaml_message(error: yaml.YAMLError) -> str:
@@ -162,6 +169,9 @@ def _hydra_message(error: BaseException, overrides: Sequence[str]) -> str:
         r"In '([^']+)': (?:ConfigTypeError[\s\S]*Cannot merge|ValidationError[\s\S]*list is not a subclass)", text
     ):
         return _merge_message(match[1], overrides)
+    if match := re.match(r"Error merging override (.*)", text):  # Hydra 1.4; the cause says why
+        reason = str(error.__cause__ or "it cannot be set").splitlines()[0]
+        return _unchosen_study_message(overrides) or f"{match[1]}  {reason}"
     for pattern, message in HYDRA_MESSAGES.items():
         if match := re.match(pattern, text):
             return message.format(*match.groups(), did_you_mean=did_you_mean(match[1]))
