@@ -15,6 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from vitsweep.config.schema import ModelConfig
 from vitsweep.model.cost import flops_per_image
 from vitsweep.model.vit import ViT
+from vitsweep.study.provenance.environment import cpu_model
 from vitsweep.train.device import compile_network, device_name, keep_freed_memory, pick_device, pick_precision
 
 
@@ -141,6 +143,17 @@ def matrix_peak(device: torch.device, precision: str, clock: str = "wall") -> fl
     return 2 * size**3 / min(time_steps(lambda: a @ b, 1, device, clock) for _ in range(7)) / 1e12
 
 
+def describe_machine(device: torch.device) -> str:
+    """Return processor, instruction set and threads, or the GPU, and torch's version."""
+    place = device_name(device)
+    if device.type == "cpu":
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+        extras = [name for name in ("avx512_bf16", "amx_bf16", "avx512_fp16") if name in flags]
+        instructions = " + ".join([torch.backends.cpu.get_cpu_capability(), *extras])
+        place = f"{cpu_model()} ({instructions}), {torch.get_num_threads()} threads"
+    return f"{place}, torch {torch.__version__}"
+
+
 def read_arguments() -> argparse.Namespace:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--gpu", action="store_true", help="the defaults of a GPU, and every model compiled")
@@ -179,7 +192,7 @@ def main() -> None:
             seconds = time_steps(step, asked.steps, device, asked.clock)
             speeds[name].append(asked.steps * asked.batch_size / seconds)
     peak = matrix_peak(device, precision, asked.clock)
-    print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}, {precision}, {asked}")
+    print(f"{describe_machine(device)}, {precision}, {asked}")
     print(f"matrix peak: {peak:.3g} TFLOP/s")
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     fastest_peer = max((value for name, value in medians.items() if name != "vitsweep"), default=medians["vitsweep"])

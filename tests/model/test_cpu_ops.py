@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vitsweep.model import cpu_ops
 from vitsweep.model.cpu_ops import LEVELS, apply_mask, attend, draw_levels, levels_to_mask, linear, random_mask
 
 
@@ -23,33 +24,49 @@ def assert_agree(ours, reference, inputs, **tolerance) -> None:
         torch.testing.assert_close(got, wanted, **tolerance)
 
 
+@pytest.fixture
+def no_product_is_small(monkeypatch):
+    monkeypatch.setattr(cpu_ops, "SMALL_PRODUCT", 0)
+
+
 def linear_inputs() -> list[torch.Tensor]:
     torch.manual_seed(0)
     return [torch.randn(2, 5, 16), torch.randn(24, 16), torch.randn(24)]
 
 
-def test_linear_agrees_with_torch_in_fp32():
+def test_linear_agrees_with_torch_in_fp32(no_product_is_small):
     assert_agree(linear, F.linear, linear_inputs())
 
 
-def test_linear_agrees_with_torch_under_autocast():
+def test_linear_agrees_with_torch_under_autocast(no_product_is_small):
     with torch.autocast("cpu", torch.bfloat16):
         assert_agree(linear, F.linear, linear_inputs(), rtol=0.02, atol=0.02)
 
 
-def test_linear_steps_aside_for_fp64():
+def test_linear_steps_aside_for_fp64(no_product_is_small):
     assert_agree(linear, F.linear, [tensor.double() for tensor in linear_inputs()])
 
 
-def test_linear_needs_no_bias():
+def test_linear_needs_no_bias(no_product_is_small):
     assert_agree(lambda x, w: linear(x, w, None), F.linear, linear_inputs()[:2])
 
 
-def test_linear_runs_under_vmap():
+def test_linear_runs_under_vmap(no_product_is_small):
     x, weight, bias = linear_inputs()
     stacked = torch.stack([weight, 2 * weight])
     got = torch.func.vmap(linear, in_dims=(None, 0, None))(x, stacked, bias)
     torch.testing.assert_close(got[1], F.linear(x, 2 * weight, bias))
+
+
+@pytest.mark.parametrize(("rows", "calls"), [(1023, 0), (1024, 1)])
+def test_linear_leaves_small_products_to_torch(monkeypatch, rows, calls):
+    """2**25 multiply-adds are 1,024 rows of 128 inputs and 256 outputs."""
+    made = []
+    onednn = cpu_ops.onednn_linear
+    monkeypatch.setattr(cpu_ops, "onednn_linear", lambda *inputs: made.append(1) or onednn(*inputs))
+    x, weight = torch.randn(rows, 128), torch.randn(256, 128)
+    torch.testing.assert_close(linear(x, weight, None), F.linear(x, weight))
+    assert len(made) == calls
 
 
 def attention_inputs(queries: int = 9) -> list[torch.Tensor]:

@@ -101,12 +101,12 @@ def test_cell_of_a_pack_equals_the_same_cell_alone(tmp_path, study):
 
 
 def test_cell_of_a_bf16_pack_trains_as_alone(tmp_path):
-    """Also where the CPU has no bf16 kernels; rounding differs between the two."""
+    """Also where the CPU has no bf16 kernels; rounding differs between the two, by one of 20 images at most."""
     configs = [dataclasses.replace(make_config(seed=seed), precision="bf16") for seed in (0, 1)]
     alone, together = trained_alone(tmp_path / "alone", configs), trained_together(tmp_path / "together", configs)
     for number in range(len(configs)):
         for one, other in zip(curve(alone / str(number)), curve(together / str(number)), strict=True):
-            assert one == pytest.approx(other, abs=0.03)
+            assert one == pytest.approx(other, abs=0.051)
     assert read_record(alone / "0").precision == "bf16"
 
 

@@ -12,6 +12,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 LEVELS = 2**16  # a dropout rate is rounded to 1 / LEVELS
+SMALL_PRODUCT = 2**25
+"""Multiply-adds of a linear layer below which torch's own is faster: calls in Python cost more than they save."""
 WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
@@ -116,6 +118,8 @@ def onednn_linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) ->
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     """Return F.linear of fp32 weights, in the precision of autocast or of `x`."""
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    if x.numel() * weight_OI.shape[0] < SMALL_PRODUCT:
+        return F.linear(x, weight_OI, bias_O)
     if weight_OI.dtype != torch.float32 or not is_supported(x, weight_OI, bias_O) or not _has_onednn(dtype):
         return F.linear(x, weight_OI, bias_O)
     return _Linear.apply(x, weight_OI, bias_O, dtype)
