@@ -1,21 +1,23 @@
-"""Where the time of a training step goes, by kind of work, beside the least that each kind would take here.
+"""Time of a training step by kind of work, beside the least that each kind would take on this processor.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/step_profile.py --precision bf16
+    OMP_NUM_THREADS=1 python tests/benchmarks/step_profile.py --precision bf16 --clock process
     OMP_NUM_THREADS=1 python tests/benchmarks/step_profile.py --precision fp32 --steps 5
 
 The step is the one that trains (train_step: augmentation, both passes, AdamW), the starting model unless changed.
-Times are torch.profiler's, the fastest of `--steps` steps for each kind. The floor of products is their FLOPs at the
+Times are shares of torch.profiler's times the seconds of the step, medians of `--steps` steps; on a machine that others
+use, --clock process counts processor time (one thread). The floor of products is their FLOPs at the
 fastest large matrix product of the same run, that of all other kinds the bytes that must be read and written, each
 tensor once, at the speed of copying memory: what would remain if a kind were one loop over memory. Fused with what
 stands before or behind it, a kind could go below its floor.
 """
 
 import argparse
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
-from throughput import describe_machine, matrix_peak, time_steps
+from throughput import CLOCKS, describe_machine, matrix_peak, time_steps
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -51,14 +53,18 @@ def kind_of(event: FunctionEvent) -> str:
     return "other"
 
 
-def profile_step(step: training.Step) -> dict[str, float]:
+def profile_step(step: training.Step, clock: str) -> dict[str, float]:
     """Return the milliseconds of one training step by kind."""
-    with profile(activities=[ProfilerActivity.CPU]) as profiler, record_function("step"):
-        training.train_step(step.setup, step.config, step.index_B, 1, 0)
+    began = CLOCKS[clock]()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        with record_function("step"):
+            training.train_step(step.setup, step.config, step.index_B, 1, 0)
+        milliseconds = 1000 * (CLOCKS[clock]() - began)
     found: dict[str, float] = defaultdict(float)
     for event in profiler.events():
-        found[kind_of(event)] += event.self_cpu_time_total / 1000
-    return found
+        found[kind_of(event)] += event.self_cpu_time_total
+    total = sum(found.values())
+    return {kind: milliseconds * share / total for kind, share in found.items()}
 
 
 def mark(name: str) -> None:
@@ -96,10 +102,10 @@ def floors(config: Config, precision: str, peak_tflops: float, bytes_per_ms: flo
     yield "augmentation", 5 * batch * model.num_channels * model.image_size**2 / bytes_per_ms
 
 
-def copy_speed() -> float:
+def copy_speed(clock: str) -> float:
     """Return the bytes that are read and written in a millisecond of copying 256 MiB."""
     source, target = torch.ones(2, 2**26)
-    seconds = min(time_steps(lambda: target.copy_(source), 1, source.device) for _ in range(7))
+    seconds = min(time_steps(lambda: target.copy_(source), 1, source.device, clock) for _ in range(7))
     return 2 * source.nbytes / seconds / 1000
 
 
@@ -111,6 +117,7 @@ def main() -> None:
     ask.add_argument("--patch-size", type=int, default=4)
     ask.add_argument("--width", type=int, default=256)
     ask.add_argument("--steps", type=int, default=3)
+    ask.add_argument("--clock", default="wall", choices=CLOCKS)
     asked = ask.parse_args()
     device = torch.device("cpu")
     precision = pick_precision(asked.precision, device)
@@ -125,11 +132,16 @@ def main() -> None:
     step = trial_step(config, device)
     for name in ("training_batch", "update_weights"):
         mark(name)
-    profile_step(step)
-    rounds = [profile_step(step) for _ in range(asked.steps)]
-    peak, speed = matrix_peak(device, precision), copy_speed()
+    profile_step(step, asked.clock)
+    rounds, peaks, speeds = [], [], []
+    for _ in range(asked.steps):
+        rounds.append(profile_step(step, asked.clock))
+        peaks.append(matrix_peak(device, precision, asked.clock))
+        speeds.append(copy_speed(asked.clock))
+    peak, speed = max(peaks), max(speeds)
     least = dict(floors(config, precision, peak, speed))
-    times = {kind: min(found.get(kind, 0.0) for found in rounds) for kind in {k for found in rounds for k in found}}
+    kinds = {kind for found in rounds for kind in found}
+    times = {kind: statistics.median(found.get(kind, 0.0) for found in rounds) for kind in kinds}
     print(f"{describe_machine(device)}, {precision}, {asked}")
     print(f"matrix peak {peak:.3g} TFLOP/s, copies {speed / 1e6:.3g} GB/s")
     total = sum(times.values())
