@@ -14,6 +14,7 @@ from vitsweep.model.resnet_shapes import (
 )
 
 FP32_BYTES = 4
+MASK_BYTES = 2  # of an element that dropout may drop, on the CPU
 MAX_EVALUATION_BATCH = 512
 CCT_CHANNELS = 64  # between the convolutions of patchify_method=cct, as in Compact-Transformers
 
@@ -159,19 +160,20 @@ def activation_bytes(model: ModelConfig, batch_size: int) -> int:
         return FP32_BYTES * batch_size * resnet_activations(model)
     width, inner, hidden = model.hidden_size, model.attention_width, model.mlp_width
     tokens = model.num_kept_patches + model.num_prefix_tokens
-    drops = {place: model.dropout_rate(place) > 0 for place in DROPOUT_PLACES}
+    is_dropping = {place: model.dropout_rate(place) > 0 for place in DROPOUT_PLACES}
     norms = 2 - model.parallel_block
-    channels = (2 * norms + drops["attention_output"] + drops["mlp_output"]) * width + 4 * inner
-    channels += ((4 if model.use_swiglu_ffn else 2) + drops["mlp_hidden"]) * hidden
+    masks = {place: drops * MASK_BYTES / FP32_BYTES for place, drops in is_dropping.items()}
+    channels = (2 * norms + masks["attention_output"] + masks["mlp_output"]) * width + 4 * inner
+    channels += ((4 if model.use_swiglu_ffn else 2) + masks["mlp_hidden"]) * hidden
     channels += (0 if model.layerscale_value is None else 2) * width + norms * (model.norm_layer == "rmsnorm") * width
     channels += 2 * (2 * model.qk_norm + model.has_rope) * inner
     is_explicit = model.lsa or model.drop_key_rate > 0 or model.pos_embed == "relative"
-    maps = (2 if drops["attention_probs"] else 1) + is_explicit
+    maps = 1 + masks["attention_probs"] + is_explicit
     last = 2 * tokens * (width + inner) if model.has_class_token else 0
     full = model.num_hidden_layers - model.has_class_token
     blocks = full * tokens * (channels + maps * model.num_attention_heads * tokens) + last
-    image = patchify_activations(model) + drops["embedding"] * num_tokens(model) * width
-    return FP32_BYTES * batch_size * (image + blocks + (tokens * width if not model.has_class_token else 0))
+    image = patchify_activations(model) + masks["embedding"] * num_tokens(model) * width
+    return int(FP32_BYTES * batch_size * (image + blocks + (tokens * width if not model.has_class_token else 0)))
 
 
 def patchify_activations(model: ModelConfig) -> int:
