@@ -37,6 +37,12 @@ def loss_curve(model: dict, lr: float, steps: int, seed: int, precision: str) ->
     return torch.tensor(losses).view(-1, WINDOW).mean(1)
 
 
+@pytest.fixture(autouse=True)
+def no_product_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let narrow models, too, take the linear layers of wide ones."""
+    monkeypatch.setattr(cpu_ops, "SMALL_PRODUCT", 0)
+
+
 def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only torch's own operators from here on; dropout multiplies by our masks, so that equal seeds are comparable.
 
