@@ -141,6 +141,8 @@ LOST = {
     "JOB 5 ON n1 CANCELLED AT 2026-11-30T20:18:40 DUE TO PREEMPTION": "PREEMPTION",
     "JOB 5 ON n1 CANCELLED AT 2026-11-30T20:18:40": "",
     "STEP 5.0 ON n1 CANCELLED AT 2026-11-30T20:18:40": None,
+    "\nslurmstepd-n1: error: Exceeded job memory limit\n": "OUT OF MEMORY",
+    "\nslurmstepd: error: Detected 1 oom_kill event in StepId=5.0.\n": "OUT OF MEMORY",
     "": None,
 }
 

@@ -29,9 +29,10 @@ FAKE = Path(__file__).parents[1] / "support" / "fake_node"
 EPOCHS = 200
 
 
-def fake(epoch_seconds: float = 0.05) -> str:
-    """The setting by which a job's training only sleeps, an epoch for so many seconds."""
-    return f"hydra.launcher.setup=['export PYTHONPATH={FAKE}:$PYTHONPATH NODE_EPOCH={epoch_seconds}']"
+def fake(epoch_seconds: float = 0.05, mib: int = 0) -> str:
+    """The setting by which a job's training only sleeps, an epoch for so many seconds, and takes so much memory."""
+    values = f"NODE_EPOCH={epoch_seconds} NODE_MIB={mib}"
+    return f"hydra.launcher.setup=['export PYTHONPATH={FAKE}:$PYTHONPATH {values}']"
 
 
 def long_cells(*overrides: str) -> list[str]:

@@ -27,6 +27,8 @@ class FakeSlurm:
     calls: list[list[str]] = field(default_factory=list)
     submitted: list[list[str]] = field(default_factory=list)
     """Words of each sbatch that was accepted."""
+    updates: list[list[str]] = field(default_factory=list)
+    """Words of each `scontrol update`."""
 
     def run(self, words: Any, **options: Any) -> subprocess.CompletedProcess:
         """Answer as the command would."""
@@ -68,7 +70,10 @@ class FakeSlurm:
             del self.queue[job_id]
         return ""
 
-    def scontrol(self, *words: str) -> str:
+    def scontrol(self, *words: str) -> Any:
+        if words[0] == "update":
+            self.updates.append(list(words[1:]))
+            return (1, "", f"scontrol: error: {self.refusal}\n") if self.refusal else ""
         return self.partitions if "partition" in words else f"MaxArraySize            = {self.max_array}\n"
 
     def sacctmgr(self, *words: str) -> Any:

@@ -253,6 +253,9 @@ class SweepConfig:
     max_queued: int | None = added_field(None)
     """For detach: largest number of this study's jobs in the queue at a time, the last one included; null: as many as
     Slurm allows."""
+    size_jobs: bool = added_field(True)
+    """For detach: time limit and memory of a job by the study's finished cells, at most the launcher's timeout_min and
+    mem_gb; false: always the launcher's."""
     on_end: str = added_field("")
     """Command of the shell that gets a summary as JSON when the sweep has ended or stopped; kept out of records."""
     jobs: str = "auto"
@@ -270,6 +273,8 @@ class SweepConfig:
         found += check("sweep", self, ["cells_per_job"], lambda v: v >= 1, "must be at least 1")
         if self.cells_per_job != 1 and not self.detach:
             found.append(f"sweep.cells_per_job={self.cells_per_job}  is read by sweep.detach=true only; add it")
+        if not self.size_jobs and not self.detach:
+            found.append("sweep.size_jobs=false  is read by sweep.detach=true only; add it")
         if self.detach and self.cells_per_job == 1 and self.jobs not in ("auto", "1"):
             found.append(f"sweep.jobs={self.jobs}  needs several cells in a job; add sweep.cells_per_job=N")
         if self.max_queued is not None and not self.detach:

@@ -31,6 +31,8 @@ from vitsweep.tracking.backends import BACKENDS
 log = logging.getLogger(__name__)
 
 MAX_CRASHES = 3
+KILLED = "(out of memory?)"
+"""Words of the error of a worker that was killed from outside."""
 LOOK_SECONDS = 1.0
 """Pause between two checks of cells that another process trains, and between two updates of the progress table."""
 
@@ -328,5 +330,5 @@ def describe_exit(code: int) -> str:
     """Describe how a process exited: `ended with code 3`, `was ended by SIGKILL (out of memory?)`."""
     if code >= 0:
         return f"ended with code {code}"
-    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+    hint = f" {KILLED}" if code == -signal.SIGKILL else ""
     return f"was ended by {signal.Signals(-code).name}{hint}"

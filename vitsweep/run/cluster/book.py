@@ -15,7 +15,9 @@ from typing import Any
 from vitsweep.added_fields import from_values
 from vitsweep.errors import RecordError, UserError
 from vitsweep.files import write_json
+from vitsweep.run.cluster.options import launcher_size, launcher_warning
 from vitsweep.run.cluster.scheduler import QueuedJob, cancelled_for
+from vitsweep.run.cluster.size import Need, arm_folder, job_size
 from vitsweep.study.locks import CellLock, describe_owner, read_lock
 
 FOLDER = "slurm"
@@ -28,6 +30,8 @@ LAST = "last"
 """End of the name of the job that writes the report."""
 LOCK_SECONDS = 300.0
 """Time to wait for another process that submits jobs of the same study."""
+LOCK_SECONDS_OF_JOB = 30.0
+"""The same for a job that has trained its cells: what it cannot submit, a later job does."""
 
 
 @dataclass(kw_only=True)
@@ -41,8 +45,14 @@ class Part:
     """Slurm's id; empty if the process that submitted it died before it was known."""
     retry: bool = False
     """Whether failed cells are trained again."""
+    sizes: list[list[int]] = field(default_factory=list)
+    """Of each task: time limit in minutes and memory in MB; [] for the launcher's own."""
     newer: dict[str, Any] = field(default_factory=dict)
     """Fields that a newer version has written."""
+
+    def size(self, index: int) -> list[int]:
+        """Return time limit and memory of a task; [] for the launcher's own."""
+        return self.sizes[index] if index < len(self.sizes) else []
 
 
 @dataclass(kw_only=True)
@@ -75,6 +85,12 @@ class Book:
     last_id: str = ""
     lost: dict[str, list[int]] = field(default_factory=dict)
     """Cell id -> [epochs finished when a job of the cell was last lost, such losses since it finished another one]."""
+    size_jobs: bool = True
+    """Whether jobs ask for what their cells need, at most for what the launcher's settings say."""
+    needs: dict[str, Need] = field(default_factory=dict)
+    """Folder of an arm -> expected use of one of its cells."""
+    unsized: list[str] = field(default_factory=list)
+    """Cells that needed more than their job had asked for; their jobs have the launcher's limits."""
     is_cancelled: bool = False
     """True after `vitsweep cancel`: jobs submit no others."""
     newer: dict[str, Any] = field(default_factory=dict)
@@ -91,6 +107,14 @@ class Book:
     def last_name(self, number: int) -> str:
         """Return the name of a job that writes the report."""
         return f"{self.name}.{LAST}{number}"
+
+    def group_size(self, group: list[str]) -> list[int]:
+        """Return time limit in minutes and memory in MB of a job with these cells; [] for the launcher's own."""
+        if not self.size_jobs or not self.needs or not set(group).isdisjoint(self.unsized):
+            return []
+        needs = [self.needs.get(arm_folder(cell)) for cell in group]
+        at_a_time = min(len(group), int(self.jobs) if self.jobs.isdigit() else 1)
+        return job_size(needs, at_a_time, launcher_size(self.options), launcher_warning(self.options))
 
     def places(self) -> dict[str, tuple[Part, int]]:
         """Return cell id -> its latest part and its task in it, of all cells that were ever submitted."""
@@ -140,6 +164,7 @@ def describe_jobs(book: Book, queued: list[QueuedJob]) -> str:
     running = sum(job.state == "RUNNING" for job in queued)
     parts = [f"{running} jobs run", f"{len(queued) - running} are queued"]
     parts += [f"{len(book.waiting)} wait for room in the queue"] if book.waiting else []
+    parts += [f"{len(book.unsized)} cells needed more than their jobs had asked for"] if book.unsized else []
     return f"{book.name}: {', '.join(parts)}{'; cancelled' if book.is_cancelled else ''}"
 
 
@@ -153,7 +178,8 @@ def read_book(directory: Path) -> Book | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         parts = [Part(**from_values(Part, part)) for part in values["parts"]]
-        return Book(**from_values(Book, values) | {"parts": parts})
+        needs = {arm: Need(**need) for arm, need in values.get("needs", {}).items()}
+        return Book(**from_values(Book, values) | {"parts": parts, "needs": needs})
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

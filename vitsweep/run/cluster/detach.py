@@ -15,6 +15,7 @@ from vitsweep.run.cluster.checks import submission_errors, visibility_errors
 from vitsweep.run.cluster.last import ON_END_VARIABLE
 from vitsweep.run.cluster.options import launcher_settings, sbatch_options, setting_errors
 from vitsweep.run.cluster.scheduler import queued_jobs
+from vitsweep.run.cluster.size import arm_needs
 from vitsweep.run.cluster.submit import grouped, submit_last, submit_waiting, write_script
 from vitsweep.run.launchers import SLURM
 from vitsweep.run.workers import worker_environment
@@ -82,6 +83,7 @@ def submit_study(
         new = [now.cell for now in wanted if now.cell.id not in held]
         for cell in new:
             book.lost.pop(cell.id, None)
+        book.needs = arm_needs(directory, plan) if book.size_jobs else {}
         book.waiting += grouped(new, book)
         counts = f"{sum(now.status == 'done' for now in before)} done already"
         log.info("%s: %d cells, %s, %d have jobs, %d to submit", plan.study, len(before), counts, len(held), len(new))
@@ -103,7 +105,7 @@ def update(book: Book, config: DictConfig, settings: SweepConfig, pack: str) -> 
     setup: Iterable[str] = values.get("setup") or []
     book.options, book.setup = sbatch_options(values), [str(line) for line in setup]
     book.parallel, book.jobs, book.pack = int(values.get("array_parallelism") or 0), settings.jobs, pack
-    book.cells_per_job = settings.cells_per_job
+    book.cells_per_job, book.size_jobs = settings.cells_per_job, settings.size_jobs
     book.max_queued, book.retry = settings.max_queued, settings.retry == "failed"
     book.has_report, book.is_cancelled = REPORT_CALLBACK in (config.hydra.callbacks or {}), False
 

@@ -17,15 +17,25 @@ from types import FrameType
 
 from vitsweep.errors import UserError
 from vitsweep.files import write_json
-from vitsweep.run.cluster.book import MARKER, Book, Part, book_lock, output_path, read_book, require_book
+from vitsweep.run.cluster.book import (
+    LOCK_SECONDS_OF_JOB,
+    MARKER,
+    Book,
+    Part,
+    book_lock,
+    output_path,
+    read_book,
+    require_book,
+)
+from vitsweep.run.cluster.resize import is_news, lower_pending, submit_with_more
 from vitsweep.run.cluster.scheduler import call, own_state
 from vitsweep.run.cluster.submit import submit_waiting
-from vitsweep.run.pool import MAX_CRASHES, Pool, modules_to_preload
+from vitsweep.run.pool import KILLED, MAX_CRASHES, Pool, modules_to_preload
 from vitsweep.run.progress_table import describe_outcome
 from vitsweep.run.slots import Slot, make_slots
 from vitsweep.run.worker import DONE, FAILED, LOG_FORMAT, NO_SPACE, NoSpace
 from vitsweep.study.locks import LivenessCheck
-from vitsweep.study.plan import Cell, require_plan
+from vitsweep.study.plan import Cell, Plan, require_plan
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 from vitsweep.train.stop import SIGNALS, Interrupted
 
@@ -33,8 +43,6 @@ log = logging.getLogger(__name__)
 
 STAY_SECONDS = 900.0
 """Time that a job which Slurm wants to end waits to be ended; longer than the grace time of most partitions."""
-ADVANCE_SECONDS = 30.0
-"""Time to wait for another job that submits; if it takes longer, that one or the last job submits the rest."""
 
 
 def main(arguments: list[str]) -> int:
@@ -76,9 +84,17 @@ def run_part(directory: Path, book: Book, part: Part, index: int) -> int:
     except NoSpace as error:
         log.error("%s", error)
         return NO_SPACE
-    advance(directory)
     after = cell_statuses(directory, cells, LivenessCheck())
+    if starved := [now.cell.id for now in after if now.status == "failed" and lacked_memory(now)]:
+        submit_with_more(directory, part, index, starved, "memory")
+    advance(directory, plan, [now.cell.id for now in after if now.status == "done"])
     return DONE if all(now.status == "done" for now in after) else FAILED
+
+
+def lacked_memory(now: CellStatus) -> bool:
+    """Return whether a cell's error is that of a process which was killed, or could not allocate memory."""
+    message = (now.record.error or {}).get("message", "") if now.record else ""
+    return KILLED in message or "allocate memory" in message
 
 
 def stop_once(signum: int, frame: FrameType | None) -> None:
@@ -119,12 +135,16 @@ def log_status(status: CellStatus | None) -> None:
 def handle_signal(signum: int, directory: Path, part: Part, index: int, cells: list[Cell]) -> int:
     """Do what the sender of a signal expects once the states are saved; return the exit code.
 
-    USR2 comes from Slurm before the time limit: the job is requeued, unless several of its time limits brought no
-    further epoch. SIGTERM comes before Slurm preempts or cancels it; a job that ended by itself within the grace time
-    would not be requeued, so it waits.
+    USR2 comes from Slurm before the time limit: the cells are submitted again with more time if the job had less than
+    the launcher allows; else the job is requeued, unless several of its time limits brought no further epoch. SIGTERM
+    comes before Slurm preempts or cancels it; a job that ended by itself within the grace time would not be requeued,
+    so it waits.
     """
     log.info("stopped by %s, states saved", signal.Signals(signum).name)
-    if signum == getattr(signal, "SIGUSR2", None) and progresses(directory, part, index, cells):
+    is_late = signum == getattr(signal, "SIGUSR2", None)
+    if is_late and submit_with_more(directory, part, index, unfinished(directory, cells), "time"):
+        return 128 + signum
+    if is_late and progresses(directory, part, index, cells):
         log.info("requeued before its time limit; it goes on from the saved states")
         call("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
     elif signum != signal.SIGTERM:
@@ -133,6 +153,11 @@ def handle_signal(signum: int, directory: Path, part: Part, index: int, cells: l
     while time.monotonic() < deadline and own_state() == "RUNNING":
         time.sleep(2)
     return 128 + signum
+
+
+def unfinished(directory: Path, cells: list[Cell]) -> list[str]:
+    """Return the ids of the cells that are not done."""
+    return [now.cell.id for now in cell_statuses(directory, cells, LivenessCheck()) if now.status != "done"]
 
 
 def progresses(directory: Path, part: Part, index: int, cells: list[Cell]) -> bool:
@@ -151,15 +176,24 @@ def progresses(directory: Path, part: Part, index: int, cells: list[Cell]) -> bo
     return False
 
 
-def advance(directory: Path) -> None:
-    """Submit the study's next jobs if there is room; what cannot be submitted now is left to later jobs."""
+def advance(directory: Path, plan: Plan, done: list[str]) -> None:
+    """Lower the limits of queued jobs after an arm's first cell, and submit the study's next jobs if there is room.
+
+    What cannot be done now is left to later jobs.
+
+    Args:
+        done: ids of the cells that this job has trained to their end.
+    """
     book = read_book(directory)
-    if book is None or book.is_cancelled or (not book.waiting and book.last_id):
+    if book is None or book.is_cancelled or (not book.waiting and book.last_id and not is_news(book, done)):
         return
     try:
-        with book_lock(directory, ADVANCE_SECONDS):
+        with book_lock(directory, LOCK_SECONDS_OF_JOB):
             book = require_book(directory)
-            if not book.is_cancelled and (count := submit_waiting(directory, book, least=True)):
+            if is_news(book, done) and (count := lower_pending(directory, book, plan)):
+                log.info("%d jobs that wait ask for less time or memory, by the cells done so far", count)
+            is_open = not book.is_cancelled and (book.waiting or not book.last_id)
+            if is_open and (count := submit_waiting(directory, book, least=True)):
                 log.info("submitted %d jobs; %d wait for room", count, len(book.waiting))
     except UserError as error:
         log.warning("%s; a later job submits the rest", error)

@@ -14,6 +14,7 @@ from pathlib import Path
 from vitsweep.run.cluster.book import CANCELLED, NEVER_STARTED, Book, book_lock, lost_reason, require_book, write_book
 from vitsweep.run.cluster.job import job_name
 from vitsweep.run.cluster.scheduler import queued_jobs
+from vitsweep.run.cluster.size import arm_needs
 from vitsweep.run.cluster.submit import active_parts, grouped, submit_last, submit_waiting
 from vitsweep.run.end.on_end import EndCommand
 from vitsweep.run.pool import MAX_CRASHES
@@ -73,6 +74,7 @@ def must_go_on(directory: Path, plan: Plan, book: Book, liveness: LivenessCheck,
     if again:
         log.info("%d cells were lost with their jobs and are submitted again, such as %s", len(again), again[0].id)
     book.retry = book.retry and bool(book.waiting)
+    book.needs = arm_needs(directory, plan) if book.size_jobs else {}
     book.waiting += grouped(again, book)
     if book.waiting and submit_waiting(directory, book, own_id=own):
         return True
@@ -101,6 +103,9 @@ def is_recoverable(directory: Path, book: Book, now: CellStatus) -> bool:
     before, times = book.lost.get(now.cell.id, (0, 0))
     book.lost[now.cell.id] = [epoch, times + 1 if epoch <= before else 1]
     if book.lost[now.cell.id][1] < MAX_CRASHES:
+        if place[0].size(place[1]) and now.cell.id not in book.unsized:
+            book.unsized.append(now.cell.id)
+            reason += "; it comes again with the launcher's limits"
         log.info("%s: its job was %s", now.cell.id, reason)
         return True
     record_failure(directory, now.cell, f"its jobs were lost {MAX_CRASHES} times, the last one {reason}")

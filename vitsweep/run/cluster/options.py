@@ -48,12 +48,39 @@ def sbatch_options(values: dict[str, Any]) -> list[str]:
     if values.get("mem_gb") is not None:
         options.append(f"--mem={round(values['mem_gb'] * 1024)}M")
     minutes = int(values["timeout_min"])
-    seconds = max(1, round(min(int(values["signal_delay_s"]), SIGNAL_SHARE * 60 * minutes)))
+    seconds = warning_seconds(minutes, int(values["signal_delay_s"]))
     options += [f"--time={minutes}", f"--signal=USR2@{seconds}", "--nodes=1", "--ntasks=1"]
     for key, value in (values.get("additional_parameters") or {}).items():
         name = f"--{key.replace('_', '-')}"
         options += [name] if value is True else [f"{name}={value}"]
     return options
+
+
+def launcher_size(options: list[str]) -> tuple[int, int | None]:
+    """Return the time limit in minutes and the memory in MB that these options ask for; None: no memory of a node."""
+    memory = option_value(options, "--mem")
+    return int(option_value(options, "--time") or 0), int(memory.removesuffix("M")) if memory else None
+
+
+def launcher_warning(options: list[str]) -> int:
+    """Return how many seconds before the time limit these options warn a job."""
+    return int((option_value(options, "--signal") or "@0").rpartition("@")[2])
+
+
+def with_size(options: list[str], size: list[int]) -> list[str]:
+    """Return the options with a time limit in minutes and a memory in MB, 0 for none; size=[] changes nothing."""
+    if not size:
+        return options
+    minutes, megabytes = size
+    values = {"--time": minutes, "--signal": f"USR2@{warning_seconds(minutes, launcher_warning(options))}"}
+    values |= {"--mem": f"{megabytes}M"} if megabytes else {}
+    kept = [option for option in options if option.partition("=")[0] not in values]
+    return kept + [f"{name}={value}" for name, value in values.items()]
+
+
+def warning_seconds(minutes: int, delay_seconds: int) -> int:
+    """Return how long before the time limit a job is warned: the delay, or SIGNAL_SHARE of the limit if it is less."""
+    return max(1, round(min(delay_seconds, SIGNAL_SHARE * 60 * minutes)))
 
 
 def option_value(options: list[str], name: str) -> str | None:

@@ -17,6 +17,8 @@ SUBMIT_SECONDS = 180.0
 FULL = re.compile(r"submit\s*job|job submit limit|SubmitLimit|MaxSubmit|temporarily unable to accept", re.IGNORECASE)
 """Refusals of sbatch that pass when other jobs have ended."""
 CLUSTER_VARIABLES = ("SLURM_CONF", "SLURM_CLUSTERS")
+STARVED = re.compile(r"error: (Exceeded job memory limit|Detected \d+ oom[_-]kill event)", re.IGNORECASE)
+"""Slurm's words on a step that used more memory than its job had asked for, watched by it or by the kernel."""
 CANCELLED = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+?(?: DUE TO ([A-Z ]+?))? \*\*\*")
 
 
@@ -157,7 +159,7 @@ def settings(*words: str) -> dict[str, str]:
 
 
 def cancelled_for(output: Path, marker: str) -> str | None:
-    """Return why Slurm ended a job, from its output: "" for a person's scancel, `PREEMPTION`, `TIME LIMIT`, ...
+    """Return why Slurm ended a job, from its output: "" for a person's scancel, `PREEMPTION`, `OUT OF MEMORY`, ...
 
     Args:
         output: file of the job's output.
@@ -170,5 +172,7 @@ def cancelled_for(output: Path, marker: str) -> str | None:
         text = output.read_text(encoding="utf-8", errors="replace").rpartition(marker)[2]
     except OSError:
         return None
+    if STARVED.search(text):
+        return "OUT OF MEMORY"
     found = CANCELLED.findall(text)
     return max(found, key=bool) if found else None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vitsweep.run.cluster.book import Book, Part, jobs_folder, part_folder, write_book
 from vitsweep.run.cluster.limits import Limits, site_limits
-from vitsweep.run.cluster.options import option_value
+from vitsweep.run.cluster.options import option_value, with_size
 from vitsweep.run.cluster.scheduler import QueuedJob, QueueFull, num_jobs_of_user, queued_jobs, submit
 from vitsweep.run.packs import group_by_program
 from vitsweep.study.plan import Cell
@@ -20,6 +20,8 @@ from vitsweep.study.plan import Cell
 log = logging.getLogger(__name__)
 
 SCRIPT_NAME = "job.sh"
+UNSIZED = [1 << 30]
+"""Place of jobs with the launcher's limits, the longest that there are."""
 
 
 def grouped(cells: Sequence[Cell], book: Book) -> list[list[str]]:
@@ -63,9 +65,10 @@ def submit_waiting(directory: Path, book: Book, least: bool = False, own_id: str
     if least and room < min(len(book.waiting), max(1, smallest(book, limits) // 2)):
         room = 0
     active, count = active_parts(book, queued), 0
+    book.waiting.sort(key=lambda group: book.group_size(group) or UNSIZED, reverse=True)  # long jobs begin first
     try:
         while book.waiting and room > count:
-            wanted = min(len(book.waiting), limits.array, room - count)
+            wanted = min(num_alike(book), limits.array, room - count)
             part = submit_part(directory, book, wanted, active)
             if part is None:
                 break
@@ -78,6 +81,12 @@ def submit_waiting(directory: Path, book: Book, least: bool = False, own_id: str
         if active and not has_last:
             submit_last(directory, book, active)
     return count
+
+
+def num_alike(book: Book) -> int:
+    """Return how many of the waiting groups, from the first on, ask for the same time and memory: one array does."""
+    first = book.group_size(book.waiting[0])
+    return next((i for i, group in enumerate(book.waiting) if book.group_size(group) != first), len(book.waiting))
 
 
 def active_parts(book: Book, queued: Sequence[QueuedJob]) -> list[Part]:
@@ -112,7 +121,8 @@ def submit_part(directory: Path, book: Book, size: int, active: list[Part]) -> P
     """
     while size:
         groups, rest = book.waiting[:size], book.waiting[size:]
-        part = Part(number=len(book.parts) + 1, groups=groups, retry=book.retry)
+        part = Part(number=len(book.parts) + 1, groups=groups, retry=book.retry or needs_retry(book, groups))
+        part.sizes = [own for group in groups if (own := book.group_size(group))]
         part_folder(directory, part.number).mkdir(parents=True, exist_ok=True)
         book.parts.append(part)
         book.waiting = rest
@@ -134,19 +144,31 @@ def submit_part(directory: Path, book: Book, size: int, active: list[Part]) -> P
     return None
 
 
+def needs_retry(book: Book, groups: list[list[str]]) -> bool:
+    """Return whether some of these cells come again, with more memory or time than their first job had."""
+    return any(not set(group).isdisjoint(book.unsized) for group in groups)
+
+
 def part_options(directory: Path, book: Book, part: Part, active: list[Part]) -> list[str]:
     """Return sbatch's options for one array."""
     size = len(part.groups)
     array = f"--array=0-{size - 1}" + (f"%{book.parallel}" if 0 < book.parallel < size else "")
     output = str(part_folder(directory, part.number)).replace("%", "%%")
-    options = [*common_options(book), f"--job-name={book.part_name(part.number)}", array, f"--output={output}/%a.out"]
+    own = with_size(common_options(book), part.size(0))
+    options = [*own, f"--job-name={book.part_name(part.number)}", array, f"--output={output}/%a.out"]
     return options + after(parts_before(book, size, active))
 
 
 def parts_before(book: Book, size: int, active: list[Part]) -> list[Part]:
     """Return the parts that must end before one of `size` tasks may start, so that no more than `parallel` run."""
-    beside = max(1, book.parallel // size) - 1 if book.parallel else len(active)
-    return active[: max(0, len(active) - beside)]
+    if not book.parallel:
+        return []
+    room = book.parallel - min(size, book.parallel)
+    for i in reversed(range(len(active))):
+        room -= min(len(active[i].groups), book.parallel)
+        if room < 0:
+            return active[: i + 1]
+    return []
 
 
 def after(parts: list[Part]) -> list[str]:
