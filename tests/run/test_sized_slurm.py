@@ -24,7 +24,7 @@ EPOCHS = "recipe.epochs=100"
 
 
 def outputs(tmp_path: Path) -> str:
-    """What all jobs of the study have printed."""
+    """The output of all jobs of the study."""
     return "".join(path.read_text() for path in sorted(jobs_folder(directory(tmp_path)).rglob("*.out")))
 
 
