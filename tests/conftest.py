@@ -10,7 +10,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # also of processes that tests start: pytest -n 2 fills two cores
 
-ON_REQUEST = ("slow", "hour", "chaos", "slurm")
+ON_REQUEST = ("slow", "hour", "chaos", "slurm", "ray")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

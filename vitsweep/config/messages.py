@@ -205,7 +205,6 @@ EXTRAS = {
 }
 """Option of Hydra -> extra of vitsweep that brings its plugin."""
 PLUGINS = {
-    "hydra/launcher=ray": "hydra-ray-launcher",
     "hydra/launcher=ray_aws": "hydra-ray-launcher",
     "hydra/launcher=rq": "hydra-rq-launcher",
     "hydra/hydra_logging=colorlog": "hydra-colorlog",

@@ -21,6 +21,7 @@ from vitsweep.run.hydra_task import CELL_KEY, SEPARATOR, CellLoader, CellTask
 from vitsweep.run.packs import Packs
 from vitsweep.run.pool import LOOK_SECONDS, MAX_CRASHES, CrashCounter
 from vitsweep.run.progress_table import LogProgress
+from vitsweep.run.ray_cluster.options import setting_errors
 from vitsweep.run.worker import record_failure
 from vitsweep.study.locks import LivenessCheck, remove_stale_lock
 from vitsweep.study.plan import Cell
@@ -31,16 +32,20 @@ log = logging.getLogger(__name__)
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
+RAY = "vitsweep.run.ray_cluster"
+"""Named by conf/hydra/launcher/ray.yaml; it is no launcher of Hydra, and nothing instantiates it."""
 SLURM = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
 NOT_READ_BY_CELLS = ("hydra.job.chdir", "hydra.job.env_set", "hydra.job.env_copy", "hydra.output_subdir")
 
 
 def launch_errors(config: DictConfig) -> list[str]:
-    """Return a message for a launcher that this machine lacks, and for each setting of Hydra that cells do not read."""
+    """Return a message for a launcher that this machine lacks, and for each setting that is not read or not allowed."""
     target = config.hydra.launcher._target_
     if target == SLURM and shutil.which("sbatch") is None:
         where = "start on a machine of the cluster, or use hydra/launcher=submitit_local"
         return [f"hydra/launcher=submitit_slurm  needs Slurm's sbatch, which is not on PATH; {where}"]
+    if target == RAY:
+        return setting_errors(config)
     return [
         f"{override}  is not read by the cells of a sweep; leave it out, or set it in the shell"
         for override in config.hydra.overrides.hydra

@@ -19,7 +19,7 @@ from vitsweep.errors import ConfigError, DataError
 from vitsweep.files import write_json
 from vitsweep.paths import PACKAGE_DIR
 from vitsweep.run.end.on_end import EndCommand
-from vitsweep.run.launchers import BASIC, Sweep, launch_errors, run_through_hydra
+from vitsweep.run.launchers import BASIC, RAY, Sweep, launch_errors, run_through_hydra
 from vitsweep.run.packs import packing_note
 from vitsweep.run.plan_table import cells_left, is_on_cpu, print_plan
 from vitsweep.run.pool import run_in_processes
@@ -94,6 +94,10 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         log.info("%d cell%s that had been dropped: brought back", len(back), "s" * (len(back) > 1))
     before = training.statuses(directory, plan.cells)
     todo = [status.cell for status in before if status.is_wanted(training.retry)]
+    if config.hydra.launcher._target_ == RAY and todo and not settings.detach:
+        from vitsweep.run.ray_cluster.checks import cluster_errors
+
+        refuse(cluster_errors(config, settings, todo, directory))
     if settings.check:
         check_arms(directory, plan, todo)
     fetch_missing(todo)
@@ -268,7 +272,7 @@ def run_cells(sweep: Sweep, cells: list[Cell]) -> None:
     """Train the cells with the launcher that is configured; return when each has ended.
 
     The basic launcher with sweep.isolate=process stands for vitsweep's pool of processes. Of submitit's launchers only
-    the settings are used (slurm.py). Every other launcher is called as Hydra calls it.
+    the settings are used (slurm.py), and Ray's tasks are our own. Every other launcher is called as Hydra calls it.
 
     Raises:
         NoSpace: the disk is full.
@@ -278,6 +282,10 @@ def run_cells(sweep: Sweep, cells: list[Cell]) -> None:
         from vitsweep.run.slurm import run_jobs
 
         run_jobs(sweep, cells)
+    elif sweep.config.hydra.launcher._target_ == RAY:
+        from vitsweep.run.ray_cluster.tasks import run_on_ray
+
+        run_on_ray(sweep, cells)
     elif sweep.is_basic and sweep.settings.isolate == "process":
         run_in_processes(sweep.directory, cells, sweep.settings, sweep.progress.update, sweep.liveness)
     else:
