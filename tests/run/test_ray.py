@@ -42,7 +42,7 @@ def study(vitsweep_main, small, training, ray):
 
 
 def train(argument: str):
-    """What a task of either kind does, in this process: a probe sees everything, a cell trains."""
+    """Run a task of either kind in this process: a probe sees everything, a cell trains."""
     if Path(argument).exists():
         return ""
     return argument, 0 if train_cell(SWEEP, argument) == "done" else 1

@@ -22,7 +22,7 @@ def node(name: str, **resources: float) -> dict[str, Any]:
 
 @dataclass
 class FakeRay:
-    """What a test sets and finds."""
+    """The answers of Ray that a test sets, and the calls that it finds."""
 
     nodes: list[dict[str, Any]] = field(default_factory=lambda: [node("n1"), node("n2")])
     on_task: Callable[[str], Any] = lambda cell_id: (cell_id, 0)

@@ -94,13 +94,7 @@ def run_sweep(config: DictConfig, context: HydraContext, task: StudyTask, overri
         log.info("%d cell%s that had been dropped: brought back", len(back), "s" * (len(back) > 1))
     before = training.statuses(directory, plan.cells)
     todo = [status.cell for status in before if status.is_wanted(training.retry)]
-    if config.hydra.launcher._target_ == RAY and todo and not settings.detach:
-        from vitsweep.run.ray_cluster.checks import cluster_errors
-
-        refuse(cluster_errors(config, settings, todo, directory))
-    if settings.check:
-        check_arms(directory, plan, todo)
-    fetch_missing(todo)
+    prepare(config, settings, directory, plan, todo)
     merged = freeze_and_compare(directory, plan)
     if settings.detach:
         on_end = task.end.command or config.sweep.get("on_end", "")
@@ -190,6 +184,21 @@ class SweepTraining:
 def library_errors(plan: Plan) -> list[str]:
     """Return a message for each library that the plan needs and that is not installed."""
     return (optuna_errors() if plan.tune else []) + from_dict(plan.cells[0].config).tracker.missing_libraries()
+
+
+def prepare(config: DictConfig, settings: SweepConfig, directory: Path, plan: Plan, todo: list[Cell]) -> None:
+    """Connect to the launcher's cluster, compare new arms with the baseline, and fetch images.
+
+    Raises:
+        ConfigError: one of these says that the cells cannot be trained.
+    """
+    if config.hydra.launcher._target_ == RAY and todo:
+        from vitsweep.run.ray_cluster.checks import cluster_errors
+
+        refuse(cluster_errors(config, settings, todo, directory))
+    if settings.check:
+        check_arms(directory, plan, todo)
+    fetch_missing(todo)
 
 
 def fetch_missing(todo: list[Cell]) -> None:
