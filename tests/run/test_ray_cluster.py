@@ -131,11 +131,12 @@ def test_study_is_complete_after_the_death_of_a_node(cluster, start, tmp_path):
     assert "a task was lost: NodeDiedError" in (tmp_path / "said.txt").read_text()
 
 
-def test_states_are_saved_after_ctrl_c_and_the_same_command_goes_on(start, tmp_path):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_states_are_saved_after_a_signal_and_the_same_command_goes_on(start, tmp_path, signum):
     process = start()
     (victim,) = wait_for_training(tmp_path, process, 1)  # on the node that is left
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=120) == 130
+    process.send_signal(signum)
+    assert process.wait(timeout=120) == 128 + signum
     found = {cell.cell.id: cell for cell in now(tmp_path)}
     assert found[victim.cell.id].status == "interrupted" and not any(cell.is_locked for cell in found.values())
     assert start().wait(timeout=400) == 0, (tmp_path / "said.txt").read_text()

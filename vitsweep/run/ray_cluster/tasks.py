@@ -16,7 +16,7 @@ from vitsweep.study.plan import Cell
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 2.0
+POLL_SECONDS = 1.0
 CAPACITY_SECONDS = 30.0
 """Time between two looks whether the nodes that are left can train the cells that are left."""
 
@@ -26,8 +26,8 @@ def make_task(
 ) -> Callable[[str], tuple[str, int]]:
     """Return the function of all tasks: cell id -> the id and the exit code of the process that trained the cell.
 
-    Ray pickles it by value, so that a node needs no vitsweep in Ray's own Python. The process ends when the task does:
-    after ray.cancel with its state saved, after the death of the node's Ray by its own watch.
+    Ray pickles it by value, so that a node needs no vitsweep in Ray's own Python. The process ends with the task: after
+    ray.cancel with its state saved, else Ray kills it with its worker, or its own watch of that worker stops it.
 
     Args:
         command: of the process, up to the sweep's directory, which comes last.
@@ -97,14 +97,12 @@ class RayTasks:
             self.submitted[task.remote(cell.id)] = cell
 
     def pop_ended(self, seconds: float) -> list[tuple[Cell, int | None]]:
-        """Wait up to `seconds`; remove and return the cells whose tasks have ended, with exit codes, None for lost."""
+        """Remove and return the cells whose tasks have ended `seconds` from now, with exit codes, None for lost."""
         import ray
 
-        if not self.submitted:
-            time.sleep(seconds)
-            return []
+        time.sleep(seconds)  # in ray.wait every signal would become a KeyboardInterrupt without its number
         refs = list(self.submitted)
-        ended, _ = ray.wait(refs, num_returns=len(refs), timeout=seconds)
+        ended, _ = ray.wait(refs, num_returns=len(refs), timeout=0) if refs else ([], [])
         return [(self.submitted.pop(ref), self.code(ref)) for ref in ended]
 
     def code(self, ref: Any) -> int | None:
