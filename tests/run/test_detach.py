@@ -183,6 +183,20 @@ def test_cell_that_lost_its_job_gets_another_until_it_has_failed_three_times(slu
     assert record.status == "failed" and "its jobs were lost 3 times" in record.error["message"]
 
 
+@pytest.mark.parametrize(
+    ("why", "is_unsized"), [("", True), ("DUE TO TIME LIMIT ", True), ("DUE TO PREEMPTION ", False)]
+)
+def test_lost_job_that_had_asked_for_little_comes_again_with_the_launchers_limits(
+    slurm, tmp_path, lost, why, is_unsized
+):
+    plan, book = lost
+    book.parts[0].sizes = [[5, 512]]
+    ended = f"*** JOB 1_0 ON n1 CANCELLED AT now {why}***\n" if why else ""
+    output_path(tmp_path, book.parts[0], 0).write_text(f"vitsweep job 1_0\n{ended}")
+    assert must_go_on(tmp_path, plan, book, LivenessCheck(), [])
+    assert book.unsized == ([plan.cells[0].id] if is_unsized else [])
+
+
 @pytest.mark.parametrize("output", [None, "vitsweep job 1_0\n*** JOB 1 ON n1 CANCELLED AT now ***\n"])
 def test_cancelled_job_is_not_submitted_again(slurm, tmp_path, lost, output):
     plan, book = lost

@@ -142,6 +142,14 @@ def test_a_job_that_had_too_little_comes_once_more_with_the_launchers_limits(slu
     assert not submit_with_more(tmp_path, part, 0, [cell], what)
 
 
+def test_a_job_whose_cells_are_all_done_submits_nothing(slurm, tmp_path, study):
+    _, book = study
+    book.parts = [Part(number=1, groups=[["a/seed=0"]], job_id="1", sizes=[[90, 3072]])]
+    write_book(tmp_path, book)
+    assert not submit_with_more(tmp_path, book.parts[0], 0, [], "time")
+    assert slurm.submitted == []
+
+
 @pytest.mark.parametrize(
     ("sizes", "wanted", "before"), [([40, 20], 30, 1), ([40, 20, 30], 20, 2), ([3], 3, 0), ([64], 1, 1)]
 )

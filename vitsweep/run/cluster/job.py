@@ -142,7 +142,7 @@ def handle_signal(signum: int, directory: Path, part: Part, index: int, cells: l
     """
     log.info("stopped by %s, states saved", signal.Signals(signum).name)
     is_late = signum == getattr(signal, "SIGUSR2", None)
-    if is_late and submit_with_more(directory, part, index, unfinished(directory, cells), "time"):
+    if is_late and submit_with_more(directory, part, index, unfinished(directory, part, cells), "time"):
         return 128 + signum
     if is_late and progresses(directory, part, index, cells):
         log.info("requeued before its time limit; it goes on from the saved states")
@@ -155,9 +155,10 @@ def handle_signal(signum: int, directory: Path, part: Part, index: int, cells: l
     return 128 + signum
 
 
-def unfinished(directory: Path, cells: list[Cell]) -> list[str]:
-    """Return the ids of the cells that are not done."""
-    return [now.cell.id for now in cell_statuses(directory, cells, LivenessCheck()) if now.status != "done"]
+def unfinished(directory: Path, part: Part, cells: list[Cell]) -> list[str]:
+    """Return the ids of the cells that this job would still train."""
+    statuses = cell_statuses(directory, cells, LivenessCheck())
+    return [now.cell.id for now in statuses if now.is_wanted(part.retry)]
 
 
 def progresses(directory: Path, part: Part, index: int, cells: list[Cell]) -> bool:

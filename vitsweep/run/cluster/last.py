@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 ON_END_VARIABLE = "VITSWEEP_ON_END"
 """Environment variable with sweep.on_end, which may hold a secret and is kept out of files."""
+NOT_FOR_ITS_SIZE = ("preemption", "node")
+"""Words of reasons for which a job was lost that more time and memory would not have changed."""
 POLL_SECONDS = 5.0
 LATER = "now+300"
 """Start of a successor that waits for a process outside of the study's jobs, or for room in the queue."""
@@ -103,7 +105,8 @@ def is_recoverable(directory: Path, book: Book, now: CellStatus) -> bool:
     before, times = book.lost.get(now.cell.id, (0, 0))
     book.lost[now.cell.id] = [epoch, times + 1 if epoch <= before else 1]
     if book.lost[now.cell.id][1] < MAX_CRASHES:
-        if place[0].size(place[1]) and now.cell.id not in book.unsized:
+        is_sized = bool(place[0].size(place[1])) and now.cell.id not in book.unsized
+        if is_sized and not any(words in reason for words in NOT_FOR_ITS_SIZE):
             book.unsized.append(now.cell.id)
             reason += "; it comes again with the launcher's limits"
         log.info("%s: its job was %s", now.cell.id, reason)

@@ -59,14 +59,14 @@ def submit_with_more(directory: Path, part: Part, index: int, cell_ids: list[str
     Args:
         part: this job's, as read when it began.
         index: its task.
-        cell_ids: cells that are not done.
+        cell_ids: cells that are not done; none changes nothing.
         what: `time` or `memory`, of which the job had too little.
     """
     try:
         with book_lock(directory, LOCK_SECONDS_OF_JOB):
             book = require_book(directory)
             size = next(one for one in book.parts if one.number == part.number).size(index)
-            if not size or book.is_cancelled or not set(cell_ids).isdisjoint(book.unsized):
+            if not (size and cell_ids) or book.is_cancelled or not set(cell_ids).isdisjoint(book.unsized):
                 return False
             book.unsized += cell_ids
             book.waiting.insert(0, cell_ids)
