@@ -7,10 +7,12 @@ from tests.support.made_plans import made_plan, made_record
 from vitsweep.config.schema import SweepConfig
 from vitsweep.run.cluster import scheduler
 from vitsweep.run.cluster.book import Book, Part, jobs_folder, read_book, write_book
-from vitsweep.run.cluster.options import sbatch_options, with_size
-from vitsweep.run.cluster.resize import is_news, lower_pending, submit_with_more
+from vitsweep.run.cluster.options import launcher_size, sbatch_options, with_size
+from vitsweep.run.cluster.resize import is_news, limit, lower_pending, mark_interrupted, submit_with_more
 from vitsweep.run.cluster.size import Need, arm_folder, arm_needs, job_size, stepped
 from vitsweep.run.cluster.submit import parts_before, submit_waiting
+from vitsweep.run.pool import KILLED
+from vitsweep.study.record import read_record
 
 OPTIONS = sbatch_options({"timeout_min": 240, "signal_delay_s": 120, "mem_gb": 8})
 HOUR, MOST = 3600.0, (240, 8192)
@@ -113,19 +115,20 @@ def test_jobs_that_wait_are_lowered_after_an_arms_first_cell(slurm, tmp_path, st
     submit_waiting(tmp_path, book)
     slurm.queue["1_0"] = (*slurm.queue["1_0"][:2], "RUNNING")
     assert is_news(book, [done])
-    assert lower_pending(tmp_path, book, plan) == 2
+    assert lower_pending(tmp_path, book, arm_needs(tmp_path, plan)) == 2
     assert sorted(words[0] for words in slurm.updates) == ["JobId=1_[1]", "JobId=1_[2]"]  # of two arms
     assert book.parts[0].size(0) == [] and book.parts[0].size(1) != book.parts[0].size(2)
     assert not is_news(book, [done])
-    assert lower_pending(tmp_path, book, plan) == 0
+    assert lower_pending(tmp_path, book, arm_needs(tmp_path, plan)) == 0
 
 
-def test_a_refused_change_leaves_the_limits_noted(slurm, tmp_path, study):
+def test_limits_are_noted_before_slurm_changes_them(slurm, tmp_path, study):
+    """It may change some of the tasks and then report an error; too low a note costs a submission, too high a cell."""
     plan, book = study
     submit_waiting(tmp_path, book)
-    slurm.refusal = "Access/permission denied"
-    assert lower_pending(tmp_path, book, plan) == 0
-    assert read_book(tmp_path).parts[0].sizes == []
+    slurm.refusal = "Job/step already completing or completed"
+    assert lower_pending(tmp_path, book, arm_needs(tmp_path, plan)) == 0
+    assert all(read_book(tmp_path).parts[0].sizes)
 
 
 @pytest.mark.parametrize("what", ["time", "memory"])
@@ -138,7 +141,7 @@ def test_a_job_that_had_too_little_comes_once_more_with_the_launchers_limits(slu
     assert submit_with_more(tmp_path, book.parts[0], 0, [cell], what)
     assert f"{'90 min of time' if what == 'time' else '3072 MB of memory'} did not suffice" in caplog.text
     part = read_book(tmp_path).parts[-1]
-    assert (part.groups, part.sizes, part.retry, value(slurm.submitted[0], "--time")) == ([[cell]], [], True, "240")
+    assert (part.groups, part.sizes, part.retry, value(slurm.submitted[0], "--time")) == ([[cell]], [], False, "240")
     assert not submit_with_more(tmp_path, part, 0, [cell], what)
 
 
@@ -156,6 +159,27 @@ def test_a_job_whose_cells_are_all_done_submits_nothing(slurm, tmp_path, study):
 def test_parallel_limit_counts_the_tasks_of_arrays_of_any_size(sizes, wanted, before):
     active = [Part(number=i, groups=[["a"]] * size) for i, size in enumerate(sizes)]
     assert len(parts_before(Book(parallel=64), wanted, active)) == before
+
+
+@pytest.mark.parametrize(
+    ("size", "what", "had"),
+    [([15, 0], "memory", ""), ([15, 8192], "memory", ""), ([15, 896], "memory", "896 MB"), ([240, 896], "time", "")],
+)
+def test_only_a_limit_that_was_lowered_can_have_been_too_low(study, size, what, had):
+    assert limit(study[1], size, what) == had
+
+
+@pytest.mark.parametrize(("text", "megabytes"), [("16G", 16384), ("1T", 1024**2), ("512", 512), ("half", None)])
+def test_memory_is_read_in_the_units_of_sbatch(text, megabytes):
+    assert launcher_size(["--time=60", f"--mem={text}"]) == (60, megabytes)
+
+
+def test_a_killed_cell_goes_on_from_its_state(tmp_path, study):
+    plan, _ = study
+    made_record(tmp_path, plan, plan.cells[1], "failed", error={"type": "Died", "message": KILLED, "traceback": ""})
+    mark_interrupted(tmp_path, plan.cells[1])
+    record = read_record(tmp_path / plan.cells[1].id)
+    assert (record.status, record.error) == ("interrupted", None)
 
 
 def test_launchers_limits_alone_are_for_detached_jobs():

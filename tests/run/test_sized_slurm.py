@@ -46,7 +46,7 @@ def test_a_cell_without_enough_memory_comes_again_with_the_launchers(slurm, tmp_
     _, small, large = book(tmp_path).parts
     assert (small.size(0)[1], large.sizes, large.groups) == (896, [], small.groups)
     assert "out of memory" in outputs(tmp_path)
-    assert "1 cells needed more than their jobs had asked for" in vitsweep("status", str(directory(tmp_path))).stdout
+    assert "1 cell needed more than the job had asked for" in vitsweep("status", str(directory(tmp_path))).stdout
 
 
 def test_a_cell_without_enough_time_goes_on_with_the_launchers(slurm, tmp_path):

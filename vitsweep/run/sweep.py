@@ -192,10 +192,10 @@ def prepare(config: DictConfig, settings: SweepConfig, directory: Path, plan: Pl
     Raises:
         ConfigError: one of these says that the cells cannot be trained.
     """
-    if config.hydra.launcher._target_ == RAY and todo:
+    if config.hydra.launcher._target_ == RAY and (todo or plan.tune):
         from vitsweep.run.ray_cluster.checks import cluster_errors
 
-        refuse(cluster_errors(config, settings, todo, directory))
+        refuse(cluster_errors(config, settings, todo or plan.cells, directory))
     if settings.check:
         check_arms(directory, plan, todo)
     fetch_missing(todo)

@@ -18,6 +18,7 @@ from vitsweep.files import write_json
 from vitsweep.run.cluster.options import launcher_size, launcher_warning
 from vitsweep.run.cluster.scheduler import QueuedJob, cancelled_for
 from vitsweep.run.cluster.size import Need, arm_folder, job_size
+from vitsweep.run.timing.estimate import count
 from vitsweep.study.locks import CellLock, describe_owner, read_lock
 
 FOLDER = "slurm"
@@ -113,6 +114,8 @@ class Book:
         if not self.size_jobs or not self.needs or not set(group).isdisjoint(self.unsized):
             return []
         needs = [self.needs.get(arm_folder(cell)) for cell in group]
+        if self.pack != "off" and len(group) > 1:  # what a pack takes is not known from cells that were trained alone
+            return []
         at_a_time = min(len(group), int(self.jobs) if self.jobs.isdigit() else 1)
         return job_size(needs, at_a_time, launcher_size(self.options), launcher_warning(self.options))
 
@@ -164,7 +167,7 @@ def describe_jobs(book: Book, queued: list[QueuedJob]) -> str:
     running = sum(job.state == "RUNNING" for job in queued)
     parts = [f"{running} jobs run", f"{len(queued) - running} are queued"]
     parts += [f"{len(book.waiting)} wait for room in the queue"] if book.waiting else []
-    parts += [f"{len(book.unsized)} cells needed more than their jobs had asked for"] if book.unsized else []
+    parts += [f"{count(len(book.unsized), 'cell')} needed more than the job had asked for"] if book.unsized else []
     return f"{book.name}: {', '.join(parts)}{'; cancelled' if book.is_cancelled else ''}"
 
 
@@ -178,7 +181,7 @@ def read_book(directory: Path) -> Book | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         parts = [Part(**from_values(Part, part)) for part in values["parts"]]
-        needs = {arm: Need(**need) for arm, need in values.get("needs", {}).items()}
+        needs = {arm: Need(**from_values(Need, need)) for arm, need in values.get("needs", {}).items()}
         return Book(**from_values(Book, values) | {"parts": parts, "needs": needs})
     except FileNotFoundError:
         return None
@@ -204,7 +207,8 @@ def write_book(directory: Path, book: Book) -> None:
     values = asdict(book)
     newer = values.pop("newer")
     parts = [part | part.pop("newer") for part in values["parts"]]
-    write_json(jobs_folder(directory) / BOOK_NAME, values | {"parts": parts} | newer)
+    needs = {arm: need | need.pop("newer") for arm, need in values["needs"].items()}
+    write_json(jobs_folder(directory) / BOOK_NAME, values | {"parts": parts, "needs": needs} | newer)
 
 
 @contextmanager

@@ -73,6 +73,7 @@ def submit_study(
     if on_end:
         os.environ[ON_END_VARIABLE] = on_end
     jobs_folder(directory).mkdir(parents=True, exist_ok=True)
+    needs = arm_needs(directory, plan) if settings.size_jobs else {}
     with book_lock(directory):
         book = read_book(directory) or Book(name=job_prefix(plan, directory))
         update(book, config, settings, before[0].cell.config.get("pack", "off"))
@@ -83,7 +84,7 @@ def submit_study(
         new = [now.cell for now in wanted if now.cell.id not in held]
         for cell in new:
             book.lost.pop(cell.id, None)
-        book.needs = arm_needs(directory, plan) if book.size_jobs else {}
+        book.needs = needs
         book.waiting += grouped(new, book)
         counts = f"{sum(now.status == 'done' for now in before)} done already"
         log.info("%s: %d cells, %s, %d have jobs, %d to submit", plan.study, len(before), counts, len(held), len(new))

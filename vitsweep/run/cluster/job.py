@@ -27,15 +27,16 @@ from vitsweep.run.cluster.book import (
     read_book,
     require_book,
 )
-from vitsweep.run.cluster.resize import is_news, lower_pending, submit_with_more
+from vitsweep.run.cluster.resize import is_news, limit, lower_pending, mark_interrupted, submit_with_more
 from vitsweep.run.cluster.scheduler import call, own_state
+from vitsweep.run.cluster.size import arm_needs
 from vitsweep.run.cluster.submit import submit_waiting
 from vitsweep.run.pool import KILLED, MAX_CRASHES, Pool, modules_to_preload
 from vitsweep.run.progress_table import describe_outcome
 from vitsweep.run.slots import Slot, make_slots
 from vitsweep.run.worker import DONE, FAILED, LOG_FORMAT, NO_SPACE, NoSpace
 from vitsweep.study.locks import LivenessCheck
-from vitsweep.study.plan import Cell, Plan, require_plan
+from vitsweep.study.plan import Cell, require_plan
 from vitsweep.study.status import FAILURES, CellStatus, cell_statuses
 from vitsweep.train.stop import SIGNALS, Interrupted
 
@@ -79,20 +80,33 @@ def run_part(directory: Path, book: Book, part: Part, index: int) -> int:
         signal.signal(signum, stop_once)
     try:
         train(directory, book, part, cells)
+        for signum in SIGNALS:  # what follows takes seconds, and a submission must not be cut in two
+            signal.signal(signum, signal.SIG_IGN)
     except Interrupted as event:
         return handle_signal(event.signum, directory, part, index, cells)
     except NoSpace as error:
         log.error("%s", error)
         return NO_SPACE
     after = cell_statuses(directory, cells, LivenessCheck())
-    if starved := [now.cell.id for now in after if now.status == "failed" and lacked_memory(now)]:
-        submit_with_more(directory, part, index, starved, "memory")
-    advance(directory, plan, [now.cell.id for now in after if now.status == "done"])
+    give_more_memory(directory, book, part, index, [now for now in after if lacked_memory(now)])
+    advance(directory, [now.cell.id for now in after if now.status == "done"])
     return DONE if all(now.status == "done" for now in after) else FAILED
 
 
+def give_more_memory(directory: Path, book: Book, part: Part, index: int, starved: list[CellStatus]) -> None:
+    """Submit cells again that lacked memory, if the job had asked for less than the launcher allows; they go on."""
+    new = [now.cell for now in starved if now.cell.id not in book.unsized]
+    size = next(one for one in require_book(directory).parts if one.number == part.number).size(index)
+    if new and limit(book, size, "memory"):
+        for cell in new:
+            mark_interrupted(directory, cell)
+        submit_with_more(directory, part, index, [cell.id for cell in new], "memory")
+
+
 def lacked_memory(now: CellStatus) -> bool:
-    """Return whether a cell's error is that of a process which was killed, or could not allocate memory."""
+    """Return whether a cell failed because its process was killed, or could not allocate memory."""
+    if now.status != "failed":
+        return False
     message = (now.record.error or {}).get("message", "") if now.record else ""
     return KILLED in message or "allocate memory" in message
 
@@ -142,7 +156,9 @@ def handle_signal(signum: int, directory: Path, part: Part, index: int, cells: l
     """
     log.info("stopped by %s, states saved", signal.Signals(signum).name)
     is_late = signum == getattr(signal, "SIGUSR2", None)
-    if is_late and submit_with_more(directory, part, index, unfinished(directory, part, cells), "time"):
+    left = unfinished(directory, part, cells)
+    if is_late and (not left or submit_with_more(directory, part, index, left, "time")):
+        advance(directory, [cell.id for cell in cells if cell.id not in left])
         return 128 + signum
     if is_late and progresses(directory, part, index, cells):
         log.info("requeued before its time limit; it goes on from the saved states")
@@ -177,7 +193,7 @@ def progresses(directory: Path, part: Part, index: int, cells: list[Cell]) -> bo
     return False
 
 
-def advance(directory: Path, plan: Plan, done: list[str]) -> None:
+def advance(directory: Path, done: list[str]) -> None:
     """Lower the limits of queued jobs after an arm's first cell, and submit the study's next jobs if there is room.
 
     What cannot be done now is left to later jobs.
@@ -189,9 +205,10 @@ def advance(directory: Path, plan: Plan, done: list[str]) -> None:
     if book is None or book.is_cancelled or (not book.waiting and book.last_id and not is_news(book, done)):
         return
     try:
+        needs = arm_needs(directory, require_plan(directory)) if is_news(book, done) else {}
         with book_lock(directory, LOCK_SECONDS_OF_JOB):
             book = require_book(directory)
-            if is_news(book, done) and (count := lower_pending(directory, book, plan)):
+            if needs and (count := lower_pending(directory, book, needs)):
                 log.info("%d jobs that wait ask for less time or memory, by the cells done so far", count)
             is_open = not book.is_cancelled and (book.waiting or not book.last_id)
             if is_open and (count := submit_waiting(directory, book, least=True)):

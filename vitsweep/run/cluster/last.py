@@ -38,11 +38,13 @@ def run_last(directory: Path, number: int) -> int:
     """Run the last job with this number; return 0 if all cells are done or it has a successor, else 1."""
     plan, liveness = require_plan(directory), LivenessCheck()
     strangers = wait_for_strangers(directory, plan, liveness)
+    needs = arm_needs(directory, plan)
     with book_lock(directory):
         book = require_book(directory)
         if number != book.last_number or book.is_cancelled:
             log.info("cancelled, or replaced by a later job; nothing to do")
             return 0
+        book.needs = needs
         if must_go_on(directory, plan, book, liveness, strangers):
             return 0
     return finish(directory, plan, book.has_report)
@@ -76,7 +78,6 @@ def must_go_on(directory: Path, plan: Plan, book: Book, liveness: LivenessCheck,
     if again:
         log.info("%d cells were lost with their jobs and are submitted again, such as %s", len(again), again[0].id)
     book.retry = book.retry and bool(book.waiting)
-    book.needs = arm_needs(directory, plan) if book.size_jobs else {}
     book.waiting += grouped(again, book)
     if book.waiting and submit_waiting(directory, book, own_id=own):
         return True

@@ -1,5 +1,6 @@
 """Options of sbatch from the settings of hydra/launcher=submitit_slurm; refusal of those that jobs cannot obey."""
 
+import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,8 +13,10 @@ SAME_NAME = (
 ).split()
 """Settings that sbatch has under the same name."""
 SUBMITIT_ONLY = ("submitit_folder", "max_num_timeout", "stderr_to_stdout")
-OUR_OPTIONS = ("array", "dependency", "output", "job_name", "open_mode", "signal", "requeue", "no_requeue", "export")
+OUR_OPTIONS = "array dependency output job_name open_mode signal time requeue no_requeue export".split()
 """Options of sbatch that a study sets itself."""
+MEGABYTES = {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}
+"""Units of sbatch's --mem."""
 SIGNAL_SHARE = 0.25
 """Largest share of the time limit that lies behind the warning signal."""
 
@@ -58,8 +61,9 @@ def sbatch_options(values: dict[str, Any]) -> list[str]:
 
 def launcher_size(options: list[str]) -> tuple[int, int | None]:
     """Return the time limit in minutes and the memory in MB that these options ask for; None: no memory of a node."""
-    memory = option_value(options, "--mem")
-    return int(option_value(options, "--time") or 0), int(memory.removesuffix("M")) if memory else None
+    found = re.fullmatch(r"(\d+)([KMGT]?)", option_value(options, "--mem") or "")
+    memory = round(int(found[1]) * MEGABYTES[found[2]]) if found else None
+    return int(option_value(options, "--time") or 0), memory
 
 
 def launcher_warning(options: list[str]) -> int:

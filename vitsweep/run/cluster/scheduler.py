@@ -172,7 +172,7 @@ def cancelled_for(output: Path, marker: str) -> str | None:
         text = output.read_text(encoding="utf-8", errors="replace").rpartition(marker)[2]
     except OSError:
         return None
-    if STARVED.search(text):
-        return "OUT OF MEMORY"
     found = CANCELLED.findall(text)
+    if not found and STARVED.search(text):
+        return "OUT OF MEMORY"
     return max(found, key=bool) if found else None

@@ -5,8 +5,9 @@ on the cluster: the price of an arm does not say how fast the nodes are.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vitsweep.run.timing.estimate import makespan, spans_of_records
 from vitsweep.study.estimate import ArmCost, arm_costs, done_records
@@ -34,6 +35,8 @@ class Need:
     """Largest expected memory of the machine; None: not known, as of cells on a GPU."""
     is_measured: bool
     """Whether a cell of the arm itself has ended."""
+    newer: dict[str, Any] = field(default_factory=dict)
+    """Fields that a newer version has written."""
 
 
 def arm_folder(cell_id: str) -> str:
@@ -46,23 +49,24 @@ def arm_needs(directory: Path, plan: Plan) -> dict[str, Need]:
     records = [record for record in done_records(directory) if record.role != TRIAL and record.time_seconds]
     if not records:
         return {}
-    newest = max(records, key=lambda record: record.finished)
-    records = [record for record in records if record.device == newest.device]
     costs, hashes = {cost.arm: cost for cost in arm_costs(plan)}, {cell.arm: cell.config_hash for cell in plan.cells}
-    spans, memory = spans_of_records(records, costs, hashes), memory_by_arm(records, costs, hashes)
+    devices = {record.device for record in records}
+    by_device = [spans_of_records([r for r in records if r.device == one], costs, hashes) for one in devices]
+    seconds = {arm: max(spans[arm].high for spans in by_device if arm in spans) for arm in costs}
+    memory = memory_by_arm(records, costs, hashes)
     measured = {record.config_hash for record in records}
     return {
         arm_folder(cell.id): Need(
-            seconds=spans[cell.arm].high, gib=memory.get(cell.arm), is_measured=cell.config_hash in measured
+            seconds=seconds[cell.arm], gib=memory.get(cell.arm), is_measured=cell.config_hash in measured
         )
         for cell in plan.cells
-        if cell.arm in spans
+        if cell.arm in seconds
     }
 
 
 def memory_by_arm(records: Sequence[Record], costs: dict[str, ArmCost], hashes: dict[str, str]) -> dict[str, float]:
     """Return arm -> memory of a cell's process in GiB: the largest measured, else by the price; {} on a GPU."""
-    if records[0].device != "cpu":
+    if any(record.device != "cpu" for record in records):
         return {}
     arms = {hashes[arm]: arm for arm in costs}
     found: dict[str, float] = {}

@@ -121,7 +121,7 @@ def submit_part(directory: Path, book: Book, size: int, active: list[Part]) -> P
     """
     while size:
         groups, rest = book.waiting[:size], book.waiting[size:]
-        part = Part(number=len(book.parts) + 1, groups=groups, retry=book.retry or needs_retry(book, groups))
+        part = Part(number=len(book.parts) + 1, groups=groups, retry=book.retry)
         part.sizes = [own for group in groups if (own := book.group_size(group))]
         part_folder(directory, part.number).mkdir(parents=True, exist_ok=True)
         book.parts.append(part)
@@ -142,11 +142,6 @@ def submit_part(directory: Path, book: Book, size: int, active: list[Part]) -> P
         write_book(directory, book)
         return part
     return None
-
-
-def needs_retry(book: Book, groups: list[list[str]]) -> bool:
-    """Return whether some of these cells come again, with more memory or time than their first job had."""
-    return any(not set(group).isdisjoint(book.unsized) for group in groups)
 
 
 def part_options(directory: Path, book: Book, part: Part, active: list[Part]) -> list[str]:

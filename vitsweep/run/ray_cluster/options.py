@@ -11,6 +11,8 @@ from vitsweep.errors import did_you_mean
 from vitsweep.paths import install_command
 
 KEY = "hydra.launcher"
+RAYS_OWN = ("CPU", "GPU", "memory", "object_store_memory", "bundle")
+"""Resources that Ray names itself; a cell asks for the first two by num_cpus and num_gpus."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,10 @@ def setting_errors(config: DictConfig) -> list[str]:
         "address": (is_address, "must be auto or host:port of the cluster's head; Ray Client (ray://) is not used"),
         "num_cpus": (is_amount, "must be a number above 0"),
         "num_gpus": (is_share, "must be auto or a number from 0 to 1, since a cell trains on one GPU"),
-        "resources": (is_resources, "must name resources with numbers above 0; CPU and GPU are num_cpus and num_gpus"),
+        "resources": (
+            is_resources,
+            "must map names to numbers above 0; CPU and GPU are num_cpus and num_gpus, memory is not asked for",
+        ),
         "env": (is_environment, "must map names of variables to texts"),
         "may_grow": (lambda value: isinstance(value, bool), "must be true or false"),
     }
@@ -91,9 +96,9 @@ def is_share(value: Any) -> bool:
 
 
 def is_resources(value: Any) -> bool:
-    """Return whether a value maps names other than CPU and GPU to numbers above 0."""
+    """Return whether a value maps names other than Ray's own to numbers above 0."""
     return isinstance(value, dict) and all(
-        isinstance(name, str) and name not in ("CPU", "GPU") and is_amount(number) for name, number in value.items()
+        isinstance(name, str) and name not in RAYS_OWN and is_amount(number) for name, number in value.items()
     )
 
 

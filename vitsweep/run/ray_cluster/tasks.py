@@ -8,7 +8,7 @@ from typing import Any
 
 from vitsweep.run.launchers import Sweep
 from vitsweep.run.pool import CrashCounter
-from vitsweep.run.ray_cluster.checks import alive_nodes, cell_needs, fits
+from vitsweep.run.ray_cluster.checks import alive_nodes, fits, has_gpus
 from vitsweep.run.ray_cluster.options import ray_settings
 from vitsweep.run.worker import BUSY, GRACE_SECONDS, LOG_NAME, NO_SPACE, NoSpace, disk_message
 from vitsweep.run.workers import worker_environment
@@ -79,13 +79,15 @@ class RayTasks:
         command = [sys.executable, "-m", "vitsweep.run.worker", str(sweep.directory)]
         options = ["--retry"] if sweep.retry else []
         self.task: Any = ray.remote(make_task(command, options, environment, LOG_NAME))
+        self.has_gpus = has_gpus(alive_nodes())  # decided once: no cell moves to a CPU when the last GPU is lost
         self.submitted: dict[Any, Cell] = {}
         self.next_look = time.monotonic() + CAPACITY_SECONDS
         self.is_short = False
 
     def submit(self, cells: list[Cell]) -> None:
         """Submit each cell as a task that waits for a node with room."""
-        for cell, needs in zip(cells, cell_needs(self.settings, cells, alive_nodes()), strict=True):
+        for cell in cells:
+            needs = self.settings.needs(cell.config["device"], self.has_gpus)
             others = {name: number for name, number in needs.items() if name not in ("CPU", "GPU")}
             task = self.task.options(
                 name=cell.id,
@@ -122,7 +124,7 @@ class RayTasks:
             return
         self.next_look = time.monotonic() + CAPACITY_SECONDS
         nodes = alive_nodes()
-        needs = cell_needs(self.settings, list(self.submitted.values()), nodes)
+        needs = [self.settings.needs(cell.config["device"], self.has_gpus) for cell in self.submitted.values()]
         is_short = not any(fits(need, node) for need in needs for node in nodes)
         if is_short and not self.is_short:
             log.warning("no node of the Ray cluster has room for a cell any more; waiting for one (Ctrl-C ends that)")
@@ -147,16 +149,19 @@ def run_on_ray(sweep: Sweep, cells: list[Cell]) -> None:
         KeyboardInterrupt: also as Interrupted; the tasks have been cancelled.
     """
     tasks, waiting, crashes = RayTasks(sweep), list(cells), CrashCounter()
+    lost: set[str] = set()  # their locks look alive for a while; that their processes died is counted afterwards
     try:
         while waiting or tasks.submitted:
             free = [cell for cell in waiting if not sweep.is_held(cell)]
-            tasks.submit(free)
             waiting = [cell for cell in waiting if cell not in free]
+            tasks.submit([cell for cell in free if cell.id not in lost or sweep.must_relaunch(cell, crashes)])
+            lost -= {cell.id for cell in free}
             for cell, code in tasks.pop_ended(POLL_SECONDS):
                 if code == NO_SPACE:
                     raise NoSpace(disk_message(sweep.directory, "no space left, or read-only"))
                 if code == BUSY or sweep.must_relaunch(cell, crashes):
                     waiting.append(cell)
+                    lost |= {cell.id} if code != BUSY and sweep.status(cell).status == "running" else set()
             for cell in tasks.submitted.values():
                 sweep.progress.update(sweep.status(cell))
             sweep.progress.update(None)
