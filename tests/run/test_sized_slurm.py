@@ -62,7 +62,7 @@ def test_a_cell_without_enough_time_goes_on_with_the_launchers(slurm, tmp_path):
 
 
 def test_a_cell_whose_process_is_killed_has_more_memory_next(slurm, tmp_path):
-    submit(tmp_path, *LIMITS, EPOCHS, fake(), "seed=0")
+    submit(tmp_path, *LIMITS, EPOCHS, fake(mib=100), "seed=0")
     assert finish(tmp_path) == ["done"]
     submit(tmp_path, *LIMITS, EPOCHS, fake(0.2), "seed=0,1")
     killed: set[int] = set()
