@@ -7,7 +7,7 @@ from vitsweep.study.record import read_rows, read_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = ROOT / "docs" / "results" / "minutes_to_accuracy"
-PAGE = " ".join((ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split())
+PAGE, FRONT = (" ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in ("docs/recipes.md", "README.md"))
 CELLS = sorted(read_runs(STUDY)[0])
 RECORDS = [read_runs(STUDY)[0][cell]["record"] for cell in CELLS]
 EPOCHS = [read_rows(STUDY / cell) for cell in CELLS]
@@ -39,3 +39,9 @@ def test_sentence_gives_the_test_accuracy_of_each_seed():
 def test_sentence_gives_the_range_of_speeds():
     speeds = [row["images_per_second"] for rows in EPOCHS for row in rows]
     assert f"from {min(speeds):.0f} to {max(speeds):.0f} images/s" in PAGE
+
+
+def test_caption_of_the_front_pages_picture_is_about_seed_0():
+    accuracy = 100 * RECORDS[0]["metrics"]["final"]["test/accuracy"]
+    minutes = sum(row["time_seconds"] for row in EPOCHS[0]) / 60
+    assert f"{accuracy:.1f} % of the test images right, {minutes:.0f} minutes on one busy core" in FRONT
