@@ -123,9 +123,9 @@ def onednn_linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) ->
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     """Return F.linear of fp32 weights, in the precision of autocast or of `x`."""
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     if x.numel() * weight_OI.shape[0] < SMALL_PRODUCT:
         return F.linear(x, weight_OI, bias_O)
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     if weight_OI.dtype != torch.float32 or not is_supported(x, weight_OI, bias_O) or not _has_onednn(dtype):
         return F.linear(x, weight_OI, bias_O)
     return _Linear.apply(x, weight_OI, bias_O, dtype)

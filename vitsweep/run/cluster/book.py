@@ -101,6 +101,10 @@ class Book:
         """Return the names of all jobs."""
         return [self.part_name(part.number) for part in self.parts] + [self.last_name(self.last_number)]
 
+    def part(self, number: int) -> Part:
+        """Return the part with this number."""
+        return next(part for part in self.parts if part.number == number)
+
     def part_name(self, number: int) -> str:
         """Return the name of a part's jobs."""
         return f"{self.name}.{number}"

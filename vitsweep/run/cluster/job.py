@@ -62,8 +62,7 @@ def main(arguments: list[str]) -> int:
 
         return run_last(directory, number)
     book = require_book(directory)
-    part = next(part for part in book.parts if part.number == number)
-    return run_part(directory, book, part, int(os.environ["SLURM_ARRAY_TASK_ID"]))
+    return run_part(directory, book, book.part(number), int(os.environ["SLURM_ARRAY_TASK_ID"]))
 
 
 def job_name() -> str:
@@ -88,16 +87,17 @@ def run_part(directory: Path, book: Book, part: Part, index: int) -> int:
         log.error("%s", error)
         return NO_SPACE
     after = cell_statuses(directory, cells, LivenessCheck())
-    give_more_memory(directory, book, part, index, [now for now in after if lacked_memory(now)])
+    if starved := [now.cell for now in after if lacked_memory(now)]:
+        give_more_memory(directory, part, index, starved)
     advance(directory, [now.cell.id for now in after if now.status == "done"])
     return DONE if all(now.status == "done" for now in after) else FAILED
 
 
-def give_more_memory(directory: Path, book: Book, part: Part, index: int, starved: list[CellStatus]) -> None:
+def give_more_memory(directory: Path, part: Part, index: int, starved: list[Cell]) -> None:
     """Submit cells again that lacked memory, if the job had asked for less than the launcher allows; they go on."""
-    new = [now.cell for now in starved if now.cell.id not in book.unsized]
-    size = next(one for one in require_book(directory).parts if one.number == part.number).size(index)
-    if new and limit(book, size, "memory"):
+    book = require_book(directory)
+    new = [cell for cell in starved if cell.id not in book.unsized]
+    if new and limit(book, book.part(part.number).size(index), "memory"):
         for cell in new:
             mark_interrupted(directory, cell)
         submit_with_more(directory, part, index, [cell.id for cell in new], "memory")

@@ -74,7 +74,7 @@ def submit_with_more(directory: Path, part: Part, index: int, cell_ids: list[str
     try:
         with book_lock(directory, LOCK_SECONDS_OF_JOB):
             book = require_book(directory)
-            had = limit(book, next(one for one in book.parts if one.number == part.number).size(index), what)
+            had = limit(book, book.part(part.number).size(index), what)
             if not (had and cell_ids) or book.is_cancelled or not set(cell_ids).isdisjoint(book.unsized):
                 return False
             book.unsized += cell_ids
